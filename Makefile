@@ -1,0 +1,85 @@
+# Everything runs in $(VENV), which any target creates from the pinned requirements when needed.
+#
+#   make demo                      train a small PointRend on drawn images, evaluate, write pictures
+#   make test                      the whole test suite; make test ARGS='tests/ops -k nms' a part
+#   make lint type format          ruff and the arrow rule; pyright; rewrite the files
+#   make parity KIT=DIR [MODEL=M] [STAGE=S]    compare with stored Detectron2 numbers
+#   make bench                     the measurements of docs/benchmarks.md
+#   make ci                        lint, type, test: what .ci/run runs
+#   make VENV=.venv312 PYTHON=python3.12 test  the same on another Python, beside the first
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python
+ARGS ?=
+# A candidate counts only if it runs: version managers leave commands that do not.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
+  "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; \
+  done)
+
+# The stamp's name carries the requirements, because a checkout does not keep file times.
+REQUIREMENTS := requirements.txt requirements-dev.txt
+STAMP := $(VENV)/.installed-$(shell cat $(REQUIREMENTS) | cksum | cut -d ' ' -f 1)
+PIP := $(RUN) -m pip --disable-pip-version-check --no-input
+
+.PHONY: help venv demo test lint type format parity bench ci
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+venv: $(STAMP)
+
+$(STAMP):
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "Python 3.11 or newer is needed and none was found; name one: make PYTHON=/path/to/python" >&2; \
+	  exit 1; \
+	fi
+	@$(RUN) -c '' 2>/dev/null || { \
+	  echo "venv: creating $(VENV) with $(PYTHON) ($$($(PYTHON) --version))"; \
+	  $(PYTHON) -m venv --clear $(VENV); }
+	@echo "venv: installing what the package needs (pinned; about 1.5 GB in all, a minute or two)"
+	@$(PIP) install -q -r requirements.txt
+	@echo "venv: installing the developer tools"
+	@$(PIP) install -q -r requirements-dev.txt
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+	@echo "venv: $(VENV) is ready"
+
+demo: $(STAMP)
+	$(RUN) -m pointrend_jax demo --workdir runs/demo $(ARGS)
+
+test: $(STAMP)
+	$(RUN) -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo --no-cache
+
+type: $(STAMP)
+	$(BIN)/pyright --pythonpath $(RUN)
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+parity: $(STAMP)
+	@[ -n "$(KIT)" ] || { echo "Say where the parity kit lies: make parity KIT=DIR" >&2; exit 2; }
+	$(RUN) -m tests.parity.run --kit $(KIT) $(if $(MODEL),--model $(MODEL)) \
+	  $(if $(STAGE),--stage $(STAGE)) $(ARGS)
+
+bench: $(STAMP)
+	@ls benchmarks/*.py >/dev/null
+	@for file in benchmarks/*.py; do \
+	  echo "== $$file"; PYTHONPATH=. $(RUN) "$$file" $(ARGS); done
+
+# One after the other, also under `make -j`, so that the first failure is the last thing printed.
+ci:
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory type
+	@$(MAKE) --no-print-directory test

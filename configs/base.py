@@ -1,0 +1,116 @@
+"""Every field of every experiment, with its unit and its source; the defaults live only here.
+
+The values are Detectron2's PointRend on Mask R-CNN R50-FPN, 1x schedule (projects/PointRend,
+configs/Base-RCNN-FPN.yaml). An experiment is a file beside this one that changes a few of them.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.name = "base"
+    config.seed = 0
+    # Foreground classes; checked against the category names of the data set.
+    config.num_classes = 80
+
+    config.init = init = ConfigDict()
+    # "" = random; "efficientnet_lite0" = the ImageNet weights of the `pretrained` extra.
+    init.weights = ""
+
+    config.data = data = ConfigDict()
+    data.source = "coco"  # "coco": a COCO-format folder; "embedded": drawn here, no download
+    data.dir = "data/coco"  # the folder; relative to the current directory
+    data.train_images = "train2017"  # relative to data.dir
+    data.train_annotations = "annotations/instances_train2017.json"
+    data.eval_images = "val2017"
+    data.eval_annotations = "annotations/instances_val2017.json"
+    # Prepared record files; "" = $POINTREND_JAX_CACHE or ~/.cache/pointrend_jax.
+    data.cache_dir = ""
+    # Images without annotations: dropped when True (Detectron2), negatives when False.
+    data.filter_empty_annotations = True
+    data.train_min_sizes = (640, 672, 704, 736, 768, 800)  # px, shorter edge, one drawn an image
+    data.eval_min_size = 800  # px, shorter edge
+    data.max_size = 1333  # px, longer edge, training and evaluation
+    data.flip_probability = 0.5
+    # (height, width) canvases, multiples of 32; an image goes to the smallest that holds it.
+    data.buckets = ((800, 1088), (1088, 800), (800, 1344), (1344, 800), (1344, 1344))
+    data.num_threads = 2  # reading and decoding threads a host
+
+    data.embedded = embedded = ConfigDict()
+    embedded.image_size = 256  # px, square
+    embedded.num_train = 600  # images
+    embedded.num_eval = 120  # images
+    embedded.max_objects = 4  # an image
+    embedded.seed = 0
+
+    config.model = model = ConfigDict()
+    model.backbone = "resnet50"  # resnet18 | resnet34 | resnet50 | efficientnet_lite0
+    model.freeze_at = 2  # stem and res2..res<freeze_at> are not trained; 0 trains all
+    model.fpn_channels = 256
+    model.mask_head = "pointrend"  # "pointrend" | "conv": the dense 4-conv 28x28 head
+
+    model.rpn = rpn = ConfigDict()
+    rpn.anchor_sizes = (32, 64, 128, 256, 512)  # px, one for each of p2..p6
+    rpn.aspect_ratios = (0.5, 1.0, 2.0)  # height / width
+    rpn.iou_thresholds = (0.3, 0.7)
+    rpn.samples_per_image = 256
+    rpn.positive_fraction = 0.5
+    rpn.nms_threshold = 0.7
+    rpn.pre_nms_topk_train = 2000  # a level
+    rpn.pre_nms_topk_eval = 1000
+    rpn.post_nms_topk_train = 1000  # an image
+    rpn.post_nms_topk_eval = 1000
+
+    model.box = box = ConfigDict()
+    box.pooler_resolution = 7
+    # 0 = adaptive and exact, ceil(roi / bins) samples, as Detectron2's checkpoints were trained.
+    box.pooler_sampling_ratio = 0
+    box.fc_dim = 1024
+    box.samples_per_image = 512
+    box.positive_fraction = 0.25
+    box.iou_threshold = 0.5
+    box.delta_weights = (10.0, 10.0, 5.0, 5.0)
+    box.score_threshold = 0.05
+    box.nms_threshold = 0.5
+    box.detections_per_image = 100
+
+    model.mask = mask = ConfigDict()
+    mask.train_on_pred_boxes = True
+    mask.coarse_pooler_resolution = 14
+    mask.coarse_resolution = 7
+    mask.coarse_fc_dim = 1024
+    mask.coarse_num_fcs = 2
+    mask.point_fc_dim = 256
+    mask.point_num_fcs = 3
+    mask.point_features = ("p2",)
+    mask.coarse_each_layer = True  # the MLP sees the coarse prediction at every layer
+    mask.train_num_points = 196  # 14 x 14
+    mask.oversample_ratio = 3.0  # k
+    mask.importance_sample_ratio = 0.75  # beta
+    mask.subdivision_steps = 5  # 7 -> 224
+    mask.subdivision_num_points = 784  # 28 x 28
+    mask.conv_dim = 256  # channels of the convolutions of either mask head
+    mask.conv_pooler_resolution = 14
+    mask.detections_per_chunk = 8  # slots rendered at a time; bounds the memory of prediction
+
+    config.train = train = ConfigDict()
+    train.steps = 90_000
+    train.batch_size = 16  # images, all devices of all hosts together
+    train.learning_rate = 0.02
+    train.momentum = 0.9
+    train.weight_decay = 1e-4  # kernels and biases; norm parameters have none
+    train.warmup_steps = 1000
+    train.warmup_factor = 0.001
+    train.milestones = (60_000, 80_000)  # steps
+    train.gamma = 0.1
+    train.clip_gradient_norm = 0.0  # 0 = off, as in Detectron2
+    train.log_every = 20  # steps
+    train.eval_every = 5000  # steps; 0 = only at the end
+    train.checkpoint_every = 5000  # steps; also at the end
+    train.keep_checkpoints = 3
+
+    config.eval = evaluation = ConfigDict()
+    evaluation.batch_size = 2  # images, all devices together
+    evaluation.boundary_dilation = 0.02  # of the image diagonal (Boundary IoU, COCO)
+    return config

@@ -1,0 +1,207 @@
+"""COCO evaluation of instances: box AP, mask AP and Boundary AP, rendered beside coarse.
+
+The official pycocotools computes every number; Boundary AP changes only its overlap. Every
+evaluation reports the rendered masks and the coarse masks they were rendered from, so that it shows
+what rendering adds.
+"""
+
+import contextlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from pointrend_jax.evaluation.boundary import BoundaryCocoEval
+from pointrend_jax.evaluation.ground_truth import load_ground_truth
+
+OverlapKind = Literal["box", "mask", "boundary"]
+MaskSource = Literal["rendered", "coarse"]
+ObjectArea = Literal["mask", "box"]
+# {"rendered": {"mask_ap": 0.4, ...}, ...}; None where no ground truth is of that kind.
+Results = dict[str, dict[str, float | None]]
+
+# The order of COCOeval.stats; AP over IoU .50:.95, at .50, at .75, by area; AR at 1, 10, 100
+# detections an image, by area. Areas are in pixels of the original image: 32^2, 96^2.
+STAT_NAMES = (
+    *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
+    *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
+)
+
+
+class InstanceEvaluator:
+    """Collects detections image by image, then scores them.
+
+    Args:
+      ground_truth: content or path of a COCO annotation file.
+      boundary_dilation: width of the boundary as a part of the image diagonal; 0.02 is COCO's and
+        LVIS's, Cityscapes has 0.005.
+
+    Raises: ValueError as `load_ground_truth`.
+    """
+
+    def __init__(
+        self, ground_truth: Mapping[str, Any] | Path | str, *, boundary_dilation: float = 0.02
+    ) -> None:
+        self._ground_truth = load_ground_truth(ground_truth)
+        self._boundary_dilation = boundary_dilation
+        self._detections: dict[MaskSource, list[dict[str, Any]]] = {"rendered": [], "coarse": []}
+        self._image_ids: set[int] = set()
+
+    @property
+    def image_ids(self) -> tuple[int, ...]:
+        """The images added so far, ascending."""
+        return tuple(sorted(self._image_ids))
+
+    def add(
+        self,
+        image_id: int,
+        boxes: Float[np.ndarray, "D 4"],
+        scores: Float[np.ndarray, " D"],
+        category_ids: Int[np.ndarray, " D"],
+        rendered_rles: Sequence[Mapping[str, Any]],
+        coarse_rles: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Adds the detections of one image; an image without any must be added too.
+
+        Args:
+          boxes: xyxy in pixels of the original image.
+          category_ids: ids of the annotation file, not class indices.
+          rendered_rles, coarse_rles: D masks as COCO RLE of the original image's size.
+
+        Raises: ValueError if the image or a category is not of the ground truth, the image was
+          added before, or the lengths differ.
+        """
+        given = (boxes, scores, category_ids, rendered_rles, coarse_rles)
+        self._check(image_id, category_ids, [len(values) for values in given])
+        self._image_ids.add(image_id)
+        for i, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
+            detection = {
+                "image_id": image_id,
+                "category_id": int(category_ids[i]),
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "score": float(scores[i]),
+            }
+            rendered = {**detection, "segmentation": dict(rendered_rles[i])}
+            self._detections["rendered"].append(rendered)
+            coarse = {**detection, "segmentation": dict(coarse_rles[i])}
+            self._detections["coarse"].append(coarse)
+
+    def coco_results(self, source: MaskSource = "rendered") -> list[dict[str, Any]]:
+        """The detections in COCO's result format, fit for JSON; boxes are xywh."""
+        return [dict(detection) for detection in self._detections[source]]
+
+    def results(self, image_ids: Iterable[int] | None = None) -> Results:
+        """{"rendered": {"mask_ap", ..., "boundary_ap", ...}, "coarse": the same, "box": {...}}.
+
+        The names are those of `STAT_NAMES` behind "mask_", "boundary_" and "box_", AP in 0..1, None
+        where the ground truth has nothing to find (pycocotools' -1).
+
+        Args:
+          image_ids: the images to score; None for all of the ground truth.
+
+        Raises: ValueError if one of them was never added: its objects would count as missed.
+        """
+        chosen = sorted(self._ground_truth.imgs if image_ids is None else set(image_ids))
+        absent = [image_id for image_id in chosen if image_id not in self._image_ids]
+        if absent:
+            raise ValueError(
+                f"{len(absent)} of {len(chosen)} images were never evaluated, the first is "
+                f"{absent[0]}; pass image_ids=evaluator.image_ids to score the others alone."
+            )
+        results: Results = {}
+        for source in ("rendered", "coarse"):
+            results[source] = {
+                **self._stats(source, "mask", chosen),
+                **self._stats(source, "boundary", chosen),
+            }
+        results["box"] = self._stats("rendered", "box", chosen)
+        return results
+
+    def _stats(
+        self, source: MaskSource, kind: OverlapKind, image_ids: list[int]
+    ) -> dict[str, float | None]:
+        evaluation = evaluate_detections(
+            self._ground_truth,
+            self._detections[source],
+            kind,
+            boundary_dilation=self._boundary_dilation,
+            image_ids=image_ids,
+        )
+        return {f"{kind}_{name}": value for name, value in summarize(evaluation).items()}
+
+    def _check(self, image_id: int, category_ids: np.ndarray, lengths: list[int]) -> None:
+        if image_id not in self._ground_truth.imgs:
+            raise ValueError(f"Image {image_id} is not in the ground truth.")
+        if image_id in self._image_ids:
+            raise ValueError(f"Image {image_id} was added before; add each image once.")
+        unknown = sorted(set(category_ids.tolist()) - set(self._ground_truth.cats))
+        if unknown:
+            raise ValueError(
+                f"Categories {unknown} are not in the ground truth; map classes to category ids."
+            )
+        if len(set(lengths)) != 1:
+            raise ValueError(f"Boxes, scores, categories and masks must be as many, got {lengths}.")
+
+
+def evaluate_detections(
+    ground_truth: COCO,
+    detections: Iterable[Mapping[str, Any]],
+    kind: OverlapKind,
+    *,
+    boundary_dilation: float = 0.02,
+    image_ids: Sequence[int] | None = None,
+    area_of_detection: ObjectArea = "mask",
+) -> COCOeval:
+    """pycocotools' evaluation, run and accumulated but not summarised.
+
+    Args:
+      ground_truth: from `load_ground_truth`.
+      detections: in COCO's result format.
+      image_ids: the images to score; None for all of the ground truth.
+      area_of_detection: by which area masks count as small, medium or large. pycocotools takes the
+        box's where a result has both, which is how files of results are often scored.
+
+    Raises: ValueError if a detection names an image that is not in the ground truth.
+    """
+    unused = "segmentation" if kind == "box" else "bbox" if area_of_detection == "mask" else None
+    records = [{k: v for k, v in record.items() if k != unused} for record in detections]
+    unknown = {record["image_id"] for record in records} - set(ground_truth.imgs)
+    if unknown:
+        raise ValueError(f"Detections name images {sorted(unknown)}, not in the ground truth.")
+    # pycocotools reports its progress on stdout.
+    with contextlib.redirect_stdout(io.StringIO()):
+        # The stub of loadRes knows file names only.
+        api: Any = ground_truth
+        found = api.loadRes(records) if records else _no_detections(ground_truth)
+        if kind == "boundary":
+            evaluation = BoundaryCocoEval(ground_truth, found, dilation=boundary_dilation)
+        else:
+            evaluation = COCOeval(ground_truth, found, "bbox" if kind == "box" else "segm")
+        if image_ids is not None:
+            evaluation.params.imgIds = sorted(image_ids)
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation
+
+
+def summarize(evaluation: COCOeval) -> dict[str, float | None]:
+    """The twelve numbers of COCO by name, None for those that pycocotools gives as -1."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.summarize()
+    values = (float(value) for value in evaluation.stats)
+    return {
+        name: None if value < 0 else value for name, value in zip(STAT_NAMES, values, strict=True)
+    }
+
+
+def _no_detections(ground_truth: COCO) -> COCO:
+    # COCO.loadRes fails on an empty list.
+    found: Any = COCO()
+    found.dataset = {**ground_truth.dataset, "annotations": []}
+    found.createIndex()
+    return found

@@ -1,0 +1,1 @@
+"""Linen modules, one block of the paper a file."""

@@ -1,0 +1,85 @@
+"""Depthwise convolution in two equal forms, because no single form is fast everywhere.
+
+XLA on CPU runs grouped convolutions many times slower than the arithmetic needs, and their
+gradients slower still: there the convolution is written as k * k shifted multiply-adds.
+Accelerators get the grouped convolution, which their libraries know.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Implementation = Literal["auto", "shifted", "grouped"]
+
+# Each output of a depthwise kernel [k, k, 1, C] reads one channel, so the fan is k * k; taking the
+# last axis for the output would make it k * k * C and the activations vanish.
+depthwise_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal", in_axis=-1, out_axis=-2)
+
+
+def depthwise_conv(
+    x: Float[Array, "B H W C"],
+    kernel: Float[Array, "k k 1 C"],
+    *,
+    stride: int = 1,
+    implementation: Implementation = "auto",
+) -> Float[Array, "B h w C"]:
+    """Convolves each channel with its own k x k kernel, padding 'SAME' (TensorFlow's convention).
+
+    Args:
+      implementation: "shifted", "grouped" (equal up to rounding), or "auto": by the default backend
+        at trace time.
+    """
+    if implementation == "auto":
+        implementation = "shifted" if jax.default_backend() == "cpu" else "grouped"
+    if implementation == "shifted":
+        return _shifted(x, kernel, stride)
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+    )
+
+
+class DepthwiseConv(nn.Module):
+    """`depthwise_conv` with its parameter `kernel` [k, k, 1, C] and no bias."""
+
+    kernel_size: int
+    stride: int = 1
+    implementation: Implementation = "auto"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
+        shape = (self.kernel_size, self.kernel_size, 1, x.shape[-1])
+        kernel = self.param("kernel", depthwise_init, shape).astype(x.dtype)
+        return depthwise_conv(x, kernel, stride=self.stride, implementation=self.implementation)
+
+
+def _shifted(
+    x: Float[Array, "B H W C"], kernel: Float[Array, "k k 1 C"], stride: int
+) -> Float[Array, "B h w C"]:
+    size = kernel.shape[0]
+    height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
+    rows = _same_padding(x.shape[1], size, stride)
+    cols = _same_padding(x.shape[2], size, stride)
+    padded = jnp.pad(x, ((0, 0), rows, cols, (0, 0)))
+    total = jnp.zeros((x.shape[0], height, width, x.shape[3]), x.dtype)
+    for i in range(size):
+        for j in range(size):
+            window = padded[
+                :,
+                i : i + (height - 1) * stride + 1 : stride,
+                j : j + (width - 1) * stride + 1 : stride,
+            ]
+            total = total + window * kernel[i, j, 0][None, None, None, :]
+    return total
+
+
+def _same_padding(length: int, size: int, stride: int) -> tuple[int, int]:
+    total = max((-(-length // stride) - 1) * stride + size - length, 0)
+    return total // 2, total - total // 2

@@ -1,0 +1,179 @@
+"""EfficientNet-Lite0, a backbone whose ImageNet weights come from the package registry.
+
+EfficientNet (Tan and Le, 2019) as simplified for mobile inference (TensorFlow TPU models, "lite"):
+ReLU6, no squeeze-and-excite, stem and head widths fixed. Batch norm is frozen. `EfficientNetLite0`
+gives the four maps an FPN reads; `EfficientNetLite0Classifier` adds the ImageNet head, so that
+loaded weights can be checked on a photo. The first one's variables are a subset of the second's.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float, Int
+
+from pointrend_jax.layers.depthwise import DepthwiseConv, Implementation
+from pointrend_jax.layers.norm import FrozenBatchNorm
+from pointrend_jax.layers.padding import mean_inside, zero_beyond
+
+conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+_BN_EPS = 1e-3
+_STEM_CHANNELS = 32
+_HEAD_CHANNELS = 1280
+_IMAGENET_CLASSES = 1000
+
+
+class BlockSpec(NamedTuple):
+    """One inverted-residual block; `stage` names the output map it belongs to."""
+
+    stage: str
+    kernel_size: int
+    stride: int
+    expand_ratio: int
+    in_channels: int
+    out_channels: int
+
+
+def _repeat(
+    stage: str, repeats: int, kernel_size: int, stride: int, expand: int, channels: tuple[int, int]
+) -> tuple[BlockSpec, ...]:
+    first = BlockSpec(stage, kernel_size, stride, expand, channels[0], channels[1])
+    rest = BlockSpec(stage, kernel_size, 1, expand, channels[1], channels[1])
+    return (first,) + (rest,) * (repeats - 1)
+
+
+# block0 .. block15. Block 0 runs at stride 2 and is counted with res2, the first map behind it.
+BLOCKS: tuple[BlockSpec, ...] = (
+    *_repeat("res2", 1, 3, 1, 1, (32, 16)),
+    *_repeat("res2", 2, 3, 2, 6, (16, 24)),
+    *_repeat("res3", 2, 5, 2, 6, (24, 40)),
+    *_repeat("res4", 3, 3, 2, 6, (40, 80)),
+    *_repeat("res4", 3, 5, 1, 6, (80, 112)),
+    *_repeat("res5", 4, 5, 2, 6, (112, 192)),
+    *_repeat("res5", 1, 3, 1, 6, (192, 320)),
+)
+
+
+class Stem(nn.Module):
+    """The first 3x3 convolution, stride 2."""
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
+    ) -> Float[Array, "B h w C"]:
+        x = zero_beyond(x, padded_hw, 1)
+        x = _conv(_STEM_CHANNELS, kernel_size=3, stride=2, name="conv")(x)
+        return jax.nn.relu6(FrozenBatchNorm(_BN_EPS, name="bn")(x))
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expansion, depthwise convolution, linear 1x1 projection; a skip where shapes agree.
+
+    Attributes:
+      input_stride: input pixels a cell of the map that the block receives.
+    """
+
+    spec: BlockSpec
+    input_stride: int
+    depthwise: Implementation = "auto"
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W Cin"], padded_hw: Int[Array, "B 2"]
+    ) -> Float[Array, "B h w Cout"]:
+        spec, skip = self.spec, x
+        if spec.expand_ratio != 1:
+            x = _conv(spec.in_channels * spec.expand_ratio, name="expand_conv")(x)
+            x = jax.nn.relu6(FrozenBatchNorm(_BN_EPS, name="expand_bn")(x))
+        x = zero_beyond(x, padded_hw, self.input_stride)
+        x = DepthwiseConv(spec.kernel_size, spec.stride, self.depthwise, name="depthwise_conv")(x)
+        x = jax.nn.relu6(FrozenBatchNorm(_BN_EPS, name="depthwise_bn")(x))
+        x = _conv(spec.out_channels, name="project_conv")(x)
+        x = FrozenBatchNorm(_BN_EPS, name="project_bn")(x)
+        if spec.stride == 1 and spec.in_channels == spec.out_channels:
+            x = x + skip
+        return x
+
+
+class EfficientNetLite0(nn.Module):
+    """The convolutional trunk.
+
+    Attributes:
+      freeze_at: no gradient reaches the stem (1 and up) and res2..res<freeze_at>; 0 trains all.
+      depthwise: form of the depthwise convolutions, see `depthwise_conv`.
+    """
+
+    freeze_at: int = 0
+    depthwise: Implementation = "auto"
+
+    def frozen_modules(self) -> tuple[str, ...]:
+        """Names of the submodules that `freeze_at` keeps from training."""
+        stages = {f"res{stage}" for stage in range(2, self.freeze_at + 1)}
+        blocks = tuple(f"block{i}" for i, spec in enumerate(BLOCKS) if spec.stage in stages)
+        return (("stem",) if self.freeze_at >= 1 else ()) + blocks
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
+    ) -> dict[str, Array]:
+        """Maps res2, res3, res4, res5 at strides 4, 8, 16, 32 with 24, 40, 112, 320 channels.
+
+        Args:
+          x: RGB, normalised by the caller as (pixel - 127) / 128; sides are multiples of 32.
+          padded_hw: (height, width) of the part of the canvas that belongs to the image, multiples
+            of 32. What the maps hold beyond it is undefined.
+
+        Raises: ValueError if the canvas is no multiple of 32: 'SAME' padding would depend on it.
+        """
+        if x.shape[1] % 32 or x.shape[2] % 32:
+            raise ValueError(
+                "The canvas of EfficientNetLite0 must have sides that are multiples of 32, got "
+                f"{x.shape[1]}x{x.shape[2]}; pad the images at the right and at the bottom."
+            )
+        frozen = self.frozen_modules()
+        x = Stem(name="stem")(x, padded_hw)
+        x = jax.lax.stop_gradient(x) if "stem" in frozen else x
+        stride, maps = 2, {}
+        for i, spec in enumerate(BLOCKS):
+            x = InvertedResidual(spec, stride, self.depthwise, name=f"block{i}")(x, padded_hw)
+            x = jax.lax.stop_gradient(x) if f"block{i}" in frozen else x
+            stride *= spec.stride
+            maps[spec.stage] = x
+        return maps
+
+
+class EfficientNetLite0Classifier(nn.Module):
+    """The trunk and the ImageNet head on top of it, under the trunk's variable names."""
+
+    depthwise: Implementation = "auto"
+
+    def setup(self) -> None:
+        self.trunk = EfficientNetLite0(depthwise=self.depthwise)
+        # The trunk's variables lie beside the head's, so one file of weights serves both classes.
+        nn.share_scope(self, self.trunk)
+        self.head_conv = _conv(_HEAD_CHANNELS)
+        self.head_bn = FrozenBatchNorm(_BN_EPS)
+        self.classifier = nn.Dense(_IMAGENET_CLASSES)
+
+    def __call__(
+        self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
+    ) -> Float[Array, "B K"]:
+        """ImageNet logits; arguments as for `EfficientNetLite0`. Padding is not pooled."""
+        x = self.trunk(x, padded_hw)["res5"]
+        x = jax.nn.relu6(self.head_bn(self.head_conv(x)))
+        return self.classifier(mean_inside(x, padded_hw, 32))
+
+
+def _conv(
+    channels: int, *, kernel_size: int = 1, stride: int = 1, name: str | None = None
+) -> nn.Conv:
+    return nn.Conv(
+        channels,
+        (kernel_size, kernel_size),
+        strides=(stride, stride),
+        padding="SAME",
+        use_bias=False,
+        kernel_init=conv_init,
+        name=name,
+    )

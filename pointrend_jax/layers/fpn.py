@@ -1,0 +1,39 @@
+"""Feature Pyramid Network (Lin et al., 2017): res2..res5 to p2..p6 with one number of channels."""
+
+import flax.linen as nn
+from jaxtyping import Array, Float, Int
+
+from pointrend_jax.layers.init import xavier
+from pointrend_jax.layers.padding import zero_beyond
+from pointrend_jax.ops.resize import upsample_nearest_2x
+
+STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
+
+
+class FPN(nn.Module):
+    """Lateral 1x1 convolutions, a top-down path of nearest x2, 3x3 output convolutions."""
+
+    channels: int = 256
+
+    @nn.compact
+    def __call__(self, maps: dict[str, Array], padded_hw: Int[Array, "B 2"]) -> dict[str, Array]:
+        """p2..p6, each zero beyond `padded_hw`; p6 is every second cell of p5."""
+        pyramid: dict[str, Array] = {}
+        top_down = None
+        for level in (5, 4, 3, 2):
+            lateral = nn.Conv(self.channels, (1, 1), kernel_init=xavier, name=f"lateral{level}")
+            x = lateral(maps[f"res{level}"])
+            # Sums before the output convolution travel down, not its results.
+            top_down = x if top_down is None else x + upsample_nearest_2x(top_down)
+            output = nn.Conv(
+                self.channels, (3, 3), padding=1, kernel_init=xavier, name=f"output{level}"
+            )
+            y = output(zero_beyond(top_down, padded_hw, 2**level))
+            pyramid[f"p{level}"] = zero_beyond(y, padded_hw, 2**level)
+        pyramid["p6"] = coarsest_level(pyramid["p5"])
+        return {name: pyramid[name] for name in STRIDES}
+
+
+def coarsest_level(p5: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
+    """p6: every second cell of p5 (a max-pool of kernel 1 and stride 2 in the reference)."""
+    return p5[:, ::2, ::2]

@@ -1,0 +1,318 @@
+"""Mask heads of Mask R-CNN: PointRend's (coarse head, point head, rendering) and the dense
+baseline.
+
+Both give `losses` for training and `predict` for inference over the same regions, so a model takes
+either. Regions are boxes of any images of the batch, N in all; each carries its own class, and from
+there on only the channel of that class travels (exact: upsampling acts per channel and uncertainty
+reads only that one).
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pointrend_jax.layers.fpn import STRIDES
+from pointrend_jax.layers.init import msra, xavier
+from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy, select_class
+from pointrend_jax.ops.masks import crop_masks
+from pointrend_jax.ops.points import point_sample, point_sample_bits, points_in_image, regular_grid
+from pointrend_jax.ops.roi_align import roi_align
+from pointrend_jax.pointrend import (
+    CandidatePoints,
+    PointHead,
+    PredictPoints,
+    RenderStep,
+    binary_uncertainty,
+    choose_training_points,
+    draw_candidate_points,
+    point_features,
+    predict_grid,
+    render,
+    skip_full_subdivisions,
+    subdivide,
+)
+from pointrend_jax.structures import InstanceBatch
+
+
+class Regions(NamedTuple):
+    """boxes [N, 4] xyxy; image_index, classes, gt_index [N]; valid [N]: a foreground sample."""
+
+    boxes: Array
+    image_index: Array
+    classes: Array
+    gt_index: Array
+    valid: Array
+
+
+class MaskLogits(NamedTuple):
+    """Logits of each region's own class: rendered [N, M, M] and coarse [N, m, m]."""
+
+    rendered: Array
+    coarse: Array
+
+
+class CoarseMaskHead(nn.Module):
+    """A 7x7 mask from p2: one bilinear sample a cell, a 2x2 convolution, fully connected layers.
+
+    Attributes: see `configs/base.py`, `model.mask`.
+    """
+
+    num_classes: int
+    conv_dim: int = 256
+    fc_dim: int = 1024
+    num_fcs: int = 2
+    pooler_resolution: int = 14
+    resolution: int = 7
+
+    @nn.compact
+    def __call__(
+        self, p2: Float[Array, "B H W C"], boxes: Float[Array, "N 4"], image_index: Int[Array, " N"]
+    ) -> Float[Array, "N h h K"]:
+        side = self.pooler_resolution
+        grid = jnp.broadcast_to(regular_grid(side), (boxes.shape[0], side * side, 2))
+        # One sample a cell is what Detectron2 calls ROIAlign with sampling_ratio 1, but 0 outside.
+        x = point_features([p2], boxes, image_index, grid, strides=[STRIDES["p2"]])
+        x = x.reshape(-1, side, side, p2.shape[-1])
+        if p2.shape[-1] > self.conv_dim:
+            x = nn.relu(nn.Conv(self.conv_dim, (1, 1), kernel_init=msra, name="reduce")(x))
+        stride = side // self.resolution
+        conv = nn.Conv(
+            self.conv_dim,
+            (stride, stride),
+            (stride, stride),
+            "VALID",
+            kernel_init=msra,
+            name="conv",
+        )
+        x = nn.relu(conv(x)).reshape(x.shape[0], -1)
+        for i in range(1, self.num_fcs + 1):
+            x = nn.relu(nn.Dense(self.fc_dim, kernel_init=xavier, name=f"fc{i}")(x))
+        init = nn.initializers.normal(0.001)
+        x = nn.Dense(self.num_classes * self.resolution**2, kernel_init=init, name="predictor")(x)
+        return x.reshape(-1, self.resolution, self.resolution, self.num_classes)
+
+
+class PointRendMaskHead(nn.Module):
+    """Coarse mask, then points.
+
+    Attributes:
+      fine_levels: the pyramid levels of the fine-grained features.
+      others: see `configs/base.py`, `model.mask`.
+    """
+
+    coarse_head: CoarseMaskHead
+    point_head: PointHead
+    fine_levels: tuple[str, ...] = ("p2",)
+    train_num_points: int = 196
+    oversample_ratio: float = 3.0
+    importance_sample_ratio: float = 0.75
+    subdivision_steps: int = 5
+    subdivision_num_points: int = 784
+
+    @property
+    def start(self) -> tuple[int, int]:
+        """Side of the first grid that is rendered, and the subdivisions left after it."""
+        return skip_full_subdivisions(
+            self.coarse_head.resolution, self.subdivision_steps, self.subdivision_num_points
+        )
+
+    @property
+    def side(self) -> int:
+        """M, of the rendered mask."""
+        return self.coarse_head.resolution * 2**self.subdivision_steps
+
+    @property
+    def coarse_side(self) -> int:
+        """m, of the coarse mask."""
+        return self.coarse_head.resolution
+
+    def draw_candidates(self, key: Array, num_regions: int) -> CandidatePoints:
+        """The random numbers of `losses` for one image's regions."""
+        return draw_candidate_points(
+            key,
+            num_regions,
+            num_points=self.train_num_points,
+            oversample_ratio=self.oversample_ratio,
+            importance_sample_ratio=self.importance_sample_ratio,
+        )
+
+    def losses(
+        self,
+        pyramid: dict[str, Array],
+        regions: Regions,
+        batch: InstanceBatch,
+        candidates: CandidatePoints,
+    ) -> dict[str, LossTerm]:
+        """loss_mask at the coarse resolution and loss_mask_point at the training points."""
+        coarse_logits = self.coarse_head(pyramid["p2"], regions.boxes, regions.image_index)
+        own_coarse = select_class(coarse_logits, regions.classes)
+        loss_mask = mask_loss(own_coarse[..., 0], regions, batch)
+
+        point_coords = choose_training_points(
+            candidates,
+            jax.lax.stop_gradient(own_coarse),
+            binary_uncertainty,
+            num_points=self.train_num_points,
+        )
+        point_logits = self._point_logits(pyramid, regions, coarse_logits)(point_coords)[..., 0]
+        point_labels = point_sample_bits(
+            _flat_bits(batch),
+            _mask_index(regions, batch),
+            points_in_image(regions.boxes, point_coords),
+        )
+        valid = jnp.broadcast_to(regions.valid[:, None], point_logits.shape)
+        count = jnp.sum(regions.valid) * self.train_num_points
+        return {
+            "loss_mask": loss_mask,
+            "loss_mask_point": binary_cross_entropy(
+                point_logits, jax.lax.stop_gradient(point_labels), valid, count
+            ),
+        }
+
+    def predict(
+        self, pyramid: dict[str, Array], regions: Regions, padded_hw: Int[Array, "B 2"]
+    ) -> MaskLogits:
+        """Renders every region: a regular grid first, then subdivision."""
+        del padded_hw  # points read 0 beyond it, and so do the maps
+        coarse_logits = self.coarse_head(pyramid["p2"], regions.boxes, regions.image_index)
+        predict_points = self._point_logits(pyramid, regions, coarse_logits)
+        start_side, steps = self.start
+        logits = render(
+            predict_grid(predict_points, regions.boxes.shape[0], start_side),
+            predict_points,
+            binary_uncertainty,
+            subdivision_steps=steps,
+            subdivision_num_points=self.subdivision_num_points,
+        )
+        own_coarse = select_class(coarse_logits, regions.classes)
+        return MaskLogits(logits[..., 0], own_coarse[..., 0])
+
+    def explain(
+        self, pyramid: dict[str, Array], regions: Regions
+    ) -> tuple[MaskLogits, list[RenderStep]]:
+        """`predict` with what each step saw and chose; the first step is the regular grid."""
+        coarse_logits = self.coarse_head(pyramid["p2"], regions.boxes, regions.image_index)
+        predict_points = self._point_logits(pyramid, regions, coarse_logits)
+        num_regions, (side, num_steps) = regions.boxes.shape[0], self.start
+        logits = predict_grid(predict_points, num_regions, side)
+        grid = jnp.broadcast_to(regular_grid(side), (num_regions, side * side, 2))
+        indices = jnp.broadcast_to(jnp.arange(side * side), (num_regions, side * side))
+        steps = [RenderStep(logits, binary_uncertainty(logits), indices, grid)]
+        for _ in range(num_steps):
+            last = steps[-1].logits
+            steps.append(
+                subdivide(last, predict_points, binary_uncertainty, self.subdivision_num_points)
+            )
+        own_coarse = select_class(coarse_logits, regions.classes)
+        return MaskLogits(steps[-1].logits[..., 0], own_coarse[..., 0]), steps
+
+    def _point_logits(
+        self, pyramid: dict[str, Array], regions: Regions, coarse_logits: Float[Array, "N h h K"]
+    ) -> PredictPoints:
+        """The function from points to logits [N, P, 1] of each region's own class."""
+        maps = [pyramid[level] for level in self.fine_levels]
+        strides = [STRIDES[level] for level in self.fine_levels]
+
+        def predict_points(point_coords: Float[Array, "N P 2"]) -> Float[Array, "N P 1"]:
+            fine_grained = point_features(
+                maps, regions.boxes, regions.image_index, point_coords, strides=strides
+            )
+            coarse = point_sample(coarse_logits, point_coords)
+            return select_class(self.point_head(fine_grained, coarse), regions.classes)
+
+        return predict_points
+
+
+class ConvMaskHead(nn.Module):
+    """The dense baseline: ROIAlign 14x14, four convolutions, a deconvolution, a 28x28 mask."""
+
+    num_classes: int
+    conv_dim: int = 256
+    pooler_resolution: int = 14
+    num_convs: int = 4
+    sampling_ratio: int = 0
+
+    @property
+    def side(self) -> int:
+        return 2 * self.pooler_resolution
+
+    @property
+    def coarse_side(self) -> int:
+        return self.side
+
+    @nn.compact
+    def __call__(
+        self, pyramid: dict[str, Array], regions: Regions, padded_hw: Int[Array, "B 2"]
+    ) -> Float[Array, "N M M K"]:
+        levels = ("p2", "p3", "p4", "p5")
+        x = roi_align(
+            [pyramid[level] for level in levels],
+            regions.boxes,
+            regions.image_index,
+            strides=[STRIDES[level] for level in levels],
+            output_size=self.pooler_resolution,
+            sampling_ratio=self.sampling_ratio,
+            padded_hw=padded_hw,
+        )
+        for i in range(1, self.num_convs + 1):
+            conv = nn.Conv(self.conv_dim, (3, 3), padding=1, kernel_init=msra, name=f"conv{i}")
+            x = nn.relu(conv(x))
+        deconv = nn.ConvTranspose(
+            self.conv_dim, (2, 2), strides=(2, 2), padding="VALID", kernel_init=msra, name="deconv"
+        )
+        init = nn.initializers.normal(0.001)
+        return nn.Conv(self.num_classes, (1, 1), kernel_init=init, name="predictor")(
+            nn.relu(deconv(x))
+        )
+
+    def draw_candidates(self, key: Array, num_regions: int) -> CandidatePoints:
+        """A dense head draws nothing."""
+        nothing = jnp.zeros((num_regions, 0, 2))
+        return CandidatePoints(nothing, nothing)
+
+    def losses(
+        self,
+        pyramid: dict[str, Array],
+        regions: Regions,
+        batch: InstanceBatch,
+        candidates: CandidatePoints,
+    ) -> dict[str, LossTerm]:
+        """loss_mask at 28x28."""
+        del candidates
+        logits = self(pyramid, regions, batch.padded_hw)
+        own = select_class(logits, regions.classes)[..., 0]
+        return {"loss_mask": mask_loss(own, regions, batch)}
+
+    def predict(
+        self, pyramid: dict[str, Array], regions: Regions, padded_hw: Int[Array, "B 2"]
+    ) -> MaskLogits:
+        own = select_class(self(pyramid, regions, padded_hw), regions.classes)[..., 0]
+        return MaskLogits(own, own)
+
+
+def mask_loss(
+    own_logits: Float[Array, "N S S"], regions: Regions, batch: InstanceBatch
+) -> LossTerm:
+    """Sigmoid cross entropy against the ground truth cropped to each region, as a binary mask."""
+    side = own_logits.shape[1]
+    targets = crop_masks(
+        _flat_bits(batch),
+        _mask_index(regions, batch),
+        regions.boxes,
+        batch.image_hw[regions.image_index],
+        output_size=side,
+    )
+    valid = jnp.broadcast_to(regions.valid[:, None, None], own_logits.shape)
+    count = jnp.sum(regions.valid) * side**2
+    return binary_cross_entropy(own_logits, targets.astype(own_logits.dtype), valid, count)
+
+
+def _flat_bits(batch: InstanceBatch) -> Array:
+    return batch.mask_bits.reshape(-1, *batch.mask_bits.shape[2:])
+
+
+def _mask_index(regions: Regions, batch: InstanceBatch) -> Int[Array, " N"]:
+    return regions.image_index * batch.valid.shape[1] + regions.gt_index

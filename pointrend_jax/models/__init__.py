@@ -1,0 +1,1 @@
+"""Whole networks, and the one place where configuration names become classes."""

@@ -1,0 +1,126 @@
+"""From configuration names to modules: the only place that knows both."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+
+from pointrend_jax.layers.box_head import BoxHead
+from pointrend_jax.layers.efficientnet_lite import EfficientNetLite0
+from pointrend_jax.layers.fpn import FPN
+from pointrend_jax.layers.mask_head import CoarseMaskHead, ConvMaskHead, PointRendMaskHead
+from pointrend_jax.layers.resnet import ResNet
+from pointrend_jax.layers.rpn import RPN
+from pointrend_jax.models.mask_rcnn import MaskRCNN, ProposalCounts
+from pointrend_jax.pointrend import PointHead
+from pointrend_jax.structures import Config
+
+
+class BackboneSpec(NamedTuple):
+    """make: from `freeze_at` to the module. The rest: the pixels that its weights expect."""
+
+    make: Callable[[int], nn.Module]
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
+    bgr: bool
+
+
+_MSRA_PIXELS = ((103.530, 116.280, 123.675), (1.0, 1.0, 1.0), True)
+
+BACKBONES = {
+    "resnet18": BackboneSpec(lambda freeze_at: ResNet(18, freeze_at), *_MSRA_PIXELS),
+    "resnet34": BackboneSpec(lambda freeze_at: ResNet(34, freeze_at), *_MSRA_PIXELS),
+    "resnet50": BackboneSpec(lambda freeze_at: ResNet(50, freeze_at), *_MSRA_PIXELS),
+    "efficientnet_lite0": BackboneSpec(
+        EfficientNetLite0, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0), False
+    ),
+}
+
+
+def build_model(config: Config) -> MaskRCNN:
+    """The network of `config.model`. Raises ValueError, naming the field, for a wrong value."""
+    model = config.model
+    if model.backbone not in BACKBONES:
+        raise ValueError(
+            f"config.model.backbone must be one of {sorted(BACKBONES)}, got {model.backbone!r}."
+        )
+    if not 0 <= model.freeze_at <= 5:
+        raise ValueError(f"config.model.freeze_at must be in 0..5, got {model.freeze_at}.")
+    if config.num_classes < 1:
+        raise ValueError(f"config.num_classes must be at least 1, got {config.num_classes}.")
+    backbone = BACKBONES[model.backbone]
+    rpn, box = model.rpn, model.box
+    return MaskRCNN(
+        backbone=backbone.make(model.freeze_at),
+        fpn=FPN(model.fpn_channels),
+        rpn=RPN(
+            anchor_sizes=tuple(rpn.anchor_sizes),
+            aspect_ratios=tuple(rpn.aspect_ratios),
+            iou_thresholds=tuple(rpn.iou_thresholds),
+            samples_per_image=rpn.samples_per_image,
+            positive_fraction=rpn.positive_fraction,
+            nms_threshold=rpn.nms_threshold,
+        ),
+        box_head=BoxHead(
+            num_classes=config.num_classes,
+            pooler_resolution=box.pooler_resolution,
+            pooler_sampling_ratio=box.pooler_sampling_ratio,
+            fc_dim=box.fc_dim,
+            samples_per_image=box.samples_per_image,
+            positive_fraction=box.positive_fraction,
+            iou_threshold=box.iou_threshold,
+            delta_weights=tuple(box.delta_weights),
+            score_threshold=box.score_threshold,
+            nms_threshold=box.nms_threshold,
+            detections_per_image=box.detections_per_image,
+        ),
+        mask_head=_build_mask_head(config),
+        pixel_mean=backbone.pixel_mean,
+        pixel_std=backbone.pixel_std,
+        bgr=backbone.bgr,
+        proposals_train=ProposalCounts(rpn.pre_nms_topk_train, rpn.post_nms_topk_train),
+        proposals_eval=ProposalCounts(rpn.pre_nms_topk_eval, rpn.post_nms_topk_eval),
+        train_on_pred_boxes=model.mask.train_on_pred_boxes,
+        detections_per_chunk=model.mask.detections_per_chunk,
+    )
+
+
+def _build_mask_head(config: Config) -> PointRendMaskHead | ConvMaskHead:
+    kind, mask = config.model.mask_head, config.model.mask
+    if kind == "conv":
+        return ConvMaskHead(config.num_classes, mask.conv_dim, mask.conv_pooler_resolution)
+    if kind != "pointrend":
+        raise ValueError(f"config.model.mask_head must be 'pointrend' or 'conv', got {kind!r}.")
+    if mask.coarse_pooler_resolution % mask.coarse_resolution:
+        raise ValueError(
+            "config.model.mask.coarse_pooler_resolution must be a multiple of coarse_resolution, "
+            f"got {mask.coarse_pooler_resolution} and {mask.coarse_resolution}."
+        )
+    unknown = set(mask.point_features) - {"p2", "p3", "p4", "p5", "p6"}
+    if unknown or not mask.point_features:
+        raise ValueError(
+            "config.model.mask.point_features must name levels of p2..p6, "
+            f"got {mask.point_features}."
+        )
+    return PointRendMaskHead(
+        coarse_head=CoarseMaskHead(
+            num_classes=config.num_classes,
+            conv_dim=mask.conv_dim,
+            fc_dim=mask.coarse_fc_dim,
+            num_fcs=mask.coarse_num_fcs,
+            pooler_resolution=mask.coarse_pooler_resolution,
+            resolution=mask.coarse_resolution,
+        ),
+        point_head=PointHead(
+            num_classes=config.num_classes,
+            fc_dim=mask.point_fc_dim,
+            num_fcs=mask.point_num_fcs,
+            coarse_each_layer=mask.coarse_each_layer,
+        ),
+        fine_levels=tuple(mask.point_features),
+        train_num_points=mask.train_num_points,
+        oversample_ratio=mask.oversample_ratio,
+        importance_sample_ratio=mask.importance_sample_ratio,
+        subdivision_steps=mask.subdivision_steps,
+        subdivision_num_points=mask.subdivision_num_points,
+    )

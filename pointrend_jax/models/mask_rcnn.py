@@ -1,0 +1,210 @@
+"""Mask R-CNN (He et al., 2017) with a mask head of choice: the network from pixels to masks.
+
+The parts come ready-made (`models/build.py` makes them); here is their order, once for training
+(`losses`) and once for inference (`predict`).
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pointrend_jax.layers.box_head import BoxHead, BoxSamples, own_class_deltas
+from pointrend_jax.layers.fpn import FPN
+from pointrend_jax.layers.mask_head import ConvMaskHead, MaskLogits, PointRendMaskHead, Regions
+from pointrend_jax.layers.resnet import normalise
+from pointrend_jax.layers.rpn import RPN
+from pointrend_jax.ops.boxes import decode_boxes
+from pointrend_jax.ops.losses import LossTerm
+from pointrend_jax.pointrend import CandidatePoints, RenderStep
+from pointrend_jax.structures import (
+    Detections,
+    ImageBatch,
+    InstanceBatch,
+    InstancePredictions,
+    Proposals,
+)
+
+
+class InstanceNoise(NamedTuple):
+    """Every random number of one training step.
+
+    anchor_priority [B, A], roi_priority [B, R + G]: lowest is sampled first. candidates: of the B *
+    S regions of the mask head, image by image.
+    """
+
+    anchor_priority: Array
+    roi_priority: Array
+    candidates: CandidatePoints
+
+
+class ProposalCounts(NamedTuple):
+    """How many boxes a level gives to NMS and an image to the second stage."""
+
+    pre_nms_topk: int
+    post_nms_topk: int
+
+
+class MaskRCNN(nn.Module):
+    """See the module docstring.
+
+    Attributes:
+      backbone: from normalised pixels and `padded_hw` to {"res2": ..., "res5": ...}.
+      pixel_mean, pixel_std, bgr: what the backbone's weights expect.
+      train_on_pred_boxes: the mask head trains on the boxes that the box head predicts.
+      detections_per_chunk: slots that go through the mask head at a time at inference.
+    """
+
+    backbone: nn.Module
+    fpn: FPN
+    rpn: RPN
+    box_head: BoxHead
+    mask_head: PointRendMaskHead | ConvMaskHead
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
+    bgr: bool
+    proposals_train: ProposalCounts
+    proposals_eval: ProposalCounts
+    train_on_pred_boxes: bool = True
+    detections_per_chunk: int = 8
+
+    def pyramid(self, images: Array, image_hw: Array, padded_hw: Array) -> dict[str, Array]:
+        """p2..p6 of uint8 RGB images, zero beyond `padded_hw`."""
+        pixels = normalise(images, image_hw, self.pixel_mean, self.pixel_std, bgr=self.bgr)
+        return self.fpn(self.backbone(pixels, padded_hw), padded_hw)
+
+    # --- training ---
+
+    def draw_noise(self, keys: Array, batch: InstanceBatch) -> InstanceNoise:
+        """The random numbers of a step, from one key an image.
+
+        They depend on an image's key and on nothing else of the batch, so 1 device equals 8.
+        """
+        height, width = batch.images.shape[1:3]
+        cells = sum(-(-height // 2**i) * -(-width // 2**i) for i in range(2, 7))
+        num_anchors = cells * len(self.rpn.aspect_ratios)
+        num_rois = self.proposals_train.post_nms_topk + batch.valid.shape[1]
+
+        def of_image(key: Array) -> InstanceNoise:
+            anchor_key, roi_key, point_key = jax.random.split(key, 3)
+            return InstanceNoise(
+                jax.random.uniform(anchor_key, (num_anchors,)),
+                jax.random.uniform(roi_key, (num_rois,)),
+                self.mask_head.draw_candidates(point_key, self._num_mask_slots),
+            )
+
+        noise = jax.vmap(of_image)(keys)
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), noise.candidates)
+        return noise._replace(candidates=flat)
+
+    def losses(self, batch: InstanceBatch, noise: InstanceNoise) -> dict[str, LossTerm]:
+        """All losses of the batch as (sum, denominator), by name."""
+        pyramid = self.pyramid(batch.images, batch.image_hw, batch.padded_hw)
+        rpn_outputs = self.rpn(pyramid, batch.padded_hw)
+        losses = self.rpn.losses(rpn_outputs, batch, noise.anchor_priority)
+
+        proposals = self.rpn.propose(rpn_outputs, batch.image_hw, **self.proposals_train._asdict())
+        samples = self.box_head.sample(proposals, batch, noise.roi_priority)
+        box_outputs = self.box_head(pyramid, samples.boxes, batch.padded_hw)
+        losses |= self.box_head.losses(box_outputs, samples, batch.boxes)
+
+        regions = self._mask_regions(samples, box_outputs.deltas)
+        return losses | self.mask_head.losses(pyramid, regions, batch, noise.candidates)
+
+    @property
+    def _num_mask_slots(self) -> int:
+        """Foreground samples lie in the first slots of an image; the mask head needs no others."""
+        return int(self.box_head.samples_per_image * self.box_head.positive_fraction)
+
+    def _mask_regions(self, samples: BoxSamples, deltas: Float[Array, "B S K 4"]) -> Regions:
+        """Foreground samples at their predicted boxes: no gradient, not clipped, as Detectron2."""
+        samples, deltas = jax.tree.map(lambda x: x[:, : self._num_mask_slots], (samples, deltas))
+        boxes = samples.boxes
+        if self.train_on_pred_boxes:
+            own = own_class_deltas(deltas, samples.classes)
+            boxes = decode_boxes(boxes, own, self.box_head.delta_weights)
+        boxes = jnp.where(samples.foreground[..., None], jax.lax.stop_gradient(boxes), 0.0)
+        batch_size, slots = samples.valid.shape
+        return Regions(
+            boxes=boxes.reshape(-1, 4),
+            image_index=jnp.repeat(jnp.arange(batch_size), slots),
+            classes=jnp.where(samples.foreground, samples.classes, 0).reshape(-1),
+            gt_index=samples.gt_index.reshape(-1),
+            valid=samples.foreground.reshape(-1),
+        )
+
+    # --- inference ---
+
+    def predict(self, batch: ImageBatch) -> InstancePredictions:
+        """Detections and their masks, in the frame of the network's input."""
+        pyramid = self.pyramid(batch.images, batch.image_hw, batch.padded_hw)
+        detections = self.detect(pyramid, batch)
+        masks = self.segment(pyramid, detections, batch.padded_hw)
+        return InstancePredictions(detections, masks.rendered, masks.coarse)
+
+    def propose(self, pyramid: dict[str, Array], batch: ImageBatch) -> Proposals:
+        outputs = self.rpn(pyramid, batch.padded_hw)
+        return self.rpn.propose(outputs, batch.image_hw, **self.proposals_eval._asdict())
+
+    def detect(self, pyramid: dict[str, Array], batch: ImageBatch) -> Detections:
+        """Boxes, scores and classes of an image's instances."""
+        proposals = self.propose(pyramid, batch)
+        outputs = self.box_head(pyramid, proposals.boxes, batch.padded_hw)
+        detections = self.box_head.detect(outputs, proposals, batch.image_hw)
+        return detections._replace(valid=detections.valid & batch.valid[:, None])
+
+    def segment(
+        self, pyramid: dict[str, Array], detections: Detections, padded_hw: Int[Array, "B 2"]
+    ) -> MaskLogits:
+        """Masks [B, D, M, M] and [B, D, m, m] of the detections; 0 in slots that are not valid.
+
+        Slots of all images are lined up, valid ones first, and go through the mask head in chunks
+        until no valid one is left: work follows the number of objects, memory the size of a chunk.
+        """
+        batch_size, slots = detections.valid.shape
+        chunk = min(self.detections_per_chunk, batch_size * slots)
+        order = jnp.argsort(~detections.valid.reshape(-1), stable=True)
+        order = jnp.pad(order, (0, -order.shape[0] % chunk))
+        regions = regions_of(detections)
+
+        def segment_chunk(first: Array, masks: MaskLogits) -> MaskLogits:
+            index = jax.lax.dynamic_slice_in_dim(order, first * chunk, chunk)
+            chosen = jax.tree.map(lambda x: x[index], regions)
+            own = self.mask_head.predict(pyramid, chosen, padded_hw)
+            # A padded entry of `order` repeats slot 0 and must not write; nor does an invalid slot.
+            fresh = first * chunk + jnp.arange(chunk) < jnp.sum(regions.valid)
+            target = jnp.where(fresh, index, batch_size * slots)
+            return jax.tree.map(lambda all, own: all.at[target].set(own, mode="drop"), masks, own)
+
+        sides = self.mask_head.side, self.mask_head.coarse_side
+        masks = MaskLogits(*(jnp.zeros((batch_size * slots, side, side)) for side in sides))
+        if self.is_initializing():
+            masks = segment_chunk(jnp.zeros((), jnp.int32), masks)
+        else:
+            num_chunks = -(-jnp.sum(regions.valid, dtype=jnp.int32) // chunk)
+            masks = jax.lax.fori_loop(0, num_chunks, segment_chunk, masks)
+        return jax.tree.map(lambda x: x.reshape(batch_size, slots, *x.shape[1:]), masks)
+
+    def explain(self, batch: ImageBatch, regions: Regions) -> tuple[MaskLogits, list[RenderStep]]:
+        """Every rendering step of given regions. Raises ValueError if the model renders nothing."""
+        if not isinstance(self.mask_head, PointRendMaskHead):
+            raise ValueError(
+                "only a PointRend mask head has subdivision steps to explain; this model has "
+                "model.mask_head='conv'. Use a model with model.mask_head='pointrend'."
+            )
+        pyramid = self.pyramid(batch.images, batch.image_hw, batch.padded_hw)
+        return self.mask_head.explain(pyramid, regions)
+
+
+def regions_of(detections: Detections) -> Regions:
+    """All slots of all images, image by image."""
+    batch_size, slots = detections.valid.shape
+    return Regions(
+        boxes=detections.boxes.reshape(-1, 4),
+        image_index=jnp.repeat(jnp.arange(batch_size), slots),
+        classes=detections.classes.reshape(-1),
+        gt_index=jnp.zeros(batch_size * slots, jnp.int32),
+        valid=detections.valid.reshape(-1),
+    )

@@ -1,0 +1,1 @@
+"""Pure functions on arrays: geometry, sampling, matching, losses. They know no network."""

@@ -1,0 +1,115 @@
+"""Boxes (xyxy, continuous pixels): overlap, clipping, deltas, anchors, levels."""
+
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+# exp() of a larger dw or dh would overflow early in training. Source: Detectron2 box_regression.py.
+SCALE_CLAMP = math.log(1000.0 / 16)
+
+
+def box_area(boxes: Float[Array, "*S 4"]) -> Float[Array, "*S"]:
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def box_iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
+    """Intersection over union of every pair; 0 where they do not meet."""
+    top_left = jnp.maximum(a[:, None, :2], b[None, :, :2])
+    bottom_right = jnp.minimum(a[:, None, 2:], b[None, :, 2:])
+    side = jnp.maximum(bottom_right - top_left, 0.0)
+    intersection = side[..., 0] * side[..., 1]
+    union = box_area(a)[:, None] + box_area(b)[None, :] - intersection
+    return jnp.where(intersection > 0, intersection / jnp.where(union > 0, union, 1.0), 0.0)
+
+
+def clip_boxes(boxes: Float[Array, "*S 4"], image_hw: Array) -> Float[Array, "*S 4"]:
+    """Boxes cut to [0, width] x [0, height]; leading axes of `image_hw` are those of `boxes`."""
+    height, width = image_hw[..., 0], image_hw[..., 1]
+    limit = jnp.stack([width, height, width, height], axis=-1).astype(boxes.dtype)
+    limit = limit.reshape(*limit.shape[:-1], *([1] * (boxes.ndim - limit.ndim)), 4)
+    return jnp.clip(boxes, 0.0, limit)
+
+
+def nonempty(boxes: Float[Array, "*S 4"]) -> Bool[Array, "*S"]:
+    """True where both sides are longer than 0."""
+    return (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
+
+
+def encode_boxes(
+    boxes: Float[Array, "*S 4"],
+    targets: Float[Array, "*S 4"],
+    weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+) -> Float[Array, "*S 4"]:
+    """Deltas (dx, dy, dw, dh) that move `boxes` onto `targets`.
+
+    A box or target without area gives 0 where the reference refuses it: padded rows are such boxes.
+    Source: Detectron2 Box2BoxTransform.get_deltas.
+    """
+    defined = nonempty(boxes) & nonempty(targets)
+    unit = jnp.array([0.0, 0.0, 1.0, 1.0], boxes.dtype)
+    boxes = jnp.where(defined[..., None], boxes, unit)
+    targets = jnp.where(defined[..., None], targets, unit)
+    size, target_size = boxes[..., 2:] - boxes[..., :2], targets[..., 2:] - targets[..., :2]
+    centre = boxes[..., :2] + 0.5 * size
+    target_centre = targets[..., :2] + 0.5 * target_size
+    shift = (target_centre - centre) / size
+    deltas = jnp.concatenate([shift, jnp.log(target_size / size)], axis=-1)
+    return deltas * jnp.asarray(weights, boxes.dtype).reshape([1] * (boxes.ndim - 1) + [4])
+
+
+def decode_boxes(
+    boxes: Float[Array, "*S 4"],
+    deltas: Float[Array, "*S 4"],
+    weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+) -> Float[Array, "*S 4"]:
+    """`boxes` moved by `deltas`, dw and dh clamped from above; the inverse of `encode_boxes`."""
+    deltas = deltas / jnp.asarray(weights, boxes.dtype).reshape([1] * (deltas.ndim - 1) + [4])
+    size = boxes[..., 2:] - boxes[..., :2]
+    centre = boxes[..., :2] + 0.5 * size
+    new_centre = deltas[..., :2] * size + centre
+    new_size = jnp.exp(jnp.minimum(deltas[..., 2:], SCALE_CLAMP)) * size
+    return jnp.concatenate([new_centre - 0.5 * new_size, new_centre + 0.5 * new_size], axis=-1)
+
+
+def cell_anchors(size: float, aspect_ratios: Sequence[float]) -> np.ndarray:
+    """Float32 [A, 4] anchors around the origin, of area size**2; a ratio is height / width."""
+    rows = []
+    for ratio in aspect_ratios:
+        width = math.sqrt(size**2 / ratio)
+        height = ratio * width
+        rows.append([-width / 2, -height / 2, width / 2, height / 2])
+    return np.array(rows, np.float32)
+
+
+def grid_anchors(
+    map_hw: tuple[int, int], stride: int, size: float, aspect_ratios: Sequence[float]
+) -> np.ndarray:
+    """Float32 [H * W * A, 4] anchors of one level in the order (y, x, anchor).
+
+    Centres lie at 0, stride, 2 stride, ... (offset 0). Source: Detectron2 DefaultAnchorGenerator.
+    Host-side: the result is a constant of the compiled program.
+    """
+    y, x = np.meshgrid(
+        np.arange(map_hw[0], dtype=np.float32) * stride,
+        np.arange(map_hw[1], dtype=np.float32) * stride,
+        indexing="ij",
+    )
+    centres = np.stack([x, y, x, y], axis=-1).reshape(-1, 1, 4)
+    return (centres + cell_anchors(size, aspect_ratios)).reshape(-1, 4)
+
+
+def assign_levels(
+    boxes: Float[Array, "N 4"], *, min_level: int = 2, max_level: int = 5
+) -> Int[Array, " N"]:
+    """The pyramid level that a box is pooled from: 4 for the area of 224 x 224, +-1 for each
+    octave.
+
+    Source: FPN, eq. 1; Detectron2 poolers.assign_boxes_to_levels (a box without area goes to
+    `min_level`).
+    """
+    # A padded row may be turned inside out by its deltas; its square root must not be NaN.
+    octave = jnp.log2(jnp.sqrt(jnp.maximum(box_area(boxes), 0.0)) / 224.0 + 1e-8)
+    return jnp.clip(jnp.floor(4 + octave), min_level, max_level).astype(jnp.int32)

@@ -1,0 +1,141 @@
+"""Points in [0, 1]^2 of their region: reading maps at them and writing maps at them.
+
+Everything in `pointrend.py` that touches a pixel goes through here. `point_coords` are (x, y); the
+centre of pixel (row i, column j) of an H x W map is ((j + 0.5) / W, (i + 0.5) / H), as in
+torch's `grid_sample(align_corners=False)`. Outside the map there is 0.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt8
+
+
+def regular_grid(side: int) -> Float[Array, "P 2"]:
+    """Centres of the side x side cells of the unit square, row by row; P = side * side."""
+    centres = (jnp.arange(side, dtype=jnp.float32) + 0.5) / side
+    y, x = jnp.meshgrid(centres, centres, indexing="ij")
+    return jnp.stack([x.ravel(), y.ravel()], axis=-1)
+
+
+def point_sample(
+    features: Float[Array, "N H W C"], point_coords: Float[Array, "N P 2"]
+) -> Float[Array, "N P C"]:
+    """Bilinear values of each map at its points, blended with 0 in the outer half cell.
+
+    Source: Detectron2 projects/PointRend, point_features.point_sample.
+    """
+    num_maps, height, width, channels = features.shape
+    scale = jnp.array([width, height], features.dtype).reshape(1, 1, 2)
+    first_row = (jnp.arange(num_maps) * (height * width))[:, None]
+    return sample_rows(
+        features.reshape(-1, channels), first_row, (height, width), point_coords * scale
+    )
+
+
+def sample_rows(
+    rows: Float[Array, "T C"],
+    first_row: Int[Array, "N 1"],
+    map_hw: tuple[int, int],
+    xy: Float[Array, "N P 2"],
+) -> Float[Array, "N P C"]:
+    """`point_sample` on maps that lie flattened, one after another, in `rows`.
+
+    Args:
+      rows: pixels of all maps; a map's pixel (i, j) is `rows[first_row + i * width + j]`.
+      first_row: where the map of each region begins; regions may share one.
+      xy: in pixels of the map, continuous (the centre of pixel 0 is 0.5).
+    """
+
+    def read(first_row: Array, y: Array, x: Array, inside: Array) -> Array:
+        row = first_row + jnp.where(inside, y * map_hw[1] + x, 0)
+        return rows.at[row].get(mode="promise_in_bounds") * inside[..., None].astype(rows.dtype)
+
+    return _blend_neighbours(read, first_row, map_hw, xy)
+
+
+def _blend_neighbours(
+    read: Callable[[Array, Array, Array, Array], Array],
+    first_row: Int[Array, "N 1"],
+    map_hw: tuple[int, int],
+    xy: Float[Array, "N P 2"],
+) -> Array:
+    """Sum over the four neighbours of `xy` of their bilinear weight times `read(...)`."""
+    height, width = map_hw
+    x, y = xy[..., 0] - 0.5, xy[..., 1] - 0.5
+    x_floor, y_floor = jnp.floor(x), jnp.floor(y)
+    total = jnp.zeros((), xy.dtype)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            # Compared as floats: a far-away point must not wrap around as an integer.
+            xi, yi = x_floor + dx, y_floor + dy
+            inside = (xi >= 0) & (xi < width) & (yi >= 0) & (yi < height)
+            xi = jnp.clip(xi, 0, width - 1).astype(jnp.int32)
+            yi = jnp.clip(yi, 0, height - 1).astype(jnp.int32)
+            weight = jnp.abs(x_floor + (1 - dx) - x) * jnp.abs(y_floor + (1 - dy) - y)
+            total = total + read(first_row, yi, xi, inside) * weight[..., None]
+    return total
+
+
+def point_sample_nearest(
+    labels: Float[Array, "N H W"], point_coords: Float[Array, "N P 2"]
+) -> Float[Array, "N P"]:
+    """The label of the nearest pixel, ties to the even index, 0 outside.
+
+    Round-half-to-even makes x = 1.0 fall outside for an even width and hit the last column for an
+    odd one. Source: torch `grid_sample(mode="nearest")`, as Detectron2 reads semantic labels.
+    """
+    num_maps, height, width = labels.shape
+    # The reference goes through [-1, 1]; at exact cell borders its rounding there decides.
+    grid = 2.0 * point_coords - 1.0
+    x = jnp.round(((grid[..., 0] + 1.0) * width - 1.0) / 2.0)
+    y = jnp.round(((grid[..., 1] + 1.0) * height - 1.0) / 2.0)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    row = jnp.clip(y, 0, height - 1).astype(jnp.int32)
+    column = jnp.clip(x, 0, width - 1).astype(jnp.int32)
+    image = jnp.arange(num_maps)[:, None]
+    return jnp.where(inside, labels[image, row, column], 0)
+
+
+def point_sample_bits(
+    mask_bits: UInt8[Array, "M H Wb"],
+    mask_index: Int[Array, " N"],
+    xy: Float[Array, "N P 2"],
+) -> Float[Array, "N P"]:
+    """Bilinear values in [0, 1] of bit-packed masks at points, 0 outside.
+
+    Args:
+      mask_bits: uint8, eight pixels a byte along x, little-endian (`InstanceBatch.mask_bits`).
+      mask_index: the mask that each region reads.
+      xy: in pixels of the mask, continuous.
+    """
+    _, height, width_bytes = mask_bits.shape
+    flat = mask_bits.reshape(-1)
+
+    def read(first_byte: Array, y: Array, x: Array, inside: Array) -> Array:
+        byte = flat.at[first_byte + y * width_bytes + x // 8].get(mode="promise_in_bounds")
+        bit = (byte >> (x % 8).astype(jnp.uint8)) & 1
+        return jnp.where(inside, bit, 0)[..., None].astype(xy.dtype)
+
+    first_byte = (mask_index * (height * width_bytes))[:, None]
+    return _blend_neighbours(read, first_byte, (height, width_bytes * 8), xy)[..., 0]
+
+
+def point_scatter(
+    canvas: Float[Array, "N H W C"],
+    point_indices: Int[Array, "N P"],
+    values: Float[Array, "N P C"],
+) -> Float[Array, "N H W C"]:
+    """`canvas` with `values` written at the flat pixel indices y * W + x; the rest is unchanged."""
+    num_maps, height, width, channels = canvas.shape
+    flat = canvas.reshape(num_maps, height * width, channels)
+    region = jnp.arange(num_maps)[:, None]
+    return flat.at[region, point_indices].set(values).reshape(canvas.shape)
+
+
+def points_in_image(
+    regions: Float[Array, "N 4"], point_coords: Float[Array, "N P 2"]
+) -> Float[Array, "N P 2"]:
+    """From [0, 1] of each xyxy region to pixels of the image."""
+    origin, side = regions[:, None, :2], regions[:, None, 2:] - regions[:, None, :2]
+    return point_coords * side + origin

@@ -1,0 +1,282 @@
+"""PointRend: image segmentation as rendering (Kirillov, Wu, He, Girshick, CVPR 2020).
+
+A segmentation map is rendered like a picture: predict it coarsely everywhere, then again and again
+double its resolution and predict anew only where it is uncertain. Three parts, in the paper's
+order:
+
+  1. Point selection    `render` at inference (3.1), `sample_training_points` in training (3.1).
+  2. Point features     `point_features`: fine-grained CNN features and the coarse prediction (3.2).
+  3. Point head         `PointHead`: one small MLP for all points of all regions (3.3).
+
+A region is an xyxy box of an image (instances) or the whole image (semantic segmentation); the
+code below does not know which. N regions, P points, K classes, C channels; `point_coords` are (x,
+y) in [0, 1] of the region. Shapes are static: N, P and the number of steps are fixed when compiled.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pointrend_jax.ops.points import (
+    point_sample,
+    point_scatter,
+    points_in_image,
+    regular_grid,
+    sample_rows,
+)
+from pointrend_jax.ops.resize import upsample_2x
+
+UncertaintyFn = Callable[[Float[Array, "..."]], Float[Array, "..."]]
+PredictPoints = Callable[[Float[Array, "N P 2"]], Float[Array, "N P K"]]
+
+
+# --- 1. Point selection -------------------------------------------------------------------------
+
+
+def binary_uncertainty(logits: Float[Array, "*S 1"]) -> Float[Array, "*S"]:
+    """Highest where the logit is 0, that is p = 0.5: -|logit| ranks as -|p - 0.5| does."""
+    return -jnp.abs(logits[..., 0])
+
+
+def multiclass_uncertainty(logits: Float[Array, "*S K"]) -> Float[Array, "*S"]:
+    """Second best minus best class: 0 is the most uncertain."""
+    best = jax.lax.top_k(logits, 2)[0]
+    return best[..., 1] - best[..., 0]
+
+
+class RenderStep(NamedTuple):
+    """One subdivision. The logits after it, and what it chose."""
+
+    logits: Float[Array, "N H W K"]
+    uncertainty: Float[Array, "N H W"]
+    point_indices: Int[Array, "N P"]
+    point_coords: Float[Array, "N P 2"]
+
+
+def render(
+    initial_logits: Float[Array, "N h w K"],
+    predict_points: PredictPoints,
+    uncertainty_fn: UncertaintyFn,
+    *,
+    subdivision_steps: int,
+    subdivision_num_points: int,
+) -> Float[Array, "N H W K"]:
+    """Renders [N, h, w] logits at 2**subdivision_steps times their resolution (3.1, inference).
+
+    Where every point is uncertain, as when all are chosen, this equals predicting every pixel;
+    where none is chosen it equals bilinear upsampling.
+    """
+    logits = initial_logits
+    for _ in range(subdivision_steps):
+        logits = subdivide(logits, predict_points, uncertainty_fn, subdivision_num_points).logits
+    return logits
+
+
+def subdivide(
+    logits: Float[Array, "N H W K"],
+    predict_points: PredictPoints,
+    uncertainty_fn: UncertaintyFn,
+    num_points: int,
+) -> RenderStep:
+    """Doubles the resolution and predicts the `num_points` most uncertain pixels anew."""
+    logits = upsample_2x(logits)
+    uncertainty = uncertainty_fn(logits)
+    point_indices, point_coords = select_uncertain_points(uncertainty, num_points)
+    logits = point_scatter(logits, point_indices, predict_points(point_coords))
+    return RenderStep(logits, uncertainty, point_indices, point_coords)
+
+
+def select_uncertain_points(
+    uncertainty: Float[Array, "N H W"], num_points: int
+) -> tuple[Int[Array, "N P"], Float[Array, "N P 2"]]:
+    """Flat indices and coordinates of the P = min(num_points, H * W) most uncertain pixels."""
+    num_regions, height, width = uncertainty.shape
+    num_points = min(num_points, height * width)
+    _, point_indices = jax.lax.top_k(uncertainty.reshape(num_regions, -1), num_points)
+    row, column = point_indices // width, point_indices % width
+    x = (column.astype(uncertainty.dtype) + 0.5) / width
+    y = (row.astype(uncertainty.dtype) + 0.5) / height
+    return point_indices, jnp.stack([x, y], axis=-1)
+
+
+def skip_full_subdivisions(side: int, steps: int, num_points: int) -> tuple[int, int]:
+    """Where rendering may start: steps that would predict every pixel become a regular grid.
+
+    With N = 28 x 28 points the paper's steps 7 -> 14 -> 28 predict every pixel, so the first two of
+    five are one prediction on the 28 x 28 grid: `skip_full_subdivisions(7, 5, 784) == (28, 3)`.
+    """
+    while steps > 0 and 4 * side * side <= num_points:
+        side, steps = 2 * side, steps - 1
+    return side, steps
+
+
+def predict_grid(
+    predict_points: PredictPoints, num_regions: int, side: int
+) -> Float[Array, "N side side K"]:
+    """The point head's prediction on a regular side x side grid of every region."""
+    point_coords = jnp.broadcast_to(regular_grid(side), (num_regions, side * side, 2))
+    logits = predict_points(point_coords)
+    return logits.reshape(num_regions, side, side, logits.shape[-1])
+
+
+class CandidatePoints(NamedTuple):
+    """The random numbers of `choose_training_points`, uniform in [0, 1).
+
+    oversampled: [N, kP, 2], of which the most uncertain are kept. uniform: [N, P - beta P, 2].
+    """
+
+    oversampled: Array
+    uniform: Array
+
+
+def draw_candidate_points(
+    key: Array,
+    num_regions: int,
+    *,
+    num_points: int,
+    oversample_ratio: float,
+    importance_sample_ratio: float,
+) -> CandidatePoints:
+    """Candidates for the paper's four ways to choose training points (table 4), by the parameters:
+
+      uniform            k = 1,  beta = 0
+      mildly biased      k = 3,  beta = 0.75   (the default)
+      heavily biased     k = 10, beta = 1
+      regular grid       k = 0: no randomness; P must be a square
+
+    Raises: ValueError if the parameters cannot be met.
+    """
+    if not 0.0 <= importance_sample_ratio <= 1.0:
+        raise ValueError(
+            f"importance_sample_ratio must be in [0, 1], got {importance_sample_ratio}."
+        )
+    if oversample_ratio == 0:
+        side = math.isqrt(num_points)
+        if side * side != num_points:
+            raise ValueError(f"a regular grid needs a square number of points, got {num_points}.")
+        grid = jnp.broadcast_to(regular_grid(side), (num_regions, num_points, 2))
+        return CandidatePoints(jnp.zeros((num_regions, 0, 2)), grid)
+    if oversample_ratio < 1:
+        raise ValueError(
+            f"oversample_ratio must be 0 (regular grid) or >= 1, got {oversample_ratio}."
+        )
+    num_uncertain = int(importance_sample_ratio * num_points)
+    num_candidates = int(num_points * oversample_ratio) if num_uncertain else 0
+    candidate_key, uniform_key = jax.random.split(key)
+    return CandidatePoints(
+        jax.random.uniform(candidate_key, (num_regions, num_candidates, 2)),
+        jax.random.uniform(uniform_key, (num_regions, num_points - num_uncertain, 2)),
+    )
+
+
+def choose_training_points(
+    candidates: CandidatePoints,
+    coarse_logits: Float[Array, "N h w K"],
+    uncertainty_fn: UncertaintyFn,
+    *,
+    num_points: int,
+) -> Float[Array, "N P 2"]:
+    """The most uncertain of the candidates, then the uniform points (3.1, training)."""
+    num_uncertain = num_points - candidates.uniform.shape[1]
+    if num_uncertain == 0:
+        return candidates.uniform
+    # Sample first, then take uncertainty: between logits -1 and +1 lies a 0, which is uncertain
+    # although both of its neighbours are sure.
+    candidate_logits = point_sample(coarse_logits, candidates.oversampled)
+    _, index = jax.lax.top_k(uncertainty_fn(candidate_logits), num_uncertain)
+    uncertain = jnp.take_along_axis(candidates.oversampled, index[..., None], axis=1)
+    return jnp.concatenate([uncertain, candidates.uniform], axis=1)
+
+
+def sample_training_points(
+    key: Array,
+    coarse_logits: Float[Array, "N h w K"],
+    uncertainty_fn: UncertaintyFn,
+    *,
+    num_points: int,
+    oversample_ratio: float,
+    importance_sample_ratio: float,
+) -> Float[Array, "N P 2"]:
+    """P training points for each region: kP random candidates, of which the beta P most uncertain
+    are kept, and (1 - beta) P uniform ones. No gradient flows through the choice.
+    """
+    candidates = draw_candidate_points(
+        key,
+        coarse_logits.shape[0],
+        num_points=num_points,
+        oversample_ratio=oversample_ratio,
+        importance_sample_ratio=importance_sample_ratio,
+    )
+    coarse_logits = jax.lax.stop_gradient(coarse_logits)
+    return choose_training_points(candidates, coarse_logits, uncertainty_fn, num_points=num_points)
+
+
+# --- 2. Point features --------------------------------------------------------------------------
+
+
+def point_features(
+    feature_maps: Sequence[Float[Array, "B _ _ _"]],
+    regions: Float[Array, "N 4"],
+    image_index: Int[Array, " N"],
+    point_coords: Float[Array, "N P 2"],
+    *,
+    strides: Sequence[int],
+) -> Float[Array, "N P C"]:
+    """Fine-grained features: the maps' bilinear values at the points, maps concatenated (3.2).
+
+    Args:
+      feature_maps: one or more resolutions, zero beyond each image's padding.
+      regions: xyxy in pixels of the network's input; may reach beyond the image, where there is 0.
+      image_index: the image of each region.
+      strides: of each map; its pixel i covers [i * stride, (i + 1) * stride] of the input.
+    """
+    if len(feature_maps) != len(strides):
+        raise ValueError(f"{len(feature_maps)} feature maps need as many strides, got {strides}.")
+    xy = points_in_image(regions, point_coords)
+    sampled = []
+    for features, stride in zip(feature_maps, strides, strict=True):
+        _, height, width, channels = features.shape
+        first_row = (image_index * (height * width))[:, None]
+        rows = features.reshape(-1, channels)
+        sampled.append(sample_rows(rows, first_row, (height, width), xy / stride))
+    return jnp.concatenate(sampled, axis=-1)
+
+
+# --- 3. Point head ------------------------------------------------------------------------------
+
+
+class PointHead(nn.Module):
+    """The MLP that predicts every point from its own features, shared by points and regions (3.3).
+
+    Attributes:
+      num_classes: K, the outputs at a point.
+      fc_dim, num_fcs: 3 hidden layers of 256 in the paper.
+      coarse_each_layer: whether every layer sees the coarse prediction again, as in the paper;
+        otherwise only the first does.
+    """
+
+    num_classes: int
+    fc_dim: int = 256
+    num_fcs: int = 3
+    coarse_each_layer: bool = True
+
+    @nn.compact
+    def __call__(
+        self,
+        fine_grained_features: Float[Array, "N P C"],
+        coarse_features: Float[Array, "N P Kc"],
+    ) -> Float[Array, "N P K"]:
+        x = jnp.concatenate([fine_grained_features, coarse_features], axis=-1)
+        # 1x1 convolutions in the reference, initialised as such: MSRA, fan-out.
+        hidden_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+        for layer in range(1, self.num_fcs + 1):
+            x = nn.relu(nn.Dense(self.fc_dim, kernel_init=hidden_init, name=f"fc{layer}")(x))
+            if self.coarse_each_layer:
+                x = jnp.concatenate([x, coarse_features], axis=-1)
+        predictor_init = nn.initializers.normal(0.001)
+        return nn.Dense(self.num_classes, kernel_init=predictor_init, name="predictor")(x)

@@ -1,0 +1,137 @@
+"""The records that travel between floors: batches, proposals, detections.
+
+Every record has fixed sizes with `valid`: a padded row is a zero box of class 0 with `valid` False,
+and touches no loss, no gradient and no result. Fields of a NamedTuple are not checked by the shape
+hook of the tests, so `check_shapes` does it at the borders (data into task, task into evaluation).
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# jax.Array inside a traced function, np.ndarray on the host.
+Array = Any
+# An ml_collections.ConfigDict, whose fields no type checker knows.
+Config = Any
+
+
+class ImageBatch(NamedTuple):
+    """Images on the canvas of one bucket.
+
+    Attributes:
+      images: uint8 [B, H, W, 3], RGB, top-left aligned, zero beyond `image_hw`.
+      image_hw: int32 [B, 2], height and width of the resized image.
+      padded_hw: int32 [B, 2], `image_hw` rounded up to the size divisibility (32): the region that
+        the network sees. What lies between `padded_hw` and the canvas changes no result.
+      valid: bool [B], False for a slot that only fills the batch.
+    """
+
+    images: Array
+    image_hw: Array
+    padded_hw: Array
+    valid: Array
+
+
+class InstanceBatch(NamedTuple):
+    """Images with their ground-truth instances, the input of instance training.
+
+    Attributes:
+      images, image_hw, padded_hw: as in `ImageBatch`.
+      image_index: int32 [B], position of the image in the global batch; the source of its
+      randomness.
+      boxes: float32 [B, G, 4], xyxy in pixels of the resized image.
+      classes: int32 [B, G], 0..K-1.
+      mask_bits: uint8 [B, G, H, W / 8], bit-packed along x, little-endian: pixel (y, x) is
+        `mask_bits[..., y, x // 8] >> (x % 8) & 1`.
+      valid: bool [B, G].
+    """
+
+    images: Array
+    image_hw: Array
+    padded_hw: Array
+    image_index: Array
+    boxes: Array
+    classes: Array
+    mask_bits: Array
+    valid: Array
+
+
+class EvalSample(NamedTuple):
+    """A batch for prediction with what the host needs to bring results back to the original images.
+
+    Attributes:
+      batch: the network's input.
+      image_ids: ids of the annotation file, one for each valid slot.
+      original_hw: (height, width) of each original image, in the same order.
+    """
+
+    batch: ImageBatch
+    image_ids: tuple[int, ...]
+    original_hw: tuple[tuple[int, int], ...]
+
+
+class Proposals(NamedTuple):
+    """RPN output. boxes [B, R, 4] xyxy; logits [B, R], descending; valid [B, R]."""
+
+    boxes: Array
+    logits: Array
+    valid: Array
+
+
+class Detections(NamedTuple):
+    """Final detections in D slots, valid ones first, by descending score.
+
+    Attributes:
+      boxes: float32 [B, D, 4], xyxy in pixels of the resized image.
+      scores: float32 [B, D], in (0, 1].
+      classes: int32 [B, D].
+      valid: bool [B, D].
+      proposal_index: int32 [B, D], the proposal each came from.
+    """
+
+    boxes: Array
+    scores: Array
+    classes: Array
+    valid: Array
+    proposal_index: Array
+
+
+class InstancePredictions(NamedTuple):
+    """Detections with the logits of their own class in the frame of the box.
+
+    Attributes:
+      detections: D slots an image.
+      mask_logits: float32 [B, D, M, M], the rendered mask (or the dense mask head's).
+      coarse_logits: float32 [B, D, m, m], the coarse mask that rendering starts from; equals
+        `mask_logits` for a model without PointRend.
+    """
+
+    detections: Detections
+    mask_logits: Array
+    coarse_logits: Array
+
+
+_BATCH_SHAPES = {
+    "images": "B H W 3",
+    "image_hw": "B 2",
+    "padded_hw": "B 2",
+    "image_index": "B",
+    "boxes": "B G 4",
+    "classes": "B G",
+    "mask_bits": "B G H W/8",
+    "valid": "B G",
+}
+
+
+def check_shapes(batch: InstanceBatch) -> None:
+    """Raises ValueError, naming the field, if the fields of `batch` do not fit one another."""
+    images = np.shape(batch.images)
+    if len(images) != 4 or images[3] != 3:
+        raise ValueError(f"InstanceBatch.images must be [B, H, W, 3], got shape {images}.")
+    sizes = {"B": images[0], "H": images[1], "W": images[2], "W/8": images[2] // 8}
+    sizes["G"] = np.shape(batch.valid)[1] if len(np.shape(batch.valid)) == 2 else -1
+    for name, names in _BATCH_SHAPES.items():
+        expected = tuple(sizes.get(n) if n in sizes else int(n) for n in names.split())
+        actual = tuple(np.shape(getattr(batch, name)))
+        if actual != expected:
+            raise ValueError(f"InstanceBatch.{name} must be [{names}] = {expected}, got {actual}.")

@@ -1,0 +1,43 @@
+"""What holds in every test: two devices, checked shapes, no silent rank promotion, a compile cache.
+
+The order matters: the environment before the import of jax, the shape hook before that of the
+package. Warnings are errors by pyproject.toml.
+"""
+
+import os
+from collections.abc import Iterator
+
+# Elsewhere than on a CPU: `JAX_PLATFORMS=cuda make test`.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+import tests.typechecker  # noqa: F401  (the hook names it and imports only `tests`)
+from tests.shared import REPOSITORY
+
+# Two fake devices show what is wrong between replicas; more cost time and show nothing new.
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Compiling is most of what the tests cost. The folder may be deleted at any time.
+jax.config.update("jax_compilation_cache_dir", str(REPOSITORY / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+install_import_hook("pointrend_jax", "tests.typechecker.check")
+
+# The same examples in every run, on machines of any speed (a compile may take seconds).
+settings.register_profile("reproducible", deadline=None, derandomize=True, database=None)
+settings.load_profile("reproducible")
+
+
+@pytest.fixture
+def strict_dtypes() -> Iterator[None]:
+    """No implicit dtype promotion: for tests of our own ops, which must not mix dtypes.
+
+    Not for all tests, because optax schedules and bfloat16 Conv + BatchNorm promote.
+    """
+    with jax.numpy_dtype_promotion("strict"):
+        yield

@@ -1,0 +1,117 @@
+"""Boundary IoU, by hand and against faster-coco-eval's own implementation."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval.core.mask import rleToBoundary
+
+from pointrend_jax.evaluation.boundary import boundary_width, mask_boundary
+from pointrend_jax.evaluation.coco import STAT_NAMES, evaluate_detections, summarize
+from pointrend_jax.evaluation.ground_truth import load_ground_truth
+from pointrend_jax.evaluation.rle import decode_rle, encode_mask
+from tests.evaluation.scenes import (
+    HEIGHT,
+    WIDTH,
+    annotation,
+    detection,
+    ellipse,
+    ground_truth,
+    noisy_scene,
+)
+
+
+def test_boundary_width_is_rounded_and_at_least_one():
+    assert boundary_width((300, 400), 0.02) == 10
+    assert boundary_width((300, 400), 0.005) == 2  # 2.5 to even, as the authors' code
+    assert boundary_width((10, 10), 0.02) == 1
+
+
+def test_boundary_is_the_band_inside_the_outline():
+    mask = np.zeros((HEIGHT, WIDTH), np.bool_)
+    mask[10:30, 20:50] = True
+    expected = mask.copy()
+    expected[12:28, 22:48] = False  # the diagonal is 100, so the band is 2 wide
+    np.testing.assert_array_equal(mask_boundary(mask, 0.02), expected)
+
+
+def test_border_of_the_image_counts_as_outline():
+    mask = np.ones((HEIGHT, WIDTH), np.bool_)
+    expected = mask.copy()
+    expected[2:-2, 2:-2] = False
+    np.testing.assert_array_equal(mask_boundary(mask, 0.02), expected)
+
+
+def test_empty_mask_has_no_boundary():
+    assert not mask_boundary(np.zeros((HEIGHT, WIDTH), np.bool_), 0.02).any()
+
+
+@pytest.mark.parametrize("dilation", [0.005, 0.02, 0.05])
+def test_boundary_equals_another_implementation(dilation: float):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        mask = np.zeros((HEIGHT, WIDTH), np.bool_)
+        for _ in range(3):
+            centre, axes = rng.uniform(0, 80, 2), rng.uniform(2, 30, 2)
+            mask ^= ellipse(tuple(centre), tuple(axes), float(rng.uniform(0, 180)))
+        theirs = rleToBoundary(encode_mask(mask), dilation)
+        theirs = {"size": theirs["size"], "counts": theirs["counts"].decode()}
+        np.testing.assert_array_equal(mask_boundary(mask, dilation), decode_rle(theirs))
+
+
+@pytest.mark.parametrize("dilation", [0.02, 0.05])
+def test_boundary_ap_equals_another_implementation(dilation: float):
+    truth, detections = noisy_scene(12, noise=0.3, seed=3)
+    index = load_ground_truth(truth)
+    ours = summarize(evaluate_detections(index, detections, "boundary", boundary_dilation=dilation))
+    dataset: Any = copy.deepcopy(index.dataset)
+    theirs_truth = COCO(dataset)
+    records = [{k: v for k, v in d.items() if k != "bbox"} for d in detections]
+    theirs = COCOeval_faster(
+        theirs_truth,
+        theirs_truth.loadRes(copy.deepcopy(records)),
+        "boundary",
+        boundary_dilation_ratio=dilation,
+        boundary_cpu_count=1,
+    )
+    theirs.evaluate()
+    theirs.accumulate()
+    theirs.summarize()
+    expected = [None if value < 0 else value for value in theirs.stats[:12]]
+    assert list(ours) == list(STAT_NAMES)
+    for name, value in zip(STAT_NAMES, expected, strict=True):
+        assert ours[name] == (value if value is None else pytest.approx(value, abs=1e-12)), name
+    assert 0.1 < (ours["ap"] or 0) < 0.9
+
+
+def test_boundary_ap_sees_an_outline_that_mask_ap_forgives():
+    mask = ellipse((40, 30), (24, 24))
+    smaller = ellipse((40, 30), (22, 22))  # mask IoU 0.84; the bands, 2 wide, hardly overlap
+    index = load_ground_truth(ground_truth([annotation(1, 1, 3, mask)], 1))
+    found = [detection(1, 3, smaller, 0.9)]
+    assert summarize(evaluate_detections(index, found, "mask"))["ap75"] == pytest.approx(1)
+    assert summarize(evaluate_detections(index, found, "boundary"))["ap50"] == 0
+    # As wide as the disc, the band is the disc.
+    wide = evaluate_detections(index, found, "boundary", boundary_dilation=0.3)
+    assert summarize(wide)["ap75"] == pytest.approx(1)
+
+
+def test_right_outline_of_a_wrong_mask_is_no_match():
+    mask = ellipse((40, 30), (24, 24))
+    band = mask_boundary(mask, 0.02)
+    index = load_ground_truth(ground_truth([annotation(1, 1, 3, mask)], 1))
+    # The boundaries agree; the mask IoU is that of a ring with its disc.
+    evaluation = evaluate_detections(index, [detection(1, 3, band, 0.9)], "boundary")
+    assert summarize(evaluation)["ap50"] == 0
+
+
+def test_crowd_is_matched_by_its_mask_alone():
+    # The detection lies inside the crowd, far from its outline: ignored, not a false positive.
+    crowd, inside = ellipse((40, 30), (28, 28)), ellipse((40, 30), (8, 8))
+    single = ellipse((70, 50), (6, 6))
+    truth = ground_truth([annotation(1, 1, 3, crowd, iscrowd=1), annotation(2, 1, 3, single)], 1)
+    found = [detection(1, 3, inside, 0.9), detection(1, 3, single, 0.5)]
+    evaluation = evaluate_detections(load_ground_truth(truth), found, "boundary")
+    assert summarize(evaluation)["ap"] == pytest.approx(1)

@@ -1,0 +1,97 @@
+"""What is no usable ground truth is refused with the annotation's id."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pointrend_jax.evaluation.ground_truth import load_ground_truth
+from pointrend_jax.evaluation.rle import decode_rle, encode_mask
+from tests.evaluation.scenes import HEIGHT, WIDTH, annotation, ellipse, ground_truth
+
+MASK = ellipse((30, 30), (10, 6))
+
+
+def _with(**changes: Any) -> dict[str, Any]:
+    return ground_truth([{**annotation(41, 1, 3, MASK), **changes}], 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_id": 9}, "Annotation 41 names image 9"),
+        ({"category_id": 9}, "category 9"),
+        ({"segmentation": []}, "Annotation 41 must have polygons"),
+        ({"segmentation": [[]]}, "Annotation 41 must have polygons"),
+        ({"segmentation": [[1, 1, 5, 5]]}, "at least three points"),
+        ({"segmentation": None}, "at least three points"),
+        ({"segmentation": {"size": [9, 9], "counts": [81]}}, r"RLE of size \[60, 80\]"),
+        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [81]}}, r"RLE of size \[60, 80\]"),
+        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "11"}}, r"RLE of size \[60, 80\]"),
+        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "~"}}, "Annotation 41: RLE counts"),
+    ],
+)
+def test_bad_annotation_is_refused_by_id(changes: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        load_ground_truth(_with(**changes))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"images": []}, "must have a list 'annotations'"),
+        ({**ground_truth([], 1), "images": [{"id": 1}]}, "lacks"),
+        ({**ground_truth([], 1), "images": ground_truth([], 1)["images"] * 2}, "more than once"),
+    ],
+)
+def test_other_content_is_refused(content: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        load_ground_truth(content)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]"])
+def test_file_that_is_no_json_object_is_refused(tmp_path: Path, text: str):
+    path = tmp_path / "instances.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"instances\.json"):
+        load_ground_truth(path)
+
+
+def test_missing_file_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="Cannot read the annotations"):
+        load_ground_truth(tmp_path / "none.json")
+
+
+def test_all_kinds_of_segmentation_are_read(tmp_path: Path):
+    square = np.zeros((HEIGHT, WIDTH), np.bool_)
+    square[4:10, 2:8] = True
+    flat = square.ravel(order="F").astype(np.int8)
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff(edges, prepend=0, append=flat.size).tolist()
+    kinds = [
+        [[2, 4, 8, 4, 8, 10, 2, 10]],
+        {"size": [HEIGHT, WIDTH], "counts": runs},
+        encode_mask(square),
+    ]
+    # One id for all, and neither area, box nor iscrowd: other tools write such files.
+    annotations = [
+        {"id": 0, "image_id": 1, "category_id": 3, "segmentation": kind} for kind in kinds
+    ]
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(ground_truth(annotations, 1)))
+    loaded: Any = load_ground_truth(path).dataset["annotations"]
+    assert len({record["id"] for record in loaded}) == 3
+    for record in loaded:
+        np.testing.assert_array_equal(decode_rle(record["segmentation"]), square)
+        assert record["area"] == 36
+        assert record["bbox"] == [2, 4, 6, 6]
+        assert record["iscrowd"] == 0
+
+
+def test_source_is_left_as_it_was():
+    source = _with()
+    before = json.dumps(source)
+    load_ground_truth(source)
+    assert json.dumps(source) == before

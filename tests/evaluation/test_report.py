@@ -1,0 +1,56 @@
+"""The table says what was gained; the file is written whole or not at all."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from pointrend_jax.evaluation.coco import STAT_NAMES
+from pointrend_jax.evaluation.report import format_results, write_json
+
+
+def _results(rendered: float | None, coarse: float | None) -> dict:
+    def side(value: float | None) -> dict:
+        return {f"{kind}_{name}": value for kind in ("mask", "boundary") for name in STAT_NAMES}
+
+    box = {f"box_{name}": 0.5 for name in STAT_NAMES}
+    return {"rendered": side(rendered), "coarse": side(coarse), "box": box}
+
+
+def test_table_shows_both_and_the_gain():
+    lines = format_results(_results(0.4567, 0.4)).splitlines()
+    assert lines[0].split() == ["coarse", "rendered", "gain"]
+    rows = {line[:16].strip(): line[16:].split() for line in lines[1:-1]}
+    assert rows["mask AP"] == ["40.0", "45.7", "+5.7"]
+    assert rows["boundary AP75"] == ["40.0", "45.7", "+5.7"]
+    assert lines[-1] == "box AP 50.0   AP50 50.0   AP75 50.0"
+
+
+def test_undefined_number_is_a_dash():
+    table = format_results(_results(None, None))
+    assert "mask AP small           -         -       -" in table
+
+
+def test_json_is_replaced_whole(tmp_path: Path):
+    path = tmp_path / "run" / "results.json"
+    write_json(path, {"a": 1})
+    write_json(path, {"b": None})
+    assert json.loads(path.read_text()) == {"b": None}
+    assert [p.name for p in path.parent.iterdir()] == ["results.json"]
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path):
+    path = tmp_path / "results.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"a": math.nan})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_folder_that_cannot_be_written_is_named(tmp_path: Path):
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    with pytest.raises(ValueError, match=r"Cannot write .*results\.json"):
+        write_json(blocker / "results.json", {})

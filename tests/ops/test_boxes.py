@@ -1,0 +1,68 @@
+"""Box geometry by property and by hand."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointrend_jax.ops.boxes import (
+    SCALE_CLAMP,
+    assign_levels,
+    box_iou,
+    clip_boxes,
+    decode_boxes,
+    encode_boxes,
+    grid_anchors,
+    nonempty,
+)
+
+pytestmark = pytest.mark.usefixtures("strict_dtypes")
+
+_side = st.floats(1, 200, width=32)
+_place = st.floats(-100, 100, width=32)
+_box = st.tuples(_place, _place, _side, _side).map(
+    lambda b: jnp.array([[b[0], b[1], b[0] + b[2], b[1] + b[3]]], jnp.float32)
+)
+
+
+@given(_box, _box)
+def test_decode_inverts_encode(box: jnp.ndarray, target: jnp.ndarray) -> None:
+    weights = (10.0, 10.0, 5.0, 5.0)
+    deltas = encode_boxes(box, target, weights)
+    if float(jnp.max(deltas[:, 2:])) / 5.0 < SCALE_CLAMP:
+        decoded = decode_boxes(box, deltas, weights)
+        np.testing.assert_allclose(decoded, target, atol=2e-3)
+
+
+@given(_box, _box)
+def test_box_iou_is_symmetric_and_within_0_and_1(a: jnp.ndarray, b: jnp.ndarray) -> None:
+    iou = float(box_iou(a, b)[0, 0])
+    assert 0.0 <= iou <= 1.0 + 1e-5
+    np.testing.assert_allclose(iou, box_iou(b, a)[0, 0], rtol=1e-5)
+    np.testing.assert_allclose(box_iou(a, a), [[1.0]], rtol=1e-4)
+
+
+def test_encode_of_a_padded_row_is_zero_and_finite() -> None:
+    boxes = jnp.array([[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 4.0, 4.0]])
+    deltas = encode_boxes(boxes, jnp.zeros((2, 4)))
+    np.testing.assert_array_equal(deltas, np.zeros((2, 4)))
+
+
+def test_clip_boxes_uses_each_image_its_own_size() -> None:
+    boxes = jnp.full((2, 1, 4), 50.0) * jnp.array([-1.0, -1.0, 1.0, 1.0]).reshape(1, 1, 4)
+    clipped = clip_boxes(boxes, jnp.array([[10, 20], [30, 40]]))
+    np.testing.assert_array_equal(clipped[:, 0], [[0, 0, 20, 10], [0, 0, 40, 30]])
+    assert nonempty(clipped).all()
+
+
+def test_assign_levels_of_a_box_without_area_is_the_finest() -> None:
+    boxes = jnp.array([[0, 0, 0, 0], [0, 0, 224, 224], [0, 0, 111, 111], [5, 5, 1, 9]], jnp.float32)
+    np.testing.assert_array_equal(assign_levels(boxes), [2, 4, 2, 2])
+
+
+def test_grid_anchors_go_y_x_anchor_from_the_corner() -> None:
+    anchors = grid_anchors((2, 2), 4, 8, (1.0, 0.25))
+    centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+    np.testing.assert_allclose(centres[::2], [[0, 0], [4, 0], [0, 4], [4, 4]])
+    np.testing.assert_allclose(anchors[1], [-8, -2, 8, 2])

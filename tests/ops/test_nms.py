@@ -1,0 +1,52 @@
+"""NMS against the textbook loop, over several blocks."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pointrend_jax.ops.boxes import box_iou
+from pointrend_jax.ops.nms import nms_sorted
+
+pytestmark = pytest.mark.usefixtures("strict_dtypes")
+NUM = 600
+
+
+def _greedy(
+    boxes: jnp.ndarray, groups: np.ndarray, valid: np.ndarray, threshold: float
+) -> list[int]:
+    overlap = np.asarray(box_iou(boxes, boxes)) > threshold
+    kept: list[int] = []
+    for i in np.flatnonzero(valid):
+        if not any(overlap[j, i] and groups[j] == groups[i] for j in kept):
+            kept.append(int(i))
+    return kept
+
+
+def _random(seed: int) -> tuple[jnp.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 60, (NUM, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(5, 40, (NUM, 2))], axis=1)
+    return jnp.asarray(boxes, jnp.float32), rng.integers(0, 3, NUM).astype(np.int32)
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 1000), num_valid=st.sampled_from([0, 1, 255, 256, 257, NUM]))
+def test_nms_equals_the_greedy_loop(seed: int, num_valid: int) -> None:
+    boxes, groups = _random(seed)
+    valid = np.arange(NUM) < num_valid
+    index, found = nms_sorted(
+        boxes, jnp.asarray(groups), jnp.asarray(valid), iou_threshold=0.3, max_outputs=NUM
+    )
+    assert index[found].tolist() == _greedy(boxes, groups, valid, 0.3)
+
+
+def test_nms_stops_at_max_outputs_with_the_first_survivors() -> None:
+    boxes, groups = _random(0)
+    everything = jnp.ones(NUM, bool)
+    index, found = nms_sorted(
+        boxes, jnp.asarray(groups), everything, iou_threshold=0.3, max_outputs=20
+    )
+    assert found.all()
+    assert index.tolist() == _greedy(boxes, groups, np.ones(NUM, bool), 0.3)[:20]

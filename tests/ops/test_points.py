@@ -1,0 +1,67 @@
+"""Reading and writing maps at points, by hand and by property."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointrend_jax.ops.points import (
+    point_sample,
+    point_sample_bits,
+    point_sample_nearest,
+    point_scatter,
+    points_in_image,
+    regular_grid,
+)
+
+pytestmark = pytest.mark.usefixtures("strict_dtypes")
+
+
+def test_point_sample_at_pixel_centres_gives_back_the_map() -> None:
+    features = jnp.arange(25.0).reshape(1, 5, 5, 1)
+    sampled = point_sample(features, regular_grid(5)[None])
+    np.testing.assert_allclose(sampled.reshape(5, 5), features[0, ..., 0], atol=1e-5)
+
+
+def test_point_sample_blends_with_zero_in_the_outer_half_cell() -> None:
+    ones = jnp.ones((1, 4, 4, 1))
+    corner_edge_outside = jnp.array([[[0.0, 0.0], [0.0, 0.5], [1.2, 0.5], [-1e9, 0.5]]])
+    sampled = point_sample(ones, corner_edge_outside)[0, :, 0]
+    np.testing.assert_allclose(sampled, [0.25, 0.5, 0.0, 0.0], atol=1e-6)
+
+
+def test_point_scatter_writes_only_the_points() -> None:
+    canvas = jnp.zeros((1, 2, 3, 1))
+    written = point_scatter(canvas, jnp.array([[1, 5]]), jnp.array([[[7.0], [9.0]]]))
+    np.testing.assert_array_equal(written[0, ..., 0], [[0, 7, 0], [0, 0, 9]])
+
+
+def test_point_sample_nearest_rounds_half_to_even() -> None:
+    labels = jnp.array([[[1.0, 2.0, 3.0, 4.0]]])
+    # x * 4 - 0.5 is 0.5, 1.5 and 3.5: rounds to 0, 2 and 4, which is outside.
+    points = jnp.array([[[0.25, 0.5], [0.5, 0.5], [1.0, 0.5]]])
+    np.testing.assert_array_equal(point_sample_nearest(labels, points)[0], [1, 3, 0])
+
+
+def test_point_sample_bits_equals_sampling_the_unpacked_mask() -> None:
+    rng = np.random.default_rng(0)
+    masks = rng.random((3, 9, 16)) < 0.5
+    bits = jnp.asarray(np.packbits(masks, axis=-1, bitorder="little"))
+    points = jnp.asarray(rng.uniform(-0.2, 1.2, (2, 40, 2)), jnp.float32)
+    index = jnp.array([2, 0])
+    maps = jnp.asarray(masks, jnp.float32)[index][..., None]
+    ours = point_sample_bits(bits, index, points * jnp.array([[[16.0, 9.0]]]))
+    np.testing.assert_allclose(ours, point_sample(maps, points)[..., 0], atol=1e-5)
+
+
+@given(
+    x0=st.floats(-50, 50), y0=st.floats(-50, 50), width=st.floats(1, 90), height=st.floats(1, 90)
+)
+def test_points_in_image_maps_corners_to_corners(
+    x0: float, y0: float, width: float, height: float
+) -> None:
+    region = jnp.array([[x0, y0, x0 + width, y0 + height]], jnp.float32)
+    corners = jnp.array([[[0.0, 0.0], [1.0, 1.0]]])
+    mapped = points_in_image(region, corners)
+    np.testing.assert_allclose(mapped.reshape(1, 4), region, rtol=1e-5, atol=1e-4)

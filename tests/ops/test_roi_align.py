@@ -1,0 +1,74 @@
+"""ROIAlign by hand, under padding, and its gradient against finite differences of its own value."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pointrend_jax.ops.roi_align import roi_align
+
+pytestmark = pytest.mark.usefixtures("strict_dtypes")
+
+
+def test_roi_align_of_a_linear_map_gives_bin_centres() -> None:
+    ramp = jnp.broadcast_to(jnp.arange(32.0)[None, None, :, None], (1, 32, 32, 1))
+    boxes = jnp.array([[16.0, 16.0, 72.0, 72.0]])
+    pooled = roi_align(
+        [ramp], boxes, jnp.array([0]), strides=(4,), output_size=7, levels=jnp.array([0])
+    )
+    # A box of 56 px is 14 cells wide: bins of 2 cells from cell 4 on, whose centres read x - 0.5.
+    np.testing.assert_allclose(pooled[0, 3, :, 0], 4 + 2 * np.arange(7) + 1 - 0.5, rtol=1e-5)
+
+
+def test_roi_align_of_an_empty_box_is_zero() -> None:
+    pooled = roi_align(
+        [jnp.ones((1, 8, 8, 2))],
+        jnp.zeros((3, 4)),
+        jnp.zeros(3, jnp.int32),
+        strides=(4,),
+        output_size=7,
+    )
+    np.testing.assert_array_equal(pooled, np.zeros((3, 7, 7, 2)))
+
+
+def test_roi_align_does_not_see_a_larger_canvas() -> None:
+    rng = np.random.default_rng(0)
+    features = jnp.asarray(rng.normal(size=(2, 8, 8, 3)), jnp.float32)
+    # What lies in the padding is arbitrary: the border must be repeated before it.
+    canvas = jnp.full((2, 16, 24, 3), 1e6).at[:, :8, :8].set(features)
+    boxes = jnp.array([[3.0, 2.0, 31.9, 31.0], [20.0, 20.0, 40.0, 33.0]])
+    padded_hw = jnp.full((2, 2), 32)
+    kwargs = {"strides": (4,), "output_size": 7, "padded_hw": padded_hw}
+    index = jnp.array([0, 1])
+    exact = roi_align([features], boxes, index, **kwargs)
+    np.testing.assert_allclose(roi_align([canvas], boxes, index, **kwargs), exact, rtol=1e-6)
+
+
+def test_roi_align_gradient_is_the_transpose_of_its_value() -> None:
+    rng = np.random.default_rng(1)
+    maps = [jnp.asarray(rng.normal(size=(1, 16 >> i, 16 >> i, 2)), jnp.float32) for i in range(2)]
+    weights = jnp.asarray(rng.normal(size=(70, 7, 7, 2)), jnp.float32)
+    corner = rng.uniform(-10, 40, (70, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(1, 60, (70, 2))], axis=1)
+    boxes, index = jnp.asarray(boxes, jnp.float32), jnp.zeros(70, jnp.int32)
+    levels = jnp.asarray(rng.integers(0, 2, 70), jnp.int32)
+
+    def weighted(maps: list[jax.Array]) -> jax.Array:
+        pooled = roi_align(maps, boxes, index, strides=(4, 8), output_size=7, levels=levels)
+        return jnp.sum(pooled * weights)
+
+    # Linear in the maps: <gradient, maps> equals the value.
+    gradient = jax.grad(weighted)(maps)
+    product = sum(jnp.sum(g * m) for g, m in zip(gradient, maps, strict=True))
+    np.testing.assert_allclose(product, weighted(maps), rtol=1e-3)
+
+
+def test_roi_align_names_a_missing_stride() -> None:
+    with pytest.raises(ValueError, match="as many strides"):
+        roi_align(
+            [jnp.ones((1, 8, 8, 2))],
+            jnp.zeros((1, 4)),
+            jnp.zeros(1, jnp.int32),
+            strides=(4, 8),
+            output_size=7,
+        )

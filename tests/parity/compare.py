@@ -1,0 +1,50 @@
+"""One comparison with the reference: what was compared, how far off it was, what was allowed."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+# Single operations in float32: relative to the largest value of the reference array.
+OP_TOLERANCE = 1e-5
+
+
+class Row(NamedTuple):
+    """`difference` and `tolerance` are absolute, in the quantity's unit."""
+
+    file: str
+    quantity: str
+    difference: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        # A NaN difference must fail.
+        return bool(self.difference <= self.tolerance)
+
+
+class Check(NamedTuple):
+    """What `compare` needs for one quantity; `tolerance` is a part of the largest golden value."""
+
+    quantity: str
+    ours: ArrayLike
+    golden: ArrayLike
+    tolerance: float = OP_TOLERANCE
+
+
+CheckFile = Callable[[dict], Iterator[Check]]
+
+
+def compare(file: str, check: Check) -> Row:
+    """Exact for integers and booleans, relative to the largest magnitude for floats."""
+    ours, golden = np.asarray(check.ours), np.asarray(check.golden)
+    if ours.shape != golden.shape:
+        return Row(file, f"{check.quantity}: shape {ours.shape}, not {golden.shape}", np.inf, 0.0)
+    if golden.dtype.kind in "biu":
+        return Row(file, check.quantity, float(np.sum(ours != golden)), 0.0)
+    difference = np.abs(ours.astype(np.float64) - golden.astype(np.float64))
+    scale = float(np.max(np.abs(golden), initial=0.0)) or 1.0
+    return Row(
+        file, check.quantity, float(np.max(difference, initial=0.0)), check.tolerance * scale
+    )
