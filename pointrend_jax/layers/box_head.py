@@ -80,7 +80,7 @@ class BoxHead(nn.Module):
         return BoxOutputs(logits, deltas.reshape(batch, slots, self.num_classes, 4))
 
     def sample(
-        self, proposals: Proposals, batch: InstanceBatch, priority: Float[Array, "B R+G"]
+        self, proposals: Proposals, batch: InstanceBatch, priority: Float[Array, "B C"]
     ) -> BoxSamples:
         """Matches proposals and the appended ground-truth boxes, and samples them."""
 

@@ -11,9 +11,14 @@ STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 
 
 class FPN(nn.Module):
-    """Lateral 1x1 convolutions, a top-down path of nearest x2, 3x3 output convolutions."""
+    """Lateral 1x1 convolutions, a top-down path of nearest x2, 3x3 output convolutions.
+
+    Attributes:
+      input_scales: factors of res2..res5; the initialisation expects maps of a deviation near 1.
+    """
 
     channels: int = 256
+    input_scales: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
 
     @nn.compact
     def __call__(self, maps: dict[str, Array], padded_hw: Int[Array, "B 2"]) -> dict[str, Array]:
@@ -22,7 +27,7 @@ class FPN(nn.Module):
         top_down = None
         for level in (5, 4, 3, 2):
             lateral = nn.Conv(self.channels, (1, 1), kernel_init=xavier, name=f"lateral{level}")
-            x = lateral(maps[f"res{level}"])
+            x = lateral(maps[f"res{level}"] * self.input_scales[level - 2])
             # Sums before the output convolution travel down, not its results.
             top_down = x if top_down is None else x + upsample_nearest_2x(top_down)
             output = nn.Conv(

@@ -17,12 +17,17 @@ from pointrend_jax.structures import Config
 
 
 class BackboneSpec(NamedTuple):
-    """make: from `freeze_at` to the module. The rest: the pixels that its weights expect."""
+    """What belongs to a backbone and its weights.
+
+    make: from `freeze_at` to the module. pixel_mean, pixel_std, bgr: the pixels they expect.
+    map_scales: what brings res2..res5 to a deviation near 1, as the FPN's initialisation expects.
+    """
 
     make: Callable[[int], nn.Module]
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
     bgr: bool
+    map_scales: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
 
 
 _MSRA_PIXELS = ((103.530, 116.280, 123.675), (1.0, 1.0, 1.0), True)
@@ -31,8 +36,14 @@ BACKBONES = {
     "resnet18": BackboneSpec(lambda freeze_at: ResNet(18, freeze_at), *_MSRA_PIXELS),
     "resnet34": BackboneSpec(lambda freeze_at: ResNet(34, freeze_at), *_MSRA_PIXELS),
     "resnet50": BackboneSpec(lambda freeze_at: ResNet(50, freeze_at), *_MSRA_PIXELS),
+    # Its maps are linear projections, no ReLUs: deviations of 8.8, 7.8, 6.0 and 2.5 on photos. Left
+    # so, the first steps of training at the usual rates kill the ReLUs of the RPN and the box head.
     "efficientnet_lite0": BackboneSpec(
-        EfficientNetLite0, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0), False
+        EfficientNetLite0,
+        (127.0, 127.0, 127.0),
+        (128.0, 128.0, 128.0),
+        bgr=False,
+        map_scales=(1 / 8, 1 / 8, 1 / 6, 2 / 5),
     ),
 }
 
@@ -52,7 +63,7 @@ def build_model(config: Config) -> MaskRCNN:
     rpn, box = model.rpn, model.box
     return MaskRCNN(
         backbone=backbone.make(model.freeze_at),
-        fpn=FPN(model.fpn_channels),
+        fpn=FPN(model.fpn_channels, backbone.map_scales),
         rpn=RPN(
             anchor_sizes=tuple(rpn.anchor_sizes),
             aspect_ratios=tuple(rpn.aspect_ratios),

@@ -96,7 +96,7 @@ class MaskRCNN(nn.Module):
             )
 
         noise = jax.vmap(of_image)(keys)
-        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), noise.candidates)
+        flat = jax.tree.map(_merge_two_axes, noise.candidates)
         return noise._replace(candidates=flat)
 
     def losses(self, batch: InstanceBatch, noise: InstanceNoise) -> dict[str, LossTerm]:
@@ -208,3 +208,8 @@ def regions_of(detections: Detections) -> Regions:
         gt_index=jnp.zeros(batch_size * slots, jnp.int32),
         valid=detections.valid.reshape(-1),
     )
+
+
+def _merge_two_axes(x: Array) -> Array:
+    # Not reshape(-1, ...): without points an axis is 0, and -1 could be anything.
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])

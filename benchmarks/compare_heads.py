@@ -1,0 +1,113 @@
+"""The paper's comparison on a COCO-format set: the dense 28x28 head against PointRend, equal terms.
+
+    PYTHONPATH=. python benchmarks/compare_heads.py --config configs/pennfudan.py \
+        --workdir runs/compare --config.data.dir=DIR
+
+Trains both heads with each seed (a run that exists goes on, or is only scored), scores PointRend at
+28x28 and at 224x224, and prints means over seeds with paired bootstrap intervals over images. It
+leaves comparison.json in the work directory.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from pointrend_jax.data.build import EvalSet, build_eval_set
+from pointrend_jax.evaluation.bootstrap import Metric, paired_bootstrap
+from pointrend_jax.evaluation.report import write_json
+from pointrend_jax.experiment import score, train
+from pointrend_jax.flags import define_workdir, run
+from pointrend_jax.tasks.instance import build_task
+from pointrend_jax.training.checkpoints import load_variables
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
+_WORKDIR = define_workdir()
+_SEEDS = flags.DEFINE_integer("seeds", 2, "Trainings of each head.")
+
+_METRICS: tuple[Metric, ...] = ("mask_ap", "mask_ap75", "boundary_ap")
+# Name: the head that is trained, and the subdivision steps it is scored with.
+_VARIANTS = {
+    "dense 28x28": ("conv", 0),
+    "PointRend 28x28": ("pointrend", 2),
+    "PointRend 224x224": ("pointrend", 5),
+}
+
+
+def train_all(config: ConfigDict, workdir: Path) -> dict[str, float]:
+    """Seconds of each training of this call."""
+    seconds = {}
+    for seed in range(_SEEDS.value):
+        for head in ("conv", "pointrend"):
+            own = config.copy_and_resolve_references()
+            own.seed, own.model.mask_head = seed, head
+            start = time.monotonic()
+            train(own, workdir / f"{head}_{seed}")
+            seconds[f"{head}_{seed}"] = time.monotonic() - start
+    return seconds
+
+
+def score_variant(
+    config: ConfigDict, workdir: Path, variant: str, seed: int, data: EvalSet
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The metrics of one trained model, and its detections."""
+    head, steps = _VARIANTS[variant]
+    own = config.copy_and_resolve_references()
+    own.model.mask_head, own.model.mask.subdivision_steps = head, steps
+    variables, _, _ = load_variables(workdir / f"{head}_{seed}")
+    results, evaluator = score(build_task(own), variables, data, own)
+    return {name: results["rendered"][name] for name in _METRICS}, evaluator.coco_results()
+
+
+def main(_: Sequence[str]) -> None:
+    config, workdir = _CONFIG.value, Path(_WORKDIR.value)
+    seconds = train_all(config, workdir)
+    data = build_eval_set(config)
+    scores: dict[str, list[dict[str, float]]] = {name: [] for name in _VARIANTS}
+    differences: list[dict[str, Any]] = []
+    for seed in range(_SEEDS.value):
+        detections = {}
+        for variant in _VARIANTS:
+            found, detections[variant] = score_variant(config, workdir, variant, seed, data)
+            scores[variant].append(found)
+        for metric in _METRICS:
+            for variant in list(_VARIANTS)[1:]:
+                gain = paired_bootstrap(
+                    data.eval_ground_truth,
+                    detections[variant],
+                    detections["dense 28x28"],
+                    metric=metric,
+                )
+                differences.append(
+                    {"seed": seed, "metric": metric, "variant": variant} | gain._asdict()
+                )
+    device = jax.devices()[0].device_kind
+    write_json(
+        workdir / "comparison.json",
+        {"device": device, "seconds": seconds, "scores": scores, "differences": differences},
+    )
+    print_comparison(scores, differences, device)
+
+
+def print_comparison(
+    scores: dict[str, list[dict[str, float]]], differences: list[dict[str, Any]], device: str
+) -> None:
+    print(f"device: {device}")
+    for variant, runs in scores.items():
+        cells = [" / ".join(f"{100 * run[m]:.1f}" for run in runs) for m in _METRICS]
+        print(
+            f"{variant:<20}" + "".join(f"{m} {c:<18}" for m, c in zip(_METRICS, cells, strict=True))
+        )
+    for d in differences:
+        print(
+            f"seed {d['seed']} {d['metric']:<12} {d['variant']:<18} minus dense: "
+            f"{100 * d['difference']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]"
+        )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,24 @@
+"""Scores a trained model: python eval.py --workdir runs/demo
+
+The checkpoint knows its configuration; --config is needed only to score it on other data or with
+other settings, as in --config configs/demo.py --config.model.mask.subdivision_steps=2.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import config_flags
+
+from pointrend_jax.experiment import evaluate_run
+from pointrend_jax.flags import define_workdir, run
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Other settings.", lock_config=True)
+_WORKDIR = define_workdir()
+
+
+def main(_: Sequence[str]) -> None:
+    evaluate_run(Path(_WORKDIR.value), _CONFIG.value)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,167 @@
+"""From `config.data` to data sets: the only function of this package that sees a configuration."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grain.python as grain
+
+from pointrend_jax.data.builder import PreparedSet, default_cache_dir, prepare
+from pointrend_jax.data.coco import ground_truth
+from pointrend_jax.data.embedded import generate_embedded
+from pointrend_jax.data.pipeline import Augmentation, TrainPlan, eval_samples, train_batches
+from pointrend_jax.data.transforms import check_fit
+from pointrend_jax.structures import Config, EvalSample
+
+
+class Datasets(NamedTuple):
+    """What training and evaluation need of a data set.
+
+    Attributes:
+      class_names, category_ids: by class index; the ids are those of the annotation files.
+      num_train_images: after leaving out images without annotations, if the config says so.
+      train_batches: (process_index, process_count) to this host's endless batches.
+      eval_samples: an iterator over the evaluation images, once.
+      eval_ground_truth: the checked annotations as a COCO dictionary.
+    """
+
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    num_train_images: int
+    train_batches: Callable[[int, int], grain.DatasetIterator]
+    eval_samples: Callable[[], Iterator[EvalSample]]
+    eval_ground_truth: dict[str, Any]
+
+
+class EvalSet(NamedTuple):
+    """The part of `Datasets` that an evaluation needs; the training set is not touched."""
+
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    eval_samples: Callable[[], Iterator[EvalSample]]
+    eval_ground_truth: dict[str, Any]
+
+
+def build_datasets(config: Config) -> Datasets:
+    """Checks and prepares training and evaluation set.
+
+    Raises: ValueError that says what is wrong with the files or the config.
+    """
+    evaluation = build_eval_set(config)
+    training = _prepare(config, "train")
+    _check_classes(config, training.dataset.class_names)
+    if training.dataset.class_names != evaluation.class_names:
+        raise ValueError(
+            f"training and evaluation set differ in their categories: "
+            f"{list(training.dataset.class_names)} and {list(evaluation.class_names)}."
+        )
+    records = _training_records(training, filter_empty=config.data.filter_empty_annotations)
+    images = training.dataset.images
+    plan = TrainPlan(
+        [(images[i].height, images[i].width) for i in records],
+        records,
+        Augmentation(
+            min_sizes=tuple(config.data.train_min_sizes),
+            max_size=config.data.max_size,
+            flip_probability=config.data.flip_probability,
+            buckets=_buckets(config),
+        ),
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+    )
+
+    def batches(process_index: int, process_count: int) -> grain.DatasetIterator:
+        return train_batches(
+            training,
+            plan,
+            process_index=process_index,
+            process_count=process_count,
+            num_threads=config.data.num_threads,
+        )
+
+    return Datasets(
+        class_names=evaluation.class_names,
+        category_ids=evaluation.category_ids,
+        num_train_images=len(records),
+        train_batches=batches,
+        eval_samples=evaluation.eval_samples,
+        eval_ground_truth=evaluation.eval_ground_truth,
+    )
+
+
+def build_eval_set(config: Config) -> EvalSet:
+    """Checks and prepares the evaluation set alone; errors as `build_datasets`."""
+    prepared = _prepare(config, "eval")
+    _check_classes(config, prepared.dataset.class_names)
+    # Before a training and not at its first evaluation.
+    check_fit(
+        [(image.height, image.width) for image in prepared.dataset.images],
+        [config.data.eval_min_size],
+        config.data.max_size,
+        _buckets(config),
+    )
+    return EvalSet(
+        class_names=prepared.dataset.class_names,
+        category_ids=prepared.dataset.category_ids,
+        eval_samples=partial(
+            eval_samples,
+            prepared,
+            min_size=config.data.eval_min_size,
+            max_size=config.data.max_size,
+            buckets=_buckets(config),
+            batch_size=config.eval.batch_size,
+        ),
+        eval_ground_truth=ground_truth(prepared.dataset),
+    )
+
+
+def _prepare(config: Config, split: str) -> PreparedSet:
+    data = config.data
+    cache = Path(data.cache_dir) if data.cache_dir else default_cache_dir()
+    if data.source == "coco":
+        root = Path(data.dir)
+        if not root.is_dir():
+            raise ValueError(f"config.data.dir {root} is not a folder; set --config.data.dir.")
+        return prepare(root / data[f"{split}_annotations"], root / data[f"{split}_images"], cache)
+    if data.source != "embedded":
+        raise ValueError(f"config.data.source must be 'coco' or 'embedded', got {data.source!r}.")
+    embedded = data.embedded
+    name = "-".join(str(embedded[field]) for field in sorted(embedded.keys()))
+    root = cache / f"embedded-{name}"
+    generate_embedded(
+        root,
+        image_size=embedded.image_size,
+        num_train=embedded.num_train,
+        num_eval=embedded.num_eval,
+        max_objects=embedded.max_objects,
+        seed=embedded.seed,
+    )
+    return prepare(root / "annotations" / f"{split}.json", root / split, cache)
+
+
+def _training_records(training: PreparedSet, *, filter_empty: bool) -> list[int]:
+    images = training.dataset.images
+    usable = [any(not o.is_crowd for o in image.objects) for image in images]
+    if not filter_empty:
+        return list(range(len(images)))
+    empty = len(images) - sum(usable)
+    if empty:
+        print(
+            f"{empty} of {len(images)} training images have no annotation and are left out "
+            "(config.data.filter_empty_annotations)",
+            flush=True,
+        )
+    return [record for record, kept in enumerate(usable) if kept]
+
+
+def _check_classes(config: Config, class_names: tuple[str, ...]) -> None:
+    if len(class_names) != config.num_classes:
+        raise ValueError(
+            f"config.num_classes is {config.num_classes}, but the data set has {len(class_names)} "
+            f"categories ({', '.join(class_names[:8])}); set config.num_classes to that."
+        )
+
+
+def _buckets(config: Config) -> tuple[tuple[int, int], ...]:
+    return tuple((int(b[0]), int(b[1])) for b in config.data.buckets)

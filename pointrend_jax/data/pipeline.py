@@ -1,0 +1,303 @@
+"""Batches of one bucket each, a pure function of (seed, position): a run resumes exactly.
+
+An epoch is planned before a byte of it is read: the shuffle, each image's size and flip and
+therefore its bucket, and which images share a batch. Every host plans the same and loads its own
+part.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import grain.python as grain
+import numpy as np
+
+from pointrend_jax.data.builder import PreparedSet
+from pointrend_jax.data.coco import CocoSet
+from pointrend_jax.data.images import decode_image
+from pointrend_jax.data.transforms import (
+    SIZE_DIVISIBILITY,
+    Instances,
+    check_fit,
+    choose_bucket,
+    pack_masks,
+    parse_segmentation,
+    place_image,
+    resize_image,
+    resized_hw,
+    transform_instances,
+)
+from pointrend_jax.structures import EvalSample, ImageBatch, InstanceBatch
+
+Bucket = tuple[int, int]
+
+
+class Augmentation(NamedTuple):
+    """How training images are resized and flipped, and the canvases they go to."""
+
+    min_sizes: tuple[int, ...]
+    max_size: int
+    flip_probability: float
+    buckets: tuple[Bucket, ...]
+
+
+class PlannedImage(NamedTuple):
+    """What happens to one image of a batch."""
+
+    record: int
+    image_hw: tuple[int, int]
+    flip: bool
+
+
+class PlannedBatch(NamedTuple):
+    """One batch of all hosts together."""
+
+    bucket: Bucket
+    images: tuple[PlannedImage, ...]
+
+
+class TrainPlan:
+    """An endless sequence of planned batches, for `grain.MapDataset.source`."""
+
+    def __init__(
+        self,
+        sizes: Sequence[tuple[int, int]],
+        records: Sequence[int],
+        augmentation: Augmentation,
+        *,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        """Args: sizes, (height, width) of each image of `records`."""
+        self._sizes, self._records = list(sizes), list(records)
+        self._augmentation, self.batch_size, self._seed = augmentation, batch_size, seed
+        check_fit(self._sizes, augmentation.min_sizes, augmentation.max_size, augmentation.buckets)
+        # Two epochs: loading runs ahead of training over the border between them.
+        self._epoch = lru_cache(maxsize=2)(self._plan_epoch)
+        self.batches_per_epoch = -(-len(self._records) // batch_size)
+
+    def __len__(self) -> int:
+        return 2**40
+
+    def __getitem__(self, index: int) -> PlannedBatch:
+        epoch, position = divmod(int(index), self.batches_per_epoch)
+        return self._epoch(epoch)[position]
+
+    def _plan_epoch(self, epoch: int) -> list[PlannedBatch]:
+        rng = np.random.default_rng([self._seed, epoch])
+        choices, number = self._augmentation, len(self._records)
+        order = rng.permutation(number)
+        min_sizes = rng.choice(np.asarray(choices.min_sizes), number)
+        flips = rng.random(number) < choices.flip_probability
+        groups: dict[Bucket, list[PlannedImage]] = {}
+        for i in order:
+            hw = _resized(self._sizes[i], int(min_sizes[i]), choices.max_size)
+            bucket = _bucket(hw, choices.buckets)
+            image = PlannedImage(self._records[i], hw, bool(flips[i]))
+            groups.setdefault(bucket, []).append(image)
+        batches, leftovers = self._full_batches(groups)
+        batches += self._merge(leftovers, batches)
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def _full_batches(
+        self, groups: dict[Bucket, list[PlannedImage]]
+    ) -> tuple[list[PlannedBatch], list[PlannedImage]]:
+        size = self.batch_size
+        batches, leftovers = [], []
+        for bucket, images in groups.items():
+            full = len(images) // size * size
+            batches += [
+                PlannedBatch(bucket, tuple(images[i : i + size])) for i in range(0, full, size)
+            ]
+            leftovers += images[full:]
+        return batches, leftovers
+
+    def _merge(
+        self, leftovers: list[PlannedImage], batches: list[PlannedBatch]
+    ) -> list[PlannedBatch]:
+        """Batches of what filled no bucket, in canvases that hold them; nothing is dropped.
+
+        The last one is filled up with images that this epoch has had already.
+        """
+        if not leftovers:
+            return []
+        leftovers = sorted(leftovers, key=lambda image: image.image_hw)
+        missing = -len(leftovers) % self.batch_size
+        again = [image for batch in batches for image in batch.images] + leftovers
+        images = leftovers + [again[i % len(again)] for i in range(missing)]
+        merged = []
+        for first in range(0, len(images), self.batch_size):
+            part = images[first : first + self.batch_size]
+            bucket = _common_bucket([i.image_hw for i in part], self._augmentation.buckets)
+            merged.append(PlannedBatch(bucket, tuple(part)))
+        return merged
+
+
+@lru_cache(maxsize=100_000)
+def _resized(size: tuple[int, int], min_size: int, max_size: int) -> tuple[int, int]:
+    return resized_hw(size, min_size, max_size)
+
+
+@lru_cache(maxsize=100_000)
+def _bucket(hw: tuple[int, int], buckets: tuple[Bucket, ...]) -> Bucket:
+    bucket = choose_bucket(hw, buckets)
+    assert bucket is not None, "check_fit comes first"
+    return bucket
+
+
+def _common_bucket(sizes: list[tuple[int, int]], buckets: tuple[Bucket, ...]) -> Bucket:
+    """The smallest bucket that holds all; where tall and wide images meet, the union of all."""
+    height, width = (max(hw[axis] for hw in sizes) for axis in (0, 1))
+    bucket = choose_bucket((height, width), buckets)
+    if bucket is not None:
+        return bucket
+    return max(b[0] for b in buckets), max(b[1] for b in buckets)
+
+
+class _LoadBatch:
+    """From a planned batch to this host's part of it."""
+
+    def __init__(
+        self, prepared: PreparedSet, slots: int, process_index: int, process_count: int
+    ) -> None:
+        self._prepared, self._slots = prepared, slots
+        self._process = process_index, process_count
+
+    def __call__(self, batch: PlannedBatch) -> InstanceBatch:
+        index, count = self._process
+        part = len(batch.images) // count
+        images = [
+            self._load(planned, batch.bucket)
+            for planned in batch.images[index * part : (index + 1) * part]
+        ]
+        stacked = [np.stack(field) for field in zip(*images, strict=True)]
+        pixels, hw, boxes, classes, bits, valid = stacked
+        return InstanceBatch(
+            images=pixels,
+            image_hw=hw,
+            padded_hw=_padded(hw),
+            image_index=np.arange(index * part, (index + 1) * part, dtype=np.int32),
+            boxes=boxes,
+            classes=classes,
+            mask_bits=bits,
+            valid=valid,
+        )
+
+    def _load(self, planned: PlannedImage, bucket: Bucket) -> tuple[np.ndarray, ...]:
+        image, instances = read_record(self._prepared, planned.record)
+        boxes, classes, masks = transform_instances(
+            instances, image.shape[:2], planned.image_hw, flip=planned.flip
+        )
+        image = resize_image(image, planned.image_hw)
+        image = image[:, ::-1] if planned.flip else image
+        number = len(boxes)
+        all_boxes = np.zeros((self._slots, 4), np.float32)
+        all_classes = np.zeros(self._slots, np.int32)
+        all_boxes[:number], all_classes[:number] = boxes, classes
+        return (
+            place_image(image, bucket),
+            np.asarray(planned.image_hw, np.int32),
+            all_boxes,
+            all_classes,
+            pack_masks(masks, self._slots, bucket),
+            np.arange(self._slots) < number,
+        )
+
+
+def read_record(prepared: PreparedSet, record: int) -> tuple[np.ndarray, Instances]:
+    """An image of the prepared set with its objects; crowd regions are left out of training."""
+    content = prepared.source[record]
+    image = decode_image(content["image"], str(prepared.dataset.images[record].path))
+    objects = content["objects"]
+    kept = np.flatnonzero(~np.asarray(objects["is_crowd"], bool))
+    segmentations = [parse_segmentation(_text(objects["segmentation"][i])) for i in kept]
+    boxes = np.asarray(objects["bbox"], np.float64).reshape(-1, 4)[kept]
+    return image, Instances(boxes, np.asarray(objects["label"], np.int32)[kept], segmentations)
+
+
+def _padded(hw: np.ndarray) -> np.ndarray:
+    return -(-hw // SIZE_DIVISIBILITY) * SIZE_DIVISIBILITY
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def train_batches(
+    prepared: PreparedSet,
+    plan: TrainPlan,
+    *,
+    process_index: int,
+    process_count: int,
+    num_threads: int,
+) -> grain.DatasetIterator:
+    """This host's batches, endless, with a position that can be saved and restored.
+
+    Raises: ValueError if the hosts cannot have equal parts of a batch.
+    """
+    if plan.batch_size % process_count:
+        raise ValueError(
+            f"config.train.batch_size must be a multiple of the {process_count} hosts, got "
+            f"{plan.batch_size}."
+        )
+    slots = max_instances(prepared.dataset)
+    dataset = grain.MapDataset.source(plan).map(
+        _LoadBatch(prepared, slots, process_index, process_count)
+    )
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
+    return iter(dataset.to_iter_dataset(options))
+
+
+def max_instances(dataset: CocoSet) -> int:
+    """G: the most objects that an image of the set has, crowd regions left out."""
+    return max(sum(not o.is_crowd for o in image.objects) for image in dataset.images) or 1
+
+
+def eval_samples(
+    prepared: PreparedSet,
+    *,
+    min_size: int,
+    max_size: int,
+    buckets: tuple[Bucket, ...],
+    batch_size: int,
+) -> Iterator[EvalSample]:
+    """All images once, grouped by bucket; slots that only fill the last batch are not valid.
+
+    The images must fit the buckets (`check_fit`).
+    """
+    groups: dict[Bucket, list[int]] = {}
+    for record, image in enumerate(prepared.dataset.images):
+        hw = resized_hw((image.height, image.width), min_size, max_size)
+        groups.setdefault(_bucket(hw, buckets), []).append(record)
+    for bucket, records in sorted(groups.items()):
+        for first in range(0, len(records), batch_size):
+            part = records[first : first + batch_size]
+            images = [read_record_image(prepared, record) for record in part]
+            ids = tuple(prepared.dataset.images[record].id for record in part)
+            yield make_sample(images, ids, bucket, min_size, max_size, batch_size)
+
+
+def read_record_image(prepared: PreparedSet, record: int) -> np.ndarray:
+    content = prepared.source[record]
+    return decode_image(content["image"], str(prepared.dataset.images[record].path))
+
+
+def make_sample(
+    images: Sequence[np.ndarray],
+    ids: tuple[int, ...],
+    bucket: Bucket,
+    min_size: int,
+    max_size: int,
+    batch_size: int,
+) -> EvalSample:
+    """Images of one bucket, resized and placed, in a batch of `batch_size` slots."""
+    pixels = np.zeros((batch_size, *bucket, 3), np.uint8)
+    # A slot that only fills the batch is one black cell.
+    hw = np.full((batch_size, 2), SIZE_DIVISIBILITY, np.int32)
+    for slot, image in enumerate(images):
+        hw[slot] = resized_hw((image.shape[0], image.shape[1]), min_size, max_size)
+        pixels[slot] = place_image(
+            resize_image(image, (int(hw[slot, 0]), int(hw[slot, 1]))), bucket
+        )
+    batch = ImageBatch(pixels, hw, _padded(hw), np.arange(batch_size) < len(images))
+    return EvalSample(batch, ids, tuple((i.shape[0], i.shape[1]) for i in images))

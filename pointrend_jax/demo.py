@@ -1,0 +1,95 @@
+"""The demonstration: draw a data set, train on it, score it, show it; numbers and pictures stay."""
+
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from PIL import Image
+
+from pointrend_jax.data.build import EvalSet, build_eval_set
+from pointrend_jax.data.transforms import decode_rle
+from pointrend_jax.evaluation.report import format_results, write_json
+from pointrend_jax.experiment import check_devices, score, train, use_compilation_cache
+from pointrend_jax.predictor import Predictor, load
+from pointrend_jax.structures import Config
+from pointrend_jax.tasks.instance import build_task
+from pointrend_jax.training.checkpoints import load_variables
+from pointrend_jax.training.loop import check_workdir
+from pointrend_jax.visualize import comparison_strip, explain_picture, overlay_instances
+
+_NUM_PICTURES = 4
+
+
+def run_demo(config: Config, workdir: Path) -> None:
+    """Trains `config` in `workdir` (or goes on), then writes results.json and pictures beside it.
+
+    results.json: {"rendered": {...}, "coarse": {...}, "box": {...}, "seconds": {...}}, AP in 0..1.
+    """
+    check_workdir(workdir)
+    check_devices(config)
+    use_compilation_cache(workdir)
+    seconds = {}
+    start = time.monotonic()
+    config = config.copy_and_resolve_references().unlock()
+    if not config.data.cache_dir:
+        config.data.cache_dir = str(workdir / "data")
+    config.lock()
+    data = build_eval_set(config)
+    seconds["drawing"] = time.monotonic() - start
+
+    start = time.monotonic()
+    train(config, workdir, evaluate_at_end=False)
+    seconds["training"] = time.monotonic() - start
+
+    start = time.monotonic()
+    variables, _, step = load_variables(workdir)
+    results, _ = score(build_task(config), variables, data, config)
+    seconds["evaluation"] = time.monotonic() - start
+
+    start = time.monotonic()
+    write_pictures(load(workdir), _first_images(data), workdir)
+    seconds["pictures"] = time.monotonic() - start
+    seconds = {name: round(value, 1) for name, value in seconds.items()}
+    seconds["total"] = round(sum(seconds.values()), 1)
+    device = jax.devices()[0].device_kind
+    write_json(
+        workdir / "results.json", {"step": step, "device": device, "seconds": seconds} | results
+    )
+    print(format_results(results))
+    print("seconds: " + ", ".join(f"{name} {value}" for name, value in seconds.items()))
+    print(f"results.json and pictures are in {workdir}", flush=True)
+
+
+def write_pictures(predictor: Predictor, images: list[np.ndarray], workdir: Path) -> None:
+    """Overlays, coarse beside rendered masks, and how one mask of each image is rendered."""
+    coarse, rendered = [], []
+    for i, image in enumerate(images, 1):
+        instances = predictor.predict([image], score_threshold=0.5)[0]
+        coarse.append([decode_rle(rle).astype(bool) for rle in instances.coarse_masks])
+        rendered.append([decode_rle(rle).astype(bool) for rle in instances.masks])
+        labels = [predictor.class_names[label] for label in instances.classes]
+        overlay = overlay_instances(image, instances.boxes, rendered[-1], labels, instances.scores)
+        _save(workdir / f"prediction_{i}.png", overlay)
+        if len(labels):
+            explained = predictor.explain(image, instances.boxes[:1], instances.classes[:1])[0]
+            picture = explain_picture(
+                image, instances.boxes[0], explained.coarse_probs, explained.steps, labels[0]
+            )
+            _save(workdir / f"explain_{i}.png", picture)
+    _save(workdir / "coarse_and_rendered.png", comparison_strip(images, coarse, rendered))
+
+
+def _first_images(data: EvalSet) -> list[np.ndarray]:
+    images: list[np.ndarray] = []
+    for sample in data.eval_samples():
+        for slot in np.flatnonzero(sample.batch.valid):
+            height, width = sample.batch.image_hw[slot]
+            images.append(sample.batch.images[slot, :height, :width])
+            if len(images) == _NUM_PICTURES:
+                return images
+    return images
+
+
+def _save(path: Path, picture: np.ndarray) -> None:
+    Image.fromarray(picture).save(path)

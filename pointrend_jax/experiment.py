@@ -1,0 +1,197 @@
+"""From a configuration to a trained and scored model: what train.py, eval.py and the demo run."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from pointrend_jax.data.build import Datasets, EvalSet, build_datasets, build_eval_set
+from pointrend_jax.evaluation.coco import InstanceEvaluator, Results
+from pointrend_jax.evaluation.report import format_results, write_json
+from pointrend_jax.importers.efficientnet_lite import load_efficientnet_lite0, without_classifier
+from pointrend_jax.structures import Config, ImageBatch, InstancePredictions
+from pointrend_jax.tasks.instance import build_task, evaluate_instances
+from pointrend_jax.tasks.task import Task, Variables
+from pointrend_jax.training.checkpoints import CheckpointMeta, load_variables
+from pointrend_jax.training.loop import LoopSettings, check_workdir, run_training
+from pointrend_jax.training.optimizer import build_optimizer
+from pointrend_jax.training.step import replicated, shard
+
+
+def train(config: Config, workdir: Path, *, evaluate_at_end: bool = True) -> Variables:
+    """Trains `config` in `workdir`, evaluating as it says; resumes if the run has begun already.
+
+    Args:
+      evaluate_at_end: whether the last step is scored too; False if the caller does.
+    Raises: ValueError, before any long work, for a wrong config, data set or directory.
+    """
+    check_devices(config)
+    check_workdir(workdir)
+    use_compilation_cache(workdir)
+    task = build_task(config)
+    datasets = build_datasets(config)
+    variables = starting_variables(config, task)
+    optimizer, schedule = build_optimizer(config, variables["params"], task.is_trainable)
+
+    def evaluate(variables: Variables, step: int) -> dict[str, float]:
+        results = score(task, variables, datasets, config)[0]
+        save_results(workdir, results, step)
+        return flat_results(results)
+
+    settings = config.train
+    return run_training(
+        task=task,
+        optimizer=optimizer,
+        schedule=schedule,
+        variables=variables,
+        batches=datasets.train_batches(jax.process_index(), jax.process_count()),
+        evaluate=evaluate,
+        settings=LoopSettings(
+            steps=settings.steps,
+            batch_size=settings.batch_size // jax.process_count(),
+            log_every=settings.log_every,
+            eval_every=settings.eval_every,
+            checkpoint_every=settings.checkpoint_every,
+            keep_checkpoints=settings.keep_checkpoints,
+            seed=config.seed,
+            evaluate_at_end=evaluate_at_end,
+        ),
+        meta=CheckpointMeta(config.to_dict(), datasets.class_names),
+        workdir=workdir,
+    )
+
+
+def evaluate_run(workdir: Path, config: Config | None = None) -> Results:
+    """Scores the newest checkpoint of `workdir`, prints the table and writes results.json.
+
+    Args:
+      config: other data or settings than the run's own.
+    Raises: ValueError if the checkpoint's classes are not those of the data set.
+    """
+    variables, meta, step = load_variables(workdir)
+    config = ConfigDict(meta.config).lock() if config is None else config
+    use_compilation_cache(workdir)
+    datasets = build_eval_set(config)
+    if datasets.class_names != meta.class_names:
+        raise ValueError(
+            f"the checkpoint knows the classes {list(meta.class_names)}, the data set has "
+            f"{list(datasets.class_names)}; evaluate on data with the same classes."
+        )
+    results, evaluator = score(build_task(config), variables, datasets, config)
+    save_results(workdir, results, step)
+    for source in ("rendered", "coarse"):
+        detections = {"annotations": evaluator.coco_results(source)}
+        write_json(workdir / f"detections_{source}.json", detections)
+    return results
+
+
+def score(
+    task: Task, variables: Variables, datasets: Datasets | EvalSet, config: Config
+) -> tuple[Results, InstanceEvaluator]:
+    """Evaluates on the evaluation set, on all devices of this host."""
+    evaluator = InstanceEvaluator(
+        datasets.eval_ground_truth, boundary_dilation=config.eval.boundary_dilation
+    )
+    start = time.monotonic()
+    evaluate_instances(
+        parallel_predict(task, variables),
+        datasets.eval_samples(),
+        evaluator,
+        datasets.category_ids,
+    )
+    predicted = time.monotonic()
+    results = evaluator.results()
+    print(
+        f"evaluated {len(evaluator.image_ids)} images: {predicted - start:.1f} s of prediction, "
+        f"{time.monotonic() - predicted:.1f} s of scoring",
+        flush=True,
+    )
+    return results, evaluator
+
+
+def parallel_predict(
+    task: Task, variables: Variables
+) -> Callable[[ImageBatch], InstancePredictions]:
+    """Prediction on all local devices, an equal part of the batch on each."""
+    num_devices = jax.local_device_count()
+    predict_part = jax.pmap(task.predict, in_axes=(None, 0))
+    variables = replicated(variables)
+
+    def predict(batch: ImageBatch) -> InstancePredictions:
+        predictions = predict_part(variables, shard(batch, num_devices))
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), predictions)
+
+    return predict
+
+
+def save_results(workdir: Path, results: Results, step: int) -> None:
+    """Prints the table and keeps the numbers in results.json."""
+    print(format_results(results), flush=True)
+    write_json(workdir / "results.json", {"step": step} | results)
+
+
+def flat_results(results: Results) -> dict[str, float]:
+    """`rendered/mask_ap` and so on, without what could not be measured."""
+    return {
+        f"{group}/{name}": value
+        for group, values in results.items()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def starting_variables(config: Config, task: Task) -> Variables:
+    """Random variables, with the backbone of `config.init.weights` in place if it names one.
+
+    Raises: ValueError if the weights are unknown or do not fit the backbone.
+    """
+    variables = task.init(config.seed)
+    name = config.init.weights
+    if not name:
+        return variables
+    if name != "efficientnet_lite0":
+        raise ValueError(f"config.init.weights must be '' or 'efficientnet_lite0', got {name!r}.")
+    if config.model.backbone != name:
+        raise ValueError(
+            f"config.init.weights {name!r} needs config.model.backbone {name!r}, "
+            f"got {config.model.backbone!r}."
+        )
+    weights = without_classifier(load_efficientnet_lite0())
+    for collection in ("params", "frozen"):
+        own = variables[collection]["backbone"]
+        _check_fits(own, weights[collection], name)
+        variables[collection] = variables[collection] | {
+            "backbone": jax.tree.map(jax.numpy.asarray, weights[collection])
+        }
+    print(f"backbone starts from the ImageNet weights of {name}", flush=True)
+    return variables
+
+
+def _check_fits(own: Any, loaded: Any, name: str) -> None:
+    shapes = jax.tree.map(lambda x: tuple(x.shape), (own, loaded))
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"the weights {name!r} do not fit the backbone of this version.")
+
+
+def check_devices(config: Config) -> None:
+    """Raises ValueError unless both batch sizes divide by the devices."""
+    num_devices = jax.device_count()
+    for field, size in (
+        ("config.train.batch_size", config.train.batch_size),
+        ("config.eval.batch_size", config.eval.batch_size),
+    ):
+        if size < 1 or size % num_devices:
+            raise ValueError(
+                f"{field} must be a multiple of the {num_devices} devices, got {size}; "
+                f"use {max(size // num_devices, 1) * num_devices}."
+            )
+
+
+def use_compilation_cache(workdir: Path) -> None:
+    """Keeps compiled programs beside the run, so that resuming and scoring start at once."""
+    if not jax.config.values["jax_compilation_cache_dir"]:
+        jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 1)

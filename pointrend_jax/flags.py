@@ -1,0 +1,101 @@
+"""Flags of train.py and eval.py: a config file, its overrides, and errors one can act on."""
+
+import difflib
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict
+
+from pointrend_jax.structures import Config
+
+
+def load_config(path: Path | str) -> Config:
+    """The locked result of `get_config()` of a Python file.
+
+    Raises: ValueError if there is no such file or it has no `get_config`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        known = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        beside = f" Beside it are: {', '.join(known)}." if known else ""
+        raise ValueError(f"--config {path} is not a file.{beside}")
+    # Experiments import configs.base, so the folder that holds configs/ must be importable.
+    root = str(path.resolve().parent.parent)
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"--config {path} must be a Python file that defines get_config().")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"--config {path} defines no get_config().")
+    return module.get_config().lock()
+
+
+def check_overrides(arguments: Sequence[str]) -> None:
+    """Raises ValueError for a `--config.a.b=...` among `arguments` that names no field.
+
+    The flag library would stop too, but with a traceback and without saying what there is.
+    """
+    config: Config = None
+    for position, argument in enumerate(arguments):
+        name, _, value = argument.lstrip("-").partition("=")
+        if name == "config":
+            following = arguments[position + 1] if position + 1 < len(arguments) else ""
+            config = load_config(value or following)
+    for argument in arguments:
+        name = argument.lstrip("-").partition("=")[0]
+        if argument.startswith("-") and name.startswith("config."):
+            if config is None:
+                raise ValueError(
+                    f"--{name} overrides a field of a config, but --config is missing."
+                )
+            check_field(config, name.removeprefix("config."))
+
+
+def check_field(config: Config, field: str) -> None:
+    """Raises ValueError, listing what there is, unless `config` has `field` ("train.steps")."""
+    here, seen = config, "config"
+    for part in field.split("."):
+        part = part.partition("[")[0]
+        if not isinstance(here, ConfigDict) or part not in here:
+            known = sorted(here.keys()) if isinstance(here, ConfigDict) else []
+            close = difflib.get_close_matches(part, known, n=1)
+            hint = f" Did you mean {seen}.{close[0]}?" if close else ""
+            raise ValueError(
+                f"there is no field {seen}.{part}.{hint} "
+                f"{seen} has: {', '.join(known) or 'no fields'}."
+            )
+        here, seen = here[part], f"{seen}.{part}"
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """`app.run` that ends with one clear line for a mistake of the user (ValueError, OSError)."""
+
+    def guarded(argv: Sequence[str]) -> None:
+        if len(argv) > 1:
+            raise ValueError(f"unexpected arguments {list(argv[1:])}; options begin with --.")
+        main(argv)
+
+    with_clear_errors(lambda: (check_overrides(sys.argv[1:]), app.run(guarded)))
+
+
+def with_clear_errors(action: Callable[[], object]) -> None:
+    """Runs `action`; a ValueError or OSError becomes one line on stderr and exit status 1."""
+    # Orbax tells every step of a checkpoint at INFO.
+    logging.set_verbosity(logging.WARNING)
+    try:
+        action()
+    except (ValueError, OSError) as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: error: {error}")
+
+
+def define_workdir() -> flags.FlagHolder[str]:
+    """--workdir, which both commands need."""
+    return flags.DEFINE_string(
+        "workdir", None, "Where checkpoints, metrics and results go.", required=True
+    )

@@ -1,0 +1,1 @@
+"""What to optimise and what to predict, as values that a training loop can hold."""

@@ -1,0 +1,132 @@
+"""Instance segmentation as a task: the model's losses and predictions, and scoring a data set."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pointrend_jax.evaluation.coco import InstanceEvaluator
+from pointrend_jax.evaluation.paste import paste_masks_to_rle, scale_boxes_to_original
+from pointrend_jax.layers.mask_head import MaskLogits, Regions
+from pointrend_jax.models.build import build_model
+from pointrend_jax.models.mask_rcnn import MaskRCNN
+from pointrend_jax.ops.losses import LossTerm
+from pointrend_jax.pointrend import RenderStep
+from pointrend_jax.structures import (
+    Array,
+    Config,
+    EvalSample,
+    ImageBatch,
+    InstanceBatch,
+    InstancePredictions,
+)
+from pointrend_jax.tasks.task import Task, Variables
+
+
+def build_task(config: Config) -> Task:
+    """The task of `config.model`."""
+    return instance_task(build_model(config))
+
+
+def instance_task(model: MaskRCNN) -> Task:
+    """Losses, predictions and initial variables of `model` as pure functions."""
+
+    @jax.jit
+    def init_from_key(key: Array) -> Variables:
+        # No parameter depends on the canvas, and the compiler drops the forward pass.
+        canvas = ImageBatch(
+            images=jnp.zeros((1, 64, 64, 3), jnp.uint8),
+            image_hw=jnp.full((1, 2), 64),
+            padded_hw=jnp.full((1, 2), 64),
+            valid=jnp.ones((1,), bool),
+        )
+        return dict(model.init(key, canvas, method=MaskRCNN.predict))
+
+    def init(seed: int) -> Variables:
+        # This generator compiles in half the time of the default one.
+        return init_from_key(jax.random.key(seed, impl="unsafe_rbg"))
+
+    def loss(variables: Variables, batch: InstanceBatch, key: Array) -> dict[str, LossTerm]:
+        keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(batch.image_index)
+        noise = model.draw_noise(keys, batch)
+        terms: Any = model.apply(variables, batch, noise, method=MaskRCNN.losses)
+        return terms
+
+    def predict(variables: Variables, batch: ImageBatch) -> InstancePredictions:
+        predictions: Any = model.apply(variables, batch, method=MaskRCNN.predict)
+        return predictions
+
+    def explain(
+        variables: Variables, batch: ImageBatch, regions: Regions
+    ) -> tuple[MaskLogits, list[RenderStep]]:
+        steps: Any = model.apply(variables, batch, regions, method=MaskRCNN.explain)
+        return steps
+
+    frozen = model.backbone.frozen_modules()
+
+    def is_trainable(path: tuple[str, ...]) -> bool:
+        return not (path[0] == "backbone" and path[1] in frozen)
+
+    return Task(init=init, loss=loss, predict=predict, explain=explain, is_trainable=is_trainable)
+
+
+def evaluate_instances(
+    predict: Callable[[ImageBatch], InstancePredictions],
+    samples: Iterable[EvalSample],
+    evaluator: InstanceEvaluator,
+    category_ids: Sequence[int],
+) -> None:
+    """Predicts every sample, brings the results back to the original images and hands them over.
+
+    Args:
+      predict: already holds its variables; compiled once a bucket.
+      category_ids: the annotation file's id of each class.
+    """
+    ids = np.asarray(category_ids)
+    pending: list[tuple[EvalSample, InstancePredictions]] = []
+    for sample in samples:
+        # The device works on this batch while the host pastes the one before.
+        pending.append((sample, predict(sample.batch)))
+        if len(pending) > 1:
+            _add_batch(*pending.pop(0), evaluator, ids)
+    for sample, predictions in pending:
+        _add_batch(sample, predictions, evaluator, ids)
+
+
+def _add_batch(
+    sample: EvalSample,
+    predictions: InstancePredictions,
+    evaluator: InstanceEvaluator,
+    category_ids: np.ndarray,
+) -> None:
+    predictions = jax.device_get(predictions)
+    slots = np.flatnonzero(sample.batch.valid)
+    image_hw = np.asarray(sample.batch.image_hw)
+    for slot, image_id, original_hw in zip(
+        slots, sample.image_ids, sample.original_hw, strict=True
+    ):
+        one = jax.tree.map(lambda x, slot=slot: x[slot], predictions)
+        detections = one.detections
+        boxes, kept = scale_boxes_to_original(
+            detections.boxes[detections.valid], tuple(image_hw[slot]), original_hw
+        )
+        masks = [
+            paste_masks_to_rle(
+                probability(logits[detections.valid][kept]), boxes[kept], original_hw
+            )
+            for logits in (one.mask_logits, one.coarse_logits)
+        ]
+        evaluator.add(
+            image_id,
+            boxes[kept],
+            detections.scores[detections.valid][kept],
+            category_ids[detections.classes[detections.valid][kept]],
+            *masks,
+        )
+
+
+def probability(logits: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return 1.0 / (1.0 + np.exp(-logits))

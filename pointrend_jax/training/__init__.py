@@ -1,0 +1,1 @@
+"""State, optimiser, checkpoints and the loop."""

@@ -1,0 +1,161 @@
+"""From a configuration to data sets: what is left out, what must agree, what is said of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs.base import get_config
+from pointrend_jax.data.build import build_datasets, build_eval_set
+from pointrend_jax.structures import Config
+
+_SQUARE = [[4.0, 4.0, 20.0, 4.0, 20.0, 12.0, 4.0, 12.0]]
+
+
+def _annotation(number: int, image_id: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": 5,
+        "bbox": [4, 4, 16, 8],
+        "area": 128.0,
+        "iscrowd": 0,
+        "segmentation": _SQUARE,
+    } | changes
+
+
+def _write_split(root: Path, split: str, annotations: list[dict[str, Any]], **extra: Any) -> None:
+    """Four 24 x 32 images with ids 0..3; image n is filled with the value n + 1."""
+    (root / split).mkdir(parents=True)
+    images = []
+    for n in range(4):
+        Image.new("RGB", (32, 24), (n + 1,) * 3).save(root / split / f"{n}.png")
+        images.append({"id": n, "file_name": f"{n}.png", "height": 24, "width": 32})
+    content = {"images": images, "annotations": annotations}
+    content |= {"categories": [{"id": 5, "name": "box"}]} | extra
+    (root / f"{split}.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Training: an object on 0, a crowd on 1, an unusable one on 2, nothing on 3."""
+    root = tmp_path / "set"
+    annotations = [
+        _annotation(1, 0),
+        _annotation(2, 1, iscrowd=1),
+        _annotation(3, 2, segmentation=[[1, 1, 5, 5]]),
+    ]
+    _write_split(root, "train", annotations)
+    _write_split(root, "val", [_annotation(9, 3)])
+    config: Config = get_config()
+    config.num_classes, config.train.batch_size = 1, 1
+    data = config.data
+    data.dir, data.cache_dir = str(root), str(tmp_path / "cache")
+    data.train_images, data.train_annotations = "train", "train.json"
+    data.eval_images, data.eval_annotations = "val", "val.json"
+    data.train_min_sizes, data.eval_min_size, data.max_size = (24,), 24, 32
+    data.buckets = ((32, 32),)
+    return config
+
+
+def _epoch(config: Config, number: int) -> list[Any]:
+    batches = build_datasets(config).train_batches(0, 1)
+    return [next(batches) for _ in range(number)]
+
+
+def test_images_without_annotations_are_left_out_and_counted(
+    config: Config, capsys: pytest.CaptureFixture[str]
+):
+    assert build_datasets(config).num_train_images == 1
+    printed = capsys.readouterr().out
+    assert "3 of 4 training images have no annotation" in printed
+    assert "1 skipped: polygon of fewer than three points" in printed
+    for batch in _epoch(config, 3):
+        assert batch.images[0, 0, 0, 0] == 1
+        assert batch.valid[0].tolist() == [True]
+
+
+def test_images_without_annotations_train_as_negatives(config: Config):
+    config.data.filter_empty_annotations = False
+    assert build_datasets(config).num_train_images == 4
+    batches = _epoch(config, 4)
+    objects = {int(b.images[0, 0, 0, 0]): int(b.valid.sum()) for b in batches}
+    assert objects == {1: 1, 2: 0, 3: 0, 4: 0}
+
+
+def test_seed_and_epoch_decide_the_order(config: Config):
+    config.data.filter_empty_annotations = False
+
+    def order(seed: int) -> list[int]:
+        config.seed = seed
+        return [int(b.images[0, 0, 0, 0]) for b in _epoch(config, 12)]
+
+    first = order(0)
+    assert first == order(0) != order(1)
+    assert [sorted(first[i : i + 4]) for i in (0, 4, 8)] == [[1, 2, 3, 4]] * 3
+    assert len({tuple(first[i : i + 4]) for i in (0, 4, 8)}) > 1
+
+
+def test_evaluation_needs_no_training_set(config: Config):
+    config.data.train_annotations = "absent.json"
+    evaluation = build_eval_set(config)
+    assert evaluation.class_names == ("box",)
+    assert evaluation.category_ids == (5,)
+    assert [i for s in evaluation.eval_samples() for i in s.image_ids] == [0, 1, 2, 3]
+    # An iterator a call: every evaluation starts from the first image.
+    assert len(list(evaluation.eval_samples())) == len(list(evaluation.eval_samples()))
+    assert [a["id"] for a in evaluation.eval_ground_truth["annotations"]] == [9]
+
+
+# (what is wrong, fields of the config, what the message says)
+_ERRORS = [
+    ("other number of classes", {"num_classes": 3}, "num_classes is 3.*1 categories"),
+    ("unknown source", {"data.source": "voc"}, "'coco' or 'embedded', got 'voc'"),
+    ("no such folder", {"data.dir": "absent"}, r"config\.data\.dir absent is not a folder"),
+    ("no such images", {"data.eval_images": "absent"}, "image folder .*absent does not exist"),
+    ("bucket of half cells", {"data.buckets": ((24, 32),)}, "multiples of 32"),
+    ("training too large", {"data.train_min_sizes": (24, 48)}, r"fits none of.*\(64, 64\)"),
+    ("evaluation too large", {"data.eval_min_size": 48}, r"fits none of.*\(64, 64\)"),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"), [e[1:] for e in _ERRORS], ids=[e[0] for e in _ERRORS]
+)
+def test_config_that_does_not_fit_the_set_is_an_error(
+    changes: dict[str, Any], message: str, config: Config
+):
+    config.data.max_size = 64
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(ValueError, match=message):
+        build_datasets(config)
+
+
+def test_sets_of_other_categories_are_an_error(config: Config, tmp_path: Path):
+    other = {"categories": [{"id": 5, "name": "circle"}]}
+    _write_split(tmp_path / "set" / "other", "val", [_annotation(9, 3)], **other)
+    config.data.eval_images, config.data.eval_annotations = "other/val", "other/val.json"
+    with pytest.raises(ValueError, match=r"categories: \['box'\] and \['circle'\]"):
+        build_datasets(config)
+
+
+def test_embedded_set_is_drawn_once(config: Config):
+    data = config.data
+    data.source, config.num_classes = "embedded", 6
+    data.embedded.image_size, data.embedded.num_train, data.embedded.num_eval = 32, 2, 1
+    first = build_datasets(config)
+    again = build_datasets(config)
+    assert first.num_train_images == 2
+    for one, other in zip(
+        next(first.train_batches(0, 1)), next(again.train_batches(0, 1)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_hosts_that_do_not_divide_the_batch_are_an_error(config: Config):
+    config.train.batch_size = 3
+    with pytest.raises(ValueError, match="multiple of the 2 hosts, got 3"):
+        build_datasets(config).train_batches(0, 2)

@@ -1,0 +1,254 @@
+"""What is wrong with a COCO folder is found before any work: an error, or a counted skip."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pointrend_jax.data import annotations as reasons
+from pointrend_jax.data.coco import ground_truth, print_skipped, read_coco
+from pointrend_jax.data.masks import decode_rle, encode_rle
+from tests.shared import shared_path
+
+_SQUARE = [2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]
+
+
+def _annotation(number: int = 1, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": number,
+        "image_id": 1,
+        "category_id": 7,
+        "bbox": [2, 2, 4, 4],
+        "area": 16.0,
+        "iscrowd": 0,
+        "segmentation": [_SQUARE],
+    } | changes
+
+
+def _content(*annotations: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "images": [
+            {"id": 2, "file_name": "b.png", "height": 8, "width": 10},
+            {"id": 1, "file_name": "a.png", "height": 8, "width": 10},
+        ],
+        "categories": [{"id": 7, "name": "seven"}, {"id": 3, "name": "three"}],
+        "annotations": list(annotations),
+    }
+
+
+def _write(folder: Path, content: Any) -> Path:
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (10, 8)).save(folder / name)
+    path = folder / "annotations.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_classes_are_contiguous_by_ascending_category_id(tmp_path: Path):
+    dataset = read_coco(_write(tmp_path, _content(_annotation())), tmp_path)
+    assert dataset.category_ids == (3, 7)
+    assert dataset.class_names == ("three", "seven")
+    assert [image.id for image in dataset.images] == [1, 2]
+    assert [o.label for o in dataset.images[0].objects] == [1]
+    assert dataset.images[0].objects[0].box == (2.0, 2.0, 6.0, 6.0)
+    assert dataset.skipped == {}
+
+
+# (what is wrong, the annotation's change, the reason that is counted)
+_SKIPS = [
+    ("zero-area box", {"bbox": [2, 2, 0, 4]}, reasons.ZERO_AREA_BOX),
+    ("box outside", {"bbox": [20, 2, 4, 4]}, reasons.BOX_OUTSIDE),
+    ("box of text", {"bbox": ["a", 2, 4, 4]}, reasons.BAD_BOX),
+    ("box not finite", {"bbox": [float("nan"), 2, 4, 4]}, reasons.BAD_BOX),
+    ("box of no list", {"bbox": "abc"}, reasons.BAD_BOX),
+    ("box beyond floats", {"bbox": [10**400, 1, 2, 3]}, reasons.BAD_BOX),
+    ("polygon of NaN", {"segmentation": [[1, 1, 5, float("nan"), 5, 5]]}, reasons.BAD_NUMBERS),
+    ("polygon beyond floats", {"segmentation": [[10**400] * 6]}, reasons.BAD_NUMBERS),
+    ("polygon far out", {"segmentation": [[1, 1, 1e9, 1, 5, 5]]}, reasons.POLYGON_FAR_OUTSIDE),
+    ("crowd of text", {"iscrowd": "0"}, reasons.BAD_CROWD),
+    (
+        # 10, 5 and 65, the last with ten groups of zero bits that the decoder has no room for.
+        "compressed RLE of a number too long",
+        {"segmentation": {"size": [8, 10], "counts": ":5QR" + "P" * 10 + "0"}},
+        reasons.BAD_RLE,
+    ),
+    ("no segmentation", {"segmentation": []}, reasons.NO_SEGMENTATION),
+    ("empty polygon", {"segmentation": [[]]}, reasons.FEW_POINTS),
+    ("two-point polygon", {"segmentation": [[1, 1, 5, 5]]}, reasons.FEW_POINTS),
+    ("polygon of text", {"segmentation": [["x"] * 6]}, reasons.BAD_NUMBERS),
+    (
+        "wrong RLE size",
+        {"segmentation": {"size": [10, 8], "counts": [10, 5, 65]}},
+        reasons.WRONG_RLE_SIZE,
+    ),
+    (
+        "RLE too long",
+        {"segmentation": {"size": [8, 10], "counts": [10, 500, 65]}},
+        reasons.BAD_RLE,
+    ),
+    (
+        "compressed RLE too short",
+        {"segmentation": {"size": [8, 10], "counts": "04"}},
+        reasons.BAD_RLE,
+    ),
+    (
+        "RLE without a pixel",
+        {"segmentation": {"size": [8, 10], "counts": [80]}},
+        reasons.EMPTY_MASK,
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "reason"), [s[1:] for s in _SKIPS], ids=[s[0] for s in _SKIPS])
+def test_unusable_annotation_is_a_counted_skip(
+    changes: dict[str, Any], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = _write(tmp_path, _content(_annotation(1), _annotation(2, **changes)))
+    dataset = read_coco(path, tmp_path)
+    assert dataset.skipped == {reason: 1}
+    assert [o.id for image in dataset.images for o in image.objects] == [1]
+    assert [a["id"] for a in ground_truth(dataset)["annotations"]] == [1]
+    print_skipped(dataset.skipped, path)
+    assert f"1 {reason}" in capsys.readouterr().out
+
+
+# (what is wrong, the file's content, what the message says)
+_ERRORS = [
+    ("not JSON", "{", "not valid JSON"),
+    ("nested without end", "[" * 100_000, "not valid JSON"),
+    ("a list", [], "not in COCO format"),
+    ("no annotations key", {"images": [], "categories": []}, '"annotations" is missing'),
+    ("no annotation at all", _content(), "at least one usable annotation"),
+    ("crowd only", _content(_annotation(iscrowd=1)), "at least one usable annotation"),
+    ("nothing usable", _content(_annotation(bbox=[0, 0, 0, 0])), reasons.ZERO_AREA_BOX),
+    ("unknown category", _content(_annotation(category_id=4)), "unknown category_id.*: 4"),
+    ("unknown image", _content(_annotation(image_id=99)), "unknown image_id.*: 99"),
+    ("category id of a list", _content(_annotation(category_id=[7])), "unknown category_id"),
+    ("repeated annotation id", _content(_annotation(5), _annotation(5)), "unique; repeated: 5"),
+    ("annotation without id", _content(_annotation(None)), 'must have an integer "id"'),  # type: ignore[arg-type]
+    (
+        "repeated image id",
+        _content(_annotation()) | {"images": [_content()["images"][0]] * 2},
+        "image ids.*unique; repeated: 2",
+    ),
+    ("no categories", _content(_annotation()) | {"categories": []}, '"categories"'),
+    (
+        "id of text",
+        _content(_annotation()) | {"images": [_content()["images"][1] | {"id": "1"}]},
+        'integer "id"',
+    ),
+    (
+        "image of no height",
+        _content(_annotation()) | {"images": [_content()["images"][1] | {"height": 0}]},
+        'positive integer "height"',
+    ),
+    (
+        "image too large to decode",
+        _content(_annotation()) | {"images": [_content()["images"][1] | {"height": 10**9}]},
+        "of at most .* pixels",
+    ),
+    (
+        "image without size",
+        _content(_annotation()) | {"images": [{"id": 1, "file_name": "a.png"}]},
+        'positive integer "height"',
+    ),
+    (
+        "missing image file",
+        _content(_annotation())
+        | {"images": [{"id": 1, "file_name": "gone.png", "height": 8, "width": 10}]},
+        r"1 of 1 image files are missing: .*gone\.png",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [e[1:] for e in _ERRORS], ids=[e[0] for e in _ERRORS]
+)
+def test_unusable_file_is_an_error_that_says_why(content: Any, message: str, tmp_path: Path):
+    with pytest.raises(ValueError, match=message):
+        read_coco(_write(tmp_path, content), tmp_path)
+
+
+def test_missing_annotation_file_is_an_error(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"absent\.json cannot be read"):
+        read_coco(tmp_path / "absent.json", tmp_path)
+
+
+def test_box_partly_outside_is_clipped_and_scored_unclipped(tmp_path: Path):
+    path = _write(tmp_path, _content(_annotation(bbox=[-3, 2, 9, 20])))
+    dataset = read_coco(path, tmp_path)
+    assert dataset.images[0].objects[0].box == (0.0, 2.0, 6.0, 8.0)
+    assert dataset.skipped == {reasons.BOX_CLIPPED: 1}
+    assert ground_truth(dataset)["annotations"][0]["bbox"] == [-3.0, 2.0, 9.0, 20.0]
+
+
+def test_unusable_area_is_taken_from_the_mask(tmp_path: Path):
+    dataset = read_coco(_write(tmp_path, _content(_annotation(area=-1))), tmp_path)
+    assert dataset.images[0].objects[0].area == 16.0
+    assert dataset.skipped == {reasons.AREA_REPLACED: 1}
+
+
+def test_missing_box_and_area_come_from_the_segmentation(tmp_path: Path):
+    annotation = _annotation()
+    del annotation["bbox"], annotation["area"]
+    dataset = read_coco(_write(tmp_path, _content(annotation)), tmp_path)
+    assert dataset.images[0].objects[0].box == (2.0, 2.0, 6.0, 6.0)
+    assert ground_truth(dataset)["annotations"][0]["bbox"] == [2.0, 2.0, 4.0, 4.0]
+    assert dataset.images[0].objects[0].area == 16.0
+
+
+def test_polygon_keeps_its_good_parts(tmp_path: Path):
+    path = _write(tmp_path, _content(_annotation(segmentation=[[1, 1, 2, 2], _SQUARE])))
+    dataset = read_coco(path, tmp_path)
+    assert dataset.images[0].objects[0].segmentation == [_SQUARE]
+    assert dataset.skipped == {reasons.PART_DROPPED: 1}
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_run_lengths_become_the_same_mask(compressed: bool, tmp_path: Path):
+    mask = np.zeros((8, 10), bool)
+    mask[1:7, 2:9] = True
+    mask[3:5, 4:6] = False
+    columns = mask.T.ravel().astype(np.int8)
+    borders = np.flatnonzero(np.diff(columns, prepend=0)).tolist()
+    runs = np.diff([0, *borders, mask.size]).tolist()
+    rle = encode_rle(mask) if compressed else {"size": [8, 10], "counts": runs}
+    dataset = read_coco(_write(tmp_path, _content(_annotation(segmentation=rle))), tmp_path)
+    segmentation = dataset.images[0].objects[0].segmentation
+    assert isinstance(segmentation, dict)
+    np.testing.assert_array_equal(decode_rle(segmentation), mask)
+
+
+def test_crowd_run_lengths_equal_the_reference():
+    kit = shared_path("parity")
+    golden = np.load(kit / "ops/crowd_rle.npz")
+    dataset = read_coco(kit / "images/annotations.json", kit / "images")
+    objects = {o.id: o for image in dataset.images for o in image.objects}
+    crowd = objects[int(golden["ann_id"][0])]
+    assert crowd.is_crowd
+    assert crowd.segmentation == {
+        "size": golden["hw"][0].tolist(),
+        "counts": str(golden["counts"][0]),
+    }
+    assert isinstance(crowd.segmentation, dict)
+    # The golden area is the mask's; the file's own, which the scores use, is another.
+    assert decode_rle(crowd.segmentation).sum() == golden["area"][0] != crowd.area
+
+
+def test_ground_truth_has_the_ids_of_the_file(tmp_path: Path):
+    dataset = read_coco(_write(tmp_path, _content(_annotation(41))), tmp_path)
+    truth = ground_truth(dataset)
+    assert [(a["id"], a["image_id"], a["category_id"]) for a in truth["annotations"]] == [
+        (41, 1, 7)
+    ]
+    assert [c["id"] for c in truth["categories"]] == [3, 7]
+
+
+def test_crowd_stays_in_the_ground_truth(tmp_path: Path):
+    content = _content(_annotation(1), _annotation(2, iscrowd=1))
+    dataset = read_coco(_write(tmp_path, content), tmp_path)
+    assert [o.is_crowd for o in dataset.images[0].objects] == [False, True]
+    assert [a["iscrowd"] for a in ground_truth(dataset)["annotations"]] == [0, 1]

@@ -1,0 +1,87 @@
+"""A Mask R-CNN small enough for tests, and batches for it."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs.base import get_config
+from pointrend_jax.structures import Config, ImageBatch, InstanceBatch
+from pointrend_jax.tasks.task import Task, Variables
+
+NUM_CLASSES = 3
+GT_SLOTS = 4
+
+
+def tiny_config(backbone: str = "resnet18", mask_head: str = "pointrend") -> Config:
+    """Every part of the real thing, at a fraction of its size."""
+    config: Config = get_config()
+    config.num_classes = NUM_CLASSES
+    model = config.model
+    model.backbone, model.mask_head, model.fpn_channels = backbone, mask_head, 16
+    model.rpn.anchor_sizes = (16, 32, 64, 128, 256)
+    model.rpn.samples_per_image = 32
+    model.rpn.pre_nms_topk_train = model.rpn.pre_nms_topk_eval = 60
+    model.rpn.post_nms_topk_train = model.rpn.post_nms_topk_eval = 20
+    model.box.fc_dim, model.box.samples_per_image, model.box.detections_per_image = 32, 16, 6
+    model.mask.conv_dim = model.mask.coarse_fc_dim = model.mask.point_fc_dim = 16
+    model.mask.subdivision_steps, model.mask.subdivision_num_points = 3, 196
+    model.mask.train_num_points = 49
+    model.mask.detections_per_chunk = 4
+    config.train.batch_size = 2
+    return config
+
+
+def tiny_variables(task: Task) -> Variables:
+    """Random variables that can be trained.
+
+    Without pretrained statistics, frozen batch norm does not bring pixels of up to 255 to the scale
+    that the layers expect, so the first kernel does.
+    """
+    variables = task.init(0)
+    stem = variables["params"]["backbone"]["stem"]["conv"]
+    stem["kernel"] = stem["kernel"] / 200
+    return variables
+
+
+def instance_batch(
+    batch_size: int = 2, seed: int = 0, canvas: tuple[int, int] = (64, 64)
+) -> InstanceBatch:
+    """Rectangles on noise, 64 x 64 at most, in the corner of `canvas`; the last slot is padding."""
+    rng = np.random.default_rng(seed)
+    height, width = canvas
+    images = np.zeros((batch_size, height, width, 3), np.uint8)
+    masks = np.zeros((batch_size, GT_SLOTS, height, width), bool)
+    boxes = np.zeros((batch_size, GT_SLOTS, 4), np.float32)
+    classes = np.zeros((batch_size, GT_SLOTS), np.int32)
+    valid = np.zeros((batch_size, GT_SLOTS), bool)
+    for b in range(batch_size):
+        images[b, :64, :64] = rng.integers(0, 120, (64, 64, 3))
+        for g in range(GT_SLOTS - 1):
+            x0, y0 = rng.integers(0, 34, 2)
+            w, h = rng.integers(14, 30, 2)
+            masks[b, g, y0 : y0 + h, x0 : x0 + w] = True
+            boxes[b, g] = (x0, y0, x0 + w, y0 + h)
+            classes[b, g], valid[b, g] = g % NUM_CLASSES, True
+            images[b, y0 : y0 + h, x0 : x0 + w, g % 3] = 230
+    return InstanceBatch(
+        images=images,
+        image_hw=np.full((batch_size, 2), 64, np.int32),
+        padded_hw=np.full((batch_size, 2), 64, np.int32),
+        image_index=np.arange(batch_size, dtype=np.int32),
+        boxes=boxes,
+        classes=classes,
+        mask_bits=np.packbits(masks, axis=-1, bitorder="little"),
+        valid=valid,
+    )
+
+
+def images_of(batch: InstanceBatch) -> ImageBatch:
+    """The same images, for prediction."""
+    everything = np.ones(len(batch.images), bool)
+    return ImageBatch(batch.images, batch.image_hw, batch.padded_hw, everything)
+
+
+def on_device(tree: Any) -> Any:
+    return jax.tree.map(jnp.asarray, tree)

@@ -1,0 +1,140 @@
+"""One step on one device and on two, and the optimiser's rules."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pointrend_jax.structures import InstanceBatch
+from pointrend_jax.tasks.instance import build_task
+from pointrend_jax.training.optimizer import build_optimizer, warmup_multistep
+from pointrend_jax.training.step import (
+    AXIS,
+    TrainState,
+    parallel_step,
+    replicated,
+    shard,
+    train_step,
+)
+from tests.tiny import instance_batch, tiny_config, tiny_variables
+
+
+@pytest.fixture(scope="module")
+def pieces() -> Any:
+    config = tiny_config()
+    config.train.learning_rate, config.train.warmup_steps, config.train.milestones = 0.01, 0, ()
+    task = build_task(config)
+    variables = tiny_variables(task)
+    optimizer, _ = build_optimizer(config, variables["params"], task.is_trainable)
+    state = TrainState(
+        jnp.zeros((), jnp.int32),
+        variables["params"],
+        variables["frozen"],
+        optimizer.init(variables["params"]),
+    )
+    return task, optimizer, state
+
+
+def _batches(number: int) -> list[InstanceBatch]:
+    return [instance_batch(seed=seed) for seed in range(number)]
+
+
+def _steps_on_one_replica(pieces: Any, number: int) -> TrainState:
+    task, optimizer, state = pieces
+
+    def step(state: TrainState, batch: InstanceBatch, key: jax.Array) -> Any:
+        return train_step(state, batch, key, task=task, optimizer=optimizer)
+
+    # One replica under a named axis of size one.
+    replica = jax.jit(jax.vmap(step, in_axes=(None, 0, None), out_axes=0, axis_name=AXIS))
+    for batch in _batches(number):
+        stacked, _ = replica(state, shard(jax.tree.map(jnp.asarray, batch), 1), jax.random.key(7))
+        state = jax.tree.map(lambda x: x[0], stacked)
+    return state
+
+
+# The programs of five steps are compiled by the first of these tests and cached for the others.
+
+
+def test_one_and_two_devices_give_the_same_parameters_after_five_steps(pieces: Any) -> None:
+    task, optimizer, state = pieces
+    one = _steps_on_one_replica(pieces, 5)
+    step = parallel_step(task, optimizer)
+    state = replicated(state)
+    for batch in _batches(5):
+        state, _ = step(state, shard(batch, 2), jax.random.key(7))
+    assert int(state.step) == 5
+    # Sums run in another order: rounding, grown over five steps.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5),
+        state.params,
+        one.params,
+    )
+
+
+def test_three_steps_of_one_bucket_compile_once(pieces: Any) -> None:
+    task, optimizer, state = pieces
+    step = parallel_step(task, optimizer)
+    state, batches = replicated(state), [shard(batch, 2) for batch in _batches(3)]
+    key = jax.random.key(7)
+    compiled: list[str] = []
+
+    def listen(event: str, _: float, **details: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(str(details["fun_name"]))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    for batch in batches:
+        state, _ = step(state, batch, key)
+    jax.monitoring.clear_event_listeners()
+    assert len(compiled) == 1, compiled
+
+
+def test_frozen_stages_do_not_move_and_all_else_does(pieces: Any) -> None:
+    task, _, before = pieces
+    after = _steps_on_one_replica(pieces, 2)
+    paths = jax.tree_util.tree_leaves_with_path(before.params)
+    for (path, old), new in zip(paths, jax.tree.leaves(after.params), strict=True):
+        names = tuple(entry.key for entry in path)
+        assert bool(jnp.any(old != new)) == task.is_trainable(names), names
+    jax.tree.map(np.testing.assert_array_equal, before.frozen, after.frozen)
+
+
+def test_a_batch_that_does_not_divide_by_the_devices_is_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of 2"):
+        shard(instance_batch(batch_size=3), 2)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"), [(0, 0.0001), (5, 0.05005), (10, 0.1), (19, 0.1), (20, 0.01), (30, 0.001)]
+)
+def test_learning_rate_warms_up_and_steps_down(step: int, rate: float) -> None:
+    schedule = warmup_multistep(
+        0.1, warmup_steps=10, warmup_factor=0.001, milestones=(20, 30), gamma=0.1
+    )
+    np.testing.assert_allclose(schedule(step), rate, rtol=1e-5)
+
+
+def test_milestones_that_do_not_ascend_are_refused() -> None:
+    with pytest.raises(ValueError, match="ascend"):
+        warmup_multistep(0.1, warmup_steps=0, warmup_factor=1.0, milestones=(3, 2), gamma=0.1)
+
+
+def test_sgd_with_momentum_and_decay_by_hand() -> None:
+    config = tiny_config()
+    config.train.learning_rate, config.train.warmup_steps, config.train.milestones = 0.1, 0, ()
+    config.train.weight_decay, config.train.momentum = 0.5, 0.9
+    params = {"head": {"kernel": jnp.array([2.0])}, "backbone": {"stem": jnp.array([2.0])}}
+    optimizer, _ = build_optimizer(config, params, lambda path: path[0] != "backbone")
+    opt_state = optimizer.init(params)
+    gradient = jax.tree.map(jnp.ones_like, params)
+    value, buffer = 2.0, 0.0
+    for _ in range(2):
+        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        buffer = 0.9 * buffer + 1.0 + 0.5 * value
+        value -= 0.1 * buffer
+        np.testing.assert_allclose(params["head"]["kernel"], [value], rtol=1e-6)
+        np.testing.assert_array_equal(params["backbone"]["stem"], [2.0])
