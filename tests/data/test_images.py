@@ -43,6 +43,14 @@ def test_palette_gives_its_colours():
     np.testing.assert_array_equal(_decoded(image), [[[1, 2, 3], [40, 50, 60]]])
 
 
+def test_transparent_palette_gives_its_colours_without_a_warning():
+    image = Image.new("P", (2, 1))
+    image.putpalette([1, 2, 3, 40, 50, 60])
+    image.putdata([0, 1])
+    data = _encoded(image, transparency=bytes([0, 128]))
+    np.testing.assert_array_equal(decode_image(data, "icon.png"), [[[1, 2, 3], [40, 50, 60]]])
+
+
 def test_sixteen_bits_are_scaled_not_clipped():
     gray = np.array([[0, 256, 32768, 65535]], np.uint16)
     assert _decoded(Image.fromarray(gray))[0, :, 1].tolist() == [0, 1, 128, 255]
@@ -89,6 +97,13 @@ def test_no_image_is_an_error_that_names_it(data: bytes):
 def test_missing_file_is_an_error_that_names_it(tmp_path: Path):
     with pytest.raises(ValueError, match=r"absent\.jpg cannot be read"):
         read_image(tmp_path / "absent.jpg")
+
+
+def test_unsupported_variant_of_a_format_is_an_error_that_names_it():
+    data = bytearray(_encoded(Image.new("RGB", (4, 4)), "DDS"))
+    data[80:84] = (145).to_bytes(4, "little")  # flags of no pixel format that Pillow knows
+    with pytest.raises(ValueError, match=r"texture\.dds is damaged"):
+        decode_image(bytes(data), "texture.dds")
 
 
 # Pillow warns of odd TIFF tags before it fails or succeeds.

@@ -81,9 +81,10 @@ def test_three_steps_of_one_bucket_compile_once(pieces: Any) -> None:
     key = jax.random.key(7)
     compiled: list[str] = []
 
-    def listen(event: str, _: float, **details: str | int) -> None:
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        del duration_secs
         if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(str(details["fun_name"]))
+            compiled.append(str(kwargs["fun_name"]))
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     for batch in batches:

@@ -1,0 +1,17 @@
+"""PointRend on Mask R-CNN R50-FPN, COCO, 1x schedule: the recipe of the paper and of Detectron2.
+
+    python train.py --config configs/coco_r50_fpn.py --workdir runs/coco --config.data.dir=DIR
+
+DIR holds train2017/, val2017/ and annotations/. Published with this recipe: mask AP 36.3 (paper,
+table 1), 36.2 (Detectron2), both from ImageNet weights. Not measured with this code.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.name = "coco_r50_fpn"
+    return config

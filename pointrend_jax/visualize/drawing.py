@@ -1,0 +1,207 @@
+"""The strokes that pictures are made of: resampling, fills, outlines, dots, text, panels.
+
+Everything works on uint8 RGB canvases. A window is an xyxy rectangle in pixels of the original
+image, continuous (the centre of pixel i is i + 0.5). It knows nothing of masks and instances.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+from skimage.measure import find_contours
+
+Color = tuple[int, int, int]
+Window = tuple[float, float, float, float]
+# Underscores: pictures of one call may differ in size.
+Rgb = UInt8[np.ndarray, "_H _W 3"]
+
+# Okabe and Ito's colours, told apart by colour-blind readers too, and three more; neighbours differ
+# in lightness as well. No black: it would vanish in shadows.
+COLORS: tuple[Color, ...] = (
+    (0, 158, 255), (255, 152, 0), (0, 176, 116), (238, 92, 172), (250, 225, 60),
+    (214, 64, 40), (110, 220, 240), (140, 96, 224), (170, 220, 80),
+)  # fmt: skip
+INK: Color = (32, 38, 44)
+PAPER: Color = (255, 255, 255)
+# Behind a mask in the frame of its box: what lies outside the box.
+OUTSIDE: Color = (92, 98, 106)
+
+CAPTION = 14  # px, size of the text below panels
+GAP = 12  # px, between panels
+
+# Fractions of a pixel in OpenCV's fixed-point coordinates: 2**4.
+_SHIFT = 4
+
+
+def color_of(index: int) -> Color:
+    return COLORS[index % len(COLORS)]
+
+
+def resample(
+    field: np.ndarray,
+    source: Window,
+    window: Window,
+    size: tuple[int, int],
+    *,
+    interpolation: int = cv2.INTER_LINEAR,
+    outside: float | Color = 0.0,
+) -> np.ndarray:
+    """The part of `field` in `window`, on `size` pixels.
+
+    Args:
+      field: [h, w] or [h, w, 3], spread over the rectangle `source`.
+      size: (width, height) of the result.
+      interpolation: one of OpenCV's; where the result is smaller, areas are averaged first.
+      outside: the value beyond `source`.
+    """
+    field, source = _crop(field, source, window)
+    if 0 in field.shape:
+        shape = (size[1], size[0], *field.shape[2:])
+        return np.broadcast_to(np.asarray(outside, field.dtype), shape).copy()
+    # A single sample of many pixels would alias.
+    shrink_x = int((window[2] - window[0]) / size[0] / _pixel(source, field, 0))
+    shrink_y = int((window[3] - window[1]) / size[1] / _pixel(source, field, 1))
+    if max(shrink_x, shrink_y) >= 2:
+        height, width = field.shape[:2]
+        small = (max(width // max(shrink_x, 1), 1), max(height // max(shrink_y, 1), 1))
+        field = cv2.resize(field, small, interpolation=cv2.INTER_AREA)
+    matrix = np.zeros((2, 3))
+    for axis in (0, 1):
+        # Half-pixel centres on both sides.
+        scale = (window[2 + axis] - window[axis]) / size[axis]
+        pixel = _pixel(source, field, axis)
+        matrix[axis, axis] = scale / pixel
+        matrix[axis, 2] = (window[axis] + 0.5 * scale - source[axis]) / pixel - 0.5
+    border = outside if isinstance(outside, tuple) else (outside,) * 3
+    flags = interpolation | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(field, matrix, size, flags=flags, borderValue=border)
+
+
+def fill(
+    canvas: Rgb, coverage: Float[np.ndarray, "h w"], at: tuple[int, int], color: Color
+) -> None:
+    """Blends `color` in, as much as `coverage` (0..1) says, with its first pixel at (x, y)."""
+    (x, y), (height, width) = at, coverage.shape
+    part = canvas[y : y + height, x : x + width]
+    weight = coverage[..., None].astype(np.float32)
+    part[:] = np.rint(part * (1 - weight) + np.asarray(color, np.float32) * weight)
+
+
+def draw_outline(
+    canvas: Rgb,
+    field: Float[np.ndarray, "h w"],
+    color: Color,
+    *,
+    width: int,
+    at: tuple[int, int] = (0, 0),
+    halo: bool = False,
+) -> None:
+    """Draws where `field` crosses one half, to a fraction of a pixel.
+
+    Args:
+      width: of the line, pixels. halo: a dark edge on both sides, for busy backgrounds.
+    """
+    lines = [_fixed(line[:, ::-1] + np.asarray(at)) for line in find_contours(field, 0.5)]
+    if halo:
+        cv2.polylines(canvas, lines, False, INK, width + 2, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(canvas, lines, False, color, width, cv2.LINE_AA, _SHIFT)
+
+
+def draw_dots(canvas: Rgb, points: Float[np.ndarray, "P 2"], radius: float, color: Color) -> None:
+    """Discs at (x, y) in pixels of the canvas, continuous."""
+    for x, y in _fixed(points - 0.5).tolist():
+        size = round(radius * 2**_SHIFT)
+        cv2.circle(canvas, (x, y), size, color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+
+
+def draw_box(canvas: Rgb, box: Window, color: Color, width: int) -> None:
+    """An xyxy box in pixels of the canvas, continuous."""
+    first, last = _fixed(np.asarray(box).reshape(2, 2) - 0.5).tolist()
+    cv2.rectangle(canvas, first, last, color, width, cv2.LINE_AA, _SHIFT)
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """The typeface inside Pillow, so that pictures look the same everywhere."""
+    face = ImageFont.load_default(size)
+    if not isinstance(face, ImageFont.FreeTypeFont):
+        raise ValueError("Pillow was built without FreeType; install a build that has it.")
+    return face
+
+
+def readable_on(color: Color) -> Color:
+    """Ink or paper, whichever stands out from `color` (by its luma)."""
+    luma = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
+    return INK if luma > 140 else PAPER
+
+
+def captioned(panel: Rgb, caption: str, size: int) -> Rgb:
+    """The panel with a centred line of text below; a caption too wide for it gets smaller."""
+    width = panel.shape[1]
+    while size > 8 and font(size).getlength(caption) > width - size:
+        size -= 1
+    height = round(2.0 * size)
+    strip = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(strip)
+    draw.text((width / 2, height * 0.42), caption, INK, font(size), anchor="mm")
+    return np.concatenate([panel, np.asarray(strip)])
+
+
+def row(panels: Sequence[Rgb], gap: int) -> Rgb:
+    """Panels side by side on paper, aligned at the top."""
+    height = max(p.shape[0] for p in panels)
+    return _join([np.pad(p, ((0, height - p.shape[0]), (0, 0), (0, 0)), constant_values=255)
+                  for p in panels], gap, axis=1)  # fmt: skip
+
+
+def column(panels: Sequence[Rgb], gap: int) -> Rgb:
+    """Panels below one another on paper, aligned at the left."""
+    width = max(p.shape[1] for p in panels)
+    return _join([np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255)
+                  for p in panels], gap, axis=0)  # fmt: skip
+
+
+def framed(picture: Rgb) -> Rgb:
+    """The picture with a margin of paper."""
+    return np.pad(picture, ((GAP, GAP), (GAP, GAP), (0, 0)), constant_values=255)
+
+
+def fit(panel: Rgb, side: int) -> Rgb:
+    """The panel with its longer side `side` pixels long."""
+    height, width = panel.shape[:2]
+    scale = side / max(height, width)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    return cv2.resize(panel, size, interpolation=cv2.INTER_AREA)
+
+
+def _join(panels: Sequence[Rgb], gap: int, axis: int) -> Rgb:
+    shape = list(panels[0].shape)
+    shape[axis] = gap
+    between = np.full(shape, 255, np.uint8)
+    parts = [part for panel in panels for part in (between, panel)]
+    return np.concatenate(parts[1:], axis)
+
+
+def _crop(field: np.ndarray, source: Window, window: Window) -> tuple[np.ndarray, Window]:
+    """Whole pixels that the window needs, with two more for interpolation, and their rectangle."""
+    slices, rectangle = [], [0.0] * 4
+    for axis in (0, 1):
+        length, pixel = field.shape[1 - axis], _pixel(source, field, axis)
+        first = int(np.floor((window[axis] - source[axis]) / pixel)) - 2
+        last = int(np.ceil((window[2 + axis] - source[axis]) / pixel)) + 2
+        first, last = max(first, 0), max(min(last, length), 0)
+        slices.append(slice(first, max(first, last)))
+        rectangle[axis], rectangle[2 + axis] = (source[axis] + i * pixel for i in (first, last))
+    return field[slices[1], slices[0]], (rectangle[0], rectangle[1], rectangle[2], rectangle[3])
+
+
+def _pixel(source: Window, field: np.ndarray, axis: int) -> float:
+    """The extent of one sample of `field`, in pixels of the original image."""
+    return (source[2 + axis] - source[axis]) / field.shape[1 - axis]
+
+
+def _fixed(points: np.ndarray) -> np.ndarray:
+    return np.rint(points * 2**_SHIFT).astype(np.int32)

@@ -1,0 +1,139 @@
+"""Train, evaluate, resume and predict through the commands' own functions, on drawn images."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pointrend_jax.cli import main, predict_files
+from pointrend_jax.data.transforms import decode_rle
+from pointrend_jax.experiment import evaluate_run, train
+from pointrend_jax.predictor import Predictor, load
+from pointrend_jax.structures import Config
+from tests.tiny import tiny_config
+
+
+def _config(cache: Path) -> Config:
+    config = tiny_config("efficientnet_lite0")
+    config.num_classes = 6
+    config.init.weights = "efficientnet_lite0"
+    # Everything above chance: predictions of an untrained model are wanted here.
+    config.model.box.score_threshold = 0.01
+    config.data.source, config.data.cache_dir = "embedded", str(cache)
+    config.data.train_min_sizes, config.data.eval_min_size, config.data.max_size = (64,), 64, 96
+    config.data.buckets = ((64, 96), (96, 64))
+    embedded = config.data.embedded
+    embedded.image_size, embedded.num_train, embedded.num_eval = 64, 6, 4
+    config.train.steps, config.train.learning_rate, config.train.log_every = 4, 0.005, 2
+    config.train.eval_every, config.train.checkpoint_every = 0, 2
+    return config
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    train(_config(folder / "cache"), folder / "work")
+    return folder / "work"
+
+
+@pytest.fixture(scope="module")
+def predictor(workdir: Path) -> Predictor:
+    return load(workdir)
+
+
+def test_training_leaves_results_of_rendered_and_coarse_masks(workdir: Path) -> None:
+    results = json.loads((workdir / "results.json").read_text())
+    assert results["step"] == 4
+    for source in ("rendered", "coarse"):
+        assert {"mask_ap", "mask_ap75", "boundary_ap"} <= set(results[source])
+    assert "box_ap" in results["box"]
+
+
+def test_eval_repeats_the_scores_of_training_and_keeps_the_detections(workdir: Path) -> None:
+    of_training = json.loads((workdir / "results.json").read_text())
+    results = evaluate_run(workdir)
+    assert results["rendered"] == of_training["rendered"]
+    detections = json.loads((workdir / "detections_rendered.json").read_text())["annotations"]
+    assert {d["category_id"] for d in detections} <= {1, 2, 3, 4, 5, 6}
+
+
+def test_eval_refuses_data_with_other_classes(workdir: Path, tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    config.num_classes = 5
+    with pytest.raises(ValueError, match=r"config\.num_classes is 5"):
+        evaluate_run(workdir, config)
+
+
+def test_training_again_with_the_same_workdir_does_nothing_more(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (workdir / "metrics.jsonl").read_text()
+    train(_config(workdir.parent / "cache"), workdir)
+    assert "resuming" in capsys.readouterr().out
+    assert (workdir / "metrics.jsonl").read_text() == lines
+
+
+@pytest.mark.parametrize("hw", [(64, 64), (1, 1), (50, 200), (300, 40)])
+def test_predictor_gives_masks_of_the_size_of_any_image(
+    predictor: Predictor, hw: tuple[int, int]
+) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (*hw, 3), dtype=np.uint8)
+    instances = predictor.predict([image])[0]
+    assert len(instances.scores) == len(instances.masks) == len(instances.boxes)
+    for rle in instances.masks:
+        assert decode_rle(rle).shape == hw
+    if len(instances.boxes):
+        assert instances.boxes[:, 2].max() <= hw[1]
+        assert instances.boxes[:, 3].max() <= hw[0]
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
+def test_predictor_refuses_other_arrays(predictor: Predictor, image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        predictor.predict([image])
+
+
+def test_explained_steps_end_in_the_predicted_mask(predictor: Predictor) -> None:
+    image = np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    boxes = np.array([[8.0, 8.0, 56.0, 56.0]], np.float32)
+    explained = predictor.explain(image, boxes, np.array([2]))[0]
+    sides = [len(step.mask_probs) for step in explained.steps]
+    assert sides == [14, 28, 56]
+    assert explained.coarse_probs.shape == (7, 7)
+    assert all(step.point_coords.min() >= 0 for step in explained.steps)
+    assert all(step.point_coords.max() <= 1 for step in explained.steps)
+
+
+def test_predict_writes_overlays_instances_and_explanations(workdir: Path, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (80, 120, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    Image.fromarray(image[..., 0]).save(tmp_path / "grey.jpg")
+    out = tmp_path / "out"
+    predict_files(
+        workdir,
+        [tmp_path / "a.png", tmp_path / "grey.jpg"],
+        out,
+        score_threshold=0.0,
+        num_explained=1,
+    )
+    content = json.loads((out / "instances.json").read_text())
+    assert [i["file_name"] for i in content["images"]] == ["a.png", "grey.jpg"]
+    assert np.asarray(Image.open(out / "a.png")).shape == image.shape
+    if any(a["image_id"] == 1 for a in content["annotations"]):
+        assert (out / "a_explain_1.png").is_file()
+
+
+def test_predict_names_every_bad_image_before_it_loads_anything(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photo")
+    arguments = ["predict", "--checkpoint", str(tmp_path / "none"), "--output", str(tmp_path / "o")]
+    with pytest.raises(ValueError, match=r"(?s)no image was predicted.*broken\.jpg.*missing\.png"):
+        main([*arguments, "--image", str(tmp_path / "broken.jpg"), str(tmp_path / "missing.png")])
+
+
+def test_predict_without_a_checkpoint_says_so(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    arguments = ["predict", "--checkpoint", str(tmp_path), "--output", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match="has no checkpoints"):
+        main([*arguments, "--image", str(tmp_path / "a.png")])

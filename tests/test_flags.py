@@ -1,0 +1,101 @@
+"""Configs and flags: every config builds, and a mistake is named together with what there is."""
+
+import importlib
+from pathlib import Path
+
+import jax
+import pytest
+
+from pointrend_jax.experiment import check_devices, starting_variables
+from pointrend_jax.flags import check_field, check_overrides, load_config
+from pointrend_jax.models.build import build_model
+from pointrend_jax.tasks.instance import build_task
+from tests.shared import REPOSITORY
+from tests.tiny import tiny_config
+
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_builds_its_model(path: Path) -> None:
+    config = load_config(path)
+    model = build_model(config)
+    assert model.box_head.num_classes == config.num_classes
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_says_its_command_or_its_purpose(path: Path) -> None:
+    module = importlib.import_module(f"configs.{path.stem}")
+    assert module.__doc__
+    assert "python " in module.__doc__ or path.stem == "base"
+
+
+def test_misspelt_field_names_the_close_one_and_all_others() -> None:
+    with pytest.raises(
+        ValueError, match=r"no field config.train.step\. .*config.train.steps\?.*warmup"
+    ):
+        check_field(load_config(CONFIGS[0]), "train.step")
+
+
+def test_field_of_a_plain_value_is_refused() -> None:
+    with pytest.raises(ValueError, match="no fields"):
+        check_field(load_config(CONFIGS[0]), "train.steps.more")
+
+
+def test_overrides_are_checked_against_the_given_config() -> None:
+    config = str(REPOSITORY / "configs" / "demo.py")
+    check_overrides(
+        ["--config", config, "--config.train.steps=3", "--config.data.buckets[0]=(32,32)"]
+    )
+    with pytest.raises(ValueError, match=r"config\.modle"):
+        check_overrides([f"--config={config}", "--config.modle.backbone=resnet18"])
+    with pytest.raises(ValueError, match="--config is missing"):
+        check_overrides(["--config.train.steps=3"])
+
+
+def test_config_that_is_no_file_lists_those_beside_it() -> None:
+    with pytest.raises(ValueError, match=r"not a file.*base\.py"):
+        load_config(REPOSITORY / "configs" / "cocco.py")
+
+
+def test_config_without_get_config_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "empty.py"
+    path.write_text("x = 1\n")
+    with pytest.raises(ValueError, match="get_config"):
+        load_config(path)
+
+
+def test_batch_that_does_not_divide_by_the_devices_is_refused_with_a_proposal() -> None:
+    assert jax.device_count() == 2
+    config = tiny_config()
+    config.train.batch_size = 5
+    with pytest.raises(
+        ValueError, match=r"train\.batch_size must be a multiple of the 2 devices.*use 4"
+    ):
+        check_devices(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("backbone", "resnet51", "config.model.backbone must be one of"),
+        ("mask_head", "dense", "config.model.mask_head must be"),
+        ("freeze_at", 7, "config.model.freeze_at"),
+    ],
+)
+def test_wrong_model_values_are_named(field: str, value: object, message: str) -> None:
+    config = tiny_config()
+    config.model[field] = value
+    with pytest.raises(ValueError, match=message):
+        build_model(config)
+
+
+def test_unknown_or_unfitting_weights_are_refused() -> None:
+    config = tiny_config()
+    task = build_task(config)
+    config.init.weights = "imagenet"
+    with pytest.raises(ValueError, match=r"config\.init\.weights must be"):
+        starting_variables(config, task)
+    config.init.weights = "efficientnet_lite0"
+    with pytest.raises(ValueError, match=r"needs config\.model\.backbone"):
+        starting_variables(config, task)
