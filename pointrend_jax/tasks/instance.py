@@ -103,14 +103,14 @@ def _add_batch(
 ) -> None:
     predictions = jax.device_get(predictions)
     slots = np.flatnonzero(sample.batch.valid)
-    image_hw = np.asarray(sample.batch.image_hw)
     for slot, image_id, original_hw in zip(
         slots, sample.image_ids, sample.original_hw, strict=True
     ):
         one = jax.tree.map(lambda x, slot=slot: x[slot], predictions)
         detections = one.detections
+        height, width = (int(side) for side in sample.batch.image_hw[slot])
         boxes, kept = scale_boxes_to_original(
-            detections.boxes[detections.valid], tuple(image_hw[slot]), original_hw
+            detections.boxes[detections.valid], (height, width), original_hw
         )
         masks = [
             paste_masks_to_rle(
