@@ -42,10 +42,10 @@ def get_config() -> ConfigDict:
 
     train = config.train
     train.batch_size = 4
-    train.steps = 400
-    train.learning_rate = 0.02
-    train.warmup_steps = 60
-    train.milestones = (300, 370)
+    train.steps = 420
+    train.learning_rate = 0.012
+    train.warmup_steps = 50
+    train.milestones = (315, 390)
     train.clip_gradient_norm = 10.0
     train.log_every = 20
     train.eval_every = 0

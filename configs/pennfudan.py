@@ -42,10 +42,10 @@ def get_config() -> ConfigDict:
 
     train = config.train
     train.batch_size = 4
-    train.steps = 400
-    train.learning_rate = 0.02
-    train.warmup_steps = 60
-    train.milestones = (300, 370)
+    train.steps = 320
+    train.learning_rate = 0.01
+    train.warmup_steps = 50
+    train.milestones = (240, 295)
     train.clip_gradient_norm = 10.0
     train.eval_every = 0
     train.checkpoint_every = 100
