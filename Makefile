@@ -74,8 +74,7 @@ parity: $(STAMP)
 	  $(if $(STAGE),--stage $(STAGE)) $(ARGS)
 
 bench: $(STAMP)
-	@ls benchmarks/*.py >/dev/null
-	@for file in benchmarks/*.py; do \
+	@for file in benchmarks/bench_*.py; do \
 	  echo "== $$file"; PYTHONPATH=. $(RUN) "$$file" $(ARGS); done
 
 # One after the other, also under `make -j`, so that the first failure is the last thing printed.

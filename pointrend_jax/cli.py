@@ -9,7 +9,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from pointrend_jax.data.images import read_image
-from pointrend_jax.data.transforms import decode_rle
 from pointrend_jax.demo import run_demo
 from pointrend_jax.evaluation.report import write_json
 from pointrend_jax.flags import load_config
@@ -114,9 +113,8 @@ def _problem(path: Path) -> str:
 
 
 def _overlay(image: np.ndarray, instances: PredictedInstances, predictor: Predictor) -> np.ndarray:
-    masks = [decode_rle(rle).astype(bool) for rle in instances.masks]
     labels = [predictor.class_names[label] for label in instances.classes]
-    return overlay_instances(image, instances.boxes, masks, labels, instances.scores)
+    return overlay_instances(image, instances.boxes, instances.masks, labels, instances.scores)
 
 
 def _records(image_id: int, instances: PredictedInstances) -> list[dict]:

@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 
 from pointrend_jax.data.build import EvalSet, build_eval_set
-from pointrend_jax.data.transforms import decode_rle
 from pointrend_jax.evaluation.report import format_results, write_json
 from pointrend_jax.experiment import check_devices, score, train, use_compilation_cache
 from pointrend_jax.predictor import Predictor, load
@@ -66,8 +65,8 @@ def write_pictures(predictor: Predictor, images: list[np.ndarray], workdir: Path
     coarse, rendered = [], []
     for i, image in enumerate(images, 1):
         instances = predictor.predict([image], score_threshold=0.5)[0]
-        coarse.append([decode_rle(rle).astype(bool) for rle in instances.coarse_masks])
-        rendered.append([decode_rle(rle).astype(bool) for rle in instances.masks])
+        coarse.append(instances.coarse_masks)
+        rendered.append(instances.masks)
         labels = [predictor.class_names[label] for label in instances.classes]
         overlay = overlay_instances(image, instances.boxes, rendered[-1], labels, instances.scores)
         _save(workdir / f"prediction_{i}.png", overlay)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.cli import main, predict_files
-from pointrend_jax.data.transforms import decode_rle
+from pointrend_jax.data.masks import decode_rle
 from pointrend_jax.experiment import evaluate_run, train
 from pointrend_jax.predictor import Predictor, load
 from pointrend_jax.structures import Config
