@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from pointrend_jax.data.pipeline import make_sample
 from pointrend_jax.data.transforms import choose_bucket, padded_hw, resized_hw
 from pointrend_jax.evaluation.paste import paste_masks_to_rle, scale_boxes_to_original
-from pointrend_jax.layers.mask_head import Regions
+from pointrend_jax.layers.regions import Regions
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.instance import build_task, probability
 from pointrend_jax.tasks.task import Variables

@@ -1,13 +1,8 @@
-"""Mask heads of Mask R-CNN: PointRend's (coarse head, point head, rendering) and the dense
-baseline.
+"""PointRend's mask head for Mask R-CNN: a coarse mask, then points.
 
-Both give `losses` for training and `predict` for inference over the same regions, so a model takes
-either. Regions are boxes of any images of the batch, N in all; each carries its own class, and from
-there on only the channel of that class travels (exact: upsampling acts per channel and uncertainty
-reads only that one).
+It gives `losses` for training and `predict` for inference, as `ConvMaskHead` does, so a model takes
+either. The method itself is `pointrend.py`; here stands what it is given for instances.
 """
-
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,10 +11,15 @@ from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.init import msra, xavier
+from pointrend_jax.layers.regions import (
+    MaskLogits,
+    Regions,
+    flat_bits,
+    mask_index,
+    mask_loss,
+)
 from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy, select_class
-from pointrend_jax.ops.masks import crop_masks
 from pointrend_jax.ops.points import point_sample, point_sample_bits, points_in_image, regular_grid
-from pointrend_jax.ops.roi_align import roi_align
 from pointrend_jax.pointrend import (
     CandidatePoints,
     PointHead,
@@ -35,23 +35,6 @@ from pointrend_jax.pointrend import (
     subdivide,
 )
 from pointrend_jax.structures import InstanceBatch
-
-
-class Regions(NamedTuple):
-    """boxes [N, 4] xyxy; image_index, classes, gt_index [N]; valid [N]: a foreground sample."""
-
-    boxes: Array
-    image_index: Array
-    classes: Array
-    gt_index: Array
-    valid: Array
-
-
-class MaskLogits(NamedTuple):
-    """Logits of each region's own class: rendered [N, M, M] and coarse [N, m, m]."""
-
-    rendered: Array
-    coarse: Array
 
 
 class CoarseMaskHead(nn.Module):
@@ -159,8 +142,8 @@ class PointRendMaskHead(nn.Module):
         )
         point_logits = self._point_logits(pyramid, regions, coarse_logits)(point_coords)[..., 0]
         point_labels = point_sample_bits(
-            _flat_bits(batch),
-            _mask_index(regions, batch),
+            flat_bits(batch),
+            mask_index(regions, batch),
             points_in_image(regions.boxes, point_coords),
         )
         valid = jnp.broadcast_to(regions.valid[:, None], point_logits.shape)
@@ -224,95 +207,3 @@ class PointRendMaskHead(nn.Module):
             return select_class(self.point_head(fine_grained, coarse), regions.classes)
 
         return predict_points
-
-
-class ConvMaskHead(nn.Module):
-    """The dense baseline: ROIAlign 14x14, four convolutions, a deconvolution, a 28x28 mask."""
-
-    num_classes: int
-    conv_dim: int = 256
-    pooler_resolution: int = 14
-    num_convs: int = 4
-    sampling_ratio: int = 0
-
-    @property
-    def side(self) -> int:
-        return 2 * self.pooler_resolution
-
-    @property
-    def coarse_side(self) -> int:
-        return self.side
-
-    @nn.compact
-    def __call__(
-        self, pyramid: dict[str, Array], regions: Regions, padded_hw: Int[Array, "B 2"]
-    ) -> Float[Array, "N M M K"]:
-        levels = ("p2", "p3", "p4", "p5")
-        x = roi_align(
-            [pyramid[level] for level in levels],
-            regions.boxes,
-            regions.image_index,
-            strides=[STRIDES[level] for level in levels],
-            output_size=self.pooler_resolution,
-            sampling_ratio=self.sampling_ratio,
-            padded_hw=padded_hw,
-        )
-        for i in range(1, self.num_convs + 1):
-            conv = nn.Conv(self.conv_dim, (3, 3), padding=1, kernel_init=msra, name=f"conv{i}")
-            x = nn.relu(conv(x))
-        deconv = nn.ConvTranspose(
-            self.conv_dim, (2, 2), strides=(2, 2), padding="VALID", kernel_init=msra, name="deconv"
-        )
-        init = nn.initializers.normal(0.001)
-        return nn.Conv(self.num_classes, (1, 1), kernel_init=init, name="predictor")(
-            nn.relu(deconv(x))
-        )
-
-    def draw_candidates(self, key: Array, num_regions: int) -> CandidatePoints:
-        """A dense head draws nothing."""
-        nothing = jnp.zeros((num_regions, 0, 2))
-        return CandidatePoints(nothing, nothing)
-
-    def losses(
-        self,
-        pyramid: dict[str, Array],
-        regions: Regions,
-        batch: InstanceBatch,
-        candidates: CandidatePoints,
-    ) -> dict[str, LossTerm]:
-        """loss_mask at 28x28."""
-        del candidates
-        logits = self(pyramid, regions, batch.padded_hw)
-        own = select_class(logits, regions.classes)[..., 0]
-        return {"loss_mask": mask_loss(own, regions, batch)}
-
-    def predict(
-        self, pyramid: dict[str, Array], regions: Regions, padded_hw: Int[Array, "B 2"]
-    ) -> MaskLogits:
-        own = select_class(self(pyramid, regions, padded_hw), regions.classes)[..., 0]
-        return MaskLogits(own, own)
-
-
-def mask_loss(
-    own_logits: Float[Array, "N S S"], regions: Regions, batch: InstanceBatch
-) -> LossTerm:
-    """Sigmoid cross entropy against the ground truth cropped to each region, as a binary mask."""
-    side = own_logits.shape[1]
-    targets = crop_masks(
-        _flat_bits(batch),
-        _mask_index(regions, batch),
-        regions.boxes,
-        batch.image_hw[regions.image_index],
-        output_size=side,
-    )
-    valid = jnp.broadcast_to(regions.valid[:, None, None], own_logits.shape)
-    count = jnp.sum(regions.valid) * side**2
-    return binary_cross_entropy(own_logits, targets.astype(own_logits.dtype), valid, count)
-
-
-def _flat_bits(batch: InstanceBatch) -> Array:
-    return batch.mask_bits.reshape(-1, *batch.mask_bits.shape[2:])
-
-
-def _mask_index(regions: Regions, batch: InstanceBatch) -> Int[Array, " N"]:
-    return regions.image_index * batch.valid.shape[1] + regions.gt_index

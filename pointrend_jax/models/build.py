@@ -6,9 +6,10 @@ from typing import NamedTuple
 import flax.linen as nn
 
 from pointrend_jax.layers.box_head import BoxHead
+from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.efficientnet_lite import EfficientNetLite0
 from pointrend_jax.layers.fpn import FPN
-from pointrend_jax.layers.mask_head import CoarseMaskHead, ConvMaskHead, PointRendMaskHead
+from pointrend_jax.layers.mask_head import CoarseMaskHead, PointRendMaskHead
 from pointrend_jax.layers.resnet import ResNet
 from pointrend_jax.layers.rpn import RPN
 from pointrend_jax.models.mask_rcnn import MaskRCNN, ProposalCounts

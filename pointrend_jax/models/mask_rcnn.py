@@ -12,8 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.box_head import BoxHead, BoxSamples, own_class_deltas
+from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.fpn import FPN
-from pointrend_jax.layers.mask_head import ConvMaskHead, MaskLogits, PointRendMaskHead, Regions
+from pointrend_jax.layers.mask_head import PointRendMaskHead
+from pointrend_jax.layers.regions import MaskLogits, Regions
 from pointrend_jax.layers.resnet import normalise
 from pointrend_jax.layers.rpn import RPN
 from pointrend_jax.ops.boxes import decode_boxes

@@ -9,7 +9,7 @@ import numpy as np
 
 from pointrend_jax.evaluation.coco import InstanceEvaluator
 from pointrend_jax.evaluation.paste import paste_masks_to_rle, scale_boxes_to_original
-from pointrend_jax.layers.mask_head import MaskLogits, Regions
+from pointrend_jax.layers.regions import MaskLogits, Regions
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.mask_rcnn import MaskRCNN
 from pointrend_jax.ops.losses import LossTerm

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pointrend_jax.layers.mask_head import MaskLogits, Regions
+from pointrend_jax.layers.regions import MaskLogits, Regions
 from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.pointrend import RenderStep
 from pointrend_jax.structures import Array, ImageBatch, InstanceBatch, InstancePredictions

@@ -1,0 +1,80 @@
+"""Mask R-CNN's own mask head, the paper's baseline: dense convolutions at a fixed resolution."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pointrend_jax.layers.fpn import STRIDES
+from pointrend_jax.layers.init import msra
+from pointrend_jax.layers.regions import MaskLogits, Regions, mask_loss
+from pointrend_jax.ops.losses import LossTerm, select_class
+from pointrend_jax.ops.roi_align import roi_align
+from pointrend_jax.pointrend import CandidatePoints
+from pointrend_jax.structures import InstanceBatch
+
+
+class ConvMaskHead(nn.Module):
+    """The dense baseline: ROIAlign 14x14, four convolutions, a deconvolution, a 28x28 mask."""
+
+    num_classes: int
+    conv_dim: int = 256
+    pooler_resolution: int = 14
+    num_convs: int = 4
+    sampling_ratio: int = 0
+
+    @property
+    def side(self) -> int:
+        return 2 * self.pooler_resolution
+
+    @property
+    def coarse_side(self) -> int:
+        return self.side
+
+    @nn.compact
+    def __call__(
+        self, pyramid: dict[str, Array], regions: Regions, padded_hw: Int[Array, "B 2"]
+    ) -> Float[Array, "N M M K"]:
+        levels = ("p2", "p3", "p4", "p5")
+        x = roi_align(
+            [pyramid[level] for level in levels],
+            regions.boxes,
+            regions.image_index,
+            strides=[STRIDES[level] for level in levels],
+            output_size=self.pooler_resolution,
+            sampling_ratio=self.sampling_ratio,
+            padded_hw=padded_hw,
+        )
+        for i in range(1, self.num_convs + 1):
+            conv = nn.Conv(self.conv_dim, (3, 3), padding=1, kernel_init=msra, name=f"conv{i}")
+            x = nn.relu(conv(x))
+        deconv = nn.ConvTranspose(
+            self.conv_dim, (2, 2), strides=(2, 2), padding="VALID", kernel_init=msra, name="deconv"
+        )
+        init = nn.initializers.normal(0.001)
+        return nn.Conv(self.num_classes, (1, 1), kernel_init=init, name="predictor")(
+            nn.relu(deconv(x))
+        )
+
+    def draw_candidates(self, key: Array, num_regions: int) -> CandidatePoints:
+        """A dense head draws nothing."""
+        nothing = jnp.zeros((num_regions, 0, 2))
+        return CandidatePoints(nothing, nothing)
+
+    def losses(
+        self,
+        pyramid: dict[str, Array],
+        regions: Regions,
+        batch: InstanceBatch,
+        candidates: CandidatePoints,
+    ) -> dict[str, LossTerm]:
+        """loss_mask at 28x28."""
+        del candidates
+        logits = self(pyramid, regions, batch.padded_hw)
+        own = select_class(logits, regions.classes)[..., 0]
+        return {"loss_mask": mask_loss(own, regions, batch)}
+
+    def predict(
+        self, pyramid: dict[str, Array], regions: Regions, padded_hw: Int[Array, "B 2"]
+    ) -> MaskLogits:
+        own = select_class(self(pyramid, regions, padded_hw), regions.classes)[..., 0]
+        return MaskLogits(own, own)

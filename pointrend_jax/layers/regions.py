@@ -1,0 +1,59 @@
+"""What every mask head works on: regions with their own class, and the loss against their masks.
+
+Regions are boxes of any images of the batch, N in all; each carries its own class, and from the
+heads on only the channel of that class travels (exact: upsampling acts per channel and uncertainty
+reads only that one).
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy
+from pointrend_jax.ops.masks import crop_masks
+from pointrend_jax.structures import InstanceBatch
+
+
+class Regions(NamedTuple):
+    """boxes [N, 4] xyxy; image_index, classes, gt_index [N]; valid [N]: a foreground sample."""
+
+    boxes: Array
+    image_index: Array
+    classes: Array
+    gt_index: Array
+    valid: Array
+
+
+class MaskLogits(NamedTuple):
+    """Logits of each region's own class: rendered [N, M, M] and coarse [N, m, m]."""
+
+    rendered: Array
+    coarse: Array
+
+
+def mask_loss(
+    own_logits: Float[Array, "N S S"], regions: Regions, batch: InstanceBatch
+) -> LossTerm:
+    """Sigmoid cross entropy against the ground truth cropped to each region, as a binary mask."""
+    side = own_logits.shape[1]
+    targets = crop_masks(
+        flat_bits(batch),
+        mask_index(regions, batch),
+        regions.boxes,
+        batch.image_hw[regions.image_index],
+        output_size=side,
+    )
+    valid = jnp.broadcast_to(regions.valid[:, None, None], own_logits.shape)
+    count = jnp.sum(regions.valid) * side**2
+    return binary_cross_entropy(own_logits, targets.astype(own_logits.dtype), valid, count)
+
+
+def flat_bits(batch: InstanceBatch) -> Array:
+    """The masks of all images in one row, as `mask_index` counts them."""
+    return batch.mask_bits.reshape(-1, *batch.mask_bits.shape[2:])
+
+
+def mask_index(regions: Regions, batch: InstanceBatch) -> Int[Array, " N"]:
+    """The ground-truth mask of each region, among those of all images."""
+    return regions.image_index * batch.valid.shape[1] + regions.gt_index
