@@ -4,7 +4,7 @@
 #   make test                      the whole test suite; make test ARGS='tests/ops -k nms' a part
 #   make lint type format          ruff and the arrow rule; pyright; rewrite the files
 #   make parity KIT=DIR [MODEL=M] [STAGE=S]    compare with stored Detectron2 numbers
-#   make bench                     the measurements of docs/benchmarks.md
+#   make bench                     times of the core operations on this machine
 #   make ci                        lint, type, test: what .ci/run runs
 #   make VENV=.venv312 PYTHON=python3.12 test  the same on another Python, beside the first
 

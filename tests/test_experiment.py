@@ -121,7 +121,8 @@ def test_predict_writes_overlays_instances_and_explanations(workdir: Path, tmp_p
     content = json.loads((out / "instances.json").read_text())
     assert [i["file_name"] for i in content["images"]] == ["a.png", "grey.jpg"]
     # Small images are shown at a multiple of their size.
-    width, height = Image.open(out / "a.png").size
+    with Image.open(out / "a.png") as picture:
+        width, height = picture.size
     assert (height % 80, width % 120, height * 120) == (0, 0, width * 80)
     if any(a["image_id"] == 1 for a in content["annotations"]):
         assert (out / "a_explain_1.png").is_file()
