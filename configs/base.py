@@ -15,12 +15,18 @@ def get_config() -> ConfigDict:
     config.num_classes = 80
 
     config.init = init = ConfigDict()
-    # "" = random; "efficientnet_lite0" = the ImageNet weights of the `pretrained` extra.
+    # "" = random; "efficientnet_lite0" = the ImageNet weights of the `pretrained` extra; a weights
+    # file (Detectron2, torchvision), its detectron2:// address, or the work directory of a run.
     init.weights = ""
+    # Modules that keep their random values although the weights have them, such as
+    # "box_head/classifier": predictors, when the classes differ.
+    init.reset = ()
 
     config.data = data = ConfigDict()
     data.source = "coco"  # "coco": a COCO-format folder; "embedded": drawn here, no download
     data.dir = "data/coco"  # the folder; relative to the current directory
+    # "coco" | "cityscapes": known class names, for weights that come without a data set; "" = none.
+    data.categories = ""
     data.train_images = "train2017"  # relative to data.dir
     data.train_annotations = "annotations/instances_train2017.json"
     data.eval_images = "val2017"
@@ -45,10 +51,13 @@ def get_config() -> ConfigDict:
     embedded.seed = 0
 
     config.model = model = ConfigDict()
-    model.backbone = "resnet50"  # resnet18 | resnet34 | resnet50 | efficientnet_lite0
+    # resnet18 | resnet34 | resnet50 | resnet101 | resnext101_32x8d: pixels as the MSRA and FAIR
+    # weights expect them; resnet{18,34,50,101}_torchvision; efficientnet_lite{0,1,2}
+    model.backbone = "resnet50"
     model.freeze_at = 2  # stem and res2..res<freeze_at> are not trained; 0 trains all
     model.fpn_channels = 256
-    model.mask_head = "pointrend"  # "pointrend" | "conv": the dense 4-conv 28x28 head
+    # "pointrend" | "implicit": an MLP of its own for each instance | "conv": dense 4-conv 28x28
+    model.mask_head = "pointrend"
 
     model.rpn = rpn = ConfigDict()
     rpn.anchor_sizes = (32, 64, 128, 256, 512)  # px, one for each of p2..p6
@@ -88,8 +97,9 @@ def get_config() -> ConfigDict:
     mask.train_num_points = 196  # 14 x 14
     mask.oversample_ratio = 3.0  # k
     mask.importance_sample_ratio = 0.75  # beta
-    mask.subdivision_steps = 5  # 7 -> 224
+    mask.subdivision_steps = 5  # 7 -> 224; implicit: from sqrt(subdivision_num_points) on
     mask.subdivision_num_points = 784  # 28 x 28
+    mask.implicit_parameter_decay = 1e-5  # of the mean square of the predicted MLP parameters
     mask.conv_dim = 256  # channels of the convolutions of either mask head
     mask.conv_pooler_resolution = 14
     mask.detections_per_chunk = 8  # slots rendered at a time; bounds the memory of prediction

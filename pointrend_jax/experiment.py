@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -11,14 +10,14 @@ from ml_collections import ConfigDict
 from pointrend_jax.data.build import Datasets, EvalSet, build_datasets, build_eval_set
 from pointrend_jax.evaluation.coco import InstanceEvaluator, Results
 from pointrend_jax.evaluation.report import format_results, write_json
-from pointrend_jax.importers.efficientnet_lite import load_efficientnet_lite0, without_classifier
 from pointrend_jax.structures import Config, ImageBatch, InstancePredictions
 from pointrend_jax.tasks.instance import build_task, evaluate_instances
 from pointrend_jax.tasks.task import Task, Variables
-from pointrend_jax.training.checkpoints import CheckpointMeta, load_variables
+from pointrend_jax.training.checkpoints import CheckpointMeta, load_variables, newest_step
 from pointrend_jax.training.loop import LoopSettings, check_workdir, run_training
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.step import replicated, shard
+from pointrend_jax.weights import describe_start, report_record, starting_variables
 
 
 def train(config: Config, workdir: Path, *, evaluate_at_end: bool = True) -> Variables:
@@ -32,8 +31,8 @@ def train(config: Config, workdir: Path, *, evaluate_at_end: bool = True) -> Var
     check_workdir(workdir)
     use_compilation_cache(workdir)
     task = build_task(config)
+    variables = _variables_to_start(config, task, workdir)
     datasets = build_datasets(config)
-    variables = starting_variables(config, task)
     optimizer, schedule = build_optimizer(config, variables["params"], task.is_trainable)
 
     def evaluate(variables: Variables, step: int) -> dict[str, float]:
@@ -62,6 +61,18 @@ def train(config: Config, workdir: Path, *, evaluate_at_end: bool = True) -> Var
         meta=CheckpointMeta(config.to_dict(), datasets.class_names),
         workdir=workdir,
     )
+
+
+def _variables_to_start(config: Config, task: Task, workdir: Path) -> Variables:
+    """Of a new run those of `config.init`, told and kept in starting_weights.json."""
+    if newest_step(workdir) is not None:
+        # The checkpoint has them; the weights need not even be there any more.
+        return task.init(config.seed)
+    variables, weights = starting_variables(config, task)
+    if weights is not None:
+        print(describe_start(weights), flush=True)
+        write_json(workdir / "starting_weights.json", report_record(weights))
+    return variables
 
 
 def evaluate_run(workdir: Path, config: Config | None = None) -> Results:
@@ -141,39 +152,6 @@ def flat_results(results: Results) -> dict[str, float]:
         for name, value in values.items()
         if value is not None
     }
-
-
-def starting_variables(config: Config, task: Task) -> Variables:
-    """Random variables, with the backbone of `config.init.weights` in place if it names one.
-
-    Raises: ValueError if the weights are unknown or do not fit the backbone.
-    """
-    variables = task.init(config.seed)
-    name = config.init.weights
-    if not name:
-        return variables
-    if name != "efficientnet_lite0":
-        raise ValueError(f"config.init.weights must be '' or 'efficientnet_lite0', got {name!r}.")
-    if config.model.backbone != name:
-        raise ValueError(
-            f"config.init.weights {name!r} needs config.model.backbone {name!r}, "
-            f"got {config.model.backbone!r}."
-        )
-    weights = without_classifier(load_efficientnet_lite0())
-    for collection in ("params", "frozen"):
-        own = variables[collection]["backbone"]
-        _check_fits(own, weights[collection], name)
-        variables[collection] = variables[collection] | {
-            "backbone": jax.tree.map(jax.numpy.asarray, weights[collection])
-        }
-    print(f"backbone starts from the ImageNet weights of {name}", flush=True)
-    return variables
-
-
-def _check_fits(own: Any, loaded: Any, name: str) -> None:
-    shapes = jax.tree.map(lambda x: tuple(x.shape), (own, loaded))
-    if shapes[0] != shapes[1]:
-        raise ValueError(f"the weights {name!r} do not fit the backbone of this version.")
 
 
 def check_devices(config: Config) -> None:

@@ -23,6 +23,17 @@ class Global(NamedTuple):
     name: str
 
 
+class Placeholder:
+    """An inert value that a constructor of ours made and that the file may then give a state.
+
+    BUILD calls `set_state` on these and on nothing else, so a file cannot reach an attribute.
+    """
+
+    def set_state(self, state: object) -> None:
+        """Takes the state of a BUILD. Raises: ValueError if it is not what it must be."""
+        raise NotImplementedError
+
+
 class _Mark:
     pass
 
@@ -32,7 +43,8 @@ _LITERALS = frozenset(
     (
         *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
         *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
-        *("STRING", "SHORT_BINSTRING", "BINSTRING", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8"),
+        *("STRING", "SHORT_BINSTRING", "BINSTRING"),
+        *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
     )
 )
 _PUTS = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
@@ -49,7 +61,8 @@ def load_pickle(
 ) -> object:
     """The object of the pickle at the stream's position, built of plain Python values.
 
-    BUILD is accepted on dicts only, and its state (attributes of an OrderedDict) is dropped.
+    BUILD is accepted on placeholders, and on dicts, where its state (attributes of an OrderedDict)
+    is dropped. Strings of Python 2 come as str, one character a byte (latin-1).
 
     Args:
       constructors: what a file may name, as "module.name", and the function of ours that stands for
@@ -67,6 +80,24 @@ def load_pickle(
         # The stack or the memo did not hold what an opcode asked for.
         raise ValueError(f"The pickle is malformed ({type(error).__name__}: {error}).") from error
     return machine.result
+
+
+def ordered_dict(items: object = None) -> dict[str | int, object]:
+    """Stands for collections.OrderedDict: built empty, or by Python 2 from a list of pairs.
+
+    The list is emptied, so a file that hands over the same one many times cannot grow.
+    """
+    if items is None:
+        return {}
+    if not isinstance(items, list):
+        raise ValueError(f"The pickle builds an OrderedDict of {_describe(items)}: refused.")
+    result: dict[str | int, object] = {}
+    for pair in items:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise ValueError("The pickle builds an OrderedDict of something but pairs: refused.")
+        result[_checked_key(pair[0])] = pair[1]
+    items.clear()
+    return result
 
 
 class _Machine:
@@ -140,9 +171,11 @@ class _Machine:
             case "REDUCE":
                 self._reduce()
             case "BUILD":
-                self.stack.pop()
-                if not isinstance(self.stack[-1], dict):
-                    kind = _describe(self.stack[-1])
+                state, target = self.stack.pop(), self.stack[-1]
+                if isinstance(target, Placeholder):
+                    target.set_state(state)
+                elif not isinstance(target, dict):
+                    kind = _describe(target)
                     raise ValueError(f"The pickle sets the state of {kind} (BUILD): refused.")
             case "BINPERSID" if self.load_persistent is not None:
                 self.stack.append(self.load_persistent(self.stack.pop()))
@@ -197,10 +230,14 @@ class _Machine:
         if not isinstance(target, dict) or len(items) % 2:
             raise ValueError(f"The pickle sets items of {_describe(target)}: refused.")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Of our values only these hash without recursion into what the file nests.
-            if not isinstance(key, (str, int)):
-                raise ValueError(f"The pickle has a dict key that is {_describe(key)}: refused.")
-            target[key] = value
+            target[_checked_key(key)] = value
+
+
+def _checked_key(key: object) -> str | int:
+    # Of our values only these hash without recursion into what the file nests.
+    if not isinstance(key, (str, int)):
+        raise ValueError(f"The pickle has a dict key that is {_describe(key)}: refused.")
+    return key
 
 
 def _integer(argument: object) -> int:

@@ -54,28 +54,50 @@ class CoarseMaskHead(nn.Module):
     def __call__(
         self, p2: Float[Array, "B H W C"], boxes: Float[Array, "N 4"], image_index: Int[Array, " N"]
     ) -> Float[Array, "N h h K"]:
-        side = self.pooler_resolution
-        grid = jnp.broadcast_to(regular_grid(side), (boxes.shape[0], side * side, 2))
-        # One sample a cell is what Detectron2 calls ROIAlign with sampling_ratio 1, but 0 outside.
-        x = point_features([p2], boxes, image_index, grid, strides=[STRIDES["p2"]])
-        x = x.reshape(-1, side, side, p2.shape[-1])
-        if p2.shape[-1] > self.conv_dim:
-            x = nn.relu(nn.Conv(self.conv_dim, (1, 1), kernel_init=msra, name="reduce")(x))
-        stride = side // self.resolution
-        conv = nn.Conv(
-            self.conv_dim,
-            (stride, stride),
-            (stride, stride),
-            "VALID",
-            kernel_init=msra,
-            name="conv",
-        )
-        x = nn.relu(conv(x)).reshape(x.shape[0], -1)
-        for i in range(1, self.num_fcs + 1):
-            x = nn.relu(nn.Dense(self.fc_dim, kernel_init=xavier, name=f"fc{i}")(x))
+        x = region_vectors(
+            p2, boxes, image_index, conv_dim=self.conv_dim, fc_dim=self.fc_dim,
+            num_fcs=self.num_fcs, pooler_resolution=self.pooler_resolution,
+            conv_stride=self.pooler_resolution // self.resolution,
+        )  # fmt: skip
         init = nn.initializers.normal(0.001)
         x = nn.Dense(self.num_classes * self.resolution**2, kernel_init=init, name="predictor")(x)
         return x.reshape(-1, self.resolution, self.resolution, self.num_classes)
+
+
+def region_vectors(
+    p2: Float[Array, "B H W C"],
+    boxes: Float[Array, "N 4"],
+    image_index: Int[Array, " N"],
+    *,
+    conv_dim: int,
+    fc_dim: int,
+    num_fcs: int,
+    pooler_resolution: int,
+    conv_stride: int,
+) -> Float[Array, "N fc_dim"]:
+    """A vector for each region, for a predictor; the layers belong to the calling module."""
+    side = pooler_resolution
+    x = pool_on_grid(p2, boxes, image_index, side)
+    if p2.shape[-1] > conv_dim:
+        x = nn.relu(nn.Conv(conv_dim, (1, 1), kernel_init=msra, name="reduce")(x))
+    window = (conv_stride, conv_stride)
+    x = nn.Conv(conv_dim, window, window, "VALID", kernel_init=msra, name="conv")(x)
+    x = nn.relu(x).reshape(x.shape[0], -1)
+    for i in range(1, num_fcs + 1):
+        x = nn.relu(nn.Dense(fc_dim, kernel_init=xavier, name=f"fc{i}")(x))
+    return x
+
+
+def pool_on_grid(
+    p2: Float[Array, "B H W C"],
+    boxes: Float[Array, "N 4"],
+    image_index: Int[Array, " N"],
+    side: int,
+) -> Float[Array, "N side side C"]:
+    """One bilinear sample a cell: Detectron2's ROIAlign with sampling_ratio 1, but 0 outside."""
+    grid = jnp.broadcast_to(regular_grid(side), (boxes.shape[0], side * side, 2))
+    x = point_features([p2], boxes, image_index, grid, strides=[STRIDES["p2"]])
+    return x.reshape(-1, side, side, p2.shape[-1])
 
 
 class PointRendMaskHead(nn.Module):
@@ -162,12 +184,12 @@ class PointRendMaskHead(nn.Module):
         del padded_hw  # points read 0 beyond it, and so do the maps
         coarse_logits = self.coarse_head(pyramid["p2"], regions.boxes, regions.image_index)
         predict_points = self._point_logits(pyramid, regions, coarse_logits)
-        start_side, steps = self.start
+        start_side, subdivision_steps = self.start
         logits = render(
             predict_grid(predict_points, regions.boxes.shape[0], start_side),
             predict_points,
             binary_uncertainty,
-            subdivision_steps=steps,
+            subdivision_steps=subdivision_steps,
             subdivision_num_points=self.subdivision_num_points,
         )
         own_coarse = select_class(coarse_logits, regions.classes)
@@ -178,19 +200,19 @@ class PointRendMaskHead(nn.Module):
     ) -> tuple[MaskLogits, list[RenderStep]]:
         """`predict` with what each step saw and chose; the first step is the regular grid."""
         coarse_logits = self.coarse_head(pyramid["p2"], regions.boxes, regions.image_index)
-        predict_points = self._point_logits(pyramid, regions, coarse_logits)
-        num_regions, (side, num_steps) = regions.boxes.shape[0], self.start
-        logits = predict_grid(predict_points, num_regions, side)
-        grid = jnp.broadcast_to(regular_grid(side), (num_regions, side * side, 2))
-        indices = jnp.broadcast_to(jnp.arange(side * side), (num_regions, side * side))
-        steps = [RenderStep(logits, binary_uncertainty(logits), indices, grid)]
-        for _ in range(num_steps):
-            last = steps[-1].logits
-            steps.append(
-                subdivide(last, predict_points, binary_uncertainty, self.subdivision_num_points)
-            )
+        steps = render_steps(
+            self._point_logits(pyramid, regions, coarse_logits),
+            regions.boxes.shape[0],
+            self.start,
+            self.subdivision_num_points,
+        )
         own_coarse = select_class(coarse_logits, regions.classes)
         return MaskLogits(steps[-1].logits[..., 0], own_coarse[..., 0]), steps
+
+    def point_predictor(self, pyramid: dict[str, Array], regions: Regions) -> PredictPoints:
+        """The function from points of the regions to logits [N, P, 1], to render as one likes."""
+        coarse_logits = self.coarse_head(pyramid["p2"], regions.boxes, regions.image_index)
+        return self._point_logits(pyramid, regions, coarse_logits)
 
     def _point_logits(
         self, pyramid: dict[str, Array], regions: Regions, coarse_logits: Float[Array, "N h h K"]
@@ -207,3 +229,18 @@ class PointRendMaskHead(nn.Module):
             return select_class(self.point_head(fine_grained, coarse), regions.classes)
 
         return predict_points
+
+
+def render_steps(
+    predict_points: PredictPoints, num_regions: int, start: tuple[int, int], num_points: int
+) -> list[RenderStep]:
+    """`render` step by step, the regular grid first. start: side of the grid, steps after it."""
+    side, subdivision_steps = start
+    logits = predict_grid(predict_points, num_regions, side)
+    grid = jnp.broadcast_to(regular_grid(side), (num_regions, side * side, 2))
+    indices = jnp.broadcast_to(jnp.arange(side * side), (num_regions, side * side))
+    steps = [RenderStep(logits, binary_uncertainty(logits), indices, grid)]
+    for _ in range(subdivision_steps):
+        last = steps[-1].logits
+        steps.append(subdivide(last, predict_points, binary_uncertainty, num_points))
+    return steps

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from pointrend_jax.layers.grouped_conv import GroupedConv
 from pointrend_jax.layers.init import msra
 from pointrend_jax.layers.norm import FrozenBatchNorm
 from pointrend_jax.layers.padding import zero_beyond
@@ -28,6 +29,7 @@ SPECS = {
     18: ResNetSpec((2, 2, 2, 2), bottleneck=False, res2_channels=64),
     34: ResNetSpec((3, 4, 6, 3), bottleneck=False, res2_channels=64),
     50: ResNetSpec((3, 4, 6, 3), bottleneck=True, res2_channels=256),
+    101: ResNetSpec((3, 4, 23, 3), bottleneck=True, res2_channels=256),
 }
 
 
@@ -84,21 +86,26 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions; the middle is `channels // 4` wide."""
+    """1x1, 3x3, 1x1 convolutions, the middle one `width` wide, in `groups` (ResNeXt)."""
 
     channels: int
+    width: int
     stride: int
     input_stride: int
     stride_in_1x1: bool = True
+    groups: int = 1
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B H W Cin"], padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "B h w C"]:
         first, second = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
-        width = self.channels // 4
-        y = nn.relu(FrozenBatchNorm(name="bn1")(_conv(width, 1, first, "conv1")(x)))
-        y = _conv(width, 3, second, "conv2")(zero_beyond(y, padded_hw, self.input_stride * first))
+        y = nn.relu(FrozenBatchNorm(name="bn1")(_conv(self.width, 1, first, "conv1")(x)))
+        if self.groups > 1:
+            conv2 = GroupedConv(self.width, 3, self.groups, second, name="conv2")
+        else:
+            conv2 = _conv(self.width, 3, second, "conv2")
+        y = conv2(zero_beyond(y, padded_hw, self.input_stride * first))
         y = nn.relu(FrozenBatchNorm(name="bn2")(y))
         y = FrozenBatchNorm(name="bn3")(_conv(self.channels, 1, 1, "conv3")(y))
         return nn.relu(y + _shortcut(x, self.channels, self.stride))
@@ -116,13 +123,19 @@ class ResNet(nn.Module):
     """The trunk: maps res2..res5 at strides 4, 8, 16, 32.
 
     Attributes:
-      depth: 18, 34 or 50.
+      depth: 18, 34, 50 or 101.
       freeze_at: no gradient reaches the stem (1 and up) and res2..res<freeze_at>; 0 trains all.
+      stride_in_1x1: a bottleneck's stride sits in its first 1x1 convolution, as in the original
+        and the MSRA weights, and not in the 3x3 (torchvision, ResNeXt).
+      groups, width_per_group: 32 and 8 make ResNeXt 32x8d; the 3x3 of res2 has their product of
+        channels, and twice that in each stage after it.
     """
 
     depth: int
     freeze_at: int = 2
     stride_in_1x1: bool = True
+    groups: int = 1
+    width_per_group: int = 64
 
     def frozen_modules(self) -> tuple[str, ...]:
         """Names of the submodules that `freeze_at` keeps from training."""
@@ -148,20 +161,16 @@ class ResNet(nn.Module):
                 step = 2 if block == 0 and stage > 2 else 1
                 name = f"res{stage}_{block}"
                 if spec.bottleneck:
-                    layer = Bottleneck(channels, step, stride, self.stride_in_1x1, name=name)
+                    width = self.groups * self.width_per_group * 2 ** (stage - 2)
+                    layer = Bottleneck(
+                        channels, width, step, stride, self.stride_in_1x1, self.groups, name=name
+                    )
                 else:
                     layer = BasicBlock(channels, step, stride, name=name)
                 x, stride = layer(x, padded_hw), stride * step
             x = jax.lax.stop_gradient(x) if self.freeze_at >= stage else x
             maps[f"res{stage}"] = x
         return maps
-
-
-def check_depth(depth: int) -> int:
-    """Raises ValueError unless a ResNet of this depth is known."""
-    if depth not in SPECS:
-        raise ValueError(f"ResNet depth must be one of {sorted(SPECS)}, got {depth}.")
-    return depth
 
 
 def normalise(

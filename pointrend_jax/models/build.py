@@ -1,5 +1,6 @@
 """From configuration names to modules: the only place that knows both."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,10 +10,17 @@ from pointrend_jax.layers.box_head import BoxHead
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.efficientnet_lite import EfficientNetLite0
 from pointrend_jax.layers.fpn import FPN
+from pointrend_jax.layers.implicit_mask_head import (
+    POSITIONAL_FREQUENCIES,
+    ImplicitMaskHead,
+    ImplicitPointHead,
+    ParameterHead,
+    PointMLPShape,
+)
 from pointrend_jax.layers.mask_head import CoarseMaskHead, PointRendMaskHead
 from pointrend_jax.layers.resnet import ResNet
 from pointrend_jax.layers.rpn import RPN
-from pointrend_jax.models.mask_rcnn import MaskRCNN, ProposalCounts
+from pointrend_jax.models.mask_rcnn import MaskHead, MaskRCNN, ProposalCounts
 from pointrend_jax.pointrend import PointHead
 from pointrend_jax.structures import Config
 
@@ -32,11 +40,31 @@ class BackboneSpec(NamedTuple):
 
 
 _MSRA_PIXELS = ((103.530, 116.280, 123.675), (1.0, 1.0, 1.0), True)
+_TORCHVISION_PIXELS = ((123.675, 116.280, 103.530), (58.395, 57.120, 57.375), False)
 
 BACKBONES = {
     "resnet18": BackboneSpec(lambda freeze_at: ResNet(18, freeze_at), *_MSRA_PIXELS),
     "resnet34": BackboneSpec(lambda freeze_at: ResNet(34, freeze_at), *_MSRA_PIXELS),
     "resnet50": BackboneSpec(lambda freeze_at: ResNet(50, freeze_at), *_MSRA_PIXELS),
+    "resnet101": BackboneSpec(lambda freeze_at: ResNet(101, freeze_at), *_MSRA_PIXELS),
+    "resnext101_32x8d": BackboneSpec(
+        lambda freeze_at: ResNet(101, freeze_at, stride_in_1x1=False, groups=32, width_per_group=8),
+        (103.530, 116.280, 123.675),
+        (57.375, 57.120, 58.395),
+        bgr=True,
+    ),
+    "resnet18_torchvision": BackboneSpec(
+        lambda freeze_at: ResNet(18, freeze_at), *_TORCHVISION_PIXELS
+    ),
+    "resnet34_torchvision": BackboneSpec(
+        lambda freeze_at: ResNet(34, freeze_at), *_TORCHVISION_PIXELS
+    ),
+    "resnet50_torchvision": BackboneSpec(
+        lambda freeze_at: ResNet(50, freeze_at, stride_in_1x1=False), *_TORCHVISION_PIXELS
+    ),
+    "resnet101_torchvision": BackboneSpec(
+        lambda freeze_at: ResNet(101, freeze_at, stride_in_1x1=False), *_TORCHVISION_PIXELS
+    ),
     # Its maps are linear projections, no ReLUs: deviations of 8.8, 7.8, 6.0 and 2.5 on photos. Left
     # so, the first steps of training at the usual rates kill the ReLUs of the RPN and the box head.
     "efficientnet_lite0": BackboneSpec(
@@ -97,12 +125,14 @@ def build_model(config: Config) -> MaskRCNN:
     )
 
 
-def _build_mask_head(config: Config) -> PointRendMaskHead | ConvMaskHead:
+def _build_mask_head(config: Config) -> MaskHead:
     kind, mask = config.model.mask_head, config.model.mask
+    if kind not in ("pointrend", "implicit", "conv"):
+        raise ValueError(
+            f"config.model.mask_head must be 'pointrend', 'implicit' or 'conv', got {kind!r}."
+        )
     if kind == "conv":
         return ConvMaskHead(config.num_classes, mask.conv_dim, mask.conv_pooler_resolution)
-    if kind != "pointrend":
-        raise ValueError(f"config.model.mask_head must be 'pointrend' or 'conv', got {kind!r}.")
     if mask.coarse_pooler_resolution % mask.coarse_resolution:
         raise ValueError(
             "config.model.mask.coarse_pooler_resolution must be a multiple of coarse_resolution, "
@@ -114,6 +144,11 @@ def _build_mask_head(config: Config) -> PointRendMaskHead | ConvMaskHead:
             "config.model.mask.point_features must name levels of p2..p6, "
             f"got {mask.point_features}."
         )
+    return _implicit_head(config) if kind == "implicit" else _pointrend_head(config)
+
+
+def _pointrend_head(config: Config) -> PointRendMaskHead:
+    mask = config.model.mask
     return PointRendMaskHead(
         coarse_head=CoarseMaskHead(
             num_classes=config.num_classes,
@@ -135,4 +170,35 @@ def _build_mask_head(config: Config) -> PointRendMaskHead | ConvMaskHead:
         importance_sample_ratio=mask.importance_sample_ratio,
         subdivision_steps=mask.subdivision_steps,
         subdivision_num_points=mask.subdivision_num_points,
+    )
+
+
+def _implicit_head(config: Config) -> ImplicitMaskHead:
+    mask = config.model.mask
+    if math.isqrt(mask.subdivision_num_points) ** 2 != mask.subdivision_num_points:
+        raise ValueError(
+            "config.model.mask.subdivision_num_points must be a square number for the implicit "
+            f"head, which starts from a grid of so many points; got {mask.subdivision_num_points}."
+        )
+    mlp = PointMLPShape(
+        inputs=len(mask.point_features) * config.model.fpn_channels + 2 * POSITIONAL_FREQUENCIES,
+        hidden=mask.point_fc_dim,
+        num_hidden=mask.point_num_fcs,
+        outputs=config.num_classes,
+    )
+    return ImplicitMaskHead(
+        parameter_head=ParameterHead(
+            num_parameters=mlp.num_parameters,
+            conv_dim=mask.conv_dim,
+            fc_dim=mask.coarse_fc_dim,
+            num_fcs=mask.coarse_num_fcs,
+            pooler_resolution=mask.coarse_pooler_resolution,
+            conv_stride=mask.coarse_pooler_resolution // mask.coarse_resolution,
+        ),
+        point_head=ImplicitPointHead(mlp),
+        fine_levels=tuple(mask.point_features),
+        train_num_points=mask.train_num_points,
+        subdivision_steps=mask.subdivision_steps,
+        subdivision_num_points=mask.subdivision_num_points,
+        parameter_decay=mask.implicit_parameter_decay,
     )

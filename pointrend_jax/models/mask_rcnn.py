@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from pointrend_jax.layers.box_head import BoxHead, BoxSamples, own_class_deltas
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.fpn import FPN
+from pointrend_jax.layers.implicit_mask_head import ImplicitMaskHead
 from pointrend_jax.layers.mask_head import PointRendMaskHead
 from pointrend_jax.layers.regions import MaskLogits, Regions
 from pointrend_jax.layers.resnet import normalise
@@ -28,6 +29,8 @@ from pointrend_jax.structures import (
     InstancePredictions,
     Proposals,
 )
+
+MaskHead = PointRendMaskHead | ImplicitMaskHead | ConvMaskHead
 
 
 class InstanceNoise(NamedTuple):
@@ -63,7 +66,7 @@ class MaskRCNN(nn.Module):
     fpn: FPN
     rpn: RPN
     box_head: BoxHead
-    mask_head: PointRendMaskHead | ConvMaskHead
+    mask_head: MaskHead
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
     bgr: bool
@@ -191,7 +194,7 @@ class MaskRCNN(nn.Module):
 
     def explain(self, batch: ImageBatch, regions: Regions) -> tuple[MaskLogits, list[RenderStep]]:
         """Every rendering step of given regions. Raises ValueError if the model renders nothing."""
-        if not isinstance(self.mask_head, PointRendMaskHead):
+        if isinstance(self.mask_head, ConvMaskHead):
             raise ValueError(
                 "only a PointRend mask head has subdivision steps to explain; this model has "
                 "model.mask_head='conv'. Use a model with model.mask_head='pointrend'."

@@ -1,6 +1,7 @@
 """Instance segmentation as a task: the model's losses and predictions, and scoring a data set."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import jax
@@ -48,6 +49,10 @@ def instance_task(model: MaskRCNN) -> Task:
         # This generator compiles in half the time of the default one.
         return init_from_key(jax.random.key(seed, impl="unsafe_rbg"))
 
+    @cache
+    def shapes() -> Variables:
+        return jax.eval_shape(init_from_key, jax.random.key(0, impl="unsafe_rbg"))
+
     def loss(variables: Variables, batch: InstanceBatch, key: Array) -> dict[str, LossTerm]:
         keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(batch.image_index)
         noise = model.draw_noise(keys, batch)
@@ -69,7 +74,14 @@ def instance_task(model: MaskRCNN) -> Task:
     def is_trainable(path: tuple[str, ...]) -> bool:
         return not (path[0] == "backbone" and path[1] in frozen)
 
-    return Task(init=init, loss=loss, predict=predict, explain=explain, is_trainable=is_trainable)
+    return Task(
+        init=init,
+        shapes=shapes,
+        loss=loss,
+        predict=predict,
+        explain=explain,
+        is_trainable=is_trainable,
+    )
 
 
 def evaluate_instances(

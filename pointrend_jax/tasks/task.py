@@ -17,6 +17,7 @@ class Task(NamedTuple):
 
     Attributes:
       init: seed to variables.
+      shapes: the same tree with a shape and a type for each array; computes nothing.
       loss: (variables, batch, key of the step) to (sum, denominator) by loss name. Pure; sees one
       replica.
       predict: (variables, images) to predictions. Pure.
@@ -28,6 +29,7 @@ class Task(NamedTuple):
     """
 
     init: Callable[[int], Variables]
+    shapes: Callable[[], Variables]
     loss: Callable[[Variables, InstanceBatch, Array], dict[str, LossTerm]]
     predict: Callable[[Variables, ImageBatch], InstancePredictions]
     explain: Callable[[Variables, ImageBatch, Regions], tuple[MaskLogits, list[RenderStep]]]

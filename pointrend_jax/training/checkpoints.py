@@ -4,6 +4,7 @@ A checkpoint says what it is, so `predict` needs neither a config nor a data set
 names and shapes first: orbax would give back whatever was saved, in silence.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -99,6 +100,37 @@ class Checkpoints:
         self._manager.close()
 
 
+def save_variables(workdir: Path, variables: dict[str, Any], meta: CheckpointMeta) -> None:
+    """A checkpoint of step 0 that predicts, scores and starts other runs, but was never trained.
+
+    Raises: ValueError if `workdir` has checkpoints already; OSError if it cannot be written.
+    """
+    folder = _folder(workdir)
+    with ocp.CheckpointManager(folder) as manager:
+        if manager.latest_step() is not None:
+            raise ValueError(f"{folder} has checkpoints already; choose another directory.")
+        manager.save(
+            0,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(
+                    {"params": variables["params"], "frozen": variables["frozen"]}
+                ),
+                meta=ocp.args.JsonSave(
+                    {"config": meta.config, "class_names": list(meta.class_names)}
+                ),
+            ),
+        )
+        manager.wait_until_finished()
+
+
+def newest_step(workdir: Path) -> int | None:
+    """The step of the newest complete checkpoint of a run; None if there is none."""
+    if not _folder(workdir).is_dir():
+        return None
+    with ocp.CheckpointManager(_folder(workdir)) as manager:
+        return manager.latest_step()
+
+
 def load_variables(workdir: Path) -> tuple[dict[str, Any], CheckpointMeta, int]:
     """Variables, description and step of the newest checkpoint of a run.
 
@@ -124,7 +156,7 @@ def load_variables(workdir: Path) -> tuple[dict[str, Any], CheckpointMeta, int]:
 
 def check_same_tree(saved: Any, expected: Any, what: str) -> None:
     """Raises ValueError that lists every missing, extra and misshapen array of `saved`."""
-    ours, theirs = _shapes(expected), _shapes(saved)
+    ours, theirs = array_shapes(expected), array_shapes(saved)
     problems = [f"missing: {name} {ours[name]}" for name in sorted(ours.keys() - theirs.keys())]
     problems += [f"extra: {name} {theirs[name]}" for name in sorted(theirs.keys() - ours.keys())]
     problems += [
@@ -140,9 +172,26 @@ def check_same_tree(saved: Any, expected: Any, what: str) -> None:
         )
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {_name(path): tuple(leaf.shape) for path, leaf in leaves}
+def array_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of every array of a tree, by path ("params/fpn/lateral2/kernel")."""
+    return {path: tuple(array.shape) for path, array in flat(tree).items()}
+
+
+def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree of arrays that are given by path."""
+    tree: dict[str, Any] = {}
+    for path, array in arrays.items():
+        *parents, leaf = path.split("/")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[leaf] = array
+    return tree
+
+
+def flat(tree: Any) -> dict[str, Any]:
+    """The arrays of a tree by path, the inverse of `nested`."""
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
 def _name(path: tuple[Any, ...]) -> str:

@@ -8,19 +8,35 @@ import numpy as np
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 SYSTEM = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}}
 _STORAGE_NAMES = {"float32": "FloatStorage", "int64": "LongStorage", "float16": "HalfStorage"}
+_VIEW_METADATA = b"N"
 
 
-def tensor_opcodes(key: str, array: np.ndarray, *, strides: tuple[int, ...] | None = None) -> bytes:
+def tensor_opcodes(
+    key: str,
+    array: np.ndarray,
+    *,
+    strides: tuple[int, ...] | None = None,
+    view_metadata: bytes = _VIEW_METADATA,
+) -> bytes:
     """The opcodes that leave one tensor on the stack; `strides` in elements, default C order."""
     if strides is None:
         strides = tuple(s // array.itemsize for s in array.strides)
-    persistent_id = (
-        b"(" + _text("storage") + b"ctorch\n" + _STORAGE_NAMES[array.dtype.name].encode() + b"\n"
-        + _text(key) + _text("cpu") + _integer(array.size) + b"NtQ"
-    )  # fmt: skip
+    persistent_id = storage_opcodes(
+        key, "torch", _STORAGE_NAMES[array.dtype.name], array.size, view_metadata=view_metadata
+    )
     arguments = _integer(0) + _tuple(array.shape) + _tuple(strides) + b"I00\n"
     hooks = b"ccollections\nOrderedDict\n)R"
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + persistent_id + arguments + hooks + b"tR"
+
+
+def storage_opcodes(
+    key: str, module: str, name: str, num_elements: int, *, view_metadata: bytes = _VIEW_METADATA
+) -> bytes:
+    """The opcodes of a persistent id; the zip layout writes no view metadata."""
+    return (
+        b"(" + _text("storage") + f"c{module}\n{name}\n".encode() + _text(key) + _text("cpu")
+        + _integer(num_elements) + view_metadata + b"tQ"
+    )  # fmt: skip
 
 
 def dict_pickle(entries: Mapping[str, bytes]) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pointrend_jax.importers.safe_pickle import load_pickle
+from pointrend_jax.importers.safe_pickle import Placeholder, load_pickle, ordered_dict
 
 
 class _Call:
@@ -139,6 +139,44 @@ def test_allowed_constructor_receives_the_arguments():
         "made": "here",
         "a": 1,
     }
+
+
+def test_ordered_dict_of_python_2_is_built_of_pairs_once():
+    # The second call names the same list, which must not be copied a second time.
+    pairs = b"](](S'a'\nI1\ne](S'b'\nI2\neeq\x01"
+    content = b"](ccollections\nOrderedDict\nq\x00" + pairs + b"\x85Rh\x00h\x01\x85Re."
+    assert _loads(content, collections__OrderedDict=ordered_dict) == [{"a": 1, "b": 2}, {}]
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        (b"S'ab'\n", "an OrderedDict of a value of type str"),
+        (b"](I1\ne", "an OrderedDict of something but pairs"),
+        (b"](](I1\nee", "an OrderedDict of something but pairs"),
+        (b"](](]I1\nee", "dict key that is a value of type list"),
+    ],
+)
+def test_ordered_dict_of_anything_else_is_refused(items: bytes, message: str):
+    with pytest.raises(ValueError, match=message):
+        _loads(
+            b"ccollections\nOrderedDict\n" + items + b"\x85R.",
+            collections__OrderedDict=ordered_dict,
+        )
+
+
+class _Recorder(Placeholder):
+    state: object = None
+
+    def set_state(self, state: object) -> None:
+        self.state = state
+
+
+def test_build_hands_its_state_to_a_placeholder():
+    loaded = _loads(b"cours\nC\n)R}S'a'\nI1\nsb.", ours__C=_Recorder)
+    assert isinstance(loaded, _Recorder)
+    assert loaded.state == {"a": 1}
+    assert not hasattr(loaded, "a")
 
 
 def test_reading_stops_behind_the_pickle():

@@ -72,7 +72,7 @@ def test_file_cut_off_anywhere_is_refused(tmp_path: Path):
         (b"", "no torch file"),
         (b"\x89PNG\r\n\x1a\n", "no torch file"),
         (pickle.dumps({"a": 1}, 2), "magic number is wrong"),
-        (b"PK\x03\x04rest", "zip layout.*_use_new_zipfile_serialization=False"),
+        (b"PK\x03\x04rest", "zip layout but is cut off or damaged"),
         (legacy_bytes(pickle.dumps([1], 2), {}), "must be a dict of tensors, got a list"),
         (legacy_bytes(pickle.dumps({"epoch": 3}, 2), {}), "entry 'epoch' is a int"),
         (legacy_bytes(dict_pickle({}), {}, system={"little_endian": False}), "little-endian"),

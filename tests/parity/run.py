@@ -6,11 +6,16 @@ this project does not build yet is listed as left out, never as passed.
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from tests.parity.compare import Row, compare
+from tests.parity.facts import schedule_rows, score_rows
 from tests.parity.host import HOST_FILES
+from tests.parity.kit import INSTANCE_MODELS
+from tests.parity.models import STAGES, left_out, model_rows
 from tests.parity.ops import OP_FILES, load
+from tests.parity.report import markdown, text_table
 
 # Quantities of ops/ that belong to semantic segmentation.
 LEFT_OUT = {
@@ -37,40 +42,76 @@ def compare_ops(kit: Path, stage: str) -> tuple[list[Row], list[str]]:
     return rows, left_out
 
 
-def print_table(rows: list[Row], left_out: list[str]) -> None:
-    header = ("file", "quantity", "difference", "tolerance", "verdict")
-    cells = [
-        (
-            r.file,
-            r.quantity,
-            f"{r.difference:.2e}",
-            f"{r.tolerance:.2e}",
-            "ok" if r.passed else "MISS",
+def compare_facts(kit: Path) -> tuple[list[Row], list[str]]:
+    """Rows of the kit's files beside ops/ and models/."""
+    rows, left_out = [], []
+    if (kit / "schedules.json").is_file():
+        rows, left_out = schedule_rows(kit)
+    if (kit / "coco_eval.json").is_file():
+        rows += score_rows(kit)
+    return rows, left_out
+
+
+def compare_models(kit: Path, model: str, stage: str) -> tuple[list[Row], list[str]]:
+    """Rows of the folders of `kit/models`; tells on stderr how far it is."""
+    rows: list[Row] = []
+    unbuilt: list[str] = []
+    folders = sorted(p for p in (kit / "models").glob(model or "*") if p.is_dir())
+    for folder in folders:
+        unbuilt += left_out(folder)
+        if folder.name not in INSTANCE_MODELS:
+            continue
+        start, before = time.monotonic(), len(rows)
+        rows += model_rows(kit, folder, stage)
+        seconds = time.monotonic() - start
+        print(f"{folder.name}: {len(rows) - before} rows, {seconds:.0f} s", file=sys.stderr)
+    return rows, unbuilt
+
+
+def check_choice(kit: Path, model: str, stage: str) -> None:
+    """Raises ValueError, listing what there is, for a kit, model or stage that does not exist."""
+    if not (kit / "ops").is_dir() and not (kit / "models").is_dir():
+        raise ValueError(f"{kit} is no parity kit: it has neither ops/ nor models/.")
+    models = sorted(path.name for path in (kit / "models").glob("*"))
+    if model and model not in models:
+        raise ValueError(f"the kit has no model {model!r}; it has {', '.join(models)}.")
+    files = sorted(path.stem for path in (kit / "ops").glob("*.npz"))
+    if stage and stage not in (*STAGES, *files):
+        raise ValueError(
+            f"there is no stage {stage!r}; of models: {', '.join(STAGES)}; of ops: "
+            f"{', '.join(files)}."
         )
-        for r in rows
-    ]
-    widths = [max(len(row[i]) for row in [header, *cells]) for i in range(5)]
-    for row in [header, *cells]:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)))
-    for line in left_out:
-        print(f"left out: {line}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kit", type=Path, required=True, help="folder of the parity kit")
     parser.add_argument("--model", default="", help="only this folder of models/")
-    parser.add_argument("--stage", default="", help="only this file of ops/ (without .npz)")
+    parser.add_argument(
+        "--stage", default="", help=f"only one of {', '.join(STAGES)}, or a file of ops/"
+    )
+    parser.add_argument("--markdown", type=Path, help="also write the tables of a document there")
     args = parser.parse_args()
-    if not (args.kit / "ops").is_dir():
-        print(f"{args.kit} is no parity kit: it has no folder ops/.", file=sys.stderr)
+    try:
+        check_choice(args.kit, args.model, args.stage)
+    except ValueError as error:
+        print(error, file=sys.stderr)
         return 2
-    rows, left_out = ([], []) if args.model else compare_ops(args.kit, args.stage)
-    models = sorted(p.name for p in (args.kit / "models").glob(args.model or "*"))
-    left_out += [f"models/{name}: whole models are not compared yet" for name in models]
-    print_table(rows, left_out)
+    rows: list[Row] = []
+    unbuilt: list[str] = []
+    if not args.model and not args.stage:
+        rows, unbuilt = compare_facts(args.kit)
+    if not args.model and args.stage not in STAGES:
+        more = compare_ops(args.kit, args.stage)
+        rows, unbuilt = rows + more[0], unbuilt + more[1]
+    if not args.stage or args.stage in STAGES:
+        more = compare_models(args.kit, args.model, args.stage)
+        rows, unbuilt = rows + more[0], unbuilt + more[1]
+    print(text_table(rows, unbuilt))
     missed = sum(not row.passed for row in rows)
-    print(f"{len(rows)} compared, {missed} missed, {len(left_out)} left out")
+    print(f"{len(rows)} compared, {missed} missed, {len(unbuilt)} left out")
+    if args.markdown:
+        args.markdown.write_text(markdown(rows, unbuilt, "make parity KIT=DIR"))
     if not rows:
         print("nothing was compared", file=sys.stderr)
     return int(missed > 0 or not rows)

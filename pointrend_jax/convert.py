@@ -1,0 +1,55 @@
+"""Published weights as a checkpoint of ours, with a card that says what they are."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jax.numpy as jnp
+
+from pointrend_jax.data.categories import class_names
+from pointrend_jax.evaluation.report import write_json
+from pointrend_jax.structures import Config
+from pointrend_jax.tasks.instance import build_task
+from pointrend_jax.training.checkpoints import (
+    CheckpointMeta,
+    nested,
+    newest_step,
+    save_variables,
+)
+from pointrend_jax.training.loop import check_workdir
+from pointrend_jax.weights import Weights, import_file, report_record
+
+CARD = "model_card.json"
+
+
+def convert(source: str, config: Config, output: Path) -> Weights:
+    """Writes a checkpoint of the whole model of `config`, and `model_card.json`, to `output`.
+
+    `predict`, `eval.py` and `config.init.weights` take the directory like that of a training run.
+
+    Args:
+      source: a file, or what `importers.download.resolve_weights` knows by name.
+    Raises: ValueError, before anything is written, if a tensor is missing, extra or misshapen, the
+      file cannot be read, or `output` has checkpoints already.
+    """
+    check_workdir(output)
+    if newest_step(output) is not None:
+        raise ValueError(f"{output} has checkpoints already; choose another --output.")
+    names = class_names(config.data.categories, config.num_classes)
+    weights = import_file(source, config, build_task(config))
+    variables = nested({path: jnp.asarray(a) for path, a in weights.arrays.items()})
+    save_variables(output, variables, CheckpointMeta(config.to_dict(), names))
+    write_json(output / CARD, _card(source, config, names, weights))
+    return weights
+
+
+def _card(source: str, config: Config, names: tuple[str, ...], weights: Weights) -> dict:
+    parameters = sum(a.size for p, a in weights.arrays.items() if p.startswith("params/"))
+    return {
+        "name": config.name,
+        "converted": datetime.now(UTC).isoformat(timespec="seconds"),
+        "weights": str(source),
+        "parameters": int(parameters),
+        "class_names": list(names),
+        **report_record(weights),
+        "config": config.to_dict(),
+    }

@@ -1,0 +1,41 @@
+"""Class names of the data sets that published weights know, in the order of their class indices."""
+
+# COCO's 80, by ascending category id (1..90 with gaps).
+COCO = (
+    *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
+    *("traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat"),
+    *("dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack"),
+    *("umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball"),
+    *("kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket"),
+    *("bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple"),
+    *("sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair"),
+    *("couch", "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse"),
+    *("remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink"),
+    *("refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier"),
+    "toothbrush",
+)
+# The 8 classes of Cityscapes with instances, by ascending label id.
+CITYSCAPES = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
+
+_CATEGORIES = {"coco": COCO, "cityscapes": CITYSCAPES}
+
+
+def class_names(categories: str, num_classes: int) -> tuple[str, ...]:
+    """The names of "coco" or "cityscapes"; "class 0", ... for "".
+
+    Raises: ValueError if `categories` is unknown or has another number of classes.
+    """
+    if not categories:
+        return tuple(f"class {i}" for i in range(num_classes))
+    if categories not in _CATEGORIES:
+        known = ", ".join(repr(name) for name in _CATEGORIES)
+        raise ValueError(
+            f"config.data.categories must be '' or one of {known}, got {categories!r}."
+        )
+    names = _CATEGORIES[categories]
+    if len(names) != num_classes:
+        raise ValueError(
+            f"config.data.categories {categories!r} has {len(names)} classes, but "
+            f"config.num_classes is {num_classes}: set one of them to fit the other."
+        )
+    return names

@@ -1,0 +1,120 @@
+"""Detectron2's parameters as variables of our Mask R-CNN, and back.
+
+Every array of ours has one rule: the Detectron2 name, and the layout that turns one into the other
+(OIHW to HWIO, (out, in) to (in, out), the (C, H, W) order of flattened features to (H, W, C)). What
+a rule needs to know, it reads from the shapes of our own arrays.
+"""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from pointrend_jax.importers.layouts import (
+    CONV,
+    CONV_TRANSPOSE,
+    DENSE,
+    POINTWISE,
+    VECTOR,
+    Layout,
+    flattened_inputs,
+    flattened_outputs,
+)
+from pointrend_jax.importers.take_tensors import Rule, Shapes
+
+# Leaf of ours to leaf of theirs.
+_ARRAYS = {"kernel": "weight", "bias": "bias"}
+_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+# Our module to theirs; \1, \2 are the groups of the pattern.
+_MODULES = {
+    r"backbone/stem/(?:conv|bn)": r"backbone.bottom_up.stem.conv1",
+    r"backbone/res(\d)_(\d+)/(?:conv|bn)(\d)": r"backbone.bottom_up.res\1.\2.conv\3",
+    r"backbone/res(\d)_(\d+)/shortcut_(?:conv|bn)": r"backbone.bottom_up.res\1.\2.shortcut",
+    r"fpn/(lateral|output)(\d)": r"backbone.fpn_\1\2",
+    r"rpn/conv": "proposal_generator.rpn_head.conv",
+    r"rpn/objectness": "proposal_generator.rpn_head.objectness_logits",
+    r"rpn/deltas": "proposal_generator.rpn_head.anchor_deltas",
+    r"box_head/fc(\d)": r"roi_heads.box_head.fc\1",
+    r"box_head/classifier": "roi_heads.box_predictor.cls_score",
+    r"box_head/deltas": "roi_heads.box_predictor.bbox_pred",
+    r"mask_head/coarse_head/reduce": "roi_heads.mask_head.coarse_head.reduce_channel_dim_conv",
+    r"mask_head/coarse_head/conv": "roi_heads.mask_head.coarse_head.reduce_spatial_dim_conv",
+    r"mask_head/coarse_head/fc(\d)": r"roi_heads.mask_head.coarse_head.fc\1",
+    r"mask_head/coarse_head/predictor": "roi_heads.mask_head.coarse_head.prediction",
+    r"mask_head/point_head/fc(\d)": r"roi_heads.mask_head.point_head.fc\1",
+    r"mask_head/point_head/predictor": "roi_heads.mask_head.point_head.predictor",
+    r"mask_head/parameter_head/reduce": (
+        "roi_heads.mask_head.parameter_head.reduce_channel_dim_conv"
+    ),
+    r"mask_head/parameter_head/conv": "roi_heads.mask_head.parameter_head.reduce_spatial_dim_conv",
+    r"mask_head/parameter_head/fc(\d)": r"roi_heads.mask_head.parameter_head.fc\1",
+    r"mask_head/parameter_head/predictor": "roi_heads.mask_head.parameter_head.prediction",
+    r"mask_head/conv(\d)": r"roi_heads.mask_head.mask_fcn\1",
+    r"mask_head/deconv": "roi_heads.mask_head.deconv",
+    r"mask_head/predictor": "roi_heads.mask_head.predictor",
+}
+_FREQUENCIES = "roi_heads.mask_head.point_head.positional_encoding_gaussian_matrix"
+
+# Layers that see flattened maps: module of ours, and the module whose output they flatten.
+_FLATTENS = {
+    "box_head/fc1": "fpn/output2",
+    "mask_head/coarse_head/fc1": "mask_head/coarse_head/conv",
+    "mask_head/parameter_head/fc1": "mask_head/parameter_head/conv",
+}
+
+
+def detectron2_rules(shapes: Shapes) -> dict[str, Rule]:
+    """The rule of every array of a model.
+
+    Args:
+      shapes: of all arrays, by path: "params/fpn/lateral2/kernel", "frozen/backbone/stem/bn/mean".
+    Raises: ValueError if the model has an array that Detectron2 knows nothing of.
+    """
+    return {path: _rule(path, shapes) for path in shapes}
+
+
+def export_detectron2(
+    arrays: Mapping[str, np.ndarray], shapes: Shapes | None = None
+) -> dict[str, np.ndarray]:
+    """The inverse: arrays of ours (parameters, gradients) under Detectron2's names and layouts.
+
+    Args:
+      shapes: of the whole model, where `arrays` are a part of it.
+    """
+    rules = detectron2_rules(shapes or {path: tuple(a.shape) for path, a in arrays.items()})
+    return {rules[p].name: rules[p].layout.store(np.asarray(a)) for p, a in arrays.items()}
+
+
+def _rule(path: str, shapes: Shapes) -> Rule:
+    collection, _, rest = path.partition("/")
+    module, _, leaf = rest.rpartition("/")
+    if path == "frozen/mask_head/point_head/frequencies":
+        return Rule(_FREQUENCIES, VECTOR)
+    for pattern, replacement in _MODULES.items():
+        match = re.fullmatch(pattern, module)
+        if match and collection == "frozen" and leaf in _NORM:
+            return Rule(f"{match.expand(replacement)}.norm.{_NORM[leaf]}", VECTOR)
+        if match and collection == "params" and leaf in _ARRAYS:
+            name = f"{match.expand(replacement)}.{_ARRAYS[leaf]}"
+            return Rule(name, _layout(module, leaf, shapes))
+    raise ValueError(
+        f"the array {path} has no counterpart in Detectron2: only Mask R-CNN on ResNet or ResNeXt "
+        "with the pointrend, implicit or conv mask head can be exchanged with it."
+    )
+
+
+def _layout(module: str, leaf: str, shapes: Shapes) -> Layout:
+    """Of a kernel or bias; biases change only where outputs are flattened maps."""
+    if module == "mask_head/coarse_head/predictor":
+        num_classes = shapes["params/box_head/classifier/bias"][0] - 1
+        return flattened_outputs(num_classes)
+    if leaf == "bias":
+        return VECTOR
+    if module in _FLATTENS:
+        return flattened_inputs(shapes[f"params/{_FLATTENS[module]}/bias"][0])
+    if module == "mask_head/deconv":
+        return CONV_TRANSPOSE
+    if module.startswith("mask_head/point_head/"):
+        return POINTWISE
+    return CONV if len(shapes[f"params/{module}/kernel"]) == 4 else DENSE

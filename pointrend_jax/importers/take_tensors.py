@@ -1,0 +1,157 @@
+"""Takes a model's arrays out of named tensors, strictly: what does not fit is an error, or named.
+
+How a model's arrays are called in a file, a rule for each says (`detectron2.py`); a checkpoint of
+our own needs none (`own_rules`).
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from pointrend_jax.importers.layouts import VECTOR, Layout
+
+# Of every array of a model, by path: "params/fpn/lateral2/kernel", "frozen/backbone/stem/bn/mean".
+Shapes = Mapping[str, tuple[int, ...]]
+
+# The modules that may change shape with the number of classes.
+_PREDICTORS = (
+    "box_head/classifier",
+    "box_head/deltas",
+    "mask_head/coarse_head/predictor",
+    "mask_head/point_head",
+    "mask_head/parameter_head/predictor",
+    "mask_head/predictor",
+)
+_CLASSIFIER = "params/box_head/classifier/bias"
+
+
+class Rule(NamedTuple):
+    """Where an array of ours comes from: its name in the file and the change of layout."""
+
+    name: str
+    layout: Layout
+
+
+class TensorReport(NamedTuple):
+    """What became of every tensor, by its name in the file; all are sorted.
+
+    loaded: taken. reset: named by the user, left as initialised. left: not in the file, which may
+    lack it, left as initialised. unused: in the file, which may have it, and not taken.
+    """
+
+    loaded: tuple[str, ...]
+    reset: tuple[str, ...]
+    left: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def take_tensors(
+    tensors: Mapping[str, np.ndarray],
+    rules: Mapping[str, Rule],
+    shapes: Shapes,
+    *,
+    reset: tuple[str, ...] = (),
+    allow_missing: bool = False,
+    allow_unused: tuple[str, ...] = (),
+) -> tuple[dict[str, np.ndarray], TensorReport]:
+    """The arrays of the model by path, float32, without those that are reset or left.
+
+    Args:
+      rules: of every array of the model, by path.
+      reset: modules of ours ("box_head/classifier") that keep their initial values; their tensors
+        in the file may have any shape or be missing.
+      allow_missing: what the file lacks keeps its initial values (a file of a backbone alone).
+      allow_unused: names, or their beginnings, that the file may have and the model has not.
+    Raises: ValueError that lists every missing, extra and misshapen tensor, and says what to do.
+    """
+    check_modules_exist(reset, shapes)
+    is_reset = {path: _below(path, reset) for path in rules}
+    arrays: dict[str, np.ndarray] = {}
+    problems: list[str] = []
+    for path, (name, layout) in rules.items():
+        if is_reset[path] or (name not in tensors and allow_missing):
+            continue
+        problem = _problem(tensors.get(name), name, layout.their_shape(shapes[path]))
+        if problem:
+            problems.append(f"{problem} (our {path})")
+        else:
+            tensor = tensors[name].astype(np.float32, copy=False)
+            arrays[path] = np.ascontiguousarray(layout.load(tensor, shapes[path]))
+    known = {rule.name for rule in rules.values()}
+    extra = [name for name in tensors if name not in known]
+    unused = [name for name in extra if name.startswith(allow_unused)]
+    problems += [f"extra: {name} {tensors[name].shape}" for name in extra if name not in unused]
+    if problems:
+        raise ValueError(_complaint(problems, rules, tensors, shapes))
+    rest = [path for path in rules if path not in arrays]
+    return arrays, TensorReport(
+        loaded=tuple(sorted(rules[path].name for path in arrays)),
+        reset=tuple(sorted(rules[path].name for path in rest if is_reset[path])),
+        left=tuple(sorted(rules[path].name for path in rest if not is_reset[path])),
+        unused=tuple(sorted(unused)),
+    )
+
+
+def own_rules(shapes: Shapes) -> dict[str, Rule]:
+    """For a checkpoint of our own: the path is the name, nothing changes."""
+    return {path: Rule(path, VECTOR) for path in shapes}
+
+
+def check_modules_exist(modules: tuple[str, ...], shapes: Shapes) -> None:
+    """Raises ValueError, listing what there is, unless every module has an array of the model."""
+    for module in modules:
+        if not any(_below(path, (module,)) for path in shapes):
+            known = {_module(path) for path in shapes if "/backbone/" not in path}
+            raise ValueError(
+                f"config.init.reset names {module!r}, which the model does not have. "
+                f"Its modules are: backbone, {', '.join(sorted(known))}."
+            )
+
+
+def class_dependent_modules(shapes: Shapes) -> tuple[str, ...]:
+    """The modules whose arrays change shape with the number of classes."""
+    return tuple(m for m in _PREDICTORS if any(_below(p, (m,)) for p in shapes if _trained(p)))
+
+
+def _trained(path: str) -> bool:
+    return path.startswith("params/")
+
+
+def _module(path: str) -> str:
+    """Path without collection and leaf."""
+    return path.partition("/")[2].rpartition("/")[0]
+
+
+def _below(path: str, modules: tuple[str, ...]) -> bool:
+    rest = path.partition("/")[2]
+    return any(rest.startswith(f"{module}/") for module in modules)
+
+
+def _problem(tensor: np.ndarray | None, name: str, shape: tuple[int, ...]) -> str:
+    if tensor is None:
+        return f"missing: {name} {shape}"
+    if tensor.shape != shape:
+        return f"shape: {name} is {tensor.shape}, the model needs {shape}"
+    if tensor.dtype.kind != "f":
+        return f"type: {name} is {tensor.dtype}, not floating point"
+    return ""
+
+
+def _complaint(
+    problems: list[str],
+    rules: Mapping[str, Rule],
+    tensors: Mapping[str, np.ndarray],
+    shapes: Shapes,
+) -> str:
+    listing = "\n  ".join(problems)
+    text = f"the tensors are not those of this model ({len(problems)} problems):\n  {listing}"
+    score = tensors.get(rules[_CLASSIFIER].name) if _CLASSIFIER in rules else None
+    if score is None or score.shape == shapes[_CLASSIFIER]:
+        return f"{text}\nUse the configuration of the model that the weights come from."
+    modules = ",".join(repr(m) for m in class_dependent_modules(shapes))
+    return (
+        f"{text}\nThe weights are of {score.shape[0] - 1} classes, config.num_classes is "
+        f"{shapes[_CLASSIFIER][0] - 1}. To train from them with new predictors, reset what depends "
+        f'on the classes: --config.init.reset="({modules},)"'
+    )

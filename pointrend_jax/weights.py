@@ -1,0 +1,222 @@
+"""A model's variables from wherever they are: drawn, a weights file, its address, a checkpoint."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from pointrend_jax.data.categories import class_names
+from pointrend_jax.importers.detectron2 import detectron2_rules
+from pointrend_jax.importers.detectron2_names import canonical_names
+from pointrend_jax.importers.download import resolve_weights, sha256_of
+from pointrend_jax.importers.efficientnet_lite import (
+    load_efficientnet_lite0,
+    locate_efficientnet_lite0,
+    without_classifier,
+)
+from pointrend_jax.importers.take_tensors import (
+    Shapes,
+    TensorReport,
+    own_rules,
+    take_tensors,
+)
+from pointrend_jax.importers.weights_file import read_weights_file
+from pointrend_jax.structures import Config
+from pointrend_jax.tasks.instance import build_task
+from pointrend_jax.tasks.task import Task, Variables
+from pointrend_jax.training.checkpoints import array_shapes, flat, load_variables, nested
+
+_LITE0 = "efficientnet_lite0"
+
+
+class Weights(NamedTuple):
+    """Arrays of a model, by path, and where they come from.
+
+    Attributes:
+      arrays: "params/fpn/lateral2/kernel" and so on; a part of the model where the report says so.
+      source: the file or directory.
+      sha256: of the file; "" for a checkpoint, which is a directory.
+      scheme: whose names the tensors had.
+      report: what became of every tensor, by its name there.
+    """
+
+    arrays: dict[str, np.ndarray]
+    source: Path
+    sha256: str
+    scheme: str
+    report: TensorReport
+
+
+def load_weights(source: str | Path, config: Config) -> tuple[Variables, tuple[str, ...]]:
+    """Variables of the whole model of `config`, and the names of its classes.
+
+    Args:
+      source: a Detectron2 or torch file of exactly this model, or a name of one
+        (`importers.download.resolve_weights`).
+    Raises: ValueError that says what does not fit.
+    """
+    names = class_names(config.data.categories, config.num_classes)
+    weights = import_file(source, config, build_task(config))
+    return nested(weights.arrays), names
+
+
+def import_file(
+    source: str | Path, config: Config, task: Task, *, starting: bool = False
+) -> Weights:
+    """The arrays of a weights file for the model of `config`.
+
+    Args:
+      starting: for training: `config.init.reset` counts, and a file of a backbone is enough.
+    Raises: ValueError that lists what does not fit, or says why the file cannot be read.
+    """
+    shapes = array_shapes(task.shapes())
+    rules = detectron2_rules(shapes)
+    path = resolve_weights(str(source))
+    try:
+        canonical = canonical_names(read_weights_file(path).tensors)
+        _check_pixels(canonical.scheme, config.model.backbone)
+        is_backbone = canonical.scheme != "detectron2"
+        if is_backbone and not starting:
+            raise ValueError(
+                "it holds a backbone alone, from which training can start "
+                "(config.init.weights), and no model that predicts."
+            )
+        arrays, report = take_tensors(
+            canonical.tensors,
+            rules,
+            shapes,
+            reset=tuple(config.init.reset) if starting else (),
+            allow_missing=is_backbone,
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return Weights(arrays, path, sha256_of(path), canonical.scheme, report)
+
+
+def starting_weights(config: Config, task: Task) -> Weights | None:
+    """What `config.init` names to start training from; None for random variables.
+
+    Raises: ValueError if the weights are unknown or do not fit the model, or if `config.init.reset`
+      names what there is not.
+    """
+    name = str(config.init.weights)
+    if not name:
+        if config.init.reset:
+            raise ValueError(
+                "config.init.reset keeps modules from taking config.init.weights, which is ''; "
+                "set the weights, or remove the reset."
+            )
+        return None
+    if name == _LITE0:
+        return _lite0_weights(config, task)
+    if Path(name).is_dir():
+        return _checkpoint_weights(Path(name), config, task)
+    return import_file(name, config, task, starting=True)
+
+
+def starting_variables(config: Config, task: Task) -> tuple[Variables, Weights | None]:
+    """Random variables with the weights of `config.init` in their place, and what these were."""
+    weights = starting_weights(config, task)
+    variables = task.init(config.seed)
+    if weights is None:
+        return variables, None
+    arrays = flat(variables) | {path: jnp.asarray(a) for path, a in weights.arrays.items()}
+    return nested(arrays), weights._replace(arrays={})
+
+
+def describe_start(weights: Weights) -> str:
+    """What was loaded, reset and left, by module, for people."""
+    lines = [f"starting from {weights.source} ({weights.scheme} names)"]
+    report = weights.report
+    if report.loaded:
+        lines.append(f"  loaded: {len(report.loaded)} arrays of {_modules(report.loaded, depth=1)}")
+    for label, names in (
+        ("reset, so random", report.reset),
+        ("not in it, so random", report.left),
+        ("in it, not used", report.unused),
+    ):
+        if names:
+            lines.append(f"  {label}: {len(names)} arrays of {_modules(names)}")
+    return "\n".join(lines)
+
+
+def report_record(weights: Weights) -> dict[str, Any]:
+    """The same for a JSON file, tensor by tensor."""
+    return {
+        "source": str(weights.source),
+        "sha256": weights.sha256,
+        "names": weights.scheme,
+        "tensors": {k: list(v) for k, v in weights.report._asdict().items()},
+    }
+
+
+def _modules(names: tuple[str, ...], depth: int = -1) -> str:
+    """The modules of tensor names, or only their first `depth` parts."""
+    found: dict[str, None] = {}
+    for name in names:
+        separator = "/" if "/" in name else "."
+        parts = name.removeprefix("params/").removeprefix("frozen/").split(separator)
+        depth_of_this = 1 if parts[0] == "backbone" else depth
+        found[separator.join(parts[:depth_of_this])] = None
+    return ", ".join(found)
+
+
+def _lite0_weights(config: Config, task: Task) -> Weights:
+    if config.model.backbone != _LITE0:
+        raise ValueError(
+            f"config.init.weights {_LITE0!r} needs config.model.backbone {_LITE0!r}, "
+            f"got {config.model.backbone!r}."
+        )
+    path = locate_efficientnet_lite0()
+    trunk = without_classifier(load_efficientnet_lite0(path))
+    tensors = {
+        f"{collection}/backbone/{name}": array
+        for collection, tree in trunk.items()
+        for name, array in flat(tree).items()
+    }
+    return _own_weights(tensors, path, config, task, allow_missing=True)
+
+
+def _checkpoint_weights(workdir: Path, config: Config, task: Task) -> Weights:
+    variables, _, _ = load_variables(workdir)
+    tensors = {name: np.asarray(array) for name, array in flat(variables).items()}
+    return _own_weights(tensors, workdir, config, task, allow_missing=False)
+
+
+def _own_weights(
+    tensors: Mapping[str, np.ndarray],
+    source: Path,
+    config: Config,
+    task: Task,
+    *,
+    allow_missing: bool,
+) -> Weights:
+    """Tensors that are called as in our model."""
+    shapes: Shapes = array_shapes(task.shapes())
+    try:
+        arrays, report = take_tensors(
+            tensors,
+            own_rules(shapes),
+            shapes,
+            reset=tuple(config.init.reset),
+            allow_missing=allow_missing,
+        )
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    digest = sha256_of(source) if source.is_file() else ""
+    return Weights(arrays, source, digest, "pointrend_jax", report)
+
+
+def _check_pixels(scheme: str, backbone: str) -> None:
+    """Weights of one kind of pixels run on another's without an error, and find nothing."""
+    if (scheme == "torchvision_backbone") != backbone.endswith("_torchvision") and (
+        scheme in ("torchvision_backbone", "caffe2_backbone")
+    ):
+        kind = "RGB pixels and strides in the 3x3 convolutions"
+        raise ValueError(
+            f"these are {scheme.replace('_', ' ')} weights, which do not fit "
+            f"config.model.backbone {backbone!r}: the backbones ending in '_torchvision' (and only "
+            f"they) have {kind}, as torchvision's weights expect."
+        )

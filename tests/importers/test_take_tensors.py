@@ -1,0 +1,140 @@
+"""Strict transfer of tensors: what does not fit is listed, all of it, and stops."""
+
+import numpy as np
+import pytest
+
+from pointrend_jax.importers.detectron2 import detectron2_rules, export_detectron2
+from pointrend_jax.importers.layouts import (
+    CONV,
+    CONV_TRANSPOSE,
+    DENSE,
+    POINTWISE,
+    Layout,
+    flattened_inputs,
+    flattened_outputs,
+)
+from pointrend_jax.importers.take_tensors import own_rules, take_tensors
+
+LAYOUTS: dict[str, tuple[Layout, tuple[int, ...]]] = {
+    "conv": (CONV, (3, 3, 4, 6)),
+    "dense": (DENSE, (4, 6)),
+    "pointwise": (POINTWISE, (4, 6)),
+    "transposed conv": (CONV_TRANSPOSE, (2, 2, 4, 6)),
+    "flattened inputs": (flattened_inputs(4), (36, 6)),
+    "flattened outputs": (flattened_outputs(4), (5, 36)),
+    "flattened bias": (flattened_outputs(4), (36,)),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layout_and_back_is_nothing(name: str) -> None:
+    layout, shape = LAYOUTS[name]
+    ours = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    theirs = layout.store(ours)
+    assert theirs.shape == layout.their_shape(shape)
+    np.testing.assert_array_equal(layout.load(theirs, shape), ours)
+
+
+def test_flattened_features_give_the_same_product() -> None:
+    rng = np.random.default_rng(0)
+    maps, kernel = rng.normal(size=(3, 3, 4)), rng.normal(size=(36, 6))
+    theirs = flattened_inputs(4).store(kernel)
+    chw = maps.transpose(2, 0, 1).reshape(-1)
+    np.testing.assert_allclose(theirs @ chw, maps.reshape(-1) @ kernel)
+
+
+def test_flattened_outputs_are_the_same_map() -> None:
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=5), rng.normal(size=(5, 36))
+    theirs = (flattened_outputs(4).store(kernel) @ x).reshape(4, 3, 3)
+    np.testing.assert_allclose(theirs.transpose(1, 2, 0), (x @ kernel).reshape(3, 3, 4))
+
+
+SHAPES = {
+    "params/box_head/classifier/kernel": (8, 4),
+    "params/box_head/classifier/bias": (4,),
+    "params/rpn/conv/kernel": (3, 3, 8, 8),
+}
+NAMES = {
+    "roi_heads.box_predictor.cls_score.weight": (4, 8),
+    "roi_heads.box_predictor.cls_score.bias": (4,),
+    "proposal_generator.rpn_head.conv.weight": (8, 8, 3, 3),
+}
+
+
+def _tensors() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in NAMES.items()}
+
+
+def test_rules_name_every_tensor_and_export_is_the_inverse() -> None:
+    tensors = _tensors()
+    arrays, report = take_tensors(tensors, detectron2_rules(SHAPES), SHAPES)
+    assert {path: a.shape for path, a in arrays.items()} == SHAPES
+    assert report.loaded == tuple(sorted(NAMES))
+    assert report.reset == report.left == report.unused == ()
+    for name, tensor in export_detectron2(arrays).items():
+        np.testing.assert_array_equal(tensor, tensors[name])
+
+
+def test_every_problem_is_listed_at_once() -> None:
+    tensors = _tensors() | {"surprise.weight": np.zeros(3, np.float32)}
+    del tensors["roi_heads.box_predictor.cls_score.bias"]
+    tensors["proposal_generator.rpn_head.conv.weight"] = np.zeros((8, 8, 1, 1), np.float32)
+    tensors["roi_heads.box_predictor.cls_score.weight"] = np.zeros((4, 8), np.int64)
+    with pytest.raises(ValueError, match="4 problems") as error:
+        take_tensors(tensors, detectron2_rules(SHAPES), SHAPES)
+    for words in (
+        "missing: roi_heads.box_predictor.cls_score.bias",
+        "extra: surprise.weight (3,)",
+        "shape: proposal_generator.rpn_head.conv.weight is (8, 8, 1, 1), the model needs",
+        "type: roi_heads.box_predictor.cls_score.weight is int64",
+    ):
+        assert words in str(error.value)
+
+
+def test_other_classes_say_what_to_reset() -> None:
+    tensors = _tensors()
+    tensors["roi_heads.box_predictor.cls_score.weight"] = np.zeros((81, 8), np.float32)
+    tensors["roi_heads.box_predictor.cls_score.bias"] = np.zeros(81, np.float32)
+    rules = detectron2_rules(SHAPES)
+    with pytest.raises(ValueError, match=r"80 classes.*\n?.*'box_head/classifier'"):
+        take_tensors(tensors, rules, SHAPES)
+    arrays, report = take_tensors(tensors, rules, SHAPES, reset=("box_head/classifier",))
+    assert set(arrays) == {"params/rpn/conv/kernel"}
+    assert len(report.reset) == 2
+
+
+def test_reset_must_name_a_module() -> None:
+    with pytest.raises(ValueError, match=r"box_head/classifer.*box_head/classifier"):
+        take_tensors(_tensors(), detectron2_rules(SHAPES), SHAPES, reset=("box_head/classifer",))
+
+
+def test_named_extras_and_a_partial_file_are_allowed_when_asked() -> None:
+    tensors = _tensors() | {"teacher.weight": np.zeros(3, np.float32)}
+    del tensors["proposal_generator.rpn_head.conv.weight"]
+    arrays, report = take_tensors(
+        tensors, detectron2_rules(SHAPES), SHAPES, allow_missing=True, allow_unused=("teacher.",)
+    )
+    assert len(arrays) == 2
+    assert report.left == ("proposal_generator.rpn_head.conv.weight",)
+    assert report.unused == ("teacher.weight",)
+
+
+def test_half_precision_becomes_float32() -> None:
+    tensors = {name: tensor.astype(np.float16) for name, tensor in _tensors().items()}
+    arrays, _ = take_tensors(tensors, detectron2_rules(SHAPES), SHAPES)
+    assert {a.dtype for a in arrays.values()} == {np.dtype(np.float32)}
+
+
+def test_a_model_that_detectron2_does_not_know_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"backbone/block0.*no counterpart"):
+        detectron2_rules({"params/backbone/block0/expand_conv/kernel": (1, 1, 3, 3)})
+
+
+def test_own_rules_change_nothing() -> None:
+    tensors = {path: np.ones(shape, np.float32) for path, shape in SHAPES.items()}
+    arrays, report = take_tensors(tensors, own_rules(SHAPES), SHAPES)
+    assert report.loaded == tuple(sorted(SHAPES))
+    for path, array in arrays.items():
+        np.testing.assert_array_equal(array, tensors[path])

@@ -1,0 +1,168 @@
+"""Where training and prediction start: files, backbones, checkpoints, resets, and what is said."""
+
+import json
+import pickle
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pointrend_jax.convert import convert
+from pointrend_jax.importers.detectron2 import export_detectron2
+from pointrend_jax.structures import Config
+from pointrend_jax.tasks.instance import build_task
+from pointrend_jax.tasks.task import Task
+from pointrend_jax.training.checkpoints import array_shapes, flat, load_variables
+from pointrend_jax.weights import (
+    describe_start,
+    import_file,
+    load_weights,
+    starting_variables,
+    starting_weights,
+)
+from tests.tiny import NUM_CLASSES, tiny_config
+
+PREDICTORS = (
+    "box_head/classifier",
+    "box_head/deltas",
+    "mask_head/coarse_head/predictor",
+    "mask_head/point_head",
+)
+
+
+@cache
+def _task(num_classes: int = NUM_CLASSES) -> Task:
+    return build_task(_config(num_classes=num_classes))
+
+
+def _config(
+    weights: str = "", reset: tuple[str, ...] = (), num_classes: int = NUM_CLASSES
+) -> Config:
+    config = tiny_config()
+    config.num_classes = num_classes
+    config.init.weights, config.init.reset = weights, reset
+    return config
+
+
+@cache
+def _arrays() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    shapes = array_shapes(_task().shapes())
+    return {path: rng.normal(size=shape).astype(np.float32) for path, shape in shapes.items()}
+
+
+def _write(path: Path, tensors: dict[str, np.ndarray]) -> str:
+    path.write_bytes(pickle.dumps({"model": tensors, "__author__": "a test"}))
+    return str(path)
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> str:
+    return _write(tmp_path / "model.pkl", export_detectron2(_arrays()))
+
+
+@pytest.fixture
+def backbone_file(tmp_path: Path) -> str:
+    prefix = "backbone.bottom_up."
+    tensors = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in export_detectron2(_arrays()).items()
+        if name.startswith(prefix)
+    }
+    return _write(tmp_path / "R-18.pkl", tensors)
+
+
+def test_a_detectron2_file_gives_back_every_array(model_file: str) -> None:
+    weights = import_file(model_file, _config(), _task())
+    assert weights.scheme == "detectron2"
+    assert weights.arrays.keys() == _arrays().keys()
+    for path, array in weights.arrays.items():
+        np.testing.assert_array_equal(array, _arrays()[path], err_msg=path)
+
+
+def test_load_weights_names_the_classes(model_file: str) -> None:
+    variables, names = load_weights(model_file, _config())
+    assert names == ("class 0", "class 1", "class 2")
+    np.testing.assert_array_equal(
+        variables["params"]["rpn"]["conv"]["kernel"], _arrays()["params/rpn/conv/kernel"]
+    )
+
+
+def test_a_backbone_file_starts_training_but_is_no_model(backbone_file: str) -> None:
+    weights = starting_weights(_config(backbone_file), _task())
+    assert weights is not None
+    assert all("/backbone/" in path for path in weights.arrays)
+    assert weights.report.left
+    assert all(not name.startswith("backbone.bottom_up.") for name in weights.report.left)
+    with pytest.raises(ValueError, match=r"R-18\.pkl: it holds a backbone alone"):
+        load_weights(backbone_file, _config())
+
+
+def test_other_classes_start_with_reset_predictors_and_say_so(model_file: str) -> None:
+    with pytest.raises(ValueError, match=r"3 classes.*num_classes is 5.*init\.reset"):
+        starting_weights(_config(model_file, num_classes=5), _task(5))
+    config = _config(model_file, PREDICTORS, num_classes=5)
+    variables, weights = starting_variables(config, _task(5))
+    assert weights is not None
+    arrays = flat(variables)
+    assert arrays["params/box_head/classifier/bias"].shape == (6,)
+    np.testing.assert_array_equal(
+        arrays["params/box_head/fc1/kernel"], _arrays()["params/box_head/fc1/kernel"]
+    )
+    told = describe_start(weights)
+    assert "reset, so random: 14 arrays of roi_heads.box_predictor.bbox_pred" in told
+    assert "model.pkl" in told
+
+
+def test_a_converted_checkpoint_predicts_and_starts_other_runs(
+    model_file: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "checkpoint"
+    convert(model_file, _config(), output)
+    variables, meta, step = load_variables(output)
+    assert step == 0
+    assert meta.class_names == ("class 0", "class 1", "class 2")
+    for path, array in flat(variables).items():
+        np.testing.assert_array_equal(array, _arrays()[path], err_msg=path)
+    weights = starting_weights(_config(str(output), PREDICTORS, num_classes=5), _task(5))
+    assert weights is not None
+    assert len(weights.report.reset) == 14
+    with pytest.raises(ValueError, match="already"):
+        convert(model_file, _config(), output)
+
+
+def test_the_card_says_what_was_converted(model_file: str, tmp_path: Path) -> None:
+    weights = convert(model_file, _config(), tmp_path / "checkpoint")
+    card = json.loads((tmp_path / "checkpoint" / "model_card.json").read_text())
+    assert card["sha256"] == weights.sha256
+    assert len(card["sha256"]) == 64
+    assert card["config"]["num_classes"] == NUM_CLASSES
+    assert len(card["tensors"]["loaded"]) == len(_arrays())
+    assert card["parameters"] == sum(a.size for p, a in _arrays().items() if "params" in p)
+
+
+def test_a_failed_conversion_leaves_nothing(model_file: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="num_classes is 5"):
+        convert(model_file, _config(num_classes=5), tmp_path / "checkpoint")
+    assert not (tmp_path / "checkpoint" / "checkpoints").exists()
+
+
+def test_reset_without_weights_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match=r"config\.init\.reset"):
+        starting_weights(_config(reset=("rpn/conv",)), _task())
+
+
+def test_torchvision_weights_need_a_torchvision_backbone(tmp_path: Path) -> None:
+    tensors = {"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)}
+    tensors |= {f"bn1.{k}": np.zeros(64, np.float32) for k in ("weight", "bias")}
+    tensors |= {f"layer1.0.conv{i}.weight": np.zeros((64, 64, 3, 3), np.float32) for i in (1, 2)}
+    path = tmp_path / "resnet18.pkl"
+    path.write_bytes(pickle.dumps(tensors))
+    with pytest.raises(ValueError, match="torchvision"):
+        starting_weights(_config(str(path)), _task())
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(ValueError, match=r"nowhere\.pkl"):
+        starting_weights(_config("nowhere.pkl"), _task())
