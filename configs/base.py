@@ -15,12 +15,15 @@ def get_config() -> ConfigDict:
     config.num_classes = 80
 
     config.init = init = ConfigDict()
-    # "" = random; "efficientnet_lite0" = the ImageNet weights of the `pretrained` extra; a weights
-    # file (Detectron2, torchvision), its detectron2:// address, or the work directory of a run.
+    # "" = random; "efficientnet_lite0" (1, 2) = the ImageNet weights of the `pretrained` extra; a
+    # weights file (Detectron2, torchvision), its detectron2:// address, or a run's work directory.
     init.weights = ""
     # Modules that keep their random values although the weights have them, such as
     # "box_head/classifier": predictors, when the classes differ.
     init.reset = ()
+    # Tensors of the file, or how their names begin, that the model has no use for; any other that
+    # it does not know is an error.
+    init.ignore = ()
 
     config.data = data = ConfigDict()
     data.source = "coco"  # "coco": a COCO-format folder; "embedded": drawn here, no download

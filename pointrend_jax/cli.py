@@ -1,6 +1,7 @@
-"""python -m pointrend_jax: predict on image files, and the demonstration."""
+"""python -m pointrend_jax: predict on image files, convert weights, and the demonstration."""
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,13 +9,18 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from pointrend_jax.convert import CARD, convert
 from pointrend_jax.data.images import read_image
 from pointrend_jax.demo import run_demo
 from pointrend_jax.evaluation.report import write_json
+from pointrend_jax.evaluation.rle import Rle
 from pointrend_jax.flags import load_config
-from pointrend_jax.predictor import PredictedInstances, Predictor, load
+from pointrend_jax.instances import PredictedInstances
+from pointrend_jax.loading import load
+from pointrend_jax.predictor import Predictor
 from pointrend_jax.training.loop import check_workdir
 from pointrend_jax.visualize import explain_picture, overlay_instances
+from pointrend_jax.weights import describe_weights
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
     if args.command == "demo":
         run_demo(load_config(args.config), args.workdir)
+    elif args.command == "convert":
+        weights = convert(args.weights, load_config(args.config), args.output)
+        print(describe_weights(weights))
+        print(f"checkpoint and {CARD}: {args.output}")
     else:
         predict_files(
             args.checkpoint,
@@ -49,20 +59,22 @@ def predict_files(
     """
     names = _output_names(paths)
     check_workdir(output)
-    # All are decoded once before anything slow happens; only one is kept in memory at a time.
+    # All are decoded once before anything slow happens; only two are kept in memory at a time.
     problems = [problem for path in paths if (problem := _problem(path))]
     if problems:
         raise ValueError("no image was predicted:\n  " + "\n  ".join(problems))
     predictor = load(checkpoint)
+    pictures, copies = itertools.tee(read_image(path) for path in paths)
+    predicted = predictor.stream(copies, score_threshold=score_threshold)
     records, images = [], []
-    for image_id, (path, name) in enumerate(zip(tqdm(paths, disable=None), names, strict=True), 1):
-        image = read_image(path)
-        instances = predictor.predict([image], score_threshold=score_threshold)[0]
-        _save(output / f"{name}.png", _overlay(image, instances, predictor))
+    rows = zip(tqdm(paths, disable=None), names, pictures, predicted, strict=True)
+    for image_id, (path, name, image, instances) in enumerate(rows, 1):
+        masks = instances.masks.rle()
+        _save(output / f"{name}.png", _overlay(image, instances, masks))
         height, width = image.shape[:2]
         images.append({"id": image_id, "file_name": path.name, "height": height, "width": width})
-        records += _records(image_id, instances)
-        print(f"{path}: {len(instances.scores)} instances", flush=True)
+        records += _records(image_id, instances, masks)
+        print(f"{path}: {len(instances)} instances", flush=True)
         _explain(predictor, image, instances, num_explained, output / name)
     categories = [{"id": i, "name": name} for i, name in enumerate(predictor.class_names)]
     write_json(
@@ -75,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pointrend_jax", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     predict = commands.add_parser("predict", help="find the instances of image files")
-    predict.add_argument("--checkpoint", type=Path, required=True, help="workdir of a training run")
+    predict.add_argument(
+        "--checkpoint", type=Path, required=True, help="folder of a run, or of convert"
+    )
     predict.add_argument("--image", type=Path, nargs="+", required=True, help="image files")
     predict.add_argument("--output", type=Path, required=True, help="folder for the results")
     predict.add_argument(
@@ -85,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
         "--explain", type=int, nargs="?", const=3, default=0, metavar="N",
         help="also show how the masks of the N best instances (3) are rendered",
     )  # fmt: skip
+    converted = commands.add_parser("convert", help="make a checkpoint of a Detectron2 file")
+    converted.add_argument(
+        "--weights", required=True, help="a file, detectron2://..., or the name of a published one"
+    )
+    converted.add_argument("--config", type=Path, required=True, help="config of its model")
+    converted.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
     demo = commands.add_parser("demo", help="train, evaluate and show a small model")
     demo.add_argument("--config", type=Path, default=Path("configs/demo.py"))
     demo.add_argument("--workdir", type=Path, default=Path("runs/demo"))
@@ -112,14 +132,13 @@ def _problem(path: Path) -> str:
     return ""
 
 
-def _overlay(image: np.ndarray, instances: PredictedInstances, predictor: Predictor) -> np.ndarray:
-    labels = [predictor.class_names[label] for label in instances.classes]
-    return overlay_instances(image, instances.boxes, instances.masks, labels, instances.scores)
+def _overlay(image: np.ndarray, instances: PredictedInstances, masks: Sequence[Rle]) -> np.ndarray:
+    return overlay_instances(image, instances.boxes, masks, instances.class_names, instances.scores)
 
 
-def _records(image_id: int, instances: PredictedInstances) -> list[dict]:
+def _records(image_id: int, instances: PredictedInstances, masks: Sequence[Rle]) -> list[dict]:
     """COCO annotations with RLE masks; a category is a class index, as instances.json says."""
-    rows = zip(instances.boxes, instances.scores, instances.classes, instances.masks, strict=True)
+    rows = zip(instances.boxes, instances.scores, instances.classes, masks, strict=True)
     return [
         {
             "image_id": image_id,
@@ -135,14 +154,13 @@ def _records(image_id: int, instances: PredictedInstances) -> list[dict]:
 def _explain(
     predictor: Predictor, image: np.ndarray, instances: PredictedInstances, number: int, stem: Path
 ) -> None:
-    number = min(number, len(instances.scores))
-    if not number:
+    best = instances[:number]
+    if not len(best):
         return
-    boxes, classes = instances.boxes[:number], instances.classes[:number]
-    explained = predictor.explain(image, boxes, classes)
-    for i, (instance, box) in enumerate(zip(explained, boxes, strict=True), 1):
-        label = f"{predictor.class_names[classes[i - 1]]} {instances.scores[i - 1]:.2f}"
-        picture = explain_picture(image, box, instance.coarse_probs, instance.steps, label)
+    explained = predictor.explain(image, best.boxes, best.classes)
+    for i, (instance, how) in enumerate(zip(best, explained, strict=True), 1):
+        label = f"{instance.class_names[0]} {instance.scores[0]:.2f}"
+        picture = explain_picture(image, instance.boxes[0], how.coarse_probs, how.steps, label)
         _save(stem.with_name(f"{stem.name}_explain_{i}.png"), picture)
 
 

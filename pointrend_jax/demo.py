@@ -10,7 +10,8 @@ from PIL import Image
 from pointrend_jax.data.build import EvalSet, build_eval_set
 from pointrend_jax.evaluation.report import format_results, write_json
 from pointrend_jax.experiment import check_devices, score, train, use_compilation_cache
-from pointrend_jax.predictor import Predictor, load
+from pointrend_jax.loading import load
+from pointrend_jax.predictor import Predictor
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.instance import build_task
 from pointrend_jax.training.checkpoints import load_variables
@@ -64,10 +65,10 @@ def write_pictures(predictor: Predictor, images: list[np.ndarray], workdir: Path
     """Overlays, coarse beside rendered masks, and how one mask of each image is rendered."""
     coarse, rendered = [], []
     for i, image in enumerate(images, 1):
-        instances = predictor.predict([image], score_threshold=0.5)[0]
-        coarse.append(instances.coarse_masks)
-        rendered.append(instances.masks)
-        labels = [predictor.class_names[label] for label in instances.classes]
+        instances = predictor.predict(image, score_threshold=0.5)
+        coarse.append(instances.coarse_masks.rle())
+        rendered.append(instances.masks.rle())
+        labels = instances.class_names
         overlay = overlay_instances(image, instances.boxes, rendered[-1], labels, instances.scores)
         _save(workdir / f"prediction_{i}.png", overlay)
         if len(labels):

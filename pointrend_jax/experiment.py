@@ -17,7 +17,7 @@ from pointrend_jax.training.checkpoints import CheckpointMeta, load_variables, n
 from pointrend_jax.training.loop import LoopSettings, check_workdir, run_training
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.step import replicated, shard
-from pointrend_jax.weights import describe_start, report_record, starting_variables
+from pointrend_jax.weights import describe_weights, report_record, starting_variables
 
 
 def train(config: Config, workdir: Path, *, evaluate_at_end: bool = True) -> Variables:
@@ -70,7 +70,7 @@ def _variables_to_start(config: Config, task: Task, workdir: Path) -> Variables:
         return task.init(config.seed)
     variables, weights = starting_variables(config, task)
     if weights is not None:
-        print(describe_start(weights), flush=True)
+        print(describe_weights(weights), flush=True)
         write_json(workdir / "starting_weights.json", report_record(weights))
     return variables
 

@@ -1,89 +1,164 @@
 """A trained model as a function of images: numpy RGB in, instances of the original image out."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
+from pointrend_jax.data.inputs import check_image, check_images, choose_canvas
 from pointrend_jax.data.pipeline import make_sample
-from pointrend_jax.data.transforms import choose_bucket, padded_hw, resized_hw
-from pointrend_jax.evaluation.paste import paste_masks_to_rle, scale_boxes_to_original
+from pointrend_jax.data.transforms import check_buckets
+from pointrend_jax.evaluation.paste import scale_boxes_to_original
+from pointrend_jax.instances import (
+    ExplainedInstance,
+    ExplainedStep,
+    PredictedInstances,
+    PredictedMasks,
+)
 from pointrend_jax.layers.regions import Regions
-from pointrend_jax.structures import Config, EvalSample
+from pointrend_jax.structures import Config, EvalSample, InstancePredictions
 from pointrend_jax.tasks.instance import build_task, probability
 from pointrend_jax.tasks.task import Variables
-from pointrend_jax.training.checkpoints import load_variables
-
-
-class PredictedInstances(NamedTuple):
-    """The instances of one image, by descending score.
-
-    Attributes:
-      boxes: float32 [n, 4], xyxy in pixels of the original image.
-      scores: float32 [n], in (0, 1].
-      classes: int [n], indices into the predictor's `class_names`.
-      masks, coarse_masks: n compressed COCO RLEs of the original image's size; the rendered masks
-      and
-        the coarse ones they were rendered from.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    classes: np.ndarray
-    masks: list[Any]
-    coarse_masks: list[Any]
-
-
-class ExplainedStep(NamedTuple):
-    """One rendering step of one instance, in the frame of its box.
-
-    mask_probs [S, S] after the step; uncertainty [S, S] and point_coords [P, 2] in [0, 1], by which
-    and where the step predicted.
-    """
-
-    mask_probs: np.ndarray
-    uncertainty: np.ndarray
-    point_coords: np.ndarray
-
-
-class ExplainedInstance(NamedTuple):
-    """coarse_probs [m, m] and the steps from the regular grid to the full resolution."""
-
-    coarse_probs: np.ndarray
-    steps: list[ExplainedStep]
+from pointrend_jax.training.checkpoints import check_same_tree
 
 
 class Predictor:
-    """Predicts with fixed variables; compiles once for each canvas, not for each image size.
+    """A model with its variables on the device: images in, `PredictedInstances` out.
+
+    Every image is resized as in evaluation (`data.eval_min_size`, `data.max_size`) and placed on
+    one of a few canvases (`data.buckets`), which changes no result. The network is compiled once
+    for a canvas when the first image of it comes, or ahead by `warmup()`, never for an image's
+    size. An image too long for every bucket goes to a canvas with a short side of `eval_min_size`
+    and a long side that doubles until it fits, `max_size` at most, so there are few of those too.
+
+    Attributes:
+      class_names: K names; the index is the class.
+      config: the model's whole configuration, locked.
 
     Example:
-      predictor = load("runs/demo")
-      instances = predictor.predict([image])[0]
+      predictor = pointrend_jax.load("runs/people")
+      instances = predictor.predict(image)  # uint8 [H, W, 3], RGB
+      instances = instances[instances.scores > 0.7]
+      for box, name in zip(instances.boxes, instances.class_names):
+          print(name, box)  # xyxy in pixels of `image`
+      pixels = instances.masks.boolean()  # bool [n, H, W]
+      records = instances.masks.rle()  # n COCO RLEs
+      fine = instances.masks.probabilities((4 * H, 4 * W))  # float32 [n, 4 H, 4 W], any size
     """
 
     def __init__(self, variables: Variables, config: Config, class_names: Sequence[str]) -> None:
-        self.class_names = tuple(class_names)
-        self._config = config
-        self._variables = jax.tree.map(jnp.asarray, variables)
+        """Most programs call `load`; this is for variables that are in memory already.
+
+        Args:
+          variables: as `Task.init` gives them. config: the configuration of their model.
+        Raises: ValueError if the variables, the configuration and the names do not belong together.
+        """
+        if len(class_names) != config.num_classes:
+            raise ValueError(
+                f"config.num_classes is {config.num_classes}, but there are {len(class_names)} "
+                f"class names: {list(class_names)}; there must be a name for each class."
+            )
+        # Lists in a checkpoint's JSON.
+        self._buckets = tuple((int(height), int(width)) for height, width in config.data.buckets)
+        check_buckets(self._buckets)
         task = build_task(config)
+        check_same_tree(variables, task.shapes(), "what was loaded")
+        self.class_names = tuple(class_names)
+        self.config = config
+        self._variables = jax.tree.map(jnp.asarray, variables)
         self._predict = jax.jit(task.predict)
         self._explain = jax.jit(task.explain)
 
+    @overload
     def predict(
-        self, images: Sequence[np.ndarray], *, score_threshold: float = 0.0
-    ) -> list[PredictedInstances]:
-        """The instances of each image, in order.
+        self, images: np.ndarray, *, score_threshold: float = 0.0, max_instances: int | None = None
+    ) -> PredictedInstances: ...
+
+    @overload
+    def predict(
+        self,
+        images: Sequence[np.ndarray],
+        *,
+        score_threshold: float = 0.0,
+        max_instances: int | None = None,
+    ) -> list[PredictedInstances]: ...
+
+    def predict(
+        self,
+        images: np.ndarray | Sequence[np.ndarray],
+        *,
+        score_threshold: float = 0.0,
+        max_instances: int | None = None,
+    ) -> PredictedInstances | list[PredictedInstances]:
+        """The instances of one image, or of each image of a sequence, in order.
+
+        Images are predicted one by one, so what stands beside an image never changes its result.
+        For more images than fit in memory there is `stream`.
 
         Args:
-          images: uint8 [H, W, 3] RGB of any sizes.
-          score_threshold: leaves out what scores lower; the model itself has a threshold too.
-        Raises: ValueError if an image is of another type or shape.
+          images: uint8 [H, W, 3] in RGB order, or a sequence of such images of any sizes.
+          score_threshold: leaves out what scores lower. The model has a threshold of its own,
+            `model.box.score_threshold`, below which nothing is found.
+          max_instances: the most instances an image, the best ones; None for all that the model
+            gives (`model.box.detections_per_image`).
+
+        Returns: one result for one array; a list for a sequence. Masks are not drawn yet.
+        Raises: ValueError, before anything is predicted, if an image is of another type or shape or
+          an option is out of range; it says which and what to do.
         """
-        return [self._predict_one(image, score_threshold) for image in images]
+        if isinstance(images, np.ndarray):
+            check_image(images, "the image")
+            return next(
+                self.stream([images], score_threshold=score_threshold, max_instances=max_instances)
+            )
+        check_images(images)
+        return list(
+            self.stream(images, score_threshold=score_threshold, max_instances=max_instances)
+        )
+
+    def stream(
+        self,
+        images: Iterable[np.ndarray],
+        *,
+        score_threshold: float = 0.0,
+        max_instances: int | None = None,
+    ) -> Iterator[PredictedInstances]:
+        """`predict` for images that come one after another: files, a video, a whole data set.
+
+        An image is taken and given to the device before the result of the one before is handed out:
+        the device works while the caller draws or saves. Two images are held at a time.
+
+        Raises: ValueError as `predict`; for an image, when it is taken, which is before the result
+          of the one before it.
+        """
+        if not 0 <= score_threshold <= 1:
+            raise ValueError(f"score_threshold must be in [0, 1], got {score_threshold}.")
+        if max_instances is not None and max_instances < 1:
+            raise ValueError(
+                f"max_instances must be at least 1, or None for all, got {max_instances}."
+            )
+        predicted = self._one_ahead(images)
+        return (self._instances(*each, score_threshold, max_instances) for each in predicted)
+
+    def warmup(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
+        """Compiles ahead, so that no prediction waits for it; returns when the device is ready.
+
+        Args:
+          sizes: (height, width) of the images that will come, in pixels; None compiles every canvas
+            of `data.buckets`.
+        Raises: ValueError if a side is less than 1.
+        """
+        if sizes is None:
+            canvases = set(self._buckets)
+        else:
+            canvases = {self._canvas(hw) for hw in sizes}
+        # A black image of one cell: what it contains changes no program.
+        cell = np.zeros((1, 1, 3), np.uint8)
+        for canvas in sorted(canvases):
+            batch = make_sample([cell], (0,), canvas, 1, 1, 1).batch
+            jax.block_until_ready(self._predict(self._variables, batch))
 
     def explain(
         self, image: np.ndarray, boxes: np.ndarray, classes: np.ndarray
@@ -94,6 +169,7 @@ class Predictor:
           boxes: [n, 4] xyxy in pixels of `image`, such as predicted ones. classes: [n].
         Raises: ValueError if the model has no rendering steps.
         """
+        check_image(image, "the image")
         sample = self._sample(image)
         scale = np.asarray(sample.batch.image_hw[0] / np.array(image.shape[:2]), np.float32)
         boxes = np.asarray(boxes, np.float32) * scale[[1, 0, 1, 0]]
@@ -102,22 +178,48 @@ class Predictor:
             for box, label in zip(boxes, classes, strict=True)
         ]
 
-    def _predict_one(self, image: np.ndarray, score_threshold: float) -> PredictedInstances:
-        sample = self._sample(image)
-        predictions = jax.device_get(self._predict(self._variables, sample.batch))
+    def _one_ahead(
+        self, images: Iterable[np.ndarray]
+    ) -> Iterator[tuple[EvalSample, InstancePredictions]]:
+        """Every image's predictions, each after the next image has been given to the device."""
+        pending: tuple[EvalSample, InstancePredictions] | None = None
+        for position, image in enumerate(images):
+            check_image(image, f"image {position}")
+            sample = self._sample(image)
+            # Returns at once; the device works on it while the caller has the result before.
+            predicted = self._predict(self._variables, sample.batch)
+            if pending is not None:
+                yield pending
+            pending = sample, predicted
+        if pending is not None:
+            yield pending
+
+    def _instances(
+        self,
+        sample: EvalSample,
+        predictions: InstancePredictions,
+        score_threshold: float,
+        max_instances: int | None,
+    ) -> PredictedInstances:
+        predictions = jax.device_get(predictions)
         detections = jax.tree.map(lambda x: x[0], predictions.detections)
         kept = np.flatnonzero(detections.valid & (detections.scores >= score_threshold))
         height, width = (int(side) for side in sample.batch.image_hw[0])
+        original_hw = sample.original_hw[0]
         boxes, nonempty = scale_boxes_to_original(
-            detections.boxes[kept], (height, width), sample.original_hw[0]
+            detections.boxes[kept], (height, width), original_hw
         )
-        kept = kept[nonempty]
-        rendered, coarse = (
-            paste_masks_to_rle(probability(logits[0][kept]), boxes, sample.original_hw[0])
+        kept, boxes = kept[nonempty][:max_instances], boxes[:max_instances]
+        # Indexing copies, so that the slots that hold nothing are not kept in memory.
+        masks, coarse_masks = (
+            PredictedMasks(logits[0][kept], boxes, original_hw)
             for logits in (predictions.mask_logits, predictions.coarse_logits)
         )
-        scores, classes = detections.scores[kept], detections.classes[kept]
-        return PredictedInstances(boxes, scores, classes, rendered, coarse)
+        classes = detections.classes[kept]
+        names = tuple(self.class_names[label] for label in classes)
+        return PredictedInstances(
+            boxes, detections.scores[kept], classes, names, masks, coarse_masks
+        )
 
     def _explain_one(self, sample: EvalSample, box: np.ndarray, label: int) -> ExplainedInstance:
         regions = Regions(
@@ -137,22 +239,11 @@ class Predictor:
         )
 
     def _sample(self, image: np.ndarray) -> EvalSample:
-        image = np.asarray(image)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise ValueError(
-                f"an image must be uint8 [height, width, 3] RGB, got {image.dtype} {image.shape}."
-            )
-        data = self._config.data
-        hw = resized_hw((image.shape[0], image.shape[1]), data.eval_min_size, data.max_size)
-        bucket = choose_bucket(hw, tuple(tuple(b) for b in data.buckets)) or padded_hw(hw)
-        sample = make_sample([image], (0,), bucket, data.eval_min_size, data.max_size, 1)
-        return sample._replace(batch=jax.tree.map(jnp.asarray, sample.batch))
+        data = self.config.data
+        canvas = self._canvas((image.shape[0], image.shape[1]))
+        # Stays on the host: reading `image_hw` must not wait for what the device is doing.
+        return make_sample([image], (0,), canvas, data.eval_min_size, data.max_size, 1)
 
-
-def load(workdir: Path | str) -> Predictor:
-    """The newest checkpoint of a run, which knows its configuration and class names.
-
-    Raises: ValueError if there is none.
-    """
-    variables, meta, _ = load_variables(Path(workdir))
-    return Predictor(variables, ConfigDict(meta.config).lock(), meta.class_names)
+    def _canvas(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        data = self.config.data
+        return choose_canvas(image_hw, data.eval_min_size, data.max_size, self._buckets)

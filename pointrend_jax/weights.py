@@ -12,8 +12,8 @@ from pointrend_jax.importers.detectron2 import detectron2_rules
 from pointrend_jax.importers.detectron2_names import canonical_names
 from pointrend_jax.importers.download import resolve_weights, sha256_of
 from pointrend_jax.importers.efficientnet_lite import (
-    load_efficientnet_lite0,
-    locate_efficientnet_lite0,
+    load_efficientnet_lite,
+    locate_efficientnet_lite,
     without_classifier,
 )
 from pointrend_jax.importers.take_tensors import (
@@ -28,7 +28,8 @@ from pointrend_jax.tasks.instance import build_task
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.checkpoints import array_shapes, flat, load_variables, nested
 
-_LITE0 = "efficientnet_lite0"
+# Names that config.init.weights and config.model.backbone share, and the variants they mean.
+_LITE = {"efficientnet_lite0": 0, "efficientnet_lite1": 1, "efficientnet_lite2": 2}
 
 
 class Weights(NamedTuple):
@@ -88,7 +89,8 @@ def import_file(
             rules,
             shapes,
             reset=tuple(config.init.reset) if starting else (),
-            allow_missing=is_backbone,
+            only_module="backbone" if is_backbone else "",
+            allow_unused=tuple(config.init.ignore),
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -109,11 +111,14 @@ def starting_weights(config: Config, task: Task) -> Weights | None:
                 "set the weights, or remove the reset."
             )
         return None
-    if name == _LITE0:
-        return _lite0_weights(config, task)
+    if name in _LITE:
+        return _lite_weights(name, config, task)
     if Path(name).is_dir():
         return _checkpoint_weights(Path(name), config, task)
-    return import_file(name, config, task, starting=True)
+    try:
+        return import_file(name, config, task, starting=True)
+    except ValueError as error:
+        raise ValueError(f"config.init.weights: {error}") from error
 
 
 def starting_variables(config: Config, task: Task) -> tuple[Variables, Weights | None]:
@@ -126,9 +131,9 @@ def starting_variables(config: Config, task: Task) -> tuple[Variables, Weights |
     return nested(arrays), weights._replace(arrays={})
 
 
-def describe_start(weights: Weights) -> str:
+def describe_weights(weights: Weights) -> str:
     """What was loaded, reset and left, by module, for people."""
-    lines = [f"starting from {weights.source} ({weights.scheme} names)"]
+    lines = [f"weights of {weights.source} ({weights.scheme} names)"]
     report = weights.report
     if report.loaded:
         lines.append(f"  loaded: {len(report.loaded)} arrays of {_modules(report.loaded, depth=1)}")
@@ -163,26 +168,26 @@ def _modules(names: tuple[str, ...], depth: int = -1) -> str:
     return ", ".join(found)
 
 
-def _lite0_weights(config: Config, task: Task) -> Weights:
-    if config.model.backbone != _LITE0:
+def _lite_weights(name: str, config: Config, task: Task) -> Weights:
+    if config.model.backbone != name:
         raise ValueError(
-            f"config.init.weights {_LITE0!r} needs config.model.backbone {_LITE0!r}, "
+            f"config.init.weights {name!r} needs config.model.backbone {name!r}, "
             f"got {config.model.backbone!r}."
         )
-    path = locate_efficientnet_lite0()
-    trunk = without_classifier(load_efficientnet_lite0(path))
+    path = locate_efficientnet_lite(_LITE[name])
+    trunk = without_classifier(load_efficientnet_lite(_LITE[name], path))
     tensors = {
-        f"{collection}/backbone/{name}": array
+        f"{collection}/backbone/{array_path}": array
         for collection, tree in trunk.items()
-        for name, array in flat(tree).items()
+        for array_path, array in flat(tree).items()
     }
-    return _own_weights(tensors, path, config, task, allow_missing=True)
+    return _own_weights(tensors, path, config, task, only_module="backbone")
 
 
 def _checkpoint_weights(workdir: Path, config: Config, task: Task) -> Weights:
     variables, _, _ = load_variables(workdir)
     tensors = {name: np.asarray(array) for name, array in flat(variables).items()}
-    return _own_weights(tensors, workdir, config, task, allow_missing=False)
+    return _own_weights(tensors, workdir, config, task)
 
 
 def _own_weights(
@@ -191,7 +196,7 @@ def _own_weights(
     config: Config,
     task: Task,
     *,
-    allow_missing: bool,
+    only_module: str = "",
 ) -> Weights:
     """Tensors that are called as in our model."""
     shapes: Shapes = array_shapes(task.shapes())
@@ -201,7 +206,8 @@ def _own_weights(
             own_rules(shapes),
             shapes,
             reset=tuple(config.init.reset),
-            allow_missing=allow_missing,
+            only_module=only_module,
+            allow_unused=tuple(config.init.ignore),
         )
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error

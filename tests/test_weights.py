@@ -10,12 +10,13 @@ import pytest
 
 from pointrend_jax.convert import convert
 from pointrend_jax.importers.detectron2 import export_detectron2
+from pointrend_jax.loading import load
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.instance import build_task
 from pointrend_jax.tasks.task import Task
 from pointrend_jax.training.checkpoints import array_shapes, flat, load_variables
 from pointrend_jax.weights import (
-    describe_start,
+    describe_weights,
     import_file,
     load_weights,
     starting_variables,
@@ -89,6 +90,14 @@ def test_load_weights_names_the_classes(model_file: str) -> None:
     )
 
 
+def test_a_file_with_its_config_is_a_predictor(model_file: str) -> None:
+    predictor = load(model_file, _config())
+    assert predictor.class_names == ("class 0", "class 1", "class 2")
+    assert predictor.config.is_locked
+    with pytest.raises(ValueError, match="num_classes is 5"):
+        load(model_file, _config(num_classes=5))
+
+
 def test_a_backbone_file_starts_training_but_is_no_model(backbone_file: str) -> None:
     weights = starting_weights(_config(backbone_file), _task())
     assert weights is not None
@@ -110,7 +119,7 @@ def test_other_classes_start_with_reset_predictors_and_say_so(model_file: str) -
     np.testing.assert_array_equal(
         arrays["params/box_head/fc1/kernel"], _arrays()["params/box_head/fc1/kernel"]
     )
-    told = describe_start(weights)
+    told = describe_weights(weights)
     assert "reset, so random: 14 arrays of roi_heads.box_predictor.bbox_pred" in told
     assert "model.pkl" in told
 
@@ -148,6 +157,15 @@ def test_a_failed_conversion_leaves_nothing(model_file: str, tmp_path: Path) -> 
     assert not (tmp_path / "checkpoint" / "checkpoints").exists()
 
 
+def test_extra_tensors_are_refused_unless_named(tmp_path: Path) -> None:
+    tensors = export_detectron2(_arrays()) | {"teacher.weight": np.zeros(3, np.float32)}
+    path, config = _write(tmp_path / "model.pkl", tensors), _config()
+    with pytest.raises(ValueError, match=r"extra: teacher\.weight.*\n.*init\.ignore"):
+        import_file(path, config, _task())
+    config.init.ignore = ("teacher.",)
+    assert import_file(path, config, _task()).report.unused == ("teacher.weight",)
+
+
 def test_reset_without_weights_is_a_mistake() -> None:
     with pytest.raises(ValueError, match=r"config\.init\.reset"):
         starting_weights(_config(reset=("rpn/conv",)), _task())
@@ -161,6 +179,13 @@ def test_torchvision_weights_need_a_torchvision_backbone(tmp_path: Path) -> None
     path.write_bytes(pickle.dumps(tensors))
     with pytest.raises(ValueError, match="torchvision"):
         starting_weights(_config(str(path)), _task())
+
+
+def test_imagenet_weights_of_another_variant_are_refused() -> None:
+    config = _config("efficientnet_lite1")
+    config.model.backbone = "efficientnet_lite2"
+    with pytest.raises(ValueError, match=r"needs config\.model\.backbone 'efficientnet_lite1'"):
+        starting_weights(config, _task())
 
 
 def test_a_missing_file_is_named() -> None:

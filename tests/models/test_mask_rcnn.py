@@ -58,7 +58,7 @@ def test_any_bucket_gives_the_detections_of_the_exact_shape(backbone: str, mask_
     ):
         np.testing.assert_allclose(ours, theirs, err_msg=name, **TOLERANCE)
     apart = ~np.isclose(padded.mask_logits, exact.mask_logits, **TOLERANCE)
-    # The implicit head's random MLPs give logits of 100 and more, whose rounding moves a few points.
+    # The implicit head's random MLPs give logits beyond 100, whose rounding moves a few points.
     assert apart.mean() <= (1e-3 if mask_head == "implicit" else 0)
     coarse_scale = max(1.0, float(np.abs(exact.coarse_logits).max()) / 50)
     np.testing.assert_allclose(

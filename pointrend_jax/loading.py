@@ -1,0 +1,78 @@
+"""A predictor from what a user has: a run, a converted checkpoint, a file of weights, its name."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from pointrend_jax.flags import check_field, load_config
+from pointrend_jax.predictor import Predictor
+from pointrend_jax.structures import Config
+from pointrend_jax.training.checkpoints import load_variables
+from pointrend_jax.weights import load_weights
+
+
+def load(
+    source: Path | str, config: Config | Mapping[str, Any] | Path | str | None = None
+) -> Predictor:
+    """A predictor from a checkpoint or from a file of weights, on the default device.
+
+    A checkpoint knows its configuration and its class names, so its directory is enough. A file
+    does not: `config` says which model it is.
+
+    Args:
+      source: the work directory of a run or of `convert` (or its `checkpoints` folder); or a
+        Detectron2 or torch file of the whole model, or an address or a name of a published one
+        (docs/checkpoints.md), which is downloaded once.
+      config: of a file, the whole configuration of its model, or the path of a config file. Of a
+        checkpoint, what should differ from its own: fields by their dotted name, or a whole
+        configuration. Fields of inference can be changed (how large images are resized, the
+        thresholds, how many detections); one that changes the arrays of the model is refused.
+
+    Raises: ValueError if there is no checkpoint or file, a field does not exist or has another
+      type, or the model of `config` is not that of the weights, with every array that differs.
+
+    Example:
+      predictor = load("runs/people")
+      fast = load("runs/people", {"data.eval_min_size": 480, "model.box.score_threshold": 0.5})
+      coco = load("model_final_edd263.pkl", "configs/pointrend_rcnn_r50_fpn_3x_coco.py")
+    """
+    if Path(source).is_dir():
+        variables, meta, _ = load_variables(Path(source))
+        own = ConfigDict(meta.config).lock()
+        return Predictor(variables, _changed(own, config), meta.class_names)
+    if not isinstance(config, (ConfigDict, str, Path)):
+        raise ValueError(
+            f"{source} is no directory of a checkpoint; a file of weights needs the configuration "
+            "of its model too: load(file, config)."
+        )
+    whole = _whole(config)
+    variables, class_names = load_weights(source, whole)
+    return Predictor(variables, whole, class_names)
+
+
+def _whole(config: Config | Path | str) -> Config:
+    """Of a model, locked, from a file or as it is."""
+    if isinstance(config, (str, Path)):
+        return load_config(config)
+    return config.copy_and_resolve_references().lock()
+
+
+def _changed(own: Config, config: Config | Mapping[str, Any] | None) -> Config:
+    """The configuration of a checkpoint with what `load` was asked to change."""
+    if isinstance(config, (ConfigDict, str, Path)):
+        return _whole(config)
+    if config is not None and not isinstance(config, Mapping):
+        raise ValueError(
+            "config must be fields by their dotted name, a whole ConfigDict or the path of a "
+            f"config file, got {type(config).__name__}."
+        )
+    changed = own.copy_and_resolve_references()
+    for field, value in (config or {}).items():
+        check_field(changed, field)
+        try:
+            changed.update_from_flattened_dict({field: value})
+        except TypeError as error:
+            raise ValueError(f"config.{field} cannot be set to {value!r}: {error}.") from error
+    return changed
