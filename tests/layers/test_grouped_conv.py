@@ -1,5 +1,7 @@
 """The two forms of the grouped convolution are one function."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +39,7 @@ def test_grouped_conv_keeps_groups_apart():
 
 
 def test_module_has_a_kernel_of_the_groups_inputs():
-    variables = GroupedConv(channels=6, kernel_size=3, groups=2).init(
+    variables: Any = GroupedConv(channels=6, kernel_size=3, groups=2).init(
         jax.random.key(0), jnp.zeros((1, 4, 4, 8))
     )
     assert variables["params"]["kernel"].shape == (3, 3, 4, 6)
