@@ -75,8 +75,9 @@ def import_file(
     shapes = array_shapes(task.shapes())
     rules = detectron2_rules(shapes)
     path = resolve_weights(str(source))
+    tensors = read_weights_file(path).tensors
     try:
-        canonical = canonical_names(read_weights_file(path).tensors)
+        canonical = canonical_names(tensors)
         _check_pixels(canonical.scheme, config.model.backbone)
         is_backbone = canonical.scheme != "detectron2"
         if is_backbone and not starting:
