@@ -53,7 +53,7 @@ def predict_files(
     """Writes an overlay for each image, instances.json for all, and pictures of how masks arise.
 
     Args:
-      checkpoint: work directory of a training run.
+      checkpoint: directory of a training run, or of `convert`.
       num_explained: instances an image, best first, whose rendering is shown; 0 for none.
     Raises: ValueError, before the model is loaded, if an image cannot be read or names clash.
     """

@@ -37,8 +37,9 @@ def convert(source: str, config: Config, output: Path) -> Weights:
     names = class_names(config.data.categories, config.num_classes)
     weights = import_file(source, config, build_task(config))
     variables = nested({path: jnp.asarray(a) for path, a in weights.arrays.items()})
-    save_variables(output, variables, CheckpointMeta(config.to_dict(), names))
+    # The card first: with a checkpoint in its place a second try would be refused.
     write_json(output / CARD, _card(source, config, names, weights))
+    save_variables(output, variables, CheckpointMeta(config.to_dict(), names))
     return weights
 
 

@@ -13,7 +13,12 @@ from pointrend_jax.evaluation.report import format_results, write_json
 from pointrend_jax.structures import Config, ImageBatch, InstancePredictions
 from pointrend_jax.tasks.instance import build_task, evaluate_instances
 from pointrend_jax.tasks.task import Task, Variables
-from pointrend_jax.training.checkpoints import CheckpointMeta, load_variables, newest_step
+from pointrend_jax.training.checkpoints import (
+    CheckpointMeta,
+    check_same_tree,
+    load_variables,
+    newest_step,
+)
 from pointrend_jax.training.loop import LoopSettings, check_workdir, run_training
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.step import replicated, shard
@@ -31,8 +36,8 @@ def train(config: Config, workdir: Path, *, evaluate_at_end: bool = True) -> Var
     check_workdir(workdir)
     use_compilation_cache(workdir)
     task = build_task(config)
-    variables = _variables_to_start(config, task, workdir)
     datasets = build_datasets(config)
+    variables = _variables_to_start(config, task, workdir)
     optimizer, schedule = build_optimizer(config, variables["params"], task.is_trainable)
 
     def evaluate(variables: Variables, step: int) -> dict[str, float]:
@@ -69,6 +74,8 @@ def _variables_to_start(config: Config, task: Task, workdir: Path) -> Variables:
         # The checkpoint has them; the weights need not even be there any more.
         return task.init(config.seed)
     variables, weights = starting_variables(config, task)
+    # Of an earlier attempt that left no checkpoint.
+    (workdir / "starting_weights.json").unlink(missing_ok=True)
     if weights is not None:
         print(describe_weights(weights), flush=True)
         write_json(workdir / "starting_weights.json", report_record(weights))
@@ -91,7 +98,9 @@ def evaluate_run(workdir: Path, config: Config | None = None) -> Results:
             f"the checkpoint knows the classes {list(meta.class_names)}, the data set has "
             f"{list(datasets.class_names)}; evaluate on data with the same classes."
         )
-    results, evaluator = score(build_task(config), variables, datasets, config)
+    task = build_task(config)
+    check_same_tree(variables, task.shapes(), f"the checkpoint of step {step}")
+    results, evaluator = score(task, variables, datasets, config)
     save_results(workdir, results, step)
     for source in ("rendered", "coarse"):
         detections = {"annotations": evaluator.coco_results(source)}

@@ -1,5 +1,6 @@
 """A predictor from what a user has: a run, a converted checkpoint, a file of weights, its name."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from pointrend_jax.flags import check_field, load_config
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.structures import Config
 from pointrend_jax.training.checkpoints import load_variables
-from pointrend_jax.weights import load_weights
+from pointrend_jax.weights import check_same_backbone, load_weights
 
 
 def load(
@@ -38,10 +39,12 @@ def load(
       fast = load("runs/people", {"data.eval_min_size": 480, "model.box.score_threshold": 0.5})
       coco = load("model_final_edd263.pkl", "configs/pointrend_rcnn_r50_fpn_3x_coco.py")
     """
-    if Path(source).is_dir():
+    if os.path.isdir(source):
         variables, meta, _ = load_variables(Path(source))
         own = ConfigDict(meta.config).lock()
-        return Predictor(variables, _changed(own, config), meta.class_names)
+        changed = _changed(own, config)
+        check_same_backbone(Path(source), own.model.backbone, changed)
+        return Predictor(variables, changed, meta.class_names)
     if not isinstance(config, (ConfigDict, str, Path)):
         raise ValueError(
             f"{source} is no directory of a checkpoint; a file of weights needs the configuration "

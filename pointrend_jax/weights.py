@@ -1,7 +1,9 @@
 """A model's variables from wherever they are: drawn, a weights file, its address, a checkpoint."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -23,6 +25,7 @@ from pointrend_jax.importers.take_tensors import (
     take_tensors,
 )
 from pointrend_jax.importers.weights_file import read_weights_file
+from pointrend_jax.models.build import BACKBONES
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.instance import build_task
 from pointrend_jax.tasks.task import Task, Variables
@@ -40,7 +43,9 @@ class Weights(NamedTuple):
       source: the file or directory.
       sha256: of the file; "" for a checkpoint, which is a directory.
       scheme: whose names the tensors had.
-      report: what became of every tensor, by its name there.
+      report: what became of every tensor, by Detectron2's name (or ours, of a checkpoint).
+      renamed: names in the file to those of the report, where they differ.
+      not_needed: what the file has beside the model: classifiers, counters, an optimiser's state.
     """
 
     arrays: dict[str, np.ndarray]
@@ -48,6 +53,8 @@ class Weights(NamedTuple):
     sha256: str
     scheme: str
     report: TensorReport
+    renamed: Mapping[str, str] = MappingProxyType({})
+    not_needed: tuple[str, ...] = ()
 
 
 def load_weights(source: str | Path, config: Config) -> tuple[Variables, tuple[str, ...]]:
@@ -75,10 +82,11 @@ def import_file(
     shapes = array_shapes(task.shapes())
     rules = detectron2_rules(shapes)
     path = resolve_weights(str(source))
-    tensors = read_weights_file(path).tensors
+    file = read_weights_file(path)
     try:
-        canonical = canonical_names(tensors)
+        canonical = canonical_names(file.tensors)
         _check_pixels(canonical.scheme, config.model.backbone)
+        _check_statistics(file.tensors, config.model.backbone)
         is_backbone = canonical.scheme != "detectron2"
         if is_backbone and not starting:
             raise ValueError(
@@ -95,7 +103,15 @@ def import_file(
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return Weights(arrays, path, sha256_of(path), canonical.scheme, report)
+    return Weights(
+        arrays,
+        path,
+        sha256_of(path),
+        canonical.scheme,
+        report,
+        renamed=canonical.renamed,
+        not_needed=canonical.dropped + file.ignored,
+    )
 
 
 def starting_weights(config: Config, task: Task) -> Weights | None:
@@ -114,7 +130,7 @@ def starting_weights(config: Config, task: Task) -> Weights | None:
         return None
     if name in _LITE:
         return _lite_weights(name, config, task)
-    if Path(name).is_dir():
+    if os.path.isdir(name):
         return _checkpoint_weights(Path(name), config, task)
     try:
         return import_file(name, config, task, starting=True)
@@ -145,6 +161,8 @@ def describe_weights(weights: Weights) -> str:
     ):
         if names:
             lines.append(f"  {label}: {len(names)} arrays of {_modules(names)}")
+    if weights.not_needed:
+        lines.append(f"  beside the model, not needed: {', '.join(weights.not_needed)}")
     return "\n".join(lines)
 
 
@@ -155,6 +173,8 @@ def report_record(weights: Weights) -> dict[str, Any]:
         "sha256": weights.sha256,
         "names": weights.scheme,
         "tensors": {k: list(v) for k, v in weights.report._asdict().items()},
+        "renamed": dict(weights.renamed),
+        "not_needed": list(weights.not_needed),
     }
 
 
@@ -186,7 +206,8 @@ def _lite_weights(name: str, config: Config, task: Task) -> Weights:
 
 
 def _checkpoint_weights(workdir: Path, config: Config, task: Task) -> Weights:
-    variables, _, _ = load_variables(workdir)
+    variables, meta, _ = load_variables(workdir)
+    check_same_backbone(workdir, meta.config["model"]["backbone"], config)
     tensors = {name: np.asarray(array) for name, array in flat(variables).items()}
     return _own_weights(tensors, workdir, config, task)
 
@@ -214,6 +235,27 @@ def _own_weights(
         raise ValueError(f"{source}: {error}") from error
     digest = sha256_of(source) if source.is_file() else ""
     return Weights(arrays, source, digest, "pointrend_jax", report)
+
+
+def check_same_backbone(source: Path, saved: str, config: Config) -> None:
+    """Two backbones of equal arrays may expect other pixels. Raises ValueError if they differ."""
+    if saved != config.model.backbone:
+        raise ValueError(
+            f"{source} was made with the backbone {saved!r}, config.model.backbone is "
+            f"{config.model.backbone!r}: weights of one do not fit the other."
+        )
+
+
+def _check_statistics(tensors: Mapping[str, np.ndarray], backbone: str) -> None:
+    """Some files say which pixels they expect; our configuration must say the same."""
+    spec = BACKBONES[backbone]
+    for name, ours in (("pixel_mean", spec.pixel_mean), ("pixel_std", spec.pixel_std)):
+        if name in tensors and not np.allclose(tensors[name].reshape(-1), ours, atol=1e-2):
+            raise ValueError(
+                f"its {name} is {tensors[name].reshape(-1).tolist()}, but that of "
+                f"config.model.backbone {backbone!r} is {list(ours)}: choose the backbone that "
+                f"the weights were trained with, of {', '.join(BACKBONES)}."
+            )
 
 
 def _check_pixels(scheme: str, backbone: str) -> None:

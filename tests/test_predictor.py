@@ -293,7 +293,7 @@ def test_a_whole_configuration_can_be_given(checkpoint: Path) -> None:
     ("config", "match"),
     [
         ({"model.fpn_channels": 8}, r"(?s)does not fit this model.*fpn/lateral2/kernel"),
-        ({"model.backbone": "resnet34"}, "missing: params/backbone"),
+        ({"model.backbone": "resnet34"}, "made with the backbone 'resnet18'"),
         ({"num_classes": 5}, "a name for each class"),
         ({"data.eval_minsize": 5}, r"Did you mean config\.data\.eval_min_size"),
         ({"data.eval_min_size": "large"}, r"config\.data\.eval_min_size cannot be set to 'large'"),

@@ -5,6 +5,8 @@ import pickle
 from functools import cache
 from pathlib import Path
 
+import grain.python as grain
+import jax
 import numpy as np
 import pytest
 
@@ -14,7 +16,15 @@ from pointrend_jax.loading import load
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.instance import build_task
 from pointrend_jax.tasks.task import Task
-from pointrend_jax.training.checkpoints import array_shapes, flat, load_variables
+from pointrend_jax.training.checkpoints import (
+    CheckpointMeta,
+    Checkpoints,
+    array_shapes,
+    flat,
+    load_variables,
+    save_variables,
+)
+from pointrend_jax.training.step import TrainState
 from pointrend_jax.weights import (
     describe_weights,
     import_file,
@@ -141,6 +151,17 @@ def test_a_converted_checkpoint_predicts_and_starts_other_runs(
         convert(model_file, _config(), output)
 
 
+def test_a_converted_checkpoint_is_no_run_to_resume(model_file: str, tmp_path: Path) -> None:
+    convert(model_file, _config(), tmp_path / "checkpoint")
+    state = TrainState(np.zeros(()), {}, {}, {})
+    data = iter(grain.MapDataset.range(1).to_iter_dataset())
+    with (
+        Checkpoints(tmp_path / "checkpoint", keep=1) as checkpoints,
+        pytest.raises(ValueError, match=r"converted weights.*--config\.init\.weights"),
+    ):
+        checkpoints.restore(0, state, data)
+
+
 def test_the_card_says_what_was_converted(model_file: str, tmp_path: Path) -> None:
     weights = convert(model_file, _config(), tmp_path / "checkpoint")
     card = json.loads((tmp_path / "checkpoint" / "model_card.json").read_text())
@@ -179,6 +200,41 @@ def test_torchvision_weights_need_a_torchvision_backbone(tmp_path: Path) -> None
     path.write_bytes(pickle.dumps(tensors))
     with pytest.raises(ValueError, match="torchvision"):
         starting_weights(_config(str(path)), _task())
+
+
+def test_a_checkpoint_of_a_backbone_with_other_pixels_is_refused(
+    model_file: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "checkpoint"
+    convert(model_file, _config(), output)
+    config = _config(str(output))
+    config.model.backbone = "resnet18_torchvision"
+    with pytest.raises(ValueError, match="made with the backbone 'resnet18'"):
+        starting_weights(config, _task())
+    with pytest.raises(ValueError, match="made with the backbone 'resnet18'"):
+        load(output, {"model.backbone": "resnet18_torchvision"})
+
+
+def test_pixel_statistics_of_a_file_must_be_those_of_the_backbone(tmp_path: Path) -> None:
+    tensors = export_detectron2(_arrays())
+    msra = np.array([103.53, 116.28, 123.675], np.float32).reshape(3, 1, 1)
+    fitting = _write(tmp_path / "fitting.pkl", tensors | {"pixel_mean": msra})
+    weights = import_file(fitting, _config(), _task())
+    assert weights.not_needed == ("pixel_mean", "__author__")
+    assert "not needed: pixel_mean, __author__" in describe_weights(weights)
+    other = _write(tmp_path / "other.pkl", tensors | {"pixel_mean": msra[::-1]})
+    with pytest.raises(ValueError, match=r"its pixel_mean is \[123"):
+        import_file(other, _config(), _task())
+
+
+def test_a_checkpoint_loads_on_this_device_wherever_it_was_saved(tmp_path: Path) -> None:
+    elsewhere = jax.device_put(np.ones((2, 3), np.float32), jax.devices()[1])
+    variables = {"params": {"conv": {"kernel": elsewhere}}, "frozen": {}}
+    save_variables(tmp_path, variables, CheckpointMeta({}, ("a",)))
+    loaded, _, _ = load_variables(tmp_path)
+    kernel = loaded["params"]["conv"]["kernel"]
+    assert kernel.devices() == {jax.local_devices()[0]}
+    np.testing.assert_array_equal(kernel, elsewhere)
 
 
 def test_imagenet_weights_of_another_variant_are_refused() -> None:

@@ -39,6 +39,7 @@ _OLD_POINTREND = (
     ),
 )
 
+_WHOLE_MODEL = ("backbone.", "proposal_generator.", "roi_heads.", "sem_seg_head.")
 _BACKBONE_NAME = re.compile(r"^(stem|res[2-5])\.")
 
 _CAFFE2_BLOCK = re.compile(r"^res([2-5])_(\d+)_branch(1|2a|2b|2c)_(\w+)$")
@@ -129,7 +130,8 @@ def _scheme(names: Mapping[str, str]) -> Scheme:
         return "caffe2_backbone"
     if any(_TORCHVISION_BLOCK.match(name) for name in names):
         return "torchvision_backbone"
-    if any(_BACKBONE_NAME.match(name) for name in names):
+    whole = any(name.startswith(_WHOLE_MODEL) for name in names)
+    if not whole and any(_BACKBONE_NAME.match(name) for name in names):
         return "detectron2_backbone"
     return "detectron2"
 

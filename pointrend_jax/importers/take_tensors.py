@@ -152,8 +152,8 @@ def _complaint(
     if score is None or score.shape == shapes[_CLASSIFIER]:
         return (
             f"{text}\nUse the configuration of the model that the weights come from, or allow by "
-            "name what may differ: config.init.reset (missing, misshapen), config.init.ignore "
-            "(extra)."
+            "name what may differ: extra tensors by config.init.ignore, and, to start a training, "
+            "missing and misshapen ones by config.init.reset."
         )
     modules = ",".join(repr(m) for m in class_dependent_modules(shapes))
     return (

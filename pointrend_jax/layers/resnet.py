@@ -1,7 +1,7 @@
 """ResNet (He et al., 2016) with frozen batch norm, as Detectron2 builds it for FPN detectors.
 
-Basic blocks for 18 and 34 layers, bottlenecks for 50. The stride of a bottleneck sits in its first
-1x1 convolution (MSRA weights) or in its 3x3 (`stride_in_1x1=False`).
+Basic blocks for 18 and 34 layers, bottlenecks for 50 and 101 (and ResNeXt). The stride of a
+bottleneck sits in its first 1x1 convolution (MSRA weights) or in its 3x3 (`stride_in_1x1=False`).
 """
 
 from typing import NamedTuple

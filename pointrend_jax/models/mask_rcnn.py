@@ -197,7 +197,7 @@ class MaskRCNN(nn.Module):
         if isinstance(self.mask_head, ConvMaskHead):
             raise ValueError(
                 "only a PointRend mask head has subdivision steps to explain; this model has "
-                "model.mask_head='conv'. Use a model with model.mask_head='pointrend'."
+                "model.mask_head='conv'. Use one with model.mask_head='pointrend' or 'implicit'."
             )
         pyramid = self.pyramid(batch.images, batch.image_hw, batch.padded_hw)
         return self.mask_head.explain(pyramid, regions)

@@ -76,6 +76,11 @@ class Checkpoints:
         Raises: ValueError, listing what differs, if the checkpoint belongs to another model.
         """
         saved = self._manager.item_metadata(step)["state"]
+        if "opt_state" not in saved.keys():  # noqa: SIM118 (orbax's tree is no dict)
+            raise ValueError(
+                f"{self._manager.directory} holds converted weights, not a run to go on with; "
+                "train from them with --config.init.weights and another --workdir."
+            )
         check_same_tree(saved, like._asdict(), f"the checkpoint of step {step}")
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
         restored = self._manager.restore(
@@ -141,13 +146,22 @@ def load_variables(workdir: Path) -> tuple[dict[str, Any], CheckpointMeta, int]:
     folder = workdir if workdir.name == "checkpoints" else _folder(workdir)
     if not folder.is_dir():
         raise ValueError(f"{workdir} has no checkpoints; give the --workdir of a training run.")
-    with ocp.CheckpointManager(folder.absolute()) as manager:
+    handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+    with ocp.CheckpointManager(folder.absolute(), item_handlers=handlers) as manager:
         step = manager.latest_step()
         if step is None:
             raise ValueError(f"{folder} holds no complete checkpoint.")
+        # On this process's own device, whatever devices it was saved from.
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        target = jax.tree.map(
+            lambda saved: jax.ShapeDtypeStruct(saved.shape, saved.dtype, sharding=here),
+            manager.item_metadata(step)["state"].tree,
+        )
         restored = manager.restore(
             step,
-            args=ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore()),
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
+            ),
         )
     meta = CheckpointMeta(restored["meta"]["config"], tuple(restored["meta"]["class_names"]))
     state = restored["state"]

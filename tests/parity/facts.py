@@ -21,6 +21,8 @@ from tests.parity.kit import CONFIGS, KitModel
 _FIELDS = {
     "model.backbone.freeze_at": "model.freeze_at",
     "model.fpn.out_channels": "model.fpn_channels",
+    "model.anchor_generator.sizes": "model.rpn.anchor_sizes",
+    "model.anchor_generator.aspect_ratios": "model.rpn.aspect_ratios",
     "model.rpn.iou_thresholds": "model.rpn.iou_thresholds",
     "model.rpn.batch_size_per_image": "model.rpn.samples_per_image",
     "model.rpn.positive_fraction": "model.rpn.positive_fraction",
@@ -31,6 +33,7 @@ _FIELDS = {
     "model.rpn.post_nms_topk_test": "model.rpn.post_nms_topk_eval",
     "model.roi_heads.num_classes": "num_classes",
     "model.roi_heads.batch_size_per_image": "model.box.samples_per_image",
+    "model.roi_heads.iou_thresholds": "model.box.iou_threshold",
     "model.roi_heads.positive_fraction": "model.box.positive_fraction",
     "model.roi_heads.nms_thresh_test": "model.box.nms_threshold",
     "model.roi_heads.score_thresh_test": "model.box.score_threshold",
@@ -43,6 +46,9 @@ _FIELDS = {
     "input.min_size_train": "data.train_min_sizes",
     "input.min_size_test": "data.eval_min_size",
     "input.max_size_test": "data.max_size",
+    "input.max_size_train": "data.max_size",
+    "model.roi_mask_head.conv_dim": "model.mask.conv_dim",
+    "model.roi_mask_head.pooler_resolution": "model.mask.coarse_pooler_resolution",
     "solver.ims_per_batch": "train.batch_size",
     "solver.base_lr": "train.learning_rate",
     "solver.momentum": "train.momentum",
@@ -63,7 +69,6 @@ _POINT_FIELDS = {
     "model.point_head.subdivision_steps": "model.mask.subdivision_steps",
     "model.point_head.subdivision_num_points": "model.mask.subdivision_num_points",
     "model.point_head.coarse_pred_each_layer": "model.mask.coarse_each_layer",
-    "model.roi_mask_head.conv_dim": "model.mask.conv_dim",
     "model.roi_mask_head.fc_dim": "model.mask.coarse_fc_dim",
     "model.roi_mask_head.num_fc": "model.mask.coarse_num_fcs",
     "model.roi_mask_head.output_side_resolution": "model.mask.coarse_resolution",
@@ -101,6 +106,8 @@ def configuration_rows(kit: KitModel) -> Iterator[Row]:
     yield row(
         file, "pixel mean and deviation", (kit.model.pixel_mean, kit.model.pixel_std), mean, 0
     )
+    clips = values["SOLVER"]["CLIP_GRADIENTS"]["ENABLED"]
+    yield row(file, "gradients are clipped", kit.config.train.clip_gradient_norm > 0, clips, 0)
     yield row(file, "BGR", kit.model.bgr, values["INPUT"]["FORMAT"] == "BGR", 0)
     resnet = values["MODEL"]["RESNETS"]
     backbone = kit.model.backbone
@@ -172,5 +179,8 @@ def _theirs(values: dict[str, Any], path: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Lists and tuples, 3 and 3.0, are alike."""
-    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+    """Lists and tuples, 3 and 3.0, [3] and 3 are alike: Detectron2 nests anchors by level."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    items = [_plain(v) for v in value]
+    return items[0] if len(items) == 1 else items

@@ -96,10 +96,10 @@ def _grid(stages: Stages, regions: Any) -> Iterator[Row]:
     which = stages.golden["mask/which"]
     yield stages.row("grid logits", logits[which], stages.golden["mask/step0/logits"], MASK)
     golden = stages.golden["mask/step0/logits_all_instances"].astype(np.float32)
-    # Stored in half precision.
-    half = float(np.abs(golden).max()) * 2.0**-11 + MASK
-    every_third = logits[:, 1::3, 1::3]
-    yield stages.row("grid logits of all instances", every_third, golden, half)
+    # Stored in half precision: what that rounds away is taken off, value by value.
+    apart = np.abs(np.asarray(logits[:, 1::3, 1::3]) - golden) - np.abs(golden) * 2.0**-11
+    apart = np.maximum(apart, 0)
+    yield stages.row("grid logits of all instances", apart, np.zeros_like(golden), MASK)
     yield from _all_classes_at_a_point(stages, regions)
 
 
@@ -144,11 +144,12 @@ def _step(stages: Stages, step: int, regions: Any) -> Iterator[Row]:
         shared = np.intersect1d(golden_set, ours.point_indices[i])
         apart = np.setxor1d(golden_set, ours.point_indices[i])
         kth = g[f"mask/step{step}/kth_uncertainty"][instance]
-        undecided += int(np.sum(np.abs(uncertainty[apart] - kth) > UNDECIDED))
+        undecided += int(np.sum(~(np.abs(uncertainty[apart] - kth) <= UNDECIDED)))
         golden_logits = dict(zip(golden_set, g[f"mask/step{step}/point_logits"][i], strict=True))
         at_shared = ours.logits[i].reshape(-1)[shared]
         expected = np.array([golden_logits[index] for index in shared])
-        difference = max(difference, float(np.abs(at_shared - expected).max(initial=0)))
+        # Not `max`, which would drop a NaN.
+        difference = float(np.maximum(difference, np.abs(at_shared - expected).max(initial=0)))
     yield stages.row(f"step {step}: points that only one chose", undecided, 0, 0)
     yield stages.row(f"step {step}: logits at points", difference, 0.0, POINT)
     if step < 3:

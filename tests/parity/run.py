@@ -7,6 +7,7 @@ this project does not build yet is listed as left out, never as passed.
 import argparse
 import sys
 import time
+from math import inf
 from pathlib import Path
 
 from tests.parity.compare import Row, compare
@@ -62,7 +63,12 @@ def compare_models(kit: Path, model: str, stage: str) -> tuple[list[Row], list[s
         if folder.name not in INSTANCE_MODELS:
             continue
         start, before = time.monotonic(), len(rows)
-        rows += model_rows(kit, folder, stage)
+        try:
+            for row in model_rows(kit, folder, stage):
+                rows.append(row)
+        except (ValueError, KeyError, OSError) as error:
+            # What was compared before it is still worth its lines.
+            rows.append(Row(folder.name, f"stopped by {type(error).__name__}: {error}", inf, 0.0))
         seconds = time.monotonic() - start
         print(f"{folder.name}: {len(rows) - before} rows, {seconds:.0f} s", file=sys.stderr)
     return rows, unbuilt

@@ -64,6 +64,13 @@ def test_a_choice_that_does_not_exist_lists_what_does(tmp_path: Path) -> None:
         run.check_choice(KIT, "", "backbone")
 
 
+def test_a_broken_model_stops_itself_and_misses(tmp_path: Path) -> None:
+    (tmp_path / "models" / "mask_rcnn_R_50_FPN_coco").mkdir(parents=True)
+    rows, _ = run.compare_models(tmp_path, "", "")
+    assert [r.passed for r in rows] == [False]
+    assert "manifest.json" in rows[0].quantity
+
+
 def test_the_recipe_by_its_definition() -> None:
     # The first splitmix64 word of "pr1/x", worked out by hand from the published constants.
     start = (zlib.crc32(b"pr1/x") * 0xD1342543DE82EF95) % 2**64

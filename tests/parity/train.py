@@ -219,6 +219,7 @@ def _step_rows(
     moved = kit._replace(variables={"params": params, "frozen": frozen})
     calls.misfits = 0
     after, _ = pinned_noise(moved, batch, calls)
+    yield row(file, "after two steps: random calls of another size", calls.misfits, 0, 0)
     losses = jax.jit(total_loss)(params, after)[1]
     yield from _loss_rows(file, "after two steps: ", losses, golden, "loss_after_2_steps")
 
@@ -237,7 +238,8 @@ def _gradient_rows(file: str, golden: Golden, gradients: dict[str, np.ndarray]) 
     worst = 0.0
     for name, norm in zip(names, golden["grad/norms"], strict=True):
         ours = _norm(gradients[name])
-        worst = max(worst, abs(ours - norm) / max(norm, 1e-12))
+        # Not `max`, which would drop a NaN.
+        worst = float(np.maximum(worst, abs(ours - norm) / max(norm, 1e-12)))
     yield row(file, f"gradient norms of {len(names)} arrays, relative", worst, 0.0, NORM)
     yield from _worst_row(file, "gradient slices", _slices(golden, gradients), golden["slice/grad"])
 
@@ -256,7 +258,13 @@ def _worst_row(
 ) -> Iterator[Row]:
     """The worst of all slices, each relative to its own largest value."""
     apart = np.maximum(np.abs(ours - golden).max(axis=1) - rounding, 0)
-    yield row(file, f"{name}, relative", np.max(apart / np.abs(golden).max(axis=1)), 0.0, SLICE)
+    yield row(
+        file,
+        f"{name}, relative",
+        np.max(apart / np.maximum(np.abs(golden).max(axis=1), 1e-30)),
+        0.0,
+        SLICE,
+    )
 
 
 def _slices(golden: Golden, arrays: dict[str, np.ndarray]) -> np.ndarray:
