@@ -15,9 +15,8 @@ from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.mask_head import region_vectors, render_steps
-from pointrend_jax.layers.regions import MaskLogits, Regions, flat_bits, mask_index
-from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy
-from pointrend_jax.ops.points import point_sample_bits, points_in_image
+from pointrend_jax.layers.regions import MaskLogits, Regions, point_loss
+from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.pointrend import (
     CandidatePoints,
     PredictPoints,
@@ -168,24 +167,11 @@ class ImplicitMaskHead(nn.Module):
         point_coords = candidates.uniform
         predict_points = self._point_logits(pyramid, regions, parameters)
         point_logits = predict_points(point_coords)[..., 0]
-        point_labels = point_sample_bits(
-            flat_bits(batch),
-            mask_index(regions, batch),
-            points_in_image(regions.boxes, point_coords),
-        )
-        valid = jnp.broadcast_to(regions.valid[:, None], point_logits.shape)
-        num_valid = jnp.sum(regions.valid)
+        num_valid = jnp.sum(regions.valid, dtype=jnp.float32)
         squares = jnp.where(regions.valid, jnp.mean(parameters**2, axis=1), 0.0)
         return {
-            "loss_mask_point": binary_cross_entropy(
-                point_logits,
-                jax.lax.stop_gradient(point_labels),
-                valid,
-                num_valid * self.train_num_points,
-            ),
-            "loss_l2": LossTerm(
-                self.parameter_decay * jnp.sum(squares), num_valid.astype(jnp.float32)
-            ),
+            "loss_mask_point": point_loss(point_logits, point_coords, regions, batch),
+            "loss_l2": LossTerm(self.parameter_decay * jnp.sum(squares), num_valid),
         }
 
     def predict(

@@ -11,15 +11,9 @@ from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.init import msra, xavier
-from pointrend_jax.layers.regions import (
-    MaskLogits,
-    Regions,
-    flat_bits,
-    mask_index,
-    mask_loss,
-)
-from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy, select_class
-from pointrend_jax.ops.points import point_sample, point_sample_bits, points_in_image, regular_grid
+from pointrend_jax.layers.regions import MaskLogits, Regions, mask_loss, point_loss
+from pointrend_jax.ops.losses import LossTerm, select_class
+from pointrend_jax.ops.points import point_sample, regular_grid
 from pointrend_jax.pointrend import (
     CandidatePoints,
     PointHead,
@@ -163,19 +157,8 @@ class PointRendMaskHead(nn.Module):
             num_points=self.train_num_points,
         )
         point_logits = self._point_logits(pyramid, regions, coarse_logits)(point_coords)[..., 0]
-        point_labels = point_sample_bits(
-            flat_bits(batch),
-            mask_index(regions, batch),
-            points_in_image(regions.boxes, point_coords),
-        )
-        valid = jnp.broadcast_to(regions.valid[:, None], point_logits.shape)
-        count = jnp.sum(regions.valid) * self.train_num_points
-        return {
-            "loss_mask": loss_mask,
-            "loss_mask_point": binary_cross_entropy(
-                point_logits, jax.lax.stop_gradient(point_labels), valid, count
-            ),
-        }
+        loss_mask_point = point_loss(point_logits, point_coords, regions, batch)
+        return {"loss_mask": loss_mask, "loss_mask_point": loss_mask_point}
 
     def predict(
         self, pyramid: dict[str, Array], regions: Regions, padded_hw: Int[Array, "B 2"]

@@ -7,11 +7,13 @@ reads only that one).
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy
 from pointrend_jax.ops.masks import crop_masks
+from pointrend_jax.ops.points import point_sample_bits, points_in_image
 from pointrend_jax.structures import InstanceBatch
 
 
@@ -47,6 +49,20 @@ def mask_loss(
     valid = jnp.broadcast_to(regions.valid[:, None, None], own_logits.shape)
     count = jnp.sum(regions.valid) * side**2
     return binary_cross_entropy(own_logits, targets.astype(own_logits.dtype), valid, count)
+
+
+def point_loss(
+    point_logits: Float[Array, "N P"],
+    point_coords: Float[Array, "N P 2"],
+    regions: Regions,
+    batch: InstanceBatch,
+) -> LossTerm:
+    """Sigmoid cross entropy at points, against the ground truth's bilinear (soft) value there."""
+    in_image = points_in_image(regions.boxes, point_coords)
+    labels = point_sample_bits(flat_bits(batch), mask_index(regions, batch), in_image)
+    valid = jnp.broadcast_to(regions.valid[:, None], point_logits.shape)
+    count = jnp.sum(regions.valid) * point_logits.shape[1]
+    return binary_cross_entropy(point_logits, jax.lax.stop_gradient(labels), valid, count)
 
 
 def flat_bits(batch: InstanceBatch) -> Array:
