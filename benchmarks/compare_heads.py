@@ -8,6 +8,7 @@ Trains both heads with each seed (a run that exists goes on, or is only scored),
 leaves comparison.json in the work directory.
 """
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +21,10 @@ from ml_collections import ConfigDict, config_flags
 from pointrend_jax.data.build import EvalSet, build_eval_set
 from pointrend_jax.evaluation.bootstrap import Metric, paired_bootstrap
 from pointrend_jax.evaluation.report import write_json
-from pointrend_jax.experiment import score, train
+from pointrend_jax.experiment import train
 from pointrend_jax.flags import define_workdir, run
-from pointrend_jax.tasks.instance import build_task
+from pointrend_jax.scoring import score
+from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.checkpoints import load_variables
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
@@ -59,8 +61,11 @@ def score_variant(
     own = config.copy_and_resolve_references()
     own.model.mask_head, own.model.mask.subdivision_steps = head, steps
     variables, _, _ = load_variables(workdir / f"{head}_{seed}")
-    results, evaluator = score(build_task(own), variables, data, own)
-    return {name: results["rendered"][name] for name in _METRICS}, evaluator.coco_results()
+    scores = score(build_task(own), variables, data, own)
+    folder = workdir / f"{head}_{seed}" / f"steps_{steps}"
+    scores.save_details(folder)
+    detections = json.loads((folder / "detections_rendered.json").read_text())["annotations"]
+    return {name: scores.results["rendered"][name] for name in _METRICS}, detections
 
 
 def main(_: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from pointrend_jax.flags import load_config
-from pointrend_jax.tasks.instance import build_task
+from pointrend_jax.tasks.build import build_task
 from pointrend_jax.weights import import_file
 
 

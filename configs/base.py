@@ -11,6 +11,8 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = "base"
     config.seed = 0
+    # "instance": objects with boxes and masks | "semantic": a class for every pixel
+    config.task = "instance"
     # Foreground classes; checked against the category names of the data set.
     config.num_classes = 80
 
@@ -26,7 +28,9 @@ def get_config() -> ConfigDict:
     init.ignore = ()
 
     config.data = data = ConfigDict()
-    data.source = "coco"  # "coco": a COCO-format folder; "embedded": drawn here, no download
+    # "coco": a COCO-format folder; "cityscapes" and "camvid": the official folder or its zip files;
+    # "embedded": drawn here, no download
+    data.source = "coco"
     data.dir = "data/coco"  # the folder; relative to the current directory
     # "coco" | "cityscapes": known class names, for weights that come without a data set; "" = none.
     data.categories = ""
@@ -45,6 +49,13 @@ def get_config() -> ConfigDict:
     # (height, width) canvases, multiples of 32; an image goes to the smallest that holds it.
     data.buckets = ((800, 1088), (1088, 800), (800, 1344), (1344, 800), (1344, 1344))
     data.num_threads = 2  # reading and decoding threads a host
+    # Semantic training: every image is resized (to train_min_sizes, train_max_size), cropped,
+    # coloured and flipped; crops are the only canvas.
+    data.train_max_size = 4096  # px, longer edge
+    data.crop_hw = (512, 1024)  # px, multiples of 32
+    # A crop in which one class covers more of the labelled pixels is drawn again, 10 times at most.
+    data.crop_max_category_area = 1.0
+    data.color_augmentation = False  # brightness, contrast, saturation, hue, as SSD
 
     data.embedded = embedded = ConfigDict()
     embedded.image_size = 256  # px, square
@@ -59,6 +70,11 @@ def get_config() -> ConfigDict:
     model.backbone = "resnet50"
     model.freeze_at = 2  # stem and res2..res<freeze_at> are not trained; 0 trains all
     model.fpn_channels = 256
+    # Of res5. 16 and 8 keep the resolution of res5 (and res4) and dilate instead (DeepLabV3).
+    model.output_stride = 32
+    model.multi_grid = (1, 1, 1)  # further dilation factors of the blocks of res5
+    # "frozen": fixed statistics | "batch_norm": trained, statistics of the whole batch of all devices
+    model.norm = "frozen"
     # "pointrend" | "implicit": an MLP of its own for each instance | "conv": dense 4-conv 28x28
     model.mask_head = "pointrend"
 
@@ -107,6 +123,34 @@ def get_config() -> ConfigDict:
     mask.conv_pooler_resolution = 14
     mask.detections_per_chunk = 8  # slots rendered at a time; bounds the memory of prediction
 
+    model.semantic = semantic = ConfigDict()
+    semantic.coarse_head = "semantic_fpn"  # "semantic_fpn" | "deeplabv3" | "deeplabv3plus"
+    semantic.pointrend = True  # False: the coarse prediction, upsampled
+    semantic.levels = ("p2", "p3", "p4", "p5")  # semantic_fpn; the first one's stride is its own
+    semantic.conv_dim = 128  # semantic_fpn; ASPP and decoder of the others have aspp_dim
+    semantic.norm = "group_norm"  # of the head: "group_norm" | "batch_norm" | "none"
+    semantic.aspp_dim = 256
+    semantic.aspp_dilations = (6, 12, 18)  # at output stride 16; twice that at 8
+    semantic.aspp_dropout = 0.1
+    # "image": over the whole image, as in DeepLabV3 | "crop": over windows of data.crop_hw, as in
+    # Detectron2
+    semantic.aspp_pool = "image"
+    semantic.low_level_dim = 48  # deeplabv3plus: channels that res2 is projected to
+    # "cross_entropy" | "hard_pixels": the mean over the hard_pixel_fraction of highest loss
+    semantic.loss = "cross_entropy"
+    semantic.hard_pixel_fraction = 0.2
+    semantic.coarse_loss_weight = 1.0
+    semantic.point_features = ("p2",)  # of p2..p5 (semantic_fpn) or res2..res5, concatenated
+    semantic.point_fc_dim = 256
+    semantic.point_num_fcs = 3
+    semantic.coarse_each_layer = False  # True in the paper
+    semantic.uncertainty = "logits"  # margin of the best two: "logits" | "probabilities" (paper)
+    semantic.train_num_points = 2048
+    semantic.oversample_ratio = 3.0  # k
+    semantic.importance_sample_ratio = 0.75  # beta
+    semantic.subdivision_steps = 2  # 4 -> 1 of the input's stride
+    semantic.subdivision_num_points = 8192
+
     config.train = train = ConfigDict()
     train.steps = 90_000
     train.batch_size = 16  # images, all devices of all hosts together
@@ -115,8 +159,12 @@ def get_config() -> ConfigDict:
     train.weight_decay = 1e-4  # kernels and biases; norm parameters have none
     train.warmup_steps = 1000
     train.warmup_factor = 0.001
-    train.milestones = (60_000, 80_000)  # steps
+    train.schedule = "multistep"  # "multistep" | "poly": (1 - step / steps) ** poly_power
+    train.milestones = (60_000, 80_000)  # steps; multistep
     train.gamma = 0.1
+    train.poly_power = 0.9
+    # (module, factor of the learning rate), such as ("coarse_head/aspp", 10.0)
+    train.rate_multipliers = ()
     train.clip_gradient_norm = 0.0  # 0 = off, as in Detectron2
     train.log_every = 20  # steps
     train.eval_every = 5000  # steps; 0 = only at the end
@@ -125,5 +173,10 @@ def get_config() -> ConfigDict:
 
     config.eval = evaluation = ConfigDict()
     evaluation.batch_size = 2  # images, all devices together
-    evaluation.boundary_dilation = 0.02  # of the image diagonal (Boundary IoU, COCO)
+    # Of the image diagonal (Boundary IoU): 0.02 for COCO and LVIS, 0.005 for Cityscapes.
+    evaluation.boundary_dilation = 0.02
+    evaluation.trimap_widths = (1, 2, 4, 8, 16)  # px around label boundaries (semantic)
+    # Semantic test-time augmentation; its scores stand beside the single-scale ones, never in place.
+    evaluation.tta_scales = ()  # factors of eval_min_size, such as (0.75, 1.0, 1.25)
+    evaluation.tta_flip = False
     return config

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from pointrend_jax.data.categories import class_names
 from pointrend_jax.evaluation.report import write_json
 from pointrend_jax.structures import Config
-from pointrend_jax.tasks.instance import build_task
+from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.checkpoints import (
     CheckpointMeta,
     nested,

@@ -8,12 +8,13 @@ import numpy as np
 from PIL import Image
 
 from pointrend_jax.data.build import EvalSet, build_eval_set
-from pointrend_jax.evaluation.report import format_results, write_json
-from pointrend_jax.experiment import check_devices, score, train, use_compilation_cache
+from pointrend_jax.evaluation.report import write_json
+from pointrend_jax.experiment import check_devices, train, use_compilation_cache
 from pointrend_jax.loading import load
 from pointrend_jax.predictor import Predictor
+from pointrend_jax.scoring import score
 from pointrend_jax.structures import Config
-from pointrend_jax.tasks.instance import build_task
+from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.checkpoints import load_variables
 from pointrend_jax.training.loop import check_workdir
 from pointrend_jax.visualize import comparison_strip, explain_picture, overlay_instances
@@ -44,7 +45,7 @@ def run_demo(config: Config, workdir: Path) -> None:
 
     start = time.monotonic()
     variables, _, step = load_variables(workdir)
-    results, _ = score(build_task(config), variables, data, config)
+    scores = score(build_task(config), variables, data, config)
     seconds["evaluation"] = time.monotonic() - start
 
     start = time.monotonic()
@@ -54,9 +55,9 @@ def run_demo(config: Config, workdir: Path) -> None:
     seconds["total"] = round(sum(seconds.values()), 1)
     device = jax.devices()[0].device_kind
     write_json(
-        workdir / "results.json", {"step": step, "device": device, "seconds": seconds} | results
+        workdir / "results.json", {"step": step, "device": device, "seconds": seconds} | scores.results
     )
-    print(format_results(results))
+    print(scores.table)
     print("seconds: " + ", ".join(f"{name} {value}" for name, value in seconds.items()))
     print(f"results.json and pictures are in {workdir}", flush=True)
 

@@ -1,17 +1,15 @@
 """From a configuration to a trained and scored model: what train.py, eval.py and the demo run."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
-from pointrend_jax.data.build import Datasets, EvalSet, build_datasets, build_eval_set
-from pointrend_jax.evaluation.coco import InstanceEvaluator, Results
-from pointrend_jax.evaluation.report import format_results, write_json
-from pointrend_jax.structures import Config, ImageBatch, InstancePredictions
-from pointrend_jax.tasks.instance import build_task, evaluate_instances
+from pointrend_jax.evaluation.coco import Results
+from pointrend_jax.evaluation.report import write_json
+from pointrend_jax.scoring import Scores, build_task_datasets, build_task_eval_set, score
+from pointrend_jax.structures import Config
+from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.checkpoints import (
     CheckpointMeta,
@@ -21,7 +19,6 @@ from pointrend_jax.training.checkpoints import (
 )
 from pointrend_jax.training.loop import LoopSettings, check_workdir, run_training
 from pointrend_jax.training.optimizer import build_optimizer
-from pointrend_jax.training.step import replicated, shard
 from pointrend_jax.weights import describe_weights, report_record, starting_variables
 
 
@@ -36,14 +33,14 @@ def train(config: Config, workdir: Path, *, evaluate_at_end: bool = True) -> Var
     check_workdir(workdir)
     use_compilation_cache(workdir)
     task = build_task(config)
-    datasets = build_datasets(config)
+    datasets = build_task_datasets(config)
     variables = _variables_to_start(config, task, workdir)
     optimizer, schedule = build_optimizer(config, variables["params"], task.is_trainable)
 
     def evaluate(variables: Variables, step: int) -> dict[str, float]:
-        results = score(task, variables, datasets, config)[0]
-        save_results(workdir, results, step)
-        return flat_results(results)
+        scores = score(task, variables, datasets, config)
+        save_results(workdir, scores, step)
+        return flat_results(scores.results)
 
     settings = config.train
     return run_training(
@@ -92,7 +89,7 @@ def evaluate_run(workdir: Path, config: Config | None = None) -> Results:
     variables, meta, step = load_variables(workdir)
     config = ConfigDict(meta.config).lock() if config is None else config
     use_compilation_cache(workdir)
-    datasets = build_eval_set(config)
+    datasets = build_task_eval_set(config)
     if datasets.class_names != meta.class_names:
         raise ValueError(
             f"the checkpoint knows the classes {list(meta.class_names)}, the data set has "
@@ -100,57 +97,16 @@ def evaluate_run(workdir: Path, config: Config | None = None) -> Results:
         )
     task = build_task(config)
     check_same_tree(variables, task.shapes(), f"the checkpoint of step {step}")
-    results, evaluator = score(task, variables, datasets, config)
-    save_results(workdir, results, step)
-    for source in ("rendered", "coarse"):
-        detections = {"annotations": evaluator.coco_results(source)}
-        write_json(workdir / f"detections_{source}.json", detections)
-    return results
+    scores = score(task, variables, datasets, config)
+    save_results(workdir, scores, step)
+    scores.save_details(workdir)
+    return scores.results
 
 
-def score(
-    task: Task, variables: Variables, datasets: Datasets | EvalSet, config: Config
-) -> tuple[Results, InstanceEvaluator]:
-    """Evaluates on the evaluation set, on all devices of this host."""
-    evaluator = InstanceEvaluator(
-        datasets.eval_ground_truth, boundary_dilation=config.eval.boundary_dilation
-    )
-    start = time.monotonic()
-    evaluate_instances(
-        parallel_predict(task, variables),
-        datasets.eval_samples(),
-        evaluator,
-        datasets.category_ids,
-    )
-    predicted = time.monotonic()
-    results = evaluator.results()
-    print(
-        f"evaluated {len(evaluator.image_ids)} images: {predicted - start:.1f} s of prediction, "
-        f"{time.monotonic() - predicted:.1f} s of scoring",
-        flush=True,
-    )
-    return results, evaluator
-
-
-def parallel_predict(
-    task: Task, variables: Variables
-) -> Callable[[ImageBatch], InstancePredictions]:
-    """Prediction on all local devices, an equal part of the batch on each."""
-    num_devices = jax.local_device_count()
-    predict_part = jax.pmap(task.predict, in_axes=(None, 0))
-    variables = replicated(variables)
-
-    def predict(batch: ImageBatch) -> InstancePredictions:
-        predictions = predict_part(variables, shard(batch, num_devices))
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), predictions)
-
-    return predict
-
-
-def save_results(workdir: Path, results: Results, step: int) -> None:
+def save_results(workdir: Path, scores: Scores, step: int) -> None:
     """Prints the table and keeps the numbers in results.json."""
-    print(format_results(results), flush=True)
-    write_json(workdir / "results.json", {"step": step} | results)
+    print(scores.table, flush=True)
+    write_json(workdir / "results.json", {"step": step} | scores.results)
 
 
 def flat_results(results: Results) -> dict[str, float]:

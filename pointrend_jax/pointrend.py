@@ -44,9 +44,12 @@ def binary_uncertainty(logits: Float[Array, "*S 1"]) -> Float[Array, "*S"]:
 
 
 def multiclass_uncertainty(logits: Float[Array, "*S K"]) -> Float[Array, "*S"]:
-    """Second best minus best class: 0 is the most uncertain."""
-    best = jax.lax.top_k(logits, 2)[0]
-    return best[..., 1] - best[..., 0]
+    """Second best minus best class: 0 is the most uncertain. The paper has it of probabilities."""
+    best = jnp.max(logits, axis=-1)
+    # One of equal ones only: the other is the second best.
+    classes = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+    is_best = classes == jnp.argmax(logits, axis=-1)[..., None]
+    return jnp.max(jnp.where(is_best, -jnp.inf, logits), axis=-1) - best
 
 
 class RenderStep(NamedTuple):
@@ -65,15 +68,23 @@ def render(
     *,
     subdivision_steps: int,
     subdivision_num_points: int,
+    inside_hw: Int[Array, "N 2"] | None = None,
 ) -> Float[Array, "N H W K"]:
     """Renders [N, h, w] logits at 2**subdivision_steps times their resolution (3.1, inference).
 
     Where every point is uncertain, as when all are chosen, this equals predicting every pixel;
     where none is chosen it equals bilinear upsampling.
+
+    Args:
+      inside_hw: rows and columns of the initial logits that belong to the region, where its canvas
+        is larger than itself; nothing beyond them is chosen or changes a pixel within.
     """
     logits = initial_logits
-    for _ in range(subdivision_steps):
-        logits = subdivide(logits, predict_points, uncertainty_fn, subdivision_num_points).logits
+    for step in range(subdivision_steps):
+        inside = None if inside_hw is None else inside_hw * 2**step
+        logits = subdivide(
+            logits, predict_points, uncertainty_fn, subdivision_num_points, inside
+        ).logits
     return logits
 
 
@@ -82,10 +93,16 @@ def subdivide(
     predict_points: PredictPoints,
     uncertainty_fn: UncertaintyFn,
     num_points: int,
+    inside_hw: Int[Array, "N 2"] | None = None,
 ) -> RenderStep:
     """Doubles the resolution and predicts the `num_points` most uncertain pixels anew."""
-    logits = upsample_2x(logits)
+    logits = upsample_2x(logits, inside_hw)
     uncertainty = uncertainty_fn(logits)
+    if inside_hw is not None:
+        rows, columns = (jnp.arange(side)[None, :] for side in uncertainty.shape[1:])
+        inside = rows < 2 * inside_hw[:, :1], columns < 2 * inside_hw[:, 1:]
+        inside = inside[0][:, :, None] & inside[1][:, None, :]
+        uncertainty = jnp.where(inside, uncertainty, -jnp.inf)
     point_indices, point_coords = select_uncertain_points(uncertainty, num_points)
     logits = point_scatter(logits, point_indices, predict_points(point_coords))
     return RenderStep(logits, uncertainty, point_indices, point_coords)

@@ -19,7 +19,8 @@ from pointrend_jax.instances import (
 )
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.structures import Config, EvalSample, InstancePredictions
-from pointrend_jax.tasks.instance import build_task, probability
+from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.instance import probability
 from pointrend_jax.tasks.task import Variables
 from pointrend_jax.training.checkpoints import check_same_tree
 

@@ -14,6 +14,11 @@ Array = Any
 # An ml_collections.ConfigDict, whose fields no type checker knows.
 Config = Any
 
+# The label of pixels that have no ground truth.
+IGNORE_LABEL = 255
+# The axis of devices that share a batch.
+DATA_AXIS = "data"
+
 
 class ImageBatch(NamedTuple):
     """Images on the canvas of one bucket.
@@ -54,6 +59,24 @@ class InstanceBatch(NamedTuple):
     classes: Array
     mask_bits: Array
     valid: Array
+
+
+class SemanticBatch(NamedTuple):
+    """Images with a class for every pixel, the input of semantic training.
+
+    Attributes:
+      images, image_hw, padded_hw: as in `ImageBatch`.
+      image_index: int32 [B], position of the image in the global batch; the source of its
+      randomness.
+      labels: uint8 [B, H, W], 0..K-1, or `IGNORE_LABEL` where there is no ground truth, as beyond
+        the image.
+    """
+
+    images: Array
+    image_hw: Array
+    padded_hw: Array
+    image_index: Array
+    labels: Array
 
 
 class EvalSample(NamedTuple):
@@ -111,11 +134,25 @@ class InstancePredictions(NamedTuple):
     coarse_logits: Array
 
 
+class SemanticPredictions(NamedTuple):
+    """Logits of every class on the network's canvas.
+
+    Attributes:
+      logits: float32 [B, H, W, K], at the resolution of the input; rendered by PointRend, or the
+        coarse ones upsampled by a model without it.
+      coarse_logits: float32 [B, h, w, K], what rendering starts from.
+    """
+
+    logits: Array
+    coarse_logits: Array
+
+
 _BATCH_SHAPES = {
     "images": "B H W 3",
     "image_hw": "B 2",
     "padded_hw": "B 2",
     "image_index": "B",
+    "labels": "B H W",
     "boxes": "B G 4",
     "classes": "B G",
     "mask_bits": "B G H W/8",
@@ -123,15 +160,17 @@ _BATCH_SHAPES = {
 }
 
 
-def check_shapes(batch: InstanceBatch) -> None:
+def check_shapes(batch: InstanceBatch | SemanticBatch) -> None:
     """Raises ValueError, naming the field, if the fields of `batch` do not fit one another."""
-    images = np.shape(batch.images)
+    kind, images = type(batch).__name__, np.shape(batch.images)
     if len(images) != 4 or images[3] != 3:
-        raise ValueError(f"InstanceBatch.images must be [B, H, W, 3], got shape {images}.")
+        raise ValueError(f"{kind}.images must be [B, H, W, 3], got shape {images}.")
     sizes = {"B": images[0], "H": images[1], "W": images[2], "W/8": images[2] // 8}
-    sizes["G"] = np.shape(batch.valid)[1] if len(np.shape(batch.valid)) == 2 else -1
-    for name, names in _BATCH_SHAPES.items():
+    if isinstance(batch, InstanceBatch):
+        sizes["G"] = np.shape(batch.valid)[1] if len(np.shape(batch.valid)) == 2 else -1
+    for name, value in batch._asdict().items():
+        names = _BATCH_SHAPES[name]
         expected = tuple(sizes.get(n) if n in sizes else int(n) for n in names.split())
-        actual = tuple(np.shape(getattr(batch, name)))
+        actual = tuple(np.shape(value))
         if actual != expected:
-            raise ValueError(f"InstanceBatch.{name} must be [{names}] = {expected}, got {actual}.")
+            raise ValueError(f"{kind}.{name} must be [{names}] = {expected}, got {actual}.")

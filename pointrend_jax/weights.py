@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pointrend_jax.data.categories import class_names
-from pointrend_jax.importers.detectron2 import detectron2_rules
+from pointrend_jax.importers.detectron2 import backbone_prefix, detectron2_rules
 from pointrend_jax.importers.detectron2_names import canonical_names
 from pointrend_jax.importers.download import resolve_weights, sha256_of
 from pointrend_jax.importers.efficientnet_lite import (
@@ -25,9 +25,9 @@ from pointrend_jax.importers.take_tensors import (
     take_tensors,
 )
 from pointrend_jax.importers.weights_file import read_weights_file
-from pointrend_jax.models.build import BACKBONES
+from pointrend_jax.models.backbones import BACKBONES
 from pointrend_jax.structures import Config
-from pointrend_jax.tasks.instance import build_task
+from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.checkpoints import array_shapes, flat, load_variables, nested
 
@@ -84,7 +84,7 @@ def import_file(
     path = resolve_weights(str(source))
     file = read_weights_file(path)
     try:
-        canonical = canonical_names(file.tensors)
+        canonical = canonical_names(file.tensors, backbone_prefix=backbone_prefix(shapes))
         _check_pixels(canonical.scheme, config.model.backbone)
         _check_statistics(file.tensors, config.model.backbone)
         is_backbone = canonical.scheme != "detectron2"
@@ -183,7 +183,7 @@ def _modules(names: tuple[str, ...], depth: int = -1) -> str:
     found: dict[str, None] = {}
     for name in names:
         separator = "/" if "/" in name else "."
-        parts = name.removeprefix("params/").removeprefix("frozen/").split(separator)
+        parts = name.removeprefix("params/").removeprefix("buffers/").split(separator)
         depth_of_this = 1 if parts[0] == "backbone" else depth
         found[separator.join(parts[:depth_of_this])] = None
     return ", ".join(found)
@@ -222,6 +222,7 @@ def _own_weights(
 ) -> Weights:
     """Tensors that are called as in our model."""
     shapes: Shapes = array_shapes(task.shapes())
+    tensors = {_own_name(name, shapes): tensor for name, tensor in tensors.items()}
     try:
         arrays, report = take_tensors(
             tensors,
@@ -235,6 +236,15 @@ def _own_weights(
         raise ValueError(f"{source}: {error}") from error
     digest = sha256_of(source) if source.is_file() else ""
     return Weights(arrays, source, digest, "pointrend_jax", report)
+
+
+def _own_name(name: str, shapes: Shapes) -> str:
+    """A norm's scale and bias are parameters where it is trained and buffers where it is not."""
+    for here, there in (("buffers/", "params/"), ("params/", "buffers/")):
+        other = there + name.removeprefix(here)
+        if name.startswith(here) and name not in shapes and other in shapes:
+            return other
+    return name
 
 
 def check_same_backbone(source: Path, saved: str, config: Config) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pointrend_jax.experiment import check_devices, starting_variables
 from pointrend_jax.flags import check_field, check_overrides, load_config
 from pointrend_jax.models.build import build_model
-from pointrend_jax.tasks.instance import build_task
+from pointrend_jax.tasks.build import build_task
 from tests.shared import REPOSITORY
 from tests.tiny import tiny_config
 

@@ -18,7 +18,8 @@ from pointrend_jax.instances import PredictedInstances
 from pointrend_jax.loading import load
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.structures import Config
-from pointrend_jax.tasks.instance import build_task, probability
+from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.instance import probability
 from pointrend_jax.tasks.task import Task, Variables
 from tests.tiny import tiny_config, tiny_variables
 

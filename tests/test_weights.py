@@ -14,7 +14,7 @@ from pointrend_jax.convert import convert
 from pointrend_jax.importers.detectron2 import export_detectron2
 from pointrend_jax.loading import load
 from pointrend_jax.structures import Config
-from pointrend_jax.tasks.instance import build_task
+from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task
 from pointrend_jax.training.checkpoints import (
     CheckpointMeta,
@@ -229,7 +229,7 @@ def test_pixel_statistics_of_a_file_must_be_those_of_the_backbone(tmp_path: Path
 
 def test_a_checkpoint_loads_on_this_device_wherever_it_was_saved(tmp_path: Path) -> None:
     elsewhere = jax.device_put(np.ones((2, 3), np.float32), jax.devices()[1])
-    variables = {"params": {"conv": {"kernel": elsewhere}}, "frozen": {}}
+    variables = {"params": {"conv": {"kernel": elsewhere}}, "buffers": {}}
     save_variables(tmp_path, variables, CheckpointMeta({}, ("a",)))
     loaded, _, _ = load_variables(tmp_path)
     kernel = loaded["params"]["conv"]["kernel"]

@@ -1,4 +1,4 @@
-"""A Mask R-CNN small enough for tests, and batches for it."""
+"""Models small enough for tests, and batches for them."""
 
 from typing import Any
 
@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs.base import get_config
-from pointrend_jax.structures import Config, ImageBatch, InstanceBatch
+from pointrend_jax.structures import (
+    IGNORE_LABEL,
+    Config,
+    ImageBatch,
+    InstanceBatch,
+    SemanticBatch,
+)
 from pointrend_jax.tasks.task import Task, Variables
 
 NUM_CLASSES = 3
@@ -29,6 +35,25 @@ def tiny_config(backbone: str = "resnet18", mask_head: str = "pointrend") -> Con
     model.mask.subdivision_steps, model.mask.subdivision_num_points = 3, 196
     model.mask.train_num_points = 49
     model.mask.detections_per_chunk = 4
+    config.train.batch_size = 2
+    return config
+
+
+def tiny_semantic_config(coarse_head: str = "semantic_fpn", backbone: str = "resnet18") -> Config:
+    """Semantic segmentation with PointRend, at a fraction of its size."""
+    config: Config = get_config()
+    config.task, config.num_classes = "semantic", NUM_CLASSES
+    config.data.crop_hw = (64, 64)
+    model, semantic = config.model, config.model.semantic
+    model.backbone, model.freeze_at, model.fpn_channels = backbone, 0, 16
+    semantic.coarse_head, semantic.conv_dim, semantic.aspp_dim = coarse_head, 32, 16
+    if coarse_head != "semantic_fpn":
+        model.output_stride, semantic.norm = 16, "batch_norm"
+        semantic.aspp_dilations, semantic.low_level_dim = (1, 2, 3), 8
+        semantic.point_features = ("res2",)
+        semantic.subdivision_steps = 4 if coarse_head == "deeplabv3" else 2
+    semantic.point_fc_dim = 16
+    semantic.train_num_points, semantic.subdivision_num_points = 32, 200
     config.train.batch_size = 2
     return config
 
@@ -77,7 +102,28 @@ def instance_batch(
     )
 
 
-def images_of(batch: InstanceBatch) -> ImageBatch:
+def semantic_batch(
+    batch_size: int = 2, seed: int = 0, canvas: tuple[int, int] = (64, 64)
+) -> SemanticBatch:
+    """Rectangles of other classes on class 0, 64 x 64 at most, in the corner of `canvas`."""
+    instances = instance_batch(batch_size, seed, canvas)
+    masks = np.unpackbits(instances.mask_bits, axis=-1, bitorder="little").astype(bool)
+    labels = np.full(instances.images.shape[:3], IGNORE_LABEL, np.uint8)
+    labels[:, :64, :64] = 0
+    for g in range(GT_SLOTS - 1):
+        labels[masks[:, g]] = g % NUM_CLASSES
+    # A stripe without ground truth.
+    labels[:, 30:33] = IGNORE_LABEL
+    return SemanticBatch(
+        images=instances.images,
+        image_hw=instances.image_hw,
+        padded_hw=instances.padded_hw,
+        image_index=instances.image_index,
+        labels=labels,
+    )
+
+
+def images_of(batch: InstanceBatch | SemanticBatch) -> ImageBatch:
     """The same images, for prediction."""
     everything = np.ones(len(batch.images), bool)
     return ImageBatch(batch.images, batch.image_hw, batch.padded_hw, everything)

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import grain.python as grain
 
-from pointrend_jax.data.builder import PreparedSet, default_cache_dir, prepare
+from pointrend_jax.data.builder import PreparedSet, prepare
 from pointrend_jax.data.coco import ground_truth
 from pointrend_jax.data.embedded import generate_embedded
 from pointrend_jax.data.pipeline import Augmentation, TrainPlan, eval_samples, train_batches
+from pointrend_jax.data.records import default_cache_dir
 from pointrend_jax.data.transforms import check_fit
 from pointrend_jax.structures import Config, EvalSample
 
@@ -50,7 +51,7 @@ def build_datasets(config: Config) -> Datasets:
     """
     evaluation = build_eval_set(config)
     training = _prepare(config, "train")
-    _check_classes(config, training.dataset.class_names)
+    check_classes(config, training.dataset.class_names)
     if training.dataset.class_names != evaluation.class_names:
         raise ValueError(
             f"training and evaluation set differ in their categories: "
@@ -65,7 +66,7 @@ def build_datasets(config: Config) -> Datasets:
             min_sizes=tuple(config.data.train_min_sizes),
             max_size=config.data.max_size,
             flip_probability=config.data.flip_probability,
-            buckets=_buckets(config),
+            buckets=buckets(config),
         ),
         batch_size=config.train.batch_size,
         seed=config.seed,
@@ -93,13 +94,13 @@ def build_datasets(config: Config) -> Datasets:
 def build_eval_set(config: Config) -> EvalSet:
     """Checks and prepares the evaluation set alone; errors as `build_datasets`."""
     prepared = _prepare(config, "eval")
-    _check_classes(config, prepared.dataset.class_names)
+    check_classes(config, prepared.dataset.class_names)
     # Before a training and not at its first evaluation.
     check_fit(
         [(image.height, image.width) for image in prepared.dataset.images],
         [config.data.eval_min_size],
         config.data.max_size,
-        _buckets(config),
+        buckets(config),
     )
     return EvalSet(
         class_names=prepared.dataset.class_names,
@@ -109,7 +110,7 @@ def build_eval_set(config: Config) -> EvalSet:
             prepared,
             min_size=config.data.eval_min_size,
             max_size=config.data.max_size,
-            buckets=_buckets(config),
+            buckets=buckets(config),
             batch_size=config.eval.batch_size,
         ),
         eval_ground_truth=ground_truth(prepared.dataset),
@@ -118,7 +119,7 @@ def build_eval_set(config: Config) -> EvalSet:
 
 def _prepare(config: Config, split: str) -> PreparedSet:
     data = config.data
-    cache = Path(data.cache_dir) if data.cache_dir else default_cache_dir()
+    cache = cache_dir(config)
     if data.source == "coco":
         root = Path(data.dir)
         if not root.is_dir():
@@ -155,7 +156,13 @@ def _training_records(training: PreparedSet, *, filter_empty: bool) -> list[int]
     return [record for record, kept in enumerate(usable) if kept]
 
 
-def _check_classes(config: Config, class_names: tuple[str, ...]) -> None:
+def cache_dir(config: Config) -> Path:
+    """Where prepared sets lie."""
+    return Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
+
+
+def check_classes(config: Config, class_names: tuple[str, ...]) -> None:
+    """Raises ValueError unless `config.num_classes` is the number of names."""
     if len(class_names) != config.num_classes:
         raise ValueError(
             f"config.num_classes is {config.num_classes}, but the data set has {len(class_names)} "
@@ -163,5 +170,6 @@ def _check_classes(config: Config, class_names: tuple[str, ...]) -> None:
         )
 
 
-def _buckets(config: Config) -> tuple[tuple[int, int], ...]:
+def buckets(config: Config) -> tuple[tuple[int, int], ...]:
+    """The canvases as plain tuples."""
     return tuple((int(b[0]), int(b[1])) for b in config.data.buckets)

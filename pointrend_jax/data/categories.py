@@ -16,12 +16,27 @@ COCO = (
 )
 # The 8 classes of Cityscapes with instances, by ascending label id.
 CITYSCAPES = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
+# The 19 evaluated classes of Cityscapes, by train id; the last 8 are those with instances.
+CITYSCAPES_SEMANTIC = (
+    *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign"),
+    *("vegetation", "terrain", "sky", *CITYSCAPES),
+)
+# The 11 classes of CamVid in the SegNet tutorial's order.
+CAMVID = (
+    *("sky", "building", "pole", "road", "pavement", "tree", "signsymbol", "fence", "car"),
+    *("pedestrian", "bicyclist"),
+)
 
-_CATEGORIES = {"coco": COCO, "cityscapes": CITYSCAPES}
+_CATEGORIES = {
+    "coco": COCO,
+    "cityscapes": CITYSCAPES,
+    "cityscapes_semantic": CITYSCAPES_SEMANTIC,
+    "camvid": CAMVID,
+}
 
 
 def class_names(categories: str, num_classes: int) -> tuple[str, ...]:
-    """The names of "coco" or "cityscapes"; "class 0", ... for "".
+    """The names of a data set by its name in `_CATEGORIES`; "class 0", ... for "".
 
     Raises: ValueError if `categories` is unknown or has another number of classes.
     """

@@ -7,22 +7,21 @@ damaged images, no usable annotation); what makes one annotation unusable is cou
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pointrend_jax.data.annotations import CocoObject, parse_annotation
+from pointrend_jax.data.folders import StoredFile, first
 from pointrend_jax.data.images import MAX_PIXELS
-
-# An error lists this many of its causes; a broken set may hold thousands.
-_LISTED = 5
 
 
 class CocoImage(NamedTuple):
     """An image with its objects, crowd regions included; sizes in pixels."""
 
     id: int
-    path: Path
+    file: StoredFile
     height: int
     width: int
     objects: tuple[CocoObject, ...]
@@ -51,9 +50,21 @@ def read_coco(annotation_file: Path, image_dir: Path) -> CocoSet:
       files are missing, or if no annotation is usable.
     """
     data = load_coco_json(annotation_file)
+    return check_coco(data, annotation_file, partial(_find_image, Path(image_dir)))
+
+
+def check_coco(
+    data: dict[str, Any], annotation_file: Path, find_image: Callable[[str], StoredFile]
+) -> CocoSet:
+    """The set of a dictionary that has COCO's three lists of objects; raises as `read_coco`.
+
+    Args:
+      annotation_file: what errors call the dictionary.
+      find_image: from an image's "file_name" to its file, which must exist.
+    """
     images, category_names = _images_by_id(data, annotation_file), _categories(data)
     category_ids = tuple(sorted(category_names))
-    paths = _image_paths(images, image_dir)
+    files = _image_files(images, find_image)
     _check_references(data["annotations"], images, category_names, annotation_file)
 
     report: Counter = Counter()
@@ -71,7 +82,7 @@ def read_coco(annotation_file: Path, image_dir: Path) -> CocoSet:
             f"it has {len(data['annotations'])} annotations. {_format(report)}".rstrip()
         )
     checked = tuple(
-        CocoImage(i, paths[i], images[i]["height"], images[i]["width"], tuple(objects[i]))
+        CocoImage(i, files[i], images[i]["height"], images[i]["width"], tuple(objects[i]))
         for i in sorted(images)
     )
     names = tuple(category_names[i] for i in category_ids)
@@ -107,7 +118,7 @@ def ground_truth(dataset: CocoSet) -> dict[str, Any]:
     return {
         "info": {},
         "images": [
-            {"id": i.id, "file_name": i.path.name, "height": i.height, "width": i.width}
+            {"id": i.id, "file_name": i.file.name, "height": i.height, "width": i.width}
             for i in dataset.images
         ],
         "annotations": [
@@ -188,7 +199,7 @@ def _check_references(
         # A list or an object as id must reach the message, and cannot be looked up.
         unknown = [a for a in annotations if not _is_id(a.get(key)) or a[key] not in known]
         if unknown:
-            listed = _first([f"annotation {a['id']}: {a.get(key)!r}" for a in unknown])
+            listed = first([f"annotation {a['id']}: {a.get(key)!r}" for a in unknown])
             raise ValueError(
                 f"{annotation_file}: {len(unknown)} annotation(s) have an unknown {key} ({listed});"
                 " correct or remove them."
@@ -199,26 +210,27 @@ def _check_unique(ids: Iterable[int], what: str) -> None:
     repeated = sorted(i for i, count in Counter(ids).items() if count > 1)
     if repeated:
         raise ValueError(
-            f"The {what} must be unique; repeated: {_first([str(i) for i in repeated])}."
+            f"The {what} must be unique; repeated: {first([str(i) for i in repeated])}."
         )
 
 
-def _image_paths(images: dict[int, dict[str, Any]], image_dir: Path) -> dict[int, Path]:
-    if not Path(image_dir).is_dir():
+def _find_image(image_dir: Path, file_name: str) -> StoredFile:
+    if not image_dir.is_dir():
         raise ValueError(f"The image folder {image_dir} does not exist; check config.data.dir.")
-    paths = {i: Path(image_dir) / image["file_name"] for i, image in images.items()}
-    missing = [str(p) for p in paths.values() if not p.is_file()]
+    return StoredFile(image_dir / file_name)
+
+
+def _image_files(
+    images: dict[int, dict[str, Any]], find_image: Callable[[str], StoredFile]
+) -> dict[int, StoredFile]:
+    files = {i: find_image(image["file_name"]) for i, image in images.items()}
+    missing = [str(file) for file in files.values() if not file.exists()]
     if missing:
         raise ValueError(
-            f"{len(missing)} of {len(paths)} image files are missing: {_first(missing)}; complete "
+            f"{len(missing)} of {len(files)} image files are missing: {first(missing)}; complete "
             "the folder or remove them from the annotation file."
         )
-    return paths
-
-
-def _first(items: list[str], separator: str = ", ") -> str:
-    more = len(items) - _LISTED
-    return separator.join(items[:_LISTED]) + (f"{separator}and {more} more" if more > 0 else "")
+    return files
 
 
 def _is_id(value: Any) -> bool:

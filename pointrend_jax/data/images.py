@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Integer, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Pillow's own limit against decompression bombs; 90 megapixels are 270 MB decoded.
@@ -19,6 +19,7 @@ MAX_PIXELS = 89_478_485
 _EXIF_ORIENTATION = 0x0112
 _EXIF_TRANSPOSED = (5, 6, 7, 8)
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
+_MAP_MODES = ("L", "P", "I", *_SIXTEEN_BIT_MODES)
 # What Pillow's decoders raise on damaged files of the formats it knows.
 _DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, RuntimeError, TypeError),
@@ -43,6 +44,33 @@ def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
                 "remove the image from the set."
             ) from error
     return _to_rgb(upright, name)
+
+
+def decode_map(data: bytes, name: str) -> Integer[np.ndarray, "H W"]:
+    """Decodes an image of one channel whose values are ids, not colours: 8, 16 or 32 bits.
+
+    Palette images give their indices.
+    Raises: ValueError as `decode_image`, or if there are several channels.
+    """
+    with _open(data, name) as image:
+        if image.mode not in _MAP_MODES:
+            raise ValueError(
+                f"The label image {name} must have one channel of ids, got mode {image.mode}; "
+                "coloured label images must be turned into ids first."
+            )
+        try:
+            image.load()
+        except _DECODE_ERRORS as error:
+            raise ValueError(
+                f"The label image {name} is truncated or damaged ({error}); restore the file."
+            ) from error
+        return np.array(image)
+
+
+def map_hw(data: bytes, name: str) -> tuple[int, int]:
+    """(height, width) of a label image, from its header alone."""
+    with _open(data, name) as image:
+        return image.height, image.width
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:

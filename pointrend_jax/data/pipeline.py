@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import grain.python as grain
 import numpy as np
 
+from pointrend_jax.data.batches import iterate_batches
 from pointrend_jax.data.builder import PreparedSet
 from pointrend_jax.data.coco import CocoSet
 from pointrend_jax.data.images import decode_image
@@ -207,7 +208,7 @@ class _LoadBatch:
 def read_record(prepared: PreparedSet, record: int) -> tuple[np.ndarray, Instances]:
     """An image of the prepared set with its objects; crowd regions are left out of training."""
     content = prepared.source[record]
-    image = decode_image(content["image"], str(prepared.dataset.images[record].path))
+    image = decode_image(content["image"], str(prepared.dataset.images[record].file))
     objects = content["objects"]
     kept = np.flatnonzero(~np.asarray(objects["is_crowd"], bool))
     segmentations = [parse_segmentation(_text(objects["segmentation"][i])) for i in kept]
@@ -235,17 +236,9 @@ def train_batches(
 
     Raises: ValueError if the hosts cannot have equal parts of a batch.
     """
-    if plan.batch_size % process_count:
-        raise ValueError(
-            f"config.train.batch_size must be a multiple of the {process_count} hosts, got "
-            f"{plan.batch_size}."
-        )
     slots = max_instances(prepared.dataset)
-    dataset = grain.MapDataset.source(plan).map(
-        _LoadBatch(prepared, slots, process_index, process_count)
-    )
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
-    return iter(dataset.to_iter_dataset(options))
+    load = _LoadBatch(prepared, slots, process_index, process_count)
+    return iterate_batches(plan, load, process_count=process_count, num_threads=num_threads)
 
 
 def max_instances(dataset: CocoSet) -> int:
@@ -279,7 +272,7 @@ def eval_samples(
 
 def read_record_image(prepared: PreparedSet, record: int) -> np.ndarray:
     content = prepared.source[record]
-    return decode_image(content["image"], str(prepared.dataset.images[record].path))
+    return decode_image(content["image"], str(prepared.dataset.images[record].file))
 
 
 def make_sample(

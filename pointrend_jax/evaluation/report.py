@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +21,51 @@ _ROWS = (
     ("boundary AP50", "boundary_ap50"),
     ("boundary AP75", "boundary_ap75"),
 )
+_SEMANTIC_ROWS = {
+    "miou": "mIoU",
+    "iiou": "iIoU",
+    "pixel_accuracy": "pixel accuracy",
+    "boundary_iou": "boundary IoU",
+}
 
 
 def format_results(results: Results) -> str:
     """A plain-text table, coarse beside rendered, in percent; "-" where nothing was to be found."""
-    rendered, coarse, box = results["rendered"], results["coarse"], results["box"]
-    lines = [f"{'':<16}{'coarse':>9}{'rendered':>10}{'gain':>8}"]
-    for label, key in _ROWS:
-        before, after = coarse[key], rendered[key]
-        gain = None if before is None or after is None else after - before
-        row = f"{_percent(before):>9}{_percent(after):>10}{_percent(gain, sign=True):>8}"
-        lines.append(f"{label:<16}{row}")
+    box = results["box"]
+    lines = _compare(_ROWS, results["coarse"], results["rendered"])
     names = (("box AP", "box_ap"), ("AP50", "box_ap50"), ("AP75", "box_ap75"))
     lines.append("   ".join(f"{label} {_percent(box[key])}" for label, key in names))
     return "\n".join(lines)
 
 
+def format_semantic_results(results: Results) -> str:
+    """The same for semantic segmentation: the scores, then the IoU of each class."""
+    rows = [(_SEMANTIC_ROWS.get(key) or _trimap_label(key), key) for key in results["rendered"]]
+    classes = [(f"IoU {name}", name) for name in results["rendered_iou"]]
+    coarse = results["coarse"] | results["coarse_iou"]
+    rendered = results["rendered"] | results["rendered_iou"]
+    return "\n".join(_compare(rows + classes, coarse, rendered))
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes the file whole or not at all.
+
+    Raises: ValueError as `write_whole`, or if a value is no JSON (NaN).
+    """
+    write_whole(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
     """Writes the file whole or not at all: under a temporary name beside it, then renamed.
 
-    Raises: ValueError if the folder can't be written to or is full, or a value is no JSON (NaN).
+    Raises: ValueError if the folder can't be written to or is full.
     """
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         # mkstemp gives a file that only its owner can read.
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
@@ -56,6 +73,25 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise ValueError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def _trimap_label(key: str) -> str:
+    return f"trimap {key.removeprefix('trimap_miou_')} px"
+
+
+def _compare(
+    rows: Sequence[tuple[str, str]],
+    coarse: Mapping[str, float | None],
+    rendered: Mapping[str, float | None],
+) -> list[str]:
+    width = max(16, *(len(label) + 1 for label, _ in rows))
+    lines = [f"{'':<{width}}{'coarse':>9}{'rendered':>10}{'gain':>8}"]
+    for label, key in rows:
+        before, after = coarse[key], rendered[key]
+        gain = None if before is None or after is None else after - before
+        row = f"{_percent(before):>9}{_percent(after):>10}{_percent(gain, sign=True):>8}"
+        lines.append(f"{label:<{width}}{row}")
+    return lines
 
 
 def _percent(value: float | None, *, sign: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Detectron2's parameters as variables of our Mask R-CNN, and back.
+"""Detectron2's parameters as variables of our models, and back.
 
 Every array of ours has one rule: the Detectron2 name, and the layout that turns one into the other
 (OIHW to HWIO, (out, in) to (in, out), the (C, H, W) order of flattened features to (H, W, C)). What
@@ -26,11 +26,12 @@ from pointrend_jax.importers.take_tensors import Rule, Shapes
 _ARRAYS = {"kernel": "weight", "bias": "bias"}
 _NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
-# Our module to theirs; \1, \2 are the groups of the pattern.
+# Our module to theirs; \1, \2 are the groups of the pattern. {trunk}, {aspp}: see `_rule`.
 _MODULES = {
-    r"backbone/stem/(?:conv|bn)": r"backbone.bottom_up.stem.conv1",
-    r"backbone/res(\d)_(\d+)/(?:conv|bn)(\d)": r"backbone.bottom_up.res\1.\2.conv\3",
-    r"backbone/res(\d)_(\d+)/shortcut_(?:conv|bn)": r"backbone.bottom_up.res\1.\2.shortcut",
+    r"backbone/stem/(?:conv|bn)": r"{trunk}stem.conv1",
+    r"backbone/stem/(?:conv|bn)(\d)": r"{trunk}stem.conv\1",
+    r"backbone/res(\d)_(\d+)/(?:conv|bn)(\d)": r"{trunk}res\1.\2.conv\3",
+    r"backbone/res(\d)_(\d+)/shortcut_(?:conv|bn)": r"{trunk}res\1.\2.shortcut",
     r"fpn/(lateral|output)(\d)": r"backbone.fpn_\1\2",
     r"rpn/conv": "proposal_generator.rpn_head.conv",
     r"rpn/objectness": "proposal_generator.rpn_head.objectness_logits",
@@ -53,6 +54,17 @@ _MODULES = {
     r"mask_head/conv(\d)": r"roi_heads.mask_head.mask_fcn\1",
     r"mask_head/deconv": "roi_heads.mask_head.deconv",
     r"mask_head/predictor": "roi_heads.mask_head.predictor",
+    r"coarse_head/(p\d)_0_(?:conv|norm)": r"sem_seg_head.{coarse}\1.0",
+    r"coarse_head/(p\d)_1_(?:conv|norm)": r"sem_seg_head.{coarse}\1.2",
+    r"coarse_head/(p\d)_2_(?:conv|norm)": r"sem_seg_head.{coarse}\1.4",
+    r"coarse_head/aspp/branch(\d)_(?:conv|norm)": r"sem_seg_head.{coarse}{aspp}convs.\1",
+    r"coarse_head/aspp/pooled": r"sem_seg_head.{coarse}{aspp}convs.4.1",
+    r"coarse_head/aspp/project_(?:conv|norm)": r"sem_seg_head.{coarse}{aspp}project",
+    r"coarse_head/low_level_(?:conv|norm)": "sem_seg_head.decoder.res2.project_conv",
+    r"coarse_head/fuse(\d)_(?:conv|norm)": r"sem_seg_head.decoder.res2.fuse_conv.\1",
+    r"coarse_head/predictor": "sem_seg_head.{coarse}predictor",
+    r"point_head/point_head/fc(\d)": r"sem_seg_head.point_head.fc\1",
+    r"point_head/point_head/predictor": "sem_seg_head.point_head.predictor",
 }
 _FREQUENCIES = "roi_heads.mask_head.point_head.positional_encoding_gaussian_matrix"
 
@@ -68,7 +80,7 @@ def detectron2_rules(shapes: Shapes) -> dict[str, Rule]:
     """The rule of every array of a model.
 
     Args:
-      shapes: of all arrays, by path: "params/fpn/lateral2/kernel", "frozen/backbone/stem/bn/mean".
+      shapes: of all arrays, by path: "params/fpn/lateral2/kernel", "buffers/backbone/stem/bn/mean".
     Raises: ValueError if the model has an array that Detectron2 knows nothing of.
     """
     return {path: _rule(path, shapes) for path in shapes}
@@ -89,19 +101,39 @@ def export_detectron2(
 def _rule(path: str, shapes: Shapes) -> Rule:
     collection, _, rest = path.partition("/")
     module, _, leaf = rest.rpartition("/")
-    if path == "frozen/mask_head/point_head/frequencies":
+    if path == "buffers/mask_head/point_head/frequencies":
         return Rule(_FREQUENCIES, VECTOR)
     for pattern, replacement in _MODULES.items():
         match = re.fullmatch(pattern, module)
-        if match and collection == "frozen" and leaf in _NORM:
-            return Rule(f"{match.expand(replacement)}.norm.{_NORM[leaf]}", VECTOR)
-        if match and collection == "params" and leaf in _ARRAYS:
-            name = f"{match.expand(replacement)}.{_ARRAYS[leaf]}"
-            return Rule(name, _layout(module, leaf, shapes))
+        if match is None:
+            continue
+        theirs = match.expand(replacement).format(**_places(shapes))
+        is_norm = f"params/{module}/kernel" not in shapes
+        if is_norm and leaf in _NORM:
+            return Rule(f"{theirs}.norm.{_NORM[leaf]}", VECTOR)
+        if not is_norm and collection == "params" and leaf in _ARRAYS:
+            return Rule(f"{theirs}.{_ARRAYS[leaf]}", _layout(module, leaf, shapes))
     raise ValueError(
-        f"the array {path} has no counterpart in Detectron2: only Mask R-CNN on ResNet or ResNeXt "
-        "with the pointrend, implicit or conv mask head can be exchanged with it."
+        f"the array {path} has no counterpart in Detectron2: only ResNet and ResNeXt models can be "
+        "exchanged with it, Mask R-CNN and semantic ones."
     )
+
+
+def _places(shapes: Shapes) -> dict[str, str]:
+    """Detectron2 has the backbone and the coarse semantic head in other places of other models."""
+    has_points = "params/point_head/point_head/predictor/kernel" in shapes
+    has_decoder = "params/coarse_head/low_level_conv/kernel" in shapes
+    return {
+        "trunk": backbone_prefix(shapes),
+        "coarse": "coarse_sem_seg_head." if has_points else "",
+        "aspp": "decoder.res5.project_conv." if has_decoder else "aspp.",
+    }
+
+
+def backbone_prefix(shapes: Shapes) -> str:
+    """How the names of the backbone's tensors begin, in a model with an FPN or without."""
+    has_fpn = "params/fpn/lateral2/kernel" in shapes
+    return "backbone.bottom_up." if has_fpn else "backbone."
 
 
 def _layout(module: str, leaf: str, shapes: Shapes) -> Layout:
@@ -115,6 +147,6 @@ def _layout(module: str, leaf: str, shapes: Shapes) -> Layout:
         return flattened_inputs(shapes[f"params/{_FLATTENS[module]}/bias"][0])
     if module == "mask_head/deconv":
         return CONV_TRANSPOSE
-    if module.startswith("mask_head/point_head/"):
+    if "point_head/" in module:
         return POINTWISE
     return CONV if len(shapes[f"params/{module}/kernel"]) == 4 else DENSE

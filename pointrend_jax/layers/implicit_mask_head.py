@@ -90,7 +90,7 @@ class ImplicitPointHead(nn.Module):
     ) -> Float[Array, "N P 1"]:
         """Logits of each region's own class; the rows of other classes are never used."""
         frequencies = self.variable(
-            "frozen",
+            "buffers",
             "frequencies",
             lambda: jax.random.normal(self.make_rng("params"), (2, POSITIONAL_FREQUENCIES)),
         ).value

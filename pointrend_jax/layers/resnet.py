@@ -1,7 +1,8 @@
-"""ResNet (He et al., 2016) with frozen batch norm, as Detectron2 builds it for FPN detectors.
+"""ResNet (He et al., 2016), as Detectron2 builds it for FPN detectors and for DeepLab.
 
 Basic blocks for 18 and 34 layers, bottlenecks for 50 and 101 (and ResNeXt). The stride of a
 bottleneck sits in its first 1x1 convolution (MSRA weights) or in its 3x3 (`stride_in_1x1=False`).
+At an output stride below 32 the last stages keep their resolution and dilate instead.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.grouped_conv import GroupedConv
 from pointrend_jax.layers.init import msra
-from pointrend_jax.layers.norm import FrozenBatchNorm
+from pointrend_jax.layers.norm import BatchNormLayer, FrozenBatchNorm
 from pointrend_jax.layers.padding import zero_beyond
 
 
@@ -33,12 +34,13 @@ SPECS = {
 }
 
 
-def _conv(channels: int, kernel: int, stride: int, name: str) -> nn.Conv:
+def _conv(channels: int, kernel: int, stride: int, name: str, dilation: int = 1) -> nn.Conv:
     return nn.Conv(
         channels,
         (kernel, kernel),
         strides=(stride, stride),
-        padding=kernel // 2,
+        padding=kernel // 2 * dilation,
+        kernel_dilation=(dilation, dilation),
         use_bias=False,
         kernel_init=msra,
         name=name,
@@ -48,13 +50,34 @@ def _conv(channels: int, kernel: int, stride: int, name: str) -> nn.Conv:
 class Stem(nn.Module):
     """7x7 convolution of stride 2, then 3x3 max-pooling of stride 2."""
 
+    norm: BatchNormLayer
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "B h w 64"]:
         x = _conv(64, 7, 2, "conv")(zero_beyond(x, padded_hw, 1))
-        x = nn.relu(FrozenBatchNorm(name="bn")(x))
+        x = nn.relu(self.norm(name="bn")(x))
         # After a ReLU, zeros in the padding equal the border of -inf that pooling asks for.
+        return stem_pool(zero_beyond(x, padded_hw, 2))
+
+
+class DeepStem(nn.Module):
+    """Three 3x3 convolutions, the first of stride 2, then the pooling: the "103" of R-103.
+
+    Source: Detectron2 projects/DeepLab, DeepLabStem.
+    """
+
+    norm: BatchNormLayer
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
+    ) -> Float[Array, "B h w 128"]:
+        for i, (channels, stride) in enumerate(((64, 2), (64, 1), (128, 1)), 1):
+            x = zero_beyond(x, padded_hw, 1 if i == 1 else 2)
+            x = _conv(channels, 3, stride, f"conv{i}")(x)
+            x = nn.relu(self.norm(name=f"bn{i}")(x))
         return stem_pool(zero_beyond(x, padded_hw, 2))
 
 
@@ -70,19 +93,23 @@ class BasicBlock(nn.Module):
     channels: int
     stride: int
     input_stride: int
+    dilation: int
+    norm: BatchNormLayer
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B H W Cin"], padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "B h w C"]:
         out_stride = self.input_stride * self.stride
-        y = _conv(self.channels, 3, self.stride, "conv1")(
+        y = _conv(self.channels, 3, self.stride, "conv1", self.dilation)(
             zero_beyond(x, padded_hw, self.input_stride)
         )
-        y = nn.relu(FrozenBatchNorm(name="bn1")(y))
-        y = _conv(self.channels, 3, 1, "conv2")(zero_beyond(y, padded_hw, out_stride))
-        y = FrozenBatchNorm(name="bn2")(y)
-        return nn.relu(y + _shortcut(x, self.channels, self.stride))
+        y = nn.relu(self.norm(name="bn1")(y))
+        y = _conv(self.channels, 3, 1, "conv2", self.dilation)(
+            zero_beyond(y, padded_hw, out_stride)
+        )
+        y = self.norm(name="bn2")(y)
+        return nn.relu(y + _shortcut(x, self.channels, self.stride, self.norm))
 
 
 class Bottleneck(nn.Module):
@@ -92,35 +119,37 @@ class Bottleneck(nn.Module):
     width: int
     stride: int
     input_stride: int
-    stride_in_1x1: bool = True
-    groups: int = 1
+    dilation: int
+    stride_in_1x1: bool
+    groups: int
+    norm: BatchNormLayer
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B H W Cin"], padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "B h w C"]:
         first, second = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
-        y = nn.relu(FrozenBatchNorm(name="bn1")(_conv(self.width, 1, first, "conv1")(x)))
+        y = nn.relu(self.norm(name="bn1")(_conv(self.width, 1, first, "conv1")(x)))
         if self.groups > 1:
             conv2 = GroupedConv(self.width, 3, self.groups, second, name="conv2")
         else:
-            conv2 = _conv(self.width, 3, second, "conv2")
+            conv2 = _conv(self.width, 3, second, "conv2", self.dilation)
         y = conv2(zero_beyond(y, padded_hw, self.input_stride * first))
-        y = nn.relu(FrozenBatchNorm(name="bn2")(y))
-        y = FrozenBatchNorm(name="bn3")(_conv(self.channels, 1, 1, "conv3")(y))
-        return nn.relu(y + _shortcut(x, self.channels, self.stride))
+        y = nn.relu(self.norm(name="bn2")(y))
+        y = self.norm(name="bn3")(_conv(self.channels, 1, 1, "conv3")(y))
+        return nn.relu(y + _shortcut(x, self.channels, self.stride, self.norm))
 
 
-def _shortcut(x: Array, channels: int, stride: int) -> Array:
+def _shortcut(x: Array, channels: int, stride: int, norm: BatchNormLayer) -> Array:
     """The identity, or a 1x1 convolution where the shape changes; belongs to the calling module."""
     if x.shape[-1] == channels and stride == 1:
         return x
     x = _conv(channels, 1, stride, "shortcut_conv")(x)
-    return FrozenBatchNorm(name="shortcut_bn")(x)
+    return norm(name="shortcut_bn")(x)
 
 
 class ResNet(nn.Module):
-    """The trunk: maps res2..res5 at strides 4, 8, 16, 32.
+    """The trunk: maps res2..res5 at strides 4, 8, 16, 32, none above `output_stride`.
 
     Attributes:
       depth: 18, 34, 50 or 101.
@@ -129,6 +158,10 @@ class ResNet(nn.Module):
         and the MSRA weights, and not in the 3x3 (torchvision, ResNeXt).
       groups, width_per_group: 32 and 8 make ResNeXt 32x8d; the 3x3 of res2 has their product of
         channels, and twice that in each stage after it.
+      output_stride: 32, 16 or 8.
+      multi_grid: factors of the dilation of the blocks of res5; of three blocks each.
+      deep_stem: three 3x3 convolutions instead of one 7x7.
+      norm: with trained or fixed statistics.
     """
 
     depth: int
@@ -136,6 +169,10 @@ class ResNet(nn.Module):
     stride_in_1x1: bool = True
     groups: int = 1
     width_per_group: int = 64
+    output_stride: int = 32
+    multi_grid: tuple[int, ...] = (1, 1, 1)
+    deep_stem: bool = False
+    norm: BatchNormLayer = FrozenBatchNorm
 
     def frozen_modules(self) -> tuple[str, ...]:
         """Names of the submodules that `freeze_at` keeps from training."""
@@ -151,26 +188,31 @@ class ResNet(nn.Module):
         self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
     ) -> dict[str, Array]:
         """Args: x, normalised pixels; padded_hw, multiples of 32. Maps beyond it are undefined."""
-        spec = SPECS[self.depth]
-        x = Stem(name="stem")(x, padded_hw)
+        x = (DeepStem if self.deep_stem else Stem)(self.norm, name="stem")(x, padded_hw)
         x = jax.lax.stop_gradient(x) if self.freeze_at >= 1 else x
-        maps, stride = {}, 4
+        maps, stride, dilation = {}, 4, 1
         for stage in range(2, 6):
-            channels = spec.res2_channels * 2 ** (stage - 2)
+            step = 2 if stage > 2 else 1
+            if stride * step > self.output_stride:
+                step, dilation = 1, 2 * dilation
             for block in self._block_range(f"res{stage}"):
-                step = 2 if block == 0 and stage > 2 else 1
-                name = f"res{stage}_{block}"
-                if spec.bottleneck:
-                    width = self.groups * self.width_per_group * 2 ** (stage - 2)
-                    layer = Bottleneck(
-                        channels, width, step, stride, self.stride_in_1x1, self.groups, name=name
-                    )
-                else:
-                    layer = BasicBlock(channels, step, stride, name=name)
-                x, stride = layer(x, padded_hw), stride * step
+                grid = self.multi_grid[block] if stage == 5 else 1
+                layer = self._block(stage, block, step, stride, dilation * grid)
+                x, stride, step = layer(x, padded_hw), stride * step, 1
             x = jax.lax.stop_gradient(x) if self.freeze_at >= stage else x
             maps[f"res{stage}"] = x
         return maps
+
+    def _block(self, stage: int, block: int, step: int, stride: int, dilation: int) -> nn.Module:
+        spec, name = SPECS[self.depth], f"res{stage}_{block}"
+        channels = spec.res2_channels * 2 ** (stage - 2)
+        if not spec.bottleneck:
+            return BasicBlock(channels, step, stride, dilation, self.norm, name=name)
+        width = self.groups * self.width_per_group * 2 ** (stage - 2)
+        return Bottleneck(
+            channels, width, step, stride, dilation, self.stride_in_1x1, self.groups, self.norm,
+            name=name,
+        )  # fmt: skip
 
 
 def normalise(

@@ -1,14 +1,9 @@
-"""From configuration names to modules: the only place that knows both."""
+"""From configuration names to the modules of Mask R-CNN."""
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
-
-import flax.linen as nn
 
 from pointrend_jax.layers.box_head import BoxHead
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
-from pointrend_jax.layers.efficientnet_lite import EfficientNetLite
 from pointrend_jax.layers.fpn import FPN
 from pointrend_jax.layers.implicit_mask_head import (
     POSITIONAL_FREQUENCIES,
@@ -18,91 +13,28 @@ from pointrend_jax.layers.implicit_mask_head import (
     PointMLPShape,
 )
 from pointrend_jax.layers.mask_head import CoarseMaskHead, PointRendMaskHead
-from pointrend_jax.layers.resnet import ResNet
 from pointrend_jax.layers.rpn import RPN
+from pointrend_jax.models.backbones import BACKBONES, backbone_options
 from pointrend_jax.models.mask_rcnn import MaskHead, MaskRCNN, ProposalCounts
 from pointrend_jax.pointrend import PointHead
 from pointrend_jax.structures import Config
 
 
-class BackboneSpec(NamedTuple):
-    """What belongs to a backbone and its weights.
-
-    make: from `freeze_at` to the module. pixel_mean, pixel_std, bgr: the pixels they expect.
-    map_scales: what brings res2..res5 to a deviation near 1, as the FPN's initialisation expects.
-    """
-
-    make: Callable[[int], nn.Module]
-    pixel_mean: tuple[float, float, float]
-    pixel_std: tuple[float, float, float]
-    bgr: bool
-    map_scales: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-
-
-_MSRA_PIXELS = ((103.530, 116.280, 123.675), (1.0, 1.0, 1.0), True)
-_TORCHVISION_PIXELS = ((123.675, 116.280, 103.530), (58.395, 57.120, 57.375), False)
-_LITE_PIXELS = ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0), False)
-
-BACKBONES = {
-    "resnet18": BackboneSpec(lambda freeze_at: ResNet(18, freeze_at), *_MSRA_PIXELS),
-    "resnet34": BackboneSpec(lambda freeze_at: ResNet(34, freeze_at), *_MSRA_PIXELS),
-    "resnet50": BackboneSpec(lambda freeze_at: ResNet(50, freeze_at), *_MSRA_PIXELS),
-    "resnet101": BackboneSpec(lambda freeze_at: ResNet(101, freeze_at), *_MSRA_PIXELS),
-    "resnext101_32x8d": BackboneSpec(
-        lambda freeze_at: ResNet(101, freeze_at, stride_in_1x1=False, groups=32, width_per_group=8),
-        (103.530, 116.280, 123.675),
-        (57.375, 57.120, 58.395),
-        bgr=True,
-    ),
-    "resnet18_torchvision": BackboneSpec(
-        lambda freeze_at: ResNet(18, freeze_at), *_TORCHVISION_PIXELS
-    ),
-    "resnet34_torchvision": BackboneSpec(
-        lambda freeze_at: ResNet(34, freeze_at), *_TORCHVISION_PIXELS
-    ),
-    "resnet50_torchvision": BackboneSpec(
-        lambda freeze_at: ResNet(50, freeze_at, stride_in_1x1=False), *_TORCHVISION_PIXELS
-    ),
-    "resnet101_torchvision": BackboneSpec(
-        lambda freeze_at: ResNet(101, freeze_at, stride_in_1x1=False), *_TORCHVISION_PIXELS
-    ),
-    # Their maps are linear projections, no ReLUs: deviations of 8.8, 7.8, 6.0 and 2.5 on photos for
-    # Lite0; on other photos (where Lite0 has 8.5, 7.4, 6.3 and 2.9) 9.7, 8.7, 7.0 and 2.8 for Lite1
-    # and 9.7, 8.3, 6.9 and 2.7 for Lite2. Left so, the first steps of training at the usual rates
-    # kill the ReLUs of the RPN and the box head.
-    "efficientnet_lite0": BackboneSpec(
-        lambda freeze_at: EfficientNetLite(0, freeze_at),
-        *_LITE_PIXELS,
-        map_scales=(1 / 8, 1 / 8, 1 / 6, 2 / 5),
-    ),
-    "efficientnet_lite1": BackboneSpec(
-        lambda freeze_at: EfficientNetLite(1, freeze_at),
-        *_LITE_PIXELS,
-        map_scales=(1 / 10, 1 / 9, 1 / 7, 3 / 8),
-    ),
-    "efficientnet_lite2": BackboneSpec(
-        lambda freeze_at: EfficientNetLite(2, freeze_at),
-        *_LITE_PIXELS,
-        map_scales=(1 / 10, 1 / 8, 1 / 7, 3 / 8),
-    ),
-}
-
-
 def build_model(config: Config) -> MaskRCNN:
-    """The network of `config.model`. Raises ValueError, naming the field, for a wrong value."""
+    """The Mask R-CNN of `config.model`. Raises ValueError, naming the field, for a wrong value."""
     model = config.model
-    if model.backbone not in BACKBONES:
-        raise ValueError(
-            f"config.model.backbone must be one of {sorted(BACKBONES)}, got {model.backbone!r}."
-        )
-    if not 0 <= model.freeze_at <= 5:
-        raise ValueError(f"config.model.freeze_at must be in 0..5, got {model.freeze_at}.")
+    options = backbone_options(config)
     if config.num_classes < 1:
         raise ValueError(f"config.num_classes must be at least 1, got {config.num_classes}.")
+    if model.output_stride != 32 or model.norm != "frozen":
+        raise ValueError(
+            "Mask R-CNN needs config.model.output_stride 32 and config.model.norm 'frozen', got "
+            f"{model.output_stride} and {model.norm!r}."
+        )
     backbone = BACKBONES[model.backbone]
     rpn, box = model.rpn, model.box
     return MaskRCNN(
-        backbone=backbone.make(model.freeze_at),
+        backbone=backbone.make(options),
         fpn=FPN(model.fpn_channels, backbone.map_scales),
         rpn=RPN(
             anchor_sizes=tuple(rpn.anchor_sizes),

@@ -6,9 +6,12 @@ how images fall on them. Every function over slots takes `valid`.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
+
+from pointrend_jax.structures import DATA_AXIS
 
 
 class LossTerm(NamedTuple):
@@ -46,6 +49,50 @@ def cross_entropy(
     """Softmax cross entropy over the valid elements; the denominator is their number."""
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.where(valid, labels, 0))
     return LossTerm(jnp.sum(jnp.where(valid, loss, 0.0)), jnp.sum(valid))
+
+
+def hard_pixel_cross_entropy(
+    logits: Float[Array, "*S K"],
+    labels: Int[Array, "*S"],
+    valid: Bool[Array, "*S"],
+    *,
+    fraction: float,
+) -> LossTerm:
+    """Cross entropy of the `fraction` of all elements that have the highest one.
+
+    Elements that are not valid count as elements, with a loss of 0. The choice is among the whole
+    batch of all devices, so this needs the named axis `DATA_AXIS`.
+
+    Source: Detectron2 projects/DeepLab, DeepLabCE, which chooses among the images of one GPU.
+    """
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.where(valid, labels, 0))
+    loss = jnp.where(valid, loss, 0.0)
+    devices = jax.lax.psum(1, DATA_AXIS)
+    chosen = int(fraction * loss.size * devices)
+    share = jax.lax.stop_gradient(_share_of_highest(loss, chosen))
+    return LossTerm(jnp.sum(loss * share), jnp.asarray(chosen / devices, jnp.float32))
+
+
+def _share_of_highest(values: Float[Array, "*S"], number: int) -> Float[Array, "*S"]:
+    """1 for the `number` highest non-negative values of all devices, 0 for the others; values
+    equal to the last one share what is left.
+
+    The last value is found bit by bit, by counting: a sort of all pixels would cost far more, and
+    could not be shared among devices. Non-negative floats are ordered as their bits are.
+    """
+    bits = jax.lax.bitcast_convert_type(jnp.maximum(values, 0.0), jnp.int32)
+
+    def count(of: Bool[Array, "*S"]) -> Array:
+        return jax.lax.psum(jnp.sum(of, dtype=jnp.int32), DATA_AXIS)
+
+    def set_bit(i: Array, last: Array) -> Array:
+        candidate = last | (1 << (30 - i))
+        return jnp.where(count(bits >= candidate) >= number, candidate, last)
+
+    last = jax.lax.fori_loop(0, 31, set_bit, jnp.zeros((), jnp.int32))
+    above, equal = bits > last, bits == last
+    left = (number - count(above)).astype(values.dtype)
+    return jnp.where(above, 1.0, jnp.where(equal, left / count(equal).astype(values.dtype), 0.0))
 
 
 def select_class(

@@ -8,7 +8,7 @@ torch's `grid_sample(align_corners=False)`. Outside the map there is 0.
 from collections.abc import Callable
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, Num, UInt8
 
 
 def regular_grid(side: int) -> Float[Array, "P 2"]:
@@ -78,8 +78,8 @@ def _blend_neighbours(
 
 
 def point_sample_nearest(
-    labels: Float[Array, "N H W"], point_coords: Float[Array, "N P 2"]
-) -> Float[Array, "N P"]:
+    labels: Num[Array, "N H W"], point_coords: Float[Array, "N P 2"]
+) -> Num[Array, "N P"]:
     """The label of the nearest pixel, ties to the even index, 0 outside.
 
     Round-half-to-even makes x = 1.0 fall outside for an even width and hit the last column for an

@@ -1,20 +1,29 @@
-"""Changing the resolution of maps on the device: half-pixel centres, as torch's `interpolate`."""
+"""Changing the resolution of maps on the device: half-pixel centres, as torch's `interpolate`.
+
+A map may lie at the top left of a larger canvas. Where a function takes `inside_hw`, the rows and
+columns that belong to the map, what lies beyond changes nothing: the border is the map's own.
+"""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, UInt8
 
 
-def upsample_2x(x: Float[Array, "N H W C"]) -> Float[Array, "N 2*H 2*W C"]:
+def upsample_2x(
+    x: Float[Array, "N H W C"], inside_hw: Int[Array, "N 2"] | None = None
+) -> Float[Array, "N 2*H 2*W C"]:
     """Bilinear x2 with half-pixel centres and a repeated border.
 
     Each output lies a quarter cell from its nearest input, so it is 3/4 of that and 1/4 of the
     next: two shifts and adds an axis, where a general resize would gather.
     """
-    return _double(_double(x, axis=1), axis=2)
+    rows, columns = (None, None) if inside_hw is None else (inside_hw[:, 0], inside_hw[:, 1])
+    return _double(_double(x, rows, axis=1), columns, axis=2)
 
 
-def _double(x: Array, axis: int) -> Array:
+def _double(x: Array, inside: Array | None, axis: int) -> Array:
     size = x.shape[axis]
     before = jnp.concatenate(
         [jax.lax.slice_in_dim(x, 0, 1, axis=axis), jax.lax.slice_in_dim(x, 0, size - 1, axis=axis)],
@@ -27,6 +36,11 @@ def _double(x: Array, axis: int) -> Array:
         ],
         axis=axis,
     )
+    if inside is not None:
+        shape = [1] * x.ndim
+        shape[axis] = size
+        last = (inside - 1).reshape(-1, *([1] * (x.ndim - 1)))
+        after = jnp.where(jnp.arange(size).reshape(shape) == last, x, after)
     pairs = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=axis + 1)
     return pairs.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
 
@@ -37,6 +51,112 @@ def resize_bilinear(
     """Bilinear to any size, without antialiasing, as torch's `interpolate(align_corners=False)`."""
     shape = (x.shape[0], *output_hw, x.shape[3])
     return jax.image.resize(x, shape, method="linear", antialias=False)
+
+
+def upsample_by(
+    x: Float[Array, "N H W C"], factor: int, inside_hw: Int[Array, "N 2"]
+) -> Float[Array, "N fH fW C"]:
+    """Bilinear to `factor` times the size."""
+    if factor == 1:
+        return x
+    if factor == 2:
+        return upsample_2x(x, inside_hw)
+    extended = repeat_border(x, inside_hw)
+    return resize_bilinear(extended, (factor * x.shape[1], factor * x.shape[2]))
+
+
+def repeat_border(
+    x: Float[Array, "N H W C"], inside_hw: Int[Array, "N 2"]
+) -> Float[Array, "N H W C"]:
+    """The map continued by its last row and column over the rest of the canvas."""
+    rows = jnp.minimum(jnp.arange(x.shape[1])[None], inside_hw[:, :1] - 1)
+    columns = jnp.minimum(jnp.arange(x.shape[2])[None], inside_hw[:, 1:] - 1)
+    x = jnp.take_along_axis(x, rows[:, :, None, None], axis=1)
+    return jnp.take_along_axis(x, columns[:, None, :, None], axis=2)
+
+
+def resize_within(
+    x: Float[Array, "N H W C"],
+    inside_hw: Int[Array, "N 2"],
+    output_hw: Int[Array, "N 2"],
+    canvas_hw: tuple[int, int],
+) -> Float[Array, "N h w C"]:
+    """Bilinear from sizes to sizes that are only known when it runs, onto a canvas of a fixed one.
+
+    What lies beyond `output_hw` is undefined.
+
+    Args:
+      inside_hw, output_hw: (height, width) of each map and of what becomes of it.
+    """
+    for axis in (1, 2):
+        side = axis - 1
+        x = _blend(x, *_neighbours(inside_hw[:, side], output_hw[:, side], canvas_hw[side]), axis)
+    return x
+
+
+def map_rows(
+    logits: Float[Array, "N H W K"],
+    inside_hw: Int[Array, "N 2"],
+    output_hw: Int[Array, "N 2"],
+    canvas_hw: tuple[int, int],
+    reduce: Callable[[Float[Array, "N r w K"]], Array],
+    *,
+    rows: int = 16,
+) -> Array:
+    """`reduce` of `resize_within`, made in strips of `rows` rows so that it is never held whole.
+
+    `reduce` takes a strip [N, r, w, K] and keeps its first three axes.
+    """
+    height, width = canvas_hw
+    strips = -(-height // rows)
+    vertical = _neighbours(inside_hw[:, 0], output_hw[:, 0], strips * rows)
+    horizontal = _neighbours(inside_hw[:, 1], output_hw[:, 1], width)
+
+    def strip(first: Array) -> Array:
+        part = [jax.lax.dynamic_slice_in_dim(x, first, rows, axis=1) for x in vertical]
+        return reduce(_blend(_blend(logits, *part, axis=1), *horizontal, axis=2))
+
+    reduced = jax.lax.map(strip, jnp.arange(strips) * rows)
+    reduced = jnp.moveaxis(reduced, 0, 1)
+    return reduced.reshape(reduced.shape[0], strips * rows, *reduced.shape[3:])[:, :height]
+
+
+def label_map(
+    logits: Float[Array, "N H W K"],
+    inside_hw: Int[Array, "N 2"],
+    output_hw: Int[Array, "N 2"],
+    canvas_hw: tuple[int, int],
+) -> UInt8[Array, "N h w"]:
+    """The best class of each pixel of the original image: logits are resized, then compared.
+
+    Source: Detectron2 modeling/postprocessing.py, sem_seg_postprocess.
+    """
+
+    def best(strip: Array) -> Array:
+        return jnp.argmax(strip, axis=-1).astype(jnp.uint8)
+
+    return map_rows(logits, inside_hw, output_hw, canvas_hw, best)
+
+
+def _blend(x: Array, low: Array, high: Array, weight: Array, axis: int) -> Array:
+    """The rows (or columns) between two of `x`, which `_neighbours` has found."""
+    shape = [1, 1, 1, 1]
+    shape[0], shape[axis] = low.shape
+    weight = weight.reshape(shape).astype(x.dtype)
+    below = jnp.take_along_axis(x, low.reshape(shape), axis=axis)
+    above = jnp.take_along_axis(x, high.reshape(shape), axis=axis)
+    return (1 - weight) * below + weight * above
+
+
+def _neighbours(inside: Array, output: Array, size: int) -> tuple[Array, Array, Array]:
+    """For `size` outputs of each map: the two inputs that each lies between, and the second's
+    weight."""
+    scale = inside.astype(jnp.float32) / output.astype(jnp.float32)
+    position = (jnp.arange(size, dtype=jnp.float32)[None] + 0.5) * scale[:, None] - 0.5
+    position = jnp.clip(position, 0.0, (inside - 1).astype(jnp.float32)[:, None])
+    low = jnp.floor(position).astype(jnp.int32)
+    high = jnp.minimum(low + 1, inside[:, None] - 1)
+    return low, high, position - low.astype(jnp.float32)
 
 
 def upsample_nearest_2x(x: Float[Array, "N H W C"]) -> Float[Array, "N 2*H 2*W C"]:

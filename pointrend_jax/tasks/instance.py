@@ -26,8 +26,8 @@ from pointrend_jax.structures import (
 from pointrend_jax.tasks.task import Task, Variables
 
 
-def build_task(config: Config) -> Task:
-    """The task of `config.model`."""
+def build_instance_task(config: Config) -> Task:
+    """The task of `config.model` for `config.task` "instance"."""
     return instance_task(build_model(config))
 
 
@@ -53,11 +53,13 @@ def instance_task(model: MaskRCNN) -> Task:
     def shapes() -> Variables:
         return jax.eval_shape(init_from_key, jax.random.key(0, impl="unsafe_rbg"))
 
-    def loss(variables: Variables, batch: InstanceBatch, key: Array) -> dict[str, LossTerm]:
+    def loss(
+        variables: Variables, batch: InstanceBatch, key: Array
+    ) -> tuple[dict[str, LossTerm], Variables]:
         keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(batch.image_index)
         noise = model.draw_noise(keys, batch)
         terms: Any = model.apply(variables, batch, noise, method=MaskRCNN.losses)
-        return terms
+        return terms, variables["buffers"]
 
     def predict(variables: Variables, batch: ImageBatch) -> InstancePredictions:
         predictions: Any = model.apply(variables, batch, method=MaskRCNN.predict)

@@ -118,7 +118,7 @@ def save_variables(workdir: Path, variables: dict[str, Any], meta: CheckpointMet
             0,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(
-                    {"params": variables["params"], "frozen": variables["frozen"]}
+                    {"params": variables["params"], "buffers": variables["buffers"]}
                 ),
                 meta=ocp.args.JsonSave(
                     {"config": meta.config, "class_names": list(meta.class_names)}
@@ -165,7 +165,7 @@ def load_variables(workdir: Path) -> tuple[dict[str, Any], CheckpointMeta, int]:
         )
     meta = CheckpointMeta(restored["meta"]["config"], tuple(restored["meta"]["class_names"]))
     state = restored["state"]
-    return {"params": state["params"], "frozen": state["frozen"]}, meta, step
+    return {"params": state["params"], "buffers": state["buffers"]}, meta, step
 
 
 def check_same_tree(saved: Any, expected: Any, what: str) -> None:

@@ -57,7 +57,7 @@ def run_training(
     state = TrainState(
         step=jax.numpy.zeros((), jax.numpy.int32),
         params=variables["params"],
-        frozen=variables["frozen"],
+        buffers=variables["buffers"],
         opt_state=optimizer.init(variables["params"]),
     )
     with Checkpoints(workdir, keep=settings.keep_checkpoints) as checkpoints:
@@ -156,4 +156,4 @@ def _is_due(step: int, every: int) -> bool:
 
 
 def _variables(state: TrainState) -> Variables:
-    return {"params": state.params, "frozen": state.frozen}
+    return {"params": state.params, "buffers": state.buffers}

@@ -1,6 +1,7 @@
-"""SGD with momentum, warm-up and steps, as Detectron2 trains: which parameters, what decay."""
+"""SGD with momentum, warm-up, steps or a polynomial: which parameters, what rate, what decay."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,11 +31,58 @@ def warmup_multistep(
 
     def rate(step: Array | int) -> Array:
         passed = sum((jnp.asarray(step) >= m for m in milestones), jnp.zeros((), jnp.int32))
-        progress = jnp.minimum(jnp.asarray(step) / max(warmup_steps, 1), 1.0)
-        warmup = warmup_factor * (1.0 - progress) + progress if warmup_steps else 1.0
+        warmup = _warmup(step, warmup_steps, warmup_factor)
         return jnp.asarray(base_rate * warmup * gamma**passed, jnp.float32)
 
     return rate
+
+
+def warmup_poly(
+    base_rate: float, *, steps: int, warmup_steps: int, warmup_factor: float, power: float
+) -> Schedule:
+    """The learning rate of step 0, 1, ...: falls as (1 - step / steps) ** power, under the same
+    warm-up.
+
+    Source: Detectron2 projects/DeepLab, WarmupPolyLR.
+    """
+
+    def rate(step: Array | int) -> Array:
+        left = jnp.maximum(1.0 - jnp.asarray(step) / steps, 0.0)
+        warmup = _warmup(step, warmup_steps, warmup_factor)
+        return jnp.asarray(base_rate * warmup * left**power, jnp.float32)
+
+    return rate
+
+
+def _warmup(step: Array | int, warmup_steps: int, warmup_factor: float) -> Array | float:
+    if not warmup_steps:
+        return 1.0
+    progress = jnp.minimum(jnp.asarray(step) / warmup_steps, 1.0)
+    return warmup_factor * (1.0 - progress) + progress
+
+
+def build_schedule(config: Config) -> Schedule:
+    """The learning rate of `config.train`. Raises ValueError for an unknown schedule."""
+    train = config.train
+    if train.schedule == "multistep":
+        return warmup_multistep(
+            train.learning_rate,
+            warmup_steps=train.warmup_steps,
+            warmup_factor=train.warmup_factor,
+            milestones=tuple(train.milestones),
+            gamma=train.gamma,
+        )
+    if train.schedule == "poly":
+        return warmup_poly(
+            train.learning_rate,
+            steps=train.steps,
+            warmup_steps=train.warmup_steps,
+            warmup_factor=train.warmup_factor,
+            power=train.poly_power,
+        )
+    raise ValueError(
+        f"config.train.schedule must be 'multistep' or 'poly', got {train.schedule!r}."
+    )
 
 
 def module_path(path: tuple[Any, ...]) -> tuple[str, ...]:
@@ -47,26 +95,56 @@ def build_optimizer(
 ) -> tuple[optax.GradientTransformation, Schedule]:
     """The optimiser of `config.train` for `params`, and its learning rate.
 
-    Weight decay applies to kernels and biases of trained modules; frozen batch norm has no
-    parameters. Modules that are not trained get no update at all, momentum and decay included.
+    Weight decay applies to kernels and biases of trained modules, not to the scale and bias of a
+    norm. Modules that are not trained get no update at all, momentum and decay included.
     """
     train = config.train
-    schedule = warmup_multistep(
-        train.learning_rate,
-        warmup_steps=train.warmup_steps,
-        warmup_factor=train.warmup_factor,
-        milestones=tuple(train.milestones),
-        gamma=train.gamma,
-    )
+    schedule = build_schedule(config)
     clip = optax.identity()
     if train.clip_gradient_norm > 0:
         clip = optax.clip_by_global_norm(train.clip_gradient_norm)
     sgd = optax.chain(
         clip,
-        optax.add_decayed_weights(train.weight_decay),
+        optax.add_decayed_weights(train.weight_decay, mask=_decayed),
         optax.sgd(schedule, momentum=train.momentum),
+        _multiply_rates(tuple(train.rate_multipliers), params),
     )
     labels = jax.tree_util.tree_map_with_path(
         lambda path, _: "trained" if is_trainable(module_path(path)) else "fixed", params
     )
     return optax.partition({"trained": sgd, "fixed": optax.set_to_zero()}, labels), schedule
+
+
+def _decayed(params: Any) -> Any:
+    """False for norms, which are the modules with a `scale`."""
+    if not isinstance(params, Mapping):
+        return True
+    if "scale" in params:
+        return jax.tree.map(lambda _: False, params)
+    return {name: _decayed(child) for name, child in params.items()}
+
+
+def _multiply_rates(
+    multipliers: Sequence[tuple[str, float]], params: Any
+) -> optax.GradientTransformation:
+    """Scales the updates of modules. Raises ValueError for a module that is not there."""
+    if not multipliers:
+        return optax.identity()
+    paths = ["/".join(module_path(path)) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    for module, _ in multipliers:
+        if not any(path.startswith(f"{module}/") for path in paths):
+            tops = sorted({"/".join(path.split("/")[:2]) for path in paths})
+            raise ValueError(
+                f"config.train.rate_multipliers names {module!r}, of which the model has no "
+                f"parameters; it has {', '.join(tops)}."
+            )
+
+    def factor(path: tuple[Any, ...]) -> float:
+        name = "/".join(module_path(path))
+        return math.prod(f for module, f in multipliers if name.startswith(f"{module}/"))
+
+    def scale(updates: Any, _: Any = None) -> Any:
+        # Modules that are not trained are masked out and have no factor.
+        return jax.tree_util.tree_map_with_path(lambda path, u: u * factor(path), updates)
+
+    return optax.stateless(scale)

@@ -10,27 +10,28 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pointrend_jax.structures import Array, InstanceBatch
+from pointrend_jax.structures import DATA_AXIS, Array, InstanceBatch, SemanticBatch
 from pointrend_jax.tasks.task import Task
 
-AXIS = "data"
+Batch = InstanceBatch | SemanticBatch
 
 
 class TrainState(NamedTuple):
     """Everything that a step changes, and the fixed statistics it reads.
 
-    step: scalar, steps done. params: trained and stage-frozen parameters. frozen: batch statistics.
+    step: scalar, steps done. params: trained and stage-frozen parameters. buffers: batch
+    statistics.
     """
 
     step: Array
     params: Any
-    frozen: Any
+    buffers: Any
     opt_state: Any
 
 
 def train_step(
     state: TrainState,
-    batch: InstanceBatch,
+    batch: Batch,
     key: Array,
     *,
     task: Task,
@@ -48,29 +49,33 @@ def train_step(
     """
     step_key = jax.random.fold_in(key, state.step)
 
-    def total_loss(params: Any) -> tuple[Array, dict[str, Array]]:
-        terms = task.loss({"params": params, "frozen": state.frozen}, batch, step_key)
+    def total_loss(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
+        variables = {"params": params, "buffers": state.buffers}
+        terms, buffers = task.loss(variables, batch, step_key)
         denominators = {name: term.denominator for name, term in terms.items()}
-        denominators = jax.lax.psum(jax.lax.stop_gradient(denominators), AXIS)
+        denominators = jax.lax.psum(jax.lax.stop_gradient(denominators), DATA_AXIS)
         losses = {
             name: term.total / jnp.maximum(denominators[name], 1.0) for name, term in terms.items()
         }
-        return sum(losses.values(), jnp.zeros(())), losses
+        return sum(losses.values(), jnp.zeros(())), (losses, buffers)
 
-    (total, losses), gradients = jax.value_and_grad(total_loss, has_aux=True)(state.params)
-    gradients, losses, total = jax.lax.psum((gradients, losses, total), AXIS)
+    value_and_gradients = jax.value_and_grad(total_loss, has_aux=True)
+    (total, (losses, buffers)), gradients = value_and_gradients(state.params)
+    gradients, losses, total = jax.lax.psum((gradients, losses, total), DATA_AXIS)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = losses | {"loss": total, "gradient_norm": optax.tree.norm(gradients)}
-    return TrainState(state.step + 1, params, state.frozen, opt_state), metrics
+    return TrainState(state.step + 1, params, buffers, opt_state), metrics
 
 
 def parallel_step(
     task: Task, optimizer: optax.GradientTransformation
-) -> Callable[[TrainState, InstanceBatch, Array], tuple[TrainState, dict[str, Array]]]:
+) -> Callable[[TrainState, Batch, Array], tuple[TrainState, dict[str, Array]]]:
     """`train_step` on all devices: state and key are shared, batches are [devices, images, ...]."""
     step = partial(train_step, task=task, optimizer=optimizer)
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0)
+    return jax.pmap(
+        step, axis_name=DATA_AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0
+    )
 
 
 def replicated(tree: Any) -> Any:
@@ -79,7 +84,7 @@ def replicated(tree: Any) -> Any:
     Given otherwise, the first two steps would compile one program each; and a step frees its input,
     which must not be an array that the caller still holds.
     """
-    everywhere = NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec())
+    everywhere = NamedSharding(Mesh(np.array(jax.devices()), (DATA_AXIS,)), PartitionSpec())
     return jax.device_put(jax.tree.map(jnp.copy, tree), everywhere)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pointrend_jax.evaluation.coco import STAT_NAMES
-from pointrend_jax.evaluation.report import format_results, write_json
+from pointrend_jax.evaluation.report import format_results, format_semantic_results, write_json
 
 
 def _results(rendered: float | None, coarse: float | None) -> dict:
@@ -30,6 +30,26 @@ def test_table_shows_both_and_the_gain():
 def test_undefined_number_is_a_dash():
     table = format_results(_results(None, None))
     assert "mask AP small           -         -       -" in table
+
+
+def test_semantic_table_has_scores_then_classes():
+    scores = {"miou": 0.5, "iiou": None, "pixel_accuracy": 0.9, "boundary_iou": 0.25}
+    results = {
+        "rendered": scores | {"trimap_miou_4": 0.4},
+        "coarse": scores | {"trimap_miou_4": 0.35},
+        "rendered_iou": {"traffic light": 0.3, "sky": None},
+        "coarse_iou": {"traffic light": 0.4, "sky": 0.0},
+    }
+    assert format_semantic_results(results).splitlines() == [
+        "                     coarse  rendered    gain",
+        "mIoU                   50.0      50.0    +0.0",
+        "iIoU                      -         -       -",
+        "pixel accuracy         90.0      90.0    +0.0",
+        "boundary IoU           25.0      25.0    +0.0",
+        "trimap 4 px            35.0      40.0    +5.0",
+        "IoU traffic light      40.0      30.0   -10.0",
+        "IoU sky                 0.0         -       -",
+    ]
 
 
 def test_json_is_replaced_whole(tmp_path: Path):

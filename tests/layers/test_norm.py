@@ -1,11 +1,12 @@
-"""FrozenBatchNorm against the formula and against Linen's batch norm with running statistics."""
+"""Norms against the formula and against Linen's."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pointrend_jax.layers.norm import FrozenBatchNorm
+from pointrend_jax.layers.norm import BatchNorm, FrozenBatchNorm, GroupNorm
+from pointrend_jax.structures import DATA_AXIS
 
 
 def _arrays(values: dict[str, list[float]]) -> dict[str, jax.Array]:
@@ -14,7 +15,7 @@ def _arrays(values: dict[str, list[float]]) -> dict[str, jax.Array]:
 
 def test_frozen_batch_norm_by_hand():
     arrays = _arrays({"scale": [2.0], "bias": [1.0], "mean": [3.0], "var": [3.75]})
-    y = jax.jit(FrozenBatchNorm(eps=0.25).apply)({"frozen": arrays}, jnp.asarray([[5.0], [3.0]]))
+    y = jax.jit(FrozenBatchNorm(eps=0.25).apply)({"buffers": arrays}, jnp.asarray([[5.0], [3.0]]))
     np.testing.assert_allclose(y, [[2 * (5 - 3) / 2 + 1], [1.0]], rtol=1e-6)
 
 
@@ -30,17 +31,81 @@ def test_frozen_batch_norm_equals_linen_with_running_average():
         },
         x,
     )
-    ours = jax.jit(FrozenBatchNorm(eps=1e-3).apply)({"frozen": arrays}, x)
+    ours = jax.jit(FrozenBatchNorm(eps=1e-3).apply)({"buffers": arrays}, x)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_frozen_batch_norm_has_nothing_to_train():
     variables = FrozenBatchNorm().init(jax.random.key(0), jnp.ones((1, 2, 2, 3)))
-    assert set(variables) == {"frozen"}
-    assert set(variables["frozen"]) == {"scale", "bias", "mean", "var"}
+    assert set(variables) == {"buffers"}
+    assert set(variables["buffers"]) == {"scale", "bias", "mean", "var"}
 
 
 def test_frozen_batch_norm_keeps_the_dtype_of_its_input():
     x = jnp.ones((1, 2, 2, 3), jnp.bfloat16)
     y, _ = FrozenBatchNorm().init_with_output(jax.random.key(0), x)
     assert y.dtype == jnp.bfloat16
+
+
+def _train(x: jax.Array, devices: int) -> tuple[jax.Array, jax.Array]:
+    """Output and buffers of one training pass, the batch split over `devices`."""
+    norm = BatchNorm()
+    variables = norm.init(jax.random.key(0), x)
+    variables["params"] = _arrays({"scale": [1.5, -0.5], "bias": [0.1, 2.0]})
+
+    def apply(part: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y, updated = norm.apply(variables, part, mutable=["buffers"])
+        return y, updated["buffers"]
+
+    parts = x.reshape(devices, -1, *x.shape[1:])
+    y, buffers = jax.vmap(apply, axis_name=DATA_AXIS)(parts)
+    return y.reshape(x.shape), jax.tree.map(lambda b: b[0], buffers)
+
+
+def test_batch_norm_in_training_equals_linen_and_keeps_the_unbiased_variance():
+    x = jax.random.normal(jax.random.key(1), (4, 3, 5, 2)) * 3 + 100
+    y, buffers = _train(x, 1)
+    theirs, _ = nn.BatchNorm(use_running_average=False, epsilon=1e-5).apply(
+        {
+            "params": _arrays({"scale": [1.5, -0.5], "bias": [0.1, 2.0]}),
+            "batch_stats": _arrays({"mean": [0.0, 0.0], "var": [1.0, 1.0]}),
+        },
+        x,
+        mutable=["batch_stats"],
+    )
+    # Linen takes a difference of squares, which at a mean of 100 costs it four digits.
+    np.testing.assert_allclose(y, theirs, rtol=1e-2, atol=2e-3)
+    flat = np.asarray(x, np.float64).reshape(-1, 2)
+    np.testing.assert_allclose(buffers["mean"], 0.1 * flat.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(buffers["var"], 0.9 + 0.1 * flat.var(0, ddof=1), rtol=1e-5)
+
+
+def test_batch_norm_of_two_devices_has_the_statistics_of_the_whole_batch():
+    x = jax.random.normal(jax.random.key(1), (4, 3, 5, 2)) + jnp.arange(4.0).reshape(4, 1, 1, 1)
+    one, two = _train(x, 1), _train(x, 2)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, two)
+
+
+def test_batch_norm_reads_its_buffers_where_they_are_not_mutable():
+    arrays = _arrays({"scale": [1.5, -0.5], "bias": [0.1, 2.0]})
+    buffers = _arrays({"mean": [-1.0, 0.3], "var": [0.4, 5.0]})
+    x = jax.random.normal(jax.random.key(0), (2, 3, 4, 2))
+    ours = BatchNorm().apply({"params": arrays, "buffers": buffers}, x)
+    frozen = FrozenBatchNorm().apply({"buffers": arrays | buffers}, x)
+    np.testing.assert_array_equal(ours, frozen)
+
+
+def test_group_norm_equals_linen_where_the_image_fills_the_canvas():
+    x = jax.random.normal(jax.random.key(0), (2, 4, 6, 8)) * 3 + 5
+    variables = GroupNorm(4).init(jax.random.key(0), x, jnp.array([[16, 24]] * 2), 4)
+    ours = GroupNorm(4).apply(variables, x, jnp.array([[16, 24]] * 2), 4)
+    theirs = nn.GroupNorm(4, epsilon=1e-5).apply(variables, x)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_group_norm_ignores_what_lies_beyond_the_image():
+    x = jax.random.normal(jax.random.key(0), (1, 4, 6, 8))
+    variables = GroupNorm(4).init(jax.random.key(0), x, jnp.array([[16, 24]]), 4)
+    exact = GroupNorm(4).apply(variables, x[:, :2, :3], jnp.array([[8, 12]]), 4)
+    padded = GroupNorm(4).apply(variables, x, jnp.array([[8, 12]]), 4)
+    np.testing.assert_allclose(padded[:, :2, :3], exact, rtol=1e-5, atol=1e-6)

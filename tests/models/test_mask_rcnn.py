@@ -101,7 +101,7 @@ def _loss_and_gradient(mask_head: str) -> Any:
     task, variables, _ = _model("resnet18", mask_head)
 
     def total(params: Any, batch: InstanceBatch) -> tuple[jax.Array, dict[str, jax.Array]]:
-        terms = task.loss({**variables, "params": params}, batch, jax.random.key(0))
+        terms, _ = task.loss({**variables, "params": params}, batch, jax.random.key(0))
         losses = {
             name: term.total / jnp.maximum(term.denominator, 1) for name, term in terms.items()
         }

@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pointrend_jax.ops.losses import binary_cross_entropy, cross_entropy, l1, select_class
+from pointrend_jax.ops.losses import (
+    binary_cross_entropy,
+    cross_entropy,
+    hard_pixel_cross_entropy,
+    l1,
+    select_class,
+)
+from pointrend_jax.structures import DATA_AXIS
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
@@ -38,3 +45,48 @@ def test_invalid_rows_have_no_gradient_in_cross_entropy() -> None:
 def test_select_class_takes_each_regions_channel() -> None:
     values = jnp.arange(12.0).reshape(2, 2, 3)
     np.testing.assert_array_equal(select_class(values, jnp.array([2, 0]))[..., 0], [[2, 5], [6, 9]])
+
+
+def _hard_loss(logits: jax.Array, labels: jax.Array, devices: int, fraction: float) -> jax.Array:
+    """The loss of a batch that is split over `devices`."""
+
+    def part(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        valid = labels != 255
+        term = hard_pixel_cross_entropy(logits, labels, valid, fraction=fraction)
+        totals = jax.lax.psum((term.total, term.denominator), DATA_AXIS)
+        return totals[0] / totals[1]
+
+    split = [x.reshape(devices, -1, *x.shape[1:]) for x in (logits, labels)]
+    return jax.vmap(part, axis_name=DATA_AXIS)(*split)[0]
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.2, 0.9, 1.0])
+def test_hard_pixels_are_the_mean_of_the_highest_losses(fraction: float) -> None:
+    rng = np.random.default_rng(0)
+    logits = jnp.asarray(rng.normal(size=(4, 5, 6, 3)) * 3, jnp.float32)
+    labels = jnp.asarray(rng.integers(0, 3, (4, 5, 6)), jnp.int32).at[0, :3].set(255)
+    each = cross_entropy_of_each(logits, labels)
+    number = int(fraction * each.size)
+    expected = np.sort(each.ravel())[::-1][:number].mean()
+    np.testing.assert_allclose(_hard_loss(logits, labels, 1, fraction), expected, rtol=1e-6)
+    np.testing.assert_allclose(_hard_loss(logits, labels, 2, fraction), expected, rtol=1e-6)
+
+
+def cross_entropy_of_each(logits: jax.Array, labels: jax.Array) -> np.ndarray:
+    x, y = np.asarray(logits, np.float64), np.asarray(labels)
+    of_class = np.take_along_axis(x, np.where(y == 255, 0, y)[..., None], axis=-1)[..., 0]
+    return np.where(y == 255, 0.0, np.log(np.exp(x).sum(-1)) - of_class)
+
+
+def test_hard_pixels_of_equal_loss_share_what_is_left() -> None:
+    logits, labels = jnp.zeros((1, 1, 10, 2)), jnp.zeros((1, 1, 10), jnp.int32)
+    gradient = jax.grad(lambda x: _hard_loss(x, labels, 1, 0.25))(logits)
+    # Two of ten pixels, so a tenth of the gradient of the mean for each.
+    np.testing.assert_allclose(gradient[..., 0], -0.5 / 10, rtol=1e-6)
+
+
+def test_pixels_that_are_not_hard_have_no_gradient() -> None:
+    logits = jnp.array([[3.0, 0.0], [0.0, 0.0], [0.0, 3.0], [1.0, 0.0]]).reshape(1, 1, 4, 2)
+    labels = jnp.zeros((1, 1, 4), jnp.int32)
+    gradient = jax.grad(lambda x: _hard_loss(x, labels, 1, 0.5))(logits)
+    np.testing.assert_array_equal(jnp.any(gradient != 0, axis=-1)[0, 0], [False, True, True, False])

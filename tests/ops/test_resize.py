@@ -1,10 +1,18 @@
-"""Upsampling by two against the general resize, and its defining property."""
+"""Upsampling and resizing against the general resize, on canvases larger than the map too."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pointrend_jax.ops.resize import resize_bilinear, upsample_2x, upsample_nearest_2x
+from pointrend_jax.ops.resize import (
+    label_map,
+    map_rows,
+    resize_bilinear,
+    resize_within,
+    upsample_2x,
+    upsample_by,
+    upsample_nearest_2x,
+)
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
@@ -25,3 +33,49 @@ def test_upsample_nearest_2x_makes_blocks() -> None:
     np.testing.assert_array_equal(
         upsample_nearest_2x(x)[0, ..., 0], [[1.0, 1.0, 2.0, 2.0], [1.0, 1.0, 2.0, 2.0]]
     )
+
+
+def _on_canvas(seed: int = 0) -> tuple[jnp.ndarray, jnp.ndarray, jnp.ndarray]:
+    """A 5 x 7 map, the same at the top left of a noisy 8 x 12 canvas, and its size."""
+    rng = np.random.default_rng(seed)
+    exact = jnp.asarray(rng.normal(size=(1, 5, 7, 3)), jnp.float32)
+    canvas = jnp.asarray(rng.normal(size=(1, 8, 12, 3)) * 100, jnp.float32)
+    return exact, canvas.at[:, :5, :7].set(exact), jnp.array([[5, 7]])
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4, 16])
+def test_what_lies_beyond_the_map_changes_no_upsampled_pixel(factor: int) -> None:
+    exact, canvas, inside = _on_canvas()
+    expected = resize_bilinear(exact, (5 * factor, 7 * factor))
+    ours = upsample_by(canvas, factor, inside)[:, : 5 * factor, : 7 * factor]
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (3, 4), (9, 20), (1, 1)])
+def test_resize_within_equals_the_resize_of_the_map_alone(size: tuple[int, int]) -> None:
+    exact, canvas, inside = _on_canvas()
+    ours = resize_within(canvas, inside, jnp.array([size]), (12, 20))[:, : size[0], : size[1]]
+    np.testing.assert_allclose(ours, resize_bilinear(exact, size), rtol=1e-5, atol=1e-5)
+
+
+def test_strips_give_what_the_whole_gives() -> None:
+    _, canvas, inside = _on_canvas()
+    size, hw = jnp.array([[9, 11]]), (13, 16)
+    whole = resize_within(canvas, inside, size, hw)
+    strips = map_rows(canvas, inside, size, hw, lambda strip: strip, rows=4)
+    np.testing.assert_allclose(strips[:, :9, :11], whole[:, :9, :11], rtol=1e-5, atol=1e-5)
+
+
+def test_a_label_map_is_the_best_class_of_the_resized_logits() -> None:
+    _, canvas, inside = _on_canvas()
+    size = jnp.array([[9, 11]])
+    labels = label_map(canvas, inside, size, (13, 16))
+    best = jnp.argmax(resize_within(canvas, inside, size, (13, 16)), axis=-1)
+    assert labels.dtype == jnp.uint8
+    np.testing.assert_array_equal(labels[:, :9, :11], best[:, :9, :11].astype(jnp.uint8))
+
+
+def test_a_label_map_of_the_same_size_changes_nothing() -> None:
+    exact, _, inside = _on_canvas()
+    labels = label_map(exact, inside, inside, (5, 7))
+    np.testing.assert_array_equal(labels, jnp.argmax(exact, axis=-1).astype(jnp.uint8))

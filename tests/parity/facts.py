@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from pointrend_jax.evaluation.coco import STAT_NAMES, OverlapKind, evaluate_detections, summarize
@@ -12,70 +13,15 @@ from pointrend_jax.evaluation.ground_truth import load_ground_truth
 from pointrend_jax.flags import load_config
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.resnet import ResNet
-from pointrend_jax.structures import Config
-from pointrend_jax.training.optimizer import warmup_multistep
+from pointrend_jax.models.backbones import backbone_options
+from pointrend_jax.structures import IGNORE_LABEL, Config
+from pointrend_jax.training.optimizer import build_schedule, module_path
 from tests.parity.compare import Row, row
-from tests.parity.kit import CONFIGS, KitModel
+from tests.parity.config_fields import WORDS, fields_of
+from tests.parity.kit import CONFIGS, KitModel, published_config
 
-# Detectron2's configuration value to the field of ours that must equal it. All in lower case.
-_FIELDS = {
-    "model.backbone.freeze_at": "model.freeze_at",
-    "model.fpn.out_channels": "model.fpn_channels",
-    "model.anchor_generator.sizes": "model.rpn.anchor_sizes",
-    "model.anchor_generator.aspect_ratios": "model.rpn.aspect_ratios",
-    "model.rpn.iou_thresholds": "model.rpn.iou_thresholds",
-    "model.rpn.batch_size_per_image": "model.rpn.samples_per_image",
-    "model.rpn.positive_fraction": "model.rpn.positive_fraction",
-    "model.rpn.nms_thresh": "model.rpn.nms_threshold",
-    "model.rpn.pre_nms_topk_train": "model.rpn.pre_nms_topk_train",
-    "model.rpn.pre_nms_topk_test": "model.rpn.pre_nms_topk_eval",
-    "model.rpn.post_nms_topk_train": "model.rpn.post_nms_topk_train",
-    "model.rpn.post_nms_topk_test": "model.rpn.post_nms_topk_eval",
-    "model.roi_heads.num_classes": "num_classes",
-    "model.roi_heads.batch_size_per_image": "model.box.samples_per_image",
-    "model.roi_heads.iou_thresholds": "model.box.iou_threshold",
-    "model.roi_heads.positive_fraction": "model.box.positive_fraction",
-    "model.roi_heads.nms_thresh_test": "model.box.nms_threshold",
-    "model.roi_heads.score_thresh_test": "model.box.score_threshold",
-    "model.roi_box_head.pooler_resolution": "model.box.pooler_resolution",
-    "model.roi_box_head.pooler_sampling_ratio": "model.box.pooler_sampling_ratio",
-    "model.roi_box_head.fc_dim": "model.box.fc_dim",
-    "model.roi_box_head.bbox_reg_weights": "model.box.delta_weights",
-    "model.roi_box_head.train_on_pred_boxes": "model.mask.train_on_pred_boxes",
-    "test.detections_per_image": "model.box.detections_per_image",
-    "input.min_size_train": "data.train_min_sizes",
-    "input.min_size_test": "data.eval_min_size",
-    "input.max_size_test": "data.max_size",
-    "input.max_size_train": "data.max_size",
-    "model.roi_mask_head.conv_dim": "model.mask.conv_dim",
-    "model.roi_mask_head.pooler_resolution": "model.mask.coarse_pooler_resolution",
-    "solver.ims_per_batch": "train.batch_size",
-    "solver.base_lr": "train.learning_rate",
-    "solver.momentum": "train.momentum",
-    "solver.weight_decay": "train.weight_decay",
-    "solver.gamma": "train.gamma",
-    "solver.steps": "train.milestones",
-    "solver.max_iter": "train.steps",
-    "solver.warmup_iters": "train.warmup_steps",
-    "solver.warmup_factor": "train.warmup_factor",
-}
-_POINT_FIELDS = {
-    "model.point_head.fc_dim": "model.mask.point_fc_dim",
-    "model.point_head.num_fc": "model.mask.point_num_fcs",
-    "model.point_head.in_features": "model.mask.point_features",
-    "model.point_head.train_num_points": "model.mask.train_num_points",
-    "model.point_head.oversample_ratio": "model.mask.oversample_ratio",
-    "model.point_head.importance_sample_ratio": "model.mask.importance_sample_ratio",
-    "model.point_head.subdivision_steps": "model.mask.subdivision_steps",
-    "model.point_head.subdivision_num_points": "model.mask.subdivision_num_points",
-    "model.point_head.coarse_pred_each_layer": "model.mask.coarse_each_layer",
-    "model.roi_mask_head.fc_dim": "model.mask.coarse_fc_dim",
-    "model.roi_mask_head.num_fc": "model.mask.coarse_num_fcs",
-    "model.roi_mask_head.output_side_resolution": "model.mask.coarse_resolution",
-}
-_IMPLICIT_FIELDS = {
-    "model.implicit_pointrend.params_l2_regularizer": "model.mask.implicit_parameter_decay",
-}
+# Of res4 and res5, by the stride of the output.
+_DILATIONS = {32: (1, 1), 16: (1, 2), 8: (2, 4)}
 
 # The schedules of schedules.json that are ours.
 _SCHEDULES = {
@@ -83,46 +29,61 @@ _SCHEDULES = {
     "pointrend_rcnn_R_50_FPN_3x_coco": "pointrend_rcnn_r50_fpn_3x_coco",
     "pointrend_rcnn_R_50_FPN_1x_cityscapes": "pointrend_rcnn_r50_fpn_1x_cityscapes",
     "implicit_pointrend_R_50_FPN_1x_coco": "implicit_pointrend_r50_fpn_1x_coco",
+    "pointrend_semantic_R_101_FPN_1x_cityscapes": "pointrend_semantic_r101_fpn_cityscapes",
+    "deeplab_v3_R_103_os16_mg124_poly_90k_bs16": "deeplab_v3_r103_cityscapes",
 }
 
 
 def configuration_rows(kit: KitModel) -> Iterator[Row]:
     """Every value of the kit's configuration that has a field of ours, and the numbers derived."""
     facts = json.loads((kit.folder / "facts.json").read_text())
-    file, values = f"{kit.name}/facts", facts["config_values"]
-    fields = dict(_FIELDS)
-    if kit.config.model.mask_head != "conv":
-        fields |= _POINT_FIELDS
-    if kit.config.model.mask_head == "implicit":
-        fields |= _IMPLICIT_FIELDS
+    file, values, config = f"{kit.name}/facts", facts["config_values"], published_config(kit.name)
+    fields = fields_of(config)
     different = [
-        f"{ours} is {_field(kit.config, ours)}, not {_theirs(values, theirs)}"
+        f"{ours} is {_field(config, ours)}, not {_theirs(values, theirs)}"
         for theirs, ours in fields.items()
-        if _plain(_field(kit.config, ours)) != _plain(_theirs(values, theirs))
+        if _plain(_field(config, ours)) != _plain(_theirs(values, theirs))
     ]
     label = "; ".join(different) or "all equal"
     yield row(file, f"{len(fields)} values: {label}", len(different), 0, 0)
     mean = _theirs(values, "model.pixel_mean"), _theirs(values, "model.pixel_std")
-    yield row(
-        file, "pixel mean and deviation", (kit.model.pixel_mean, kit.model.pixel_std), mean, 0
-    )
+    ours = kit.model.pixel_mean, kit.model.pixel_std
+    yield row(file, "pixel mean and deviation", ours, mean, 0)
     clips = values["SOLVER"]["CLIP_GRADIENTS"]["ENABLED"]
-    yield row(file, "gradients are clipped", kit.config.train.clip_gradient_norm > 0, clips, 0)
+    yield row(file, "gradients are clipped", config.train.clip_gradient_norm > 0, clips, 0)
     yield row(file, "BGR", kit.model.bgr, values["INPUT"]["FORMAT"] == "BGR", 0)
-    resnet = values["MODEL"]["RESNETS"]
+    yield from _backbone_rows(kit, file, values["MODEL"]["RESNETS"], facts["derived"])
+    if config.task == "semantic":
+        head = values["MODEL"]["SEM_SEG_HEAD"]
+        yield row(file, "coarse stride", kit.model.coarse_head.stride, head["COMMON_STRIDE"], 0)
+        yield row(file, "ignored label", IGNORE_LABEL, head["IGNORE_VALUE"], 0)
+    elif config.model.mask_head != "conv":
+        keys = (f"mask_point_subdivision_{k}" for k in ("init_resolution", "steps"))
+        golden = [facts["derived"][key] for key in keys]
+        yield row(file, "grid and steps after it", kit.model.mask_head.start, golden, 0)
+
+
+def _backbone_rows(
+    kit: KitModel, file: str, resnet: dict[str, Any], derived: dict[str, Any]
+) -> Iterator[Row]:
     backbone = kit.model.backbone
     if not isinstance(backbone, ResNet):
         raise TypeError(f"{kit.name} is not built on a ResNet.")
-    ours = (backbone.depth, backbone.stride_in_1x1, backbone.groups, backbone.width_per_group)
-    names = ("DEPTH", "STRIDE_IN_1X1", "NUM_GROUPS", "WIDTH_PER_GROUP")
+    ours = (
+        *(backbone.depth, backbone.stride_in_1x1, backbone.groups, backbone.width_per_group),
+        128 if backbone.deep_stem else 64,
+    )
+    names = ("DEPTH", "STRIDE_IN_1X1", "NUM_GROUPS", "WIDTH_PER_GROUP", "STEM_OUT_CHANNELS")
     yield row(file, "ResNet", ours, [resnet[name] for name in names], 0)
-    derived = facts["derived"]
-    strides = [derived["backbone_strides"][level] for level in STRIDES]
-    yield row(file, "strides", list(STRIDES.values()), strides, 0)
-    if kit.config.model.mask_head != "conv":
-        start = kit.model.mask_head.start  # type: ignore[union-attr]
-        golden = [derived[f"mask_point_subdivision_{k}"] for k in ("init_resolution", "steps")]
-        yield row(file, "grid and steps after it", start, golden, 0)
+    dilations = _DILATIONS[backbone.output_stride]
+    golden = resnet.get("RES4_DILATION", 1), resnet["RES5_DILATION"]
+    yield row(file, "dilations of res4 and res5", dilations, golden, 0)
+    strides = backbone_options(kit.config).strides() | STRIDES
+    theirs = derived["backbone_strides"]
+    yield row(file, "strides", [strides[name] for name in theirs], list(theirs.values()), 0)
+    leaves = jax.tree_util.tree_leaves_with_path(kit.variables["params"])
+    numbers = sum(x.size for path, x in leaves if kit.task.is_trainable(module_path(path)))
+    yield row(file, "trained numbers", numbers, derived["trainable"], 0)
 
 
 def schedule_rows(kit: Path) -> tuple[list[Row], list[str]]:
@@ -130,17 +91,11 @@ def schedule_rows(kit: Path) -> tuple[list[Row], list[str]]:
     rows, left_out = [], []
     for name, golden in json.loads((kit / "schedules.json").read_text()).items():
         if name not in _SCHEDULES:
-            left_out.append(f"schedules/{name}: not built yet")
+            left_out.append(f"schedules/{name}: no configuration of ours")
             continue
-        train = load_config(CONFIGS / f"{_SCHEDULES[name]}.py").train
-        schedule = warmup_multistep(
-            train.learning_rate,
-            warmup_steps=train.warmup_steps,
-            warmup_factor=train.warmup_factor,
-            milestones=tuple(train.milestones),
-            gamma=train.gamma,
-        )
-        ours = [float(schedule(step)) / train.learning_rate for step in golden["iteration"]]
+        config = load_config(CONFIGS / f"{_SCHEDULES[name]}.py")
+        schedule, rate = build_schedule(config), config.train.learning_rate
+        ours = [float(schedule(step)) / rate for step in golden["iteration"]]
         theirs = [rate / golden["base_lr"] for rate in golden["lr"]]
         # float32, and Detectron2's own sums.
         rows.append(row("schedules", name, ours, theirs, 1e-6))
@@ -179,7 +134,10 @@ def _theirs(values: dict[str, Any], path: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Lists and tuples, 3 and 3.0, [3] and 3 are alike: Detectron2 nests anchors by level."""
+    """Lists and tuples, 3 and 3.0, [3] and 3, words of theirs and of ours are alike: Detectron2
+    nests anchors by level."""
+    if isinstance(value, str):
+        return WORDS.get(value, value)
     if not isinstance(value, (list, tuple)):
         return value
     items = [_plain(v) for v in value]

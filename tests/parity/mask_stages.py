@@ -13,6 +13,7 @@ from pointrend_jax.layers.mask_head import pool_on_grid
 from pointrend_jax.models.mask_rcnn import MaskRCNN
 from pointrend_jax.ops.losses import select_class
 from pointrend_jax.pointrend import binary_uncertainty, predict_grid, subdivide
+from tests.parity.box_stages import pooled
 from tests.parity.compare import Row, fraction_row
 from tests.parity.kit import regions_at
 from tests.parity.stages import HEAD, Pyramid, Stages
@@ -40,9 +41,9 @@ def mask_rows(stages: Stages) -> Iterator[Row]:
     yield from _rendered(stages, regions)
 
 
-def _pooled(stages: Stages, pooled: Any) -> Iterator[Row]:
+def _pooled(stages: Stages, features: Any) -> Iterator[Row]:
     which = stages.golden["mask/which"]
-    ours = np.moveaxis(np.asarray(pooled), -1, 1)[which, ::8]
+    ours = np.moveaxis(np.asarray(features), -1, 1)[which, ::8]
     yield stages.row("mask pooled", ours, stages.golden["mask/pooled"], HEAD)
 
 
@@ -50,8 +51,9 @@ def _conv_mask_head(stages: Stages, regions: Any) -> Iterator[Row]:
     logits = stages.run(
         lambda m, p, r, hw: m.mask_head(p, r, hw), stages.pyramid, regions, stages.batch.padded_hw
     )
-    pooled = stages.roi_align(regions.boxes, stages.kit.config.model.mask.conv_pooler_resolution)
-    yield from _pooled(stages, np.moveaxis(pooled, 1, -1))
+    side = stages.kit.config.model.mask.conv_pooler_resolution
+    features = pooled(stages, regions.boxes, side)
+    yield from _pooled(stages, np.moveaxis(features, 1, -1))
     own = select_class(logits, regions.classes)[:, ::2, ::2, 0]
     yield stages.row("mask logits", own, stages.golden["mask/logits_own_class"], MASK)
     all_classes = jnp.moveaxis(logits[0], -1, 0)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.parity.compare import Row, compare
 from tests.parity.facts import schedule_rows, score_rows
 from tests.parity.host import HOST_FILES
-from tests.parity.kit import INSTANCE_MODELS
+from tests.parity.kit import MODELS
 from tests.parity.models import STAGES, left_out, model_rows
 from tests.parity.ops import OP_FILES, load
 from tests.parity.report import markdown, text_table
@@ -60,7 +60,7 @@ def compare_models(kit: Path, model: str, stage: str) -> tuple[list[Row], list[s
     folders = sorted(p for p in (kit / "models").glob(model or "*") if p.is_dir())
     for folder in folders:
         unbuilt += left_out(folder)
-        if folder.name not in INSTANCE_MODELS:
+        if folder.name not in MODELS:
             continue
         start, before = time.monotonic(), len(rows)
         try:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pointrend_jax.structures import InstanceBatch
-from pointrend_jax.tasks.instance import build_task
+from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.checkpoints import CheckpointMeta, load_variables
 from pointrend_jax.training.loop import (
     LoopSettings,
@@ -92,7 +92,7 @@ def test_evaluation_joins_the_metrics_and_the_checkpoint_knows_itself(
     assert step == 2
     assert meta.class_names == ("a", "b", "c")
     assert meta.config["num_classes"] == 3
-    assert sorted(variables) == ["frozen", "params"]
+    assert sorted(variables) == ["buffers", "params"]
     assert list((tmp_path / "tensorboard").iterdir())
 
 

@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pointrend_jax.structures import InstanceBatch
-from pointrend_jax.tasks.instance import build_task
+from pointrend_jax.structures import DATA_AXIS, InstanceBatch
+from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.optimizer import build_optimizer, warmup_multistep
 from pointrend_jax.training.step import (
-    AXIS,
     TrainState,
     parallel_step,
     replicated,
@@ -31,7 +30,7 @@ def pieces() -> Any:
     state = TrainState(
         jnp.zeros((), jnp.int32),
         variables["params"],
-        variables["frozen"],
+        variables["buffers"],
         optimizer.init(variables["params"]),
     )
     return task, optimizer, state
@@ -48,7 +47,7 @@ def _steps_on_one_replica(pieces: Any, number: int) -> TrainState:
         return train_step(state, batch, key, task=task, optimizer=optimizer)
 
     # One replica under a named axis of size one.
-    replica = jax.jit(jax.vmap(step, in_axes=(None, 0, None), out_axes=0, axis_name=AXIS))
+    replica = jax.jit(jax.vmap(step, in_axes=(None, 0, None), out_axes=0, axis_name=DATA_AXIS))
     for batch in _batches(number):
         stacked, _ = replica(state, shard(jax.tree.map(jnp.asarray, batch), 1), jax.random.key(7))
         state = jax.tree.map(lambda x: x[0], stacked)
@@ -100,7 +99,7 @@ def test_frozen_stages_do_not_move_and_all_else_does(pieces: Any) -> None:
     for (path, old), new in zip(paths, jax.tree.leaves(after.params), strict=True):
         names = tuple(entry.key for entry in path)
         assert bool(jnp.any(old != new)) == task.is_trainable(names), names
-    jax.tree.map(np.testing.assert_array_equal, before.frozen, after.frozen)
+    jax.tree.map(np.testing.assert_array_equal, before.buffers, after.buffers)
 
 
 def test_a_batch_that_does_not_divide_by_the_devices_is_refused() -> None:

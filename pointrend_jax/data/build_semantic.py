@@ -1,0 +1,141 @@
+"""From `config.data` to data sets with a class for every pixel."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import grain.python as grain
+
+from pointrend_jax.data.build import buckets, cache_dir, check_classes
+from pointrend_jax.data.camvid import read_camvid
+from pointrend_jax.data.semantic_builder import EvalTruth, PreparedMaps, prepare_maps
+from pointrend_jax.data.semantic_pipeline import (
+    CropAugmentation,
+    SemanticPlan,
+    semantic_eval_samples,
+    semantic_train_batches,
+)
+from pointrend_jax.data.semantic_set import SemanticSet
+from pointrend_jax.data.transforms import check_fit
+from pointrend_jax.structures import Config, EvalSample
+
+_READERS = {"camvid": read_camvid}
+
+
+class EvalSamples(Protocol):
+    """The evaluation images once, resized by `scale` and mirrored, in batches of equal images."""
+
+    def __call__(self, scale: float = 1.0, flip: bool = False) -> Iterator[EvalSample]: ...
+
+
+class SemanticDatasets(NamedTuple):
+    """What training and evaluation need of a data set.
+
+    Attributes:
+      class_names: by class index.
+      instance_classes: classes whose objects `eval_truth.instance_ids` tells apart.
+      train_batches: (process_index, process_count) to this host's endless batches.
+      eval_samples: an iterator over the evaluation images; `image_ids` are positions in
+        `eval_truth`.
+      eval_truth: labels, instance ids and names of the evaluation images, at original size.
+    """
+
+    class_names: tuple[str, ...]
+    instance_classes: tuple[int, ...]
+    num_train_images: int
+    train_batches: Callable[[int, int], grain.DatasetIterator]
+    eval_samples: EvalSamples
+    eval_truth: EvalTruth
+
+
+class SemanticEvalSet(NamedTuple):
+    """The part of `SemanticDatasets` that an evaluation needs; no training image is touched."""
+
+    class_names: tuple[str, ...]
+    instance_classes: tuple[int, ...]
+    eval_samples: EvalSamples
+    eval_truth: EvalTruth
+
+
+def build_semantic_datasets(config: Config) -> SemanticDatasets:
+    """Checks and prepares training and evaluation set.
+
+    Raises: ValueError that says what is wrong with the files or the config.
+    """
+    data = config.data
+    dataset = _read(config, "train")
+    images = dataset.images
+    plan = SemanticPlan(
+        [(image.height, image.width) for image in images],
+        CropAugmentation(
+            min_sizes=tuple(data.train_min_sizes),
+            max_size=data.train_max_size,
+            crop_hw=tuple(data.crop_hw),
+            max_category_area=data.crop_max_category_area,
+            color=data.color_augmentation,
+            flip_probability=data.flip_probability,
+        ),
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+    )
+    evaluation = build_semantic_eval_set(config)
+    training = _prepare(config, dataset, "train")
+
+    def batches(process_index: int, process_count: int) -> grain.DatasetIterator:
+        return semantic_train_batches(
+            training,
+            plan,
+            process_index=process_index,
+            process_count=process_count,
+            num_threads=data.num_threads,
+        )
+
+    return SemanticDatasets(
+        class_names=evaluation.class_names,
+        instance_classes=evaluation.instance_classes,
+        num_train_images=len(images),
+        train_batches=batches,
+        eval_samples=evaluation.eval_samples,
+        eval_truth=evaluation.eval_truth,
+    )
+
+
+def build_semantic_eval_set(config: Config) -> SemanticEvalSet:
+    """Checks and prepares the evaluation set alone; errors as `build_semantic_datasets`."""
+    dataset = _read(config, "val")
+    # Before the preparation, and before a training rather than at its first evaluation.
+    check_fit(
+        [(image.height, image.width) for image in dataset.images],
+        [config.data.eval_min_size],
+        config.data.max_size,
+        buckets(config),
+    )
+    prepared = _prepare(config, dataset, "val")
+    samples = partial(
+        semantic_eval_samples,
+        prepared,
+        min_size=config.data.eval_min_size,
+        max_size=config.data.max_size,
+        buckets=buckets(config),
+        batch_size=config.eval.batch_size,
+    )
+    return SemanticEvalSet(
+        dataset.class_names, dataset.instance_classes, samples, EvalTruth(prepared)
+    )
+
+
+def _read(config: Config, split: str) -> SemanticSet:
+    source = config.data.source
+    if source not in _READERS:
+        known = " or ".join(repr(name) for name in _READERS)
+        raise ValueError(
+            f"config.data.source must be {known} for config.task 'semantic', got {source!r}."
+        )
+    dataset = _READERS[source](Path(config.data.dir), split)
+    check_classes(config, dataset.class_names)
+    return dataset
+
+
+def _prepare(config: Config, dataset: SemanticSet, split: str) -> PreparedMaps:
+    return prepare_maps(dataset, f"{config.data.dir} ({split})", cache_dir(config))

@@ -1,0 +1,135 @@
+"""CamVid in the 11-class, 480x360 version, and any set in the same layout.
+
+Two layouts, in a folder or in one zip file that lies in it, with or without a folder of their own:
+
+    train.txt, val.txt   a line an image: its file and that of its labels
+    classes.json         {"classes": [{"id": 0, "name": "sky"}, ...], "void": 255}
+
+and the SegNet tutorial's, which has no classes.json: the class names are CamVid's, void is 11, and
+the paths in its lists begin with folders of its authors' machine.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pointrend_jax.data.categories import CAMVID
+from pointrend_jax.data.folders import Files, StoredFile, first, folder_files, read_text, zip_files
+from pointrend_jax.data.images import map_hw
+from pointrend_jax.data.semantic_set import SemanticImage, SemanticSet
+from pointrend_jax.structures import IGNORE_LABEL
+
+SPLITS = ("train", "val")
+_SEGNET_VOID = 11
+
+
+def read_camvid(root: Path, split: str) -> SemanticSet:
+    """Reads and checks a split; every file must exist, label images are opened but not decoded.
+
+    Args:
+      split: "train" or "val", the name of its list.
+    Raises: ValueError for a missing or malformed list, missing or repeated files, or wrong classes.
+    """
+    files, source = _find_files(root)
+    list_name = f"{split}.txt"
+    if list_name not in files:
+        raise ValueError(f'{source} must have a list "{list_name}" with an image a line.')
+    class_names, label_values = _classes(files)
+    pairs = _pairs(read_text(files[list_name]), files, str(files[list_name]))
+    images = tuple(_image(image, labels, files) for image, labels in pairs)
+    return SemanticSet(images, class_names, label_values, instance_classes=())
+
+
+def _find_files(root: Path) -> tuple[Files, str]:
+    """The files by path relative to the lists, and what to call their place."""
+    if not root.is_dir():
+        raise ValueError(f"config.data.dir {root} is not a folder; set --config.data.dir.")
+    lists = sorted([*root.glob("train.txt"), *root.glob("*/train.txt")], key=lambda p: len(p.parts))
+    if lists:
+        folder = lists[0].parent
+        return folder_files(folder), str(folder)
+    zips = sorted(root.glob("*.zip"))
+    if len(zips) != 1:
+        raise ValueError(
+            f"config.data.dir {root} must have the lists train.txt and val.txt, or one zip file "
+            f"with them; it has neither, but {len(zips)} zip files."
+        )
+    files = zip_files(zips[0])
+    found = sorted((n for n in files if f"/{n}".endswith("/train.txt")), key=lambda n: n.count("/"))
+    if not found:
+        raise ValueError(f"The zip file {zips[0]} must have the list train.txt.")
+    prefix = found[0].removesuffix("train.txt")
+    inside = {n.removeprefix(prefix): f for n, f in files.items() if n.startswith(prefix)}
+    return inside, str(zips[0])
+
+
+def _classes(files: Files) -> tuple[tuple[str, ...], dict[int, int]]:
+    """Class names, and what the values of the label images mean."""
+    if "classes.json" not in files:
+        return CAMVID, {i: i for i in range(len(CAMVID))} | {_SEGNET_VOID: IGNORE_LABEL}
+    file = files["classes.json"]
+    try:
+        content: Any = json.loads(read_text(file))
+        void = int(content["void"])
+        names = {int(entry["id"]): str(entry["name"]) for entry in content["classes"]}
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(
+            f'{file} must be {{"classes": [{{"id": 0, "name": ...}}, ...], "void": 255}}; it is '
+            f"not ({type(error).__name__}: {error})."
+        ) from error
+    number = len(content["classes"])
+    if not 1 <= number < IGNORE_LABEL or sorted(names) != list(range(number)):
+        raise ValueError(
+            f"{file} must have between 1 and {IGNORE_LABEL - 1} classes with the ids 0, 1, 2, ..., "
+            f"got the ids {sorted(names)[:20]} of {number} classes."
+        )
+    if void in names or not 0 <= void < 256:
+        raise ValueError(f"{file}: void must be between 0 and 255 and no class, got {void}.")
+    label_values = {i: i for i in names} | {void: IGNORE_LABEL}
+    return tuple(names[i] for i in range(number)), label_values
+
+
+def _pairs(text: str, files: Files, list_file: str) -> list[tuple[str, str]]:
+    """(image, labels) of each line, as keys of `files`."""
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{list_file} must have at least one line.")
+    wrong = [" ".join(words) for words in lines if len(words) != 2]
+    if wrong:
+        raise ValueError(
+            f"Every line of {list_file} must be an image file and a label file, without spaces in "
+            f"their names; {len(wrong)} are not: {first(wrong)}."
+        )
+    names = [name for words in lines for name in words]
+    missing = [name for name in names if _find(name, files) is None]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of the {len(names)} files in {list_file} are missing: "
+            f"{first(missing)}; complete the folder or remove their lines."
+        )
+    pairs = [(str(_find(image, files)), str(_find(labels, files))) for image, labels in lines]
+    counts = Counter(image for image, _ in pairs)
+    repeated = [image for image, count in counts.items() if count > 1]
+    if repeated:
+        raise ValueError(f"{list_file} has images more than once: {first(repeated)}.")
+    return pairs
+
+
+def _find(name: str, files: Files) -> str | None:
+    """The file that a list means: `name`, or what remains of it without leading folders."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    candidates = ("/".join(parts[start:]) for start in range(max(len(parts) - 1, 1)))
+    return next((c for c in candidates if c in files), None)
+
+
+def _image(image: str, labels: str, files: Files) -> SemanticImage:
+    height, width = map_hw(_read(files[labels]), str(files[labels]))
+    return SemanticImage(image, files[image], files[labels], None, height, width)
+
+
+def _read(file: StoredFile) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read ({error.strerror}); check it.") from error

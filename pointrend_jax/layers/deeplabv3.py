@@ -1,0 +1,122 @@
+"""The heads of DeepLabV3 and DeepLabV3+ (Chen et al., 2017 and 2018): atrous pyramid, decoder.
+
+Source: Detectron2 projects/DeepLab, whose names the modules can be mapped to.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pointrend_jax.layers.init import msra, xavier
+from pointrend_jax.layers.norm import HeadNorm, head_norm
+from pointrend_jax.layers.padding import mean_inside, zero_beyond
+from pointrend_jax.ops.resize import resize_within
+
+_predictor_init = nn.initializers.normal(0.001)
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling: a 1x1, three dilated 3x3 and the mean, then a projection.
+
+    Attributes:
+      stride: input pixels a cell of the map it gets.
+      dilations: in cells of that map.
+      dropout: active where a random stream "dropout" is given, that is in training.
+      pool_hw: cells of the window whose mean every place sees; None for the whole image.
+    """
+
+    stride: int
+    dim: int = 256
+    dilations: tuple[int, int, int] = (6, 12, 18)
+    norm: HeadNorm = "batch_norm"
+    dropout: float = 0.1
+    pool_hw: tuple[int, int] | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W C"], padded_hw: Int[Array, "B 2"]
+    ) -> Float[Array, "B H W D"]:
+        x = zero_beyond(x, padded_hw, self.stride)
+        branches = [self._branch(x, padded_hw, 1, 1, "branch0")]
+        for i, dilation in enumerate(self.dilations, 1):
+            branches.append(self._branch(x, padded_hw, 3, dilation, f"branch{i}"))
+        pooled, inside = self._pool(x, padded_hw)
+        pooled = nn.relu(nn.Conv(self.dim, (1, 1), kernel_init=xavier, name="pooled")(pooled))
+        inside_hw = padded_hw // self.stride
+        branches.append(resize_within(pooled, inside, inside_hw, (x.shape[1], x.shape[2])))
+        x = self._branch(jnp.concatenate(branches, axis=-1), padded_hw, 1, 1, "project")
+        return nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))(x)
+
+    def _branch(self, x: Array, padded_hw: Array, kernel: int, dilation: int, name: str) -> Array:
+        x = nn.Conv(
+            self.dim, (kernel, kernel), kernel_dilation=(dilation, dilation),
+            padding=kernel // 2 * dilation, use_bias=self.norm == "none", kernel_init=xavier,
+            name=f"{name}_conv",
+        )(x)  # fmt: skip
+        return nn.relu(head_norm(self.norm, x, padded_hw, self.stride, f"{name}_norm"))
+
+    def _pool(self, x: Array, padded_hw: Array) -> tuple[Array, Array]:
+        """Means [B, h, w, C], and (h, w) of those that belong to the image."""
+        inside_hw = padded_hw // self.stride
+        if self.pool_hw is None:
+            return mean_inside(x, padded_hw, self.stride)[:, None, None], jnp.ones_like(inside_hw)
+        # No window larger than the canvas, nor than the image: the mean is over what there is.
+        window = (min(self.pool_hw[0], x.shape[1]), min(self.pool_hw[1], x.shape[2]))
+        total = nn.pooling.pool(x, 0.0, jax.lax.add, window, (1, 1), "VALID")
+        covered = jnp.minimum(inside_hw, jnp.array([window]))
+        count = jnp.prod(covered, axis=1).astype(x.dtype).reshape(-1, 1, 1, 1)
+        return total / count, inside_hw - covered + 1
+
+
+class DeepLabV3Head(nn.Module):
+    """ASPP on res5 and a classifier; logits at the stride of res5."""
+
+    num_classes: int
+    aspp: ASPP
+
+    @property
+    def stride(self) -> int:
+        """Input pixels a cell of the logits."""
+        return self.aspp.stride
+
+    @nn.compact
+    def __call__(
+        self, maps: dict[str, Array], padded_hw: Int[Array, "B 2"]
+    ) -> Float[Array, "B h w K"]:
+        x = self.aspp(maps["res5"], padded_hw)
+        return nn.Conv(self.num_classes, (1, 1), kernel_init=_predictor_init, name="predictor")(x)
+
+
+class DeepLabV3PlusHead(nn.Module):
+    """ASPP on res5, upsampled to res2 and fused with it by two convolutions; logits at stride 4."""
+
+    num_classes: int
+    aspp: ASPP
+    low_level_dim: int = 48
+
+    @property
+    def stride(self) -> int:
+        """Input pixels a cell of the logits."""
+        return 4
+
+    @nn.compact
+    def __call__(
+        self, maps: dict[str, Array], padded_hw: Int[Array, "B 2"]
+    ) -> Float[Array, "B h w K"]:
+        coarse = self.aspp(maps["res5"], padded_hw)
+        low = self._conv(maps["res2"], padded_hw, self.low_level_dim, 1, "low_level")
+        fine_hw, canvas = padded_hw // 4, (low.shape[1], low.shape[2])
+        coarse = resize_within(coarse, padded_hw // self.aspp.stride, fine_hw, canvas)
+        x = jnp.concatenate([low, coarse], axis=-1)
+        for i in range(2):
+            x = self._conv(zero_beyond(x, padded_hw, 4), padded_hw, self.aspp.dim, 3, f"fuse{i}")
+        return nn.Conv(self.num_classes, (1, 1), kernel_init=_predictor_init, name="predictor")(x)
+
+    def _conv(self, x: Array, padded_hw: Array, channels: int, kernel: int, name: str) -> Array:
+        norm = self.aspp.norm
+        x = nn.Conv(
+            channels, (kernel, kernel), padding=kernel // 2, use_bias=norm == "none",
+            kernel_init=msra, name=f"{name}_conv",
+        )(x)  # fmt: skip
+        return nn.relu(head_norm(norm, x, padded_hw, 4, f"{name}_norm"))

@@ -1,0 +1,142 @@
+"""PointRend for semantic segmentation: the region is the whole image, the coarse mask its logits.
+
+It gives `losses` for training and `predict` for inference. The method itself is `pointrend.py`;
+here stands what it is given for label maps.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pointrend_jax.ops.losses import LossTerm, cross_entropy
+from pointrend_jax.ops.points import point_sample, point_sample_nearest
+from pointrend_jax.pointrend import (
+    CandidatePoints,
+    PointHead,
+    PredictPoints,
+    RenderStep,
+    choose_training_points,
+    draw_candidate_points,
+    multiclass_uncertainty,
+    point_features,
+    render,
+    subdivide,
+)
+from pointrend_jax.structures import IGNORE_LABEL, SemanticBatch
+
+
+def probability_uncertainty(logits: Float[Array, "*S K"]) -> Float[Array, "*S"]:
+    """`multiclass_uncertainty` of probabilities: the paper's, which ranks otherwise than logits."""
+    return multiclass_uncertainty(jax.nn.softmax(logits))
+
+
+class SemanticPointRend(nn.Module):
+    """Points of whole images.
+
+    Attributes: see `configs/base.py`, `model.semantic`; and
+      fine_maps: names of the maps that fine-grained features come from, concatenated in this order.
+      fine_strides: input pixels a cell of each.
+      coarse_stride: of the coarse logits.
+      of_probabilities: uncertainty is the margin of probabilities, not of logits.
+    """
+
+    point_head: PointHead
+    fine_maps: tuple[str, ...]
+    fine_strides: tuple[int, ...]
+    coarse_stride: int
+    of_probabilities: bool
+    train_num_points: int
+    oversample_ratio: float
+    importance_sample_ratio: float
+    subdivision_steps: int
+    subdivision_num_points: int
+
+    def draw_candidates(self, key: Array) -> CandidatePoints:
+        """The random points of one image in a training step."""
+        return draw_candidate_points(
+            key,
+            1,
+            num_points=self.train_num_points,
+            oversample_ratio=self.oversample_ratio,
+            importance_sample_ratio=self.importance_sample_ratio,
+        )
+
+    def losses(
+        self,
+        maps: dict[str, Array],
+        coarse_logits: Float[Array, "B h w K"],
+        batch: SemanticBatch,
+        candidates: CandidatePoints,
+    ) -> dict[str, LossTerm]:
+        """Cross entropy at points, against the label of the nearest pixel."""
+        point_coords = choose_training_points(
+            candidates,
+            jax.lax.stop_gradient(coarse_logits),
+            self.uncertainty,
+            num_points=self.train_num_points,
+        )
+        point_logits = self._point_logits(maps, batch.images, coarse_logits)(point_coords)
+        labels = point_sample_nearest(batch.labels.astype(jnp.int32), point_coords)
+        return {"loss_sem_seg_point": cross_entropy(point_logits, labels, labels != IGNORE_LABEL)}
+
+    def predict(
+        self,
+        maps: dict[str, Array],
+        coarse_logits: Float[Array, "B h w K"],
+        images: Array,
+        padded_hw: Int[Array, "B 2"],
+    ) -> Float[Array, "B H W K"]:
+        """Rendered logits, 2**subdivision_steps times the resolution of the coarse ones."""
+        return render(
+            coarse_logits,
+            self._point_logits(maps, images, coarse_logits),
+            self.uncertainty,
+            subdivision_steps=self.subdivision_steps,
+            subdivision_num_points=self.subdivision_num_points,
+            inside_hw=padded_hw // self.coarse_stride,
+        )
+
+    def explain(
+        self,
+        maps: dict[str, Array],
+        coarse_logits: Float[Array, "B h w K"],
+        images: Array,
+        padded_hw: Int[Array, "B 2"],
+    ) -> list[RenderStep]:
+        """Every step of `predict`."""
+        predict_points = self._point_logits(maps, images, coarse_logits)
+        steps, logits, inside_hw = [], coarse_logits, padded_hw // self.coarse_stride
+        for _ in range(self.subdivision_steps):
+            steps.append(
+                subdivide(
+                    logits, predict_points, self.uncertainty, self.subdivision_num_points, inside_hw
+                )
+            )
+            logits, inside_hw = steps[-1].logits, 2 * inside_hw
+        return steps
+
+    def uncertainty(self, logits: Float[Array, "*S K"]) -> Float[Array, "*S"]:
+        return (probability_uncertainty if self.of_probabilities else multiclass_uncertainty)(
+            logits
+        )
+
+    def _point_logits(
+        self, maps: dict[str, Array], images: Array, coarse_logits: Float[Array, "B h w K"]
+    ) -> PredictPoints:
+        """From points of the canvas to their logits."""
+        batch_size, height, width = images.shape[:3]
+        regions = jnp.tile(jnp.array([[0.0, 0.0, width, height]]), (batch_size, 1))
+
+        def predict_points(point_coords: Float[Array, "B P 2"]) -> Float[Array, "B P K"]:
+            fine_grained_features = point_features(
+                [maps[name] for name in self.fine_maps],
+                regions,
+                jnp.arange(batch_size),
+                point_coords,
+                strides=self.fine_strides,
+            )
+            coarse_features = point_sample(coarse_logits, point_coords)
+            return self.point_head(fine_grained_features, coarse_features)
+
+        return predict_points

@@ -1,0 +1,129 @@
+"""Semantic segmentation, SemanticFPN or DeepLab, with PointRend or without: pixels to logits.
+
+The parts come ready-made (`models/build.py` makes them); here is their order, once for training
+(`losses`) and once for inference (`predict`).
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pointrend_jax.layers.deeplabv3 import DeepLabV3Head, DeepLabV3PlusHead
+from pointrend_jax.layers.fpn import FPN
+from pointrend_jax.layers.padding import zero_beyond
+from pointrend_jax.layers.resnet import normalise
+from pointrend_jax.layers.semantic_fpn import SemanticFPNHead
+from pointrend_jax.layers.semantic_point_head import SemanticPointRend
+from pointrend_jax.ops.losses import LossTerm, cross_entropy, hard_pixel_cross_entropy
+from pointrend_jax.ops.resize import upsample_by
+from pointrend_jax.pointrend import CandidatePoints, RenderStep
+from pointrend_jax.structures import (
+    IGNORE_LABEL,
+    ImageBatch,
+    SemanticBatch,
+    SemanticPredictions,
+)
+
+CoarseHead = SemanticFPNHead | DeepLabV3Head | DeepLabV3PlusHead
+
+
+class SemanticSegmentor(nn.Module):
+    """See the module docstring.
+
+    Attributes:
+      backbone: from normalised pixels and `padded_hw` to {"res2": ..., "res5": ...}.
+      backbone_strides: of those maps. map_scales: what brings them to a deviation near 1.
+      fpn: None for a coarse head that reads the backbone.
+      point_head: None for the coarse prediction alone.
+      pixel_mean, pixel_std, bgr: what the backbone's weights expect.
+      hard_pixel_fraction: of the pixels that the coarse loss is the mean of; None for all labelled.
+    """
+
+    backbone: nn.Module
+    backbone_strides: tuple[int, int, int, int]
+    map_scales: tuple[float, float, float, float]
+    fpn: FPN | None
+    coarse_head: CoarseHead
+    point_head: SemanticPointRend | None
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
+    bgr: bool
+    hard_pixel_fraction: float | None = None
+    coarse_loss_weight: float = 1.0
+
+    def maps(self, images: Array, image_hw: Array, padded_hw: Array) -> dict[str, Array]:
+        """res2..res5, and p2..p6 if there is an FPN, of uint8 RGB images; 0 beyond `padded_hw`."""
+        pixels = normalise(images, image_hw, self.pixel_mean, self.pixel_std, bgr=self.bgr)
+        maps = self.backbone(pixels, padded_hw)
+        pyramid = {} if self.fpn is None else self.fpn(maps, padded_hw)
+        each = zip(sorted(maps), self.map_scales, self.backbone_strides, strict=True)
+        scaled = {name: zero_beyond(maps[name] * by, padded_hw, s) for name, by, s in each}
+        return scaled | pyramid
+
+    def coarse(
+        self, maps: dict[str, Array], padded_hw: Int[Array, "B 2"]
+    ) -> Float[Array, "B h w K"]:
+        """The coarse head's logits, zero beyond `padded_hw`."""
+        return zero_beyond(self.coarse_head(maps, padded_hw), padded_hw, self.coarse_head.stride)
+
+    # --- training ---
+
+    def draw_noise(self, keys: Array) -> CandidatePoints | None:
+        """The random points of a step, from one key an image."""
+        if self.point_head is None:
+            return None
+        candidates = jax.vmap(self.point_head.draw_candidates)(keys)
+        return jax.tree.map(lambda x: x[:, 0], candidates)
+
+    def losses(
+        self, batch: SemanticBatch, candidates: CandidatePoints | None
+    ) -> dict[str, LossTerm]:
+        """All losses of the batch as (sum, denominator), by name."""
+        maps = self.maps(batch.images, batch.image_hw, batch.padded_hw)
+        coarse_logits = self.coarse(maps, batch.padded_hw)
+        losses = {"loss_sem_seg": self._coarse_loss(coarse_logits, batch)}
+        if self.point_head is not None and candidates is not None:
+            losses |= self.point_head.losses(maps, coarse_logits, batch, candidates)
+        return losses
+
+    def _coarse_loss(self, coarse_logits: Array, batch: SemanticBatch) -> LossTerm:
+        logits = self._upsample(coarse_logits, batch.padded_hw)
+        labels = batch.labels.astype(jnp.int32)
+        valid = labels != IGNORE_LABEL
+        if self.hard_pixel_fraction is None:
+            loss = cross_entropy(logits, labels, valid)
+        else:
+            loss = hard_pixel_cross_entropy(
+                logits, labels, valid, fraction=self.hard_pixel_fraction
+            )
+        return LossTerm(loss.total * self.coarse_loss_weight, loss.denominator)
+
+    def _upsample(self, coarse_logits: Array, padded_hw: Array) -> Float[Array, "B H W K"]:
+        stride = self.coarse_head.stride
+        return upsample_by(coarse_logits, stride, padded_hw // stride)
+
+    # --- inference ---
+
+    def predict(self, batch: ImageBatch) -> SemanticPredictions:
+        """Logits of every class, at the resolution of the network's input and coarse."""
+        maps = self.maps(batch.images, batch.image_hw, batch.padded_hw)
+        coarse_logits = self.coarse(maps, batch.padded_hw)
+        if self.point_head is None:
+            logits = self._upsample(coarse_logits, batch.padded_hw)
+        else:
+            logits = self.point_head.predict(maps, coarse_logits, batch.images, batch.padded_hw)
+            rendered = batch.images.shape[1] // logits.shape[1]
+            logits = upsample_by(logits, rendered, batch.padded_hw // rendered)
+        return SemanticPredictions(logits, coarse_logits)
+
+    def explain(self, batch: ImageBatch) -> list[RenderStep]:
+        """Every rendering step. Raises ValueError if the model renders nothing."""
+        if self.point_head is None:
+            raise ValueError(
+                "only a model with PointRend has subdivision steps to explain; this one has "
+                "model.semantic.pointrend=False."
+            )
+        maps = self.maps(batch.images, batch.image_hw, batch.padded_hw)
+        coarse_logits = self.coarse(maps, batch.padded_hw)
+        return self.point_head.explain(maps, coarse_logits, batch.images, batch.padded_hw)

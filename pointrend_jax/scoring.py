@@ -1,0 +1,216 @@
+"""Data sets and scores of either kind of task, on all devices of this host."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pointrend_jax.data.build import Datasets, EvalSet, build_datasets, build_eval_set
+from pointrend_jax.data.build_semantic import (
+    SemanticDatasets,
+    SemanticEvalSet,
+    build_semantic_datasets,
+    build_semantic_eval_set,
+)
+from pointrend_jax.evaluation.coco import InstanceEvaluator, Results
+from pointrend_jax.evaluation.report import format_results, format_semantic_results, write_json
+from pointrend_jax.evaluation.semantic import CITYSCAPES_OBJECT_SIZES, SemanticEvaluator
+from pointrend_jax.structures import Config, EvalSample, ImageBatch, InstancePredictions
+from pointrend_jax.tasks.instance import evaluate_instances
+from pointrend_jax.tasks.semantic import (
+    LabelMaps,
+    class_probabilities,
+    evaluate_semantic,
+    label_maps,
+    original_sizes,
+)
+from pointrend_jax.tasks.task import Task, Variables
+from pointrend_jax.training.step import replicated, shard
+
+
+class Scores(NamedTuple):
+    """An evaluation.
+
+    Attributes:
+      results: group to name to number; None where there was nothing to be found.
+      table: the same for people.
+      save_details: writes what comparisons need (detections, counts by image) to a directory.
+    """
+
+    results: Results
+    table: str
+    save_details: Callable[[Path], None]
+
+
+def build_task_datasets(config: Config) -> Datasets | SemanticDatasets:
+    """The data sets of `config.data` for `config.task`; errors as `build_datasets`."""
+    return build_semantic_datasets(config) if _is_semantic(config) else build_datasets(config)
+
+
+def build_task_eval_set(config: Config) -> EvalSet | SemanticEvalSet:
+    """The evaluation set alone; the training set is not touched."""
+    return build_semantic_eval_set(config) if _is_semantic(config) else build_eval_set(config)
+
+
+def score(
+    task: Task,
+    variables: Variables,
+    datasets: Datasets | EvalSet | SemanticDatasets | SemanticEvalSet,
+    config: Config,
+) -> Scores:
+    """Predicts and scores the evaluation set; says how long each took."""
+    if isinstance(datasets, Datasets | EvalSet):
+        return _score_instances(task, variables, datasets, config)
+    return _score_semantic(task, variables, datasets, config)
+
+
+def _is_semantic(config: Config) -> bool:
+    return config.task == "semantic"
+
+
+def _score_instances(
+    task: Task, variables: Variables, datasets: Datasets | EvalSet, config: Config
+) -> Scores:
+    evaluator = InstanceEvaluator(
+        datasets.eval_ground_truth, boundary_dilation=config.eval.boundary_dilation
+    )
+    start = time.monotonic()
+    evaluate_instances(
+        parallel_predict(task, variables),
+        datasets.eval_samples(),
+        evaluator,
+        datasets.category_ids,
+    )
+    predicted = time.monotonic()
+    results = evaluator.results()
+    _tell(len(evaluator.image_ids), start, predicted)
+
+    def save_details(folder: Path) -> None:
+        for source in ("rendered", "coarse"):
+            detections = {"annotations": evaluator.coco_results(source)}
+            write_json(folder / f"detections_{source}.json", detections)
+
+    return Scores(results, format_results(results), save_details)
+
+
+def _score_semantic(
+    task: Task,
+    variables: Variables,
+    datasets: SemanticDatasets | SemanticEvalSet,
+    config: Config,
+) -> Scores:
+    start = time.monotonic()
+    predict = _parallel_labels(task, replicated(variables))
+    evaluator = _semantic_evaluator(datasets, config)
+    predicted = ((sample, predict(sample)) for sample in datasets.eval_samples())
+    evaluate_semantic(predicted, evaluator, datasets.eval_truth)
+    finished = time.monotonic()
+    results = evaluator.results()
+    _tell(len(evaluator.image_ids), start, finished)
+    table = format_semantic_results(results)
+    scales = tuple(float(scale) for scale in config.eval.tta_scales)
+    if scales or config.eval.tta_flip:
+        augmented = _score_augmented(task, variables, datasets, config, scales or (1.0,))
+        # Groups of their own: single-scale figures are never mixed with these.
+        results = results | {f"test_time_augmentation_{k}": v for k, v in augmented.items()}
+        table += "\n\nwith test-time augmentation (coarse: without)\n"
+        table += format_semantic_results(augmented)
+
+    def save_details(folder: Path) -> None:
+        evaluator.save_counts(folder / "counts.npz")
+
+    return Scores(results, table, save_details)
+
+
+def _semantic_evaluator(
+    datasets: SemanticDatasets | SemanticEvalSet, config: Config
+) -> SemanticEvaluator:
+    names = [datasets.class_names[label] for label in datasets.instance_classes]
+    return SemanticEvaluator(
+        datasets.class_names,
+        average_instance_sizes={name: CITYSCAPES_OBJECT_SIZES[name] for name in names},
+        boundary_dilation=config.eval.boundary_dilation,
+        trimap_widths=tuple(config.eval.trimap_widths),
+    )
+
+
+def _score_augmented(
+    task: Task,
+    variables: Variables,
+    datasets: SemanticDatasets | SemanticEvalSet,
+    config: Config,
+    scales: tuple[float, ...],
+) -> Results:
+    """Labels of the mean probability over scales (and mirrored images)."""
+    flips = (False, True) if config.eval.tta_flip else (False,)
+    views = [(scale, flip) for scale in scales for flip in flips]
+    evaluator = _semantic_evaluator(datasets, config)
+    variables = replicated(variables)
+
+    @partial(jax.pmap, in_axes=(None, 0, 0), static_broadcasted_argnums=(3, 4))
+    def probabilities(
+        variables: Variables, batch: ImageBatch, sizes: Any, canvas: tuple[int, int], flip: bool
+    ) -> Any:
+        predictions = task.predict(variables, batch)
+        return class_probabilities(predictions, batch, sizes, canvas, flipped=flip)
+
+    def best(samples: tuple[EvalSample, ...]) -> LabelMaps:
+        total: Any = 0.0
+        for sample, (_, flip) in zip(samples, views, strict=True):
+            sizes, canvas = original_sizes(sample)
+            num_devices = jax.local_device_count()
+            batch, sizes = shard((sample.batch, sizes), num_devices)
+            total = total + probabilities(variables, batch, sizes, canvas, flip)
+        labels = jnp.argmax(total, axis=-1).astype(jnp.uint8)
+        labels = labels.reshape(-1, *labels.shape[2:])
+        return LabelMaps(labels, labels)
+
+    streams = [datasets.eval_samples(scale=scale, flip=flip) for scale, flip in views]
+    predicted = ((samples[0], best(samples)) for samples in zip(*streams, strict=True))
+    evaluate_semantic(predicted, evaluator, datasets.eval_truth)
+    return evaluator.results()
+
+
+def _tell(num_images: int, start: float, predicted: float) -> None:
+    print(
+        f"evaluated {num_images} images: {predicted - start:.1f} s of prediction, "
+        f"{time.monotonic() - predicted:.1f} s of scoring",
+        flush=True,
+    )
+
+
+def parallel_predict(
+    task: Task, variables: Variables
+) -> Callable[[ImageBatch], InstancePredictions]:
+    """Prediction on all local devices, an equal part of the batch on each."""
+    num_devices = jax.local_device_count()
+    predict_part = jax.pmap(task.predict, in_axes=(None, 0))
+    variables = replicated(variables)
+
+    def predict(batch: ImageBatch) -> InstancePredictions:
+        predictions = predict_part(variables, shard(batch, num_devices))
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), predictions)
+
+    return predict
+
+
+def _parallel_labels(task: Task, variables: Variables) -> Callable[[EvalSample], LabelMaps]:
+    """Labels at original size on all local devices: logits never leave them."""
+
+    @partial(jax.pmap, in_axes=(None, 0, 0), static_broadcasted_argnums=3)
+    def predict_part(
+        variables: Variables, batch: ImageBatch, sizes: Any, canvas: tuple[int, int]
+    ) -> LabelMaps:
+        return label_maps(task.predict(variables, batch), batch, sizes, canvas)
+
+    def predict(sample: EvalSample) -> LabelMaps:
+        sizes, canvas = original_sizes(sample)
+        batch, sizes = shard((sample.batch, sizes), jax.local_device_count())
+        labels = predict_part(variables, batch, sizes, canvas)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), labels)
+
+    return predict

@@ -1,0 +1,218 @@
+"""Semantic models: any bucket equals the exact shape, every map counts, devices change nothing."""
+
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pointrend_jax.models.build_semantic import build_semantic_model
+from pointrend_jax.models.semantic_segmentor import SemanticSegmentor
+from pointrend_jax.ops.points import point_sample, regular_grid
+from pointrend_jax.structures import IGNORE_LABEL, Config, SemanticBatch, SemanticPredictions
+from pointrend_jax.tasks.semantic import build_semantic_task, semantic_task
+from pointrend_jax.training.optimizer import build_optimizer
+from pointrend_jax.training.step import TrainState, parallel_step, replicated, shard, train_step
+from tests.tiny import images_of, on_device, semantic_batch, tiny_semantic_config
+
+# Convolutions of another canvas may be split differently by the compiler: rounding, no more.
+TOLERANCE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-3}
+HEADS = ("semantic_fpn", "deeplabv3", "deeplabv3plus")
+
+
+def _variables(config: Config) -> Any:
+    """Random variables whose predictors spread the logits, and whose pixels are scaled."""
+    variables = build_semantic_task(config).init(0)
+    params = variables["params"]
+    stem = params["backbone"]["stem"]["conv"]
+    stem["kernel"] = stem["kernel"] / 200
+    for predictor, scale in (
+        (params["coarse_head"]["predictor"], 1 if "aspp" not in params["coarse_head"] else 1000),
+        (params["point_head"]["point_head"]["predictor"], 1000),
+    ):
+        predictor["kernel"] = predictor["kernel"] * scale
+    return variables
+
+
+@cache
+def _model(coarse_head: str, pool: str = "image", levels: int = 4) -> tuple[Any, Any]:
+    config = tiny_semantic_config(coarse_head)
+    config.model.semantic.aspp_pool = pool
+    config.model.semantic.levels = ("p2", "p3", "p4", "p5")[-levels:]
+    config.model.semantic.subdivision_steps += 4 - levels
+    return _variables(config), jax.jit(build_semantic_task(config).predict)
+
+
+def _predict(batch: SemanticBatch, *choice: Any) -> SemanticPredictions:
+    variables, predict = _model(*choice)
+    return jax.device_get(predict(variables, on_device(images_of(batch))))
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [("semantic_fpn",), ("semantic_fpn", "image", 3), ("deeplabv3",), ("deeplabv3", "crop"),
+     ("deeplabv3plus",)],
+)  # fmt: skip
+def test_any_bucket_gives_the_logits_of_the_exact_shape(choice: Any) -> None:
+    exact = _predict(semantic_batch(), *choice)
+    padded = _predict(semantic_batch(canvas=(96, 128)), *choice)
+    assert np.ptp(exact.logits) > 1
+    apart = ~np.isclose(padded.logits[:, :64, :64], exact.logits, **TOLERANCE)
+    # A point that is chosen here and not there, as its uncertainty ties with another's.
+    assert apart.mean() < 2e-3
+    side = exact.coarse_logits.shape[1]
+    np.testing.assert_allclose(
+        padded.coarse_logits[:, :side, :side], exact.coarse_logits, **TOLERANCE
+    )
+
+
+def test_a_batch_of_two_equals_two_of_one() -> None:
+    batch = semantic_batch()
+    both = _predict(batch, "semantic_fpn")
+    for i in range(2):
+        one = _predict(jax.tree.map(lambda x, i=i: x[i : i + 1], batch), "semantic_fpn")
+        apart = ~np.isclose(one.logits[0], both.logits[i], **TOLERANCE)
+        assert apart.mean() < 2e-3
+
+
+def test_points_see_every_map_in_order_at_inference() -> None:
+    """With all points rendered the result is the point head on p2, p3 and the coarse logits."""
+    config = tiny_semantic_config()
+    semantic = config.model.semantic
+    semantic.point_features, semantic.subdivision_num_points = ("p2", "p3"), 64 * 64
+    model, variables = build_semantic_model(config), _variables(config)
+    batch = on_device(images_of(semantic_batch()))
+
+    def by_hand(m: SemanticSegmentor, maps: Any) -> Any:
+        coarse_logits = m.coarse(maps, batch.padded_hw)
+        grid = jnp.tile(regular_grid(64)[None], (2, 1, 1))
+        sampled = [point_sample(x, grid) for x in (maps["p2"], maps["p3"])]
+        coarse = point_sample(coarse_logits, grid)
+        assert m.point_head is not None
+        return m.point_head.point_head(jnp.concatenate(sampled, axis=-1), coarse)
+
+    def both(m: SemanticSegmentor) -> tuple[Any, Any, Any]:
+        maps = m.maps(batch.images, batch.image_hw, batch.padded_hw)
+        without = maps | {"p3": jnp.zeros_like(maps["p3"])}
+        return m.predict(batch).logits, by_hand(m, maps), by_hand(m, without)
+
+    apply = jax.jit(lambda v: model.apply(v, method=both))
+    rendered, expected, dropped = (np.asarray(x).reshape(2, 64, 64, -1) for x in apply(variables))
+    np.testing.assert_allclose(rendered, expected, **TOLERANCE)
+    assert np.abs(rendered - dropped).max() > 0.1
+
+
+def test_points_see_every_map_in_training() -> None:
+    config = tiny_semantic_config()
+    config.model.semantic.point_features = ("p2", "p3")
+    variables, task = _variables(config), build_semantic_task(config)
+    batch = on_device(semantic_batch())
+
+    def loss(kernel: jax.Array) -> jax.Array:
+        params = variables["params"]
+        point_head = dict(params["point_head"]["point_head"])
+        point_head["fc1"] = point_head["fc1"] | {"kernel": kernel}
+        changed = variables | {"params": params | {"point_head": {"point_head": point_head}}}
+        return task.loss(changed, batch, jax.random.key(0))[0]["loss_sem_seg_point"].total
+
+    kernel = variables["params"]["point_head"]["point_head"]["fc1"]["kernel"]
+    assert kernel.shape[0] == 2 * 16 + 3
+    gradient = jax.jit(jax.grad(loss))(kernel)
+    norms = [float(jnp.abs(gradient[i : i + 16]).max()) for i in (0, 16)]
+    assert min(norms) > 1e-3 * max(norms)
+
+
+def test_pixels_without_ground_truth_change_no_loss_and_no_gradient() -> None:
+    config = tiny_semantic_config()
+    variables, task = _variables(config), build_semantic_task(config)
+    batch = semantic_batch()
+    ignored = batch._replace(labels=np.full_like(batch.labels, IGNORE_LABEL))
+
+    @jax.jit
+    def losses(variables: Any, batch: SemanticBatch) -> Any:
+        terms, _ = task.loss(variables, batch, jax.random.key(0))
+        return terms
+
+    terms = jax.device_get(losses(variables, on_device(ignored)))
+    assert sorted(terms) == ["loss_sem_seg", "loss_sem_seg_point"]
+    for name, term in terms.items():
+        assert (term.total, term.denominator) == (0.0, 0.0), name
+    some = jax.device_get(losses(variables, on_device(batch)))
+    assert some["loss_sem_seg"].denominator == np.sum(batch.labels != IGNORE_LABEL)
+    assert 0 < some["loss_sem_seg_point"].denominator <= 2 * 32
+
+
+def _trained(config: Config) -> Any:
+    """State and step of a model with batch norm everywhere and the loss of hard pixels."""
+    config.model.norm, config.model.semantic.aspp_dropout = "batch_norm", 0.0
+    config.model.semantic.loss = "hard_pixels"
+    config.train.warmup_steps, config.train.learning_rate = 0, 0.01
+    task, variables = build_semantic_task(config), _variables(config)
+    optimizer, _ = build_optimizer(config, variables["params"], task.is_trainable)
+    state = TrainState(
+        jnp.zeros((), jnp.int32),
+        variables["params"],
+        variables["buffers"],
+        optimizer.init(variables["params"]),
+    )
+    return task, optimizer, state
+
+
+def test_two_devices_equal_one_with_the_batch_norm_of_both() -> None:
+    task, optimizer, before = _trained(tiny_semantic_config("deeplabv3"))
+    key, batches = jax.random.key(7), [semantic_batch(4, seed) for seed in range(2)]
+
+    def step(state: TrainState, batch: SemanticBatch) -> Any:
+        return train_step(state, batch, key, task=task, optimizer=optimizer)
+
+    # One replica under a named axis of size one.
+    replica = jax.jit(jax.vmap(step, in_axes=(None, 0), axis_name="data"))
+    one = before
+    two, two_devices = replicated(before), parallel_step(task, optimizer)
+    for batch in batches:
+        stacked, losses = replica(one, shard(on_device(batch), 1))
+        one = jax.tree.map(lambda x: x[0], stacked)
+        two, metrics = two_devices(two, shard(batch, 2), key)
+        np.testing.assert_allclose(metrics["loss"], losses["loss"][0], rtol=1e-4)
+        # Sums run in another order; where a deviation is small, its batch norm enlarges that.
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-3),
+            (two.params, two.buffers),
+            (one.params, one.buffers),
+        )
+    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), one.buffers, before.buffers)
+    assert all(jax.tree.leaves(moved))
+
+
+def test_a_model_without_points_upsamples_its_coarse_logits() -> None:
+    config = tiny_semantic_config()
+    config.model.semantic.pointrend = False
+    task = semantic_task(build_semantic_model(config))
+    variables = task.init(0)
+    assert "point_head" not in variables["params"]
+    batch = on_device(images_of(semantic_batch()))
+    predictions = jax.jit(task.predict)(variables, batch)
+    expected = jax.image.resize(predictions.coarse_logits, (2, 64, 64, 3), "linear")
+    np.testing.assert_allclose(predictions.logits, expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="pointrend=False"):
+        task.explain(variables, batch)
+
+
+def test_dropout_is_active_in_training_only() -> None:
+    config = tiny_semantic_config("deeplabv3")
+    config.model.semantic.aspp_dropout = 0.5
+    variables, task = _variables(config), build_semantic_task(config)
+    batch = on_device(semantic_batch())
+
+    def loss(seed: int) -> Any:
+        def total(batch: SemanticBatch) -> jax.Array:
+            return task.loss(variables, batch, jax.random.key(seed))[0]["loss_sem_seg"].total
+
+        return jax.vmap(total, axis_name="data")(jax.tree.map(lambda x: x[None], batch))
+
+    assert loss(0) != loss(1)
+    predict = jax.jit(task.predict)
+    first, second = (predict(variables, images_of(batch)).logits for _ in range(2))
+    np.testing.assert_array_equal(first, second)
