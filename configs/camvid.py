@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     data.buckets = ((384, 480),)
 
     model = config.model
-    model.backbone, model.freeze_at = "efficientnet_lite0", 0
+    model.backbone, model.freeze_at = "efficientnet_lite0", 2
     model.fpn_channels = 64
     semantic = model.semantic
     semantic.conv_dim = 64
@@ -39,13 +39,13 @@ def get_config() -> ConfigDict:
 
     train = config.train
     train.batch_size = 8
-    train.steps = 400
+    train.steps = 240
     train.learning_rate = 0.02
     train.schedule = "poly"
-    train.warmup_steps = 40
+    train.warmup_steps = 24
     train.clip_gradient_norm = 10.0
     train.eval_every = 0
-    train.checkpoint_every = 100
+    train.checkpoint_every = 60
     config.eval.batch_size = 2
     config.eval.boundary_dilation = 0.005
     return config
