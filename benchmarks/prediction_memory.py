@@ -24,12 +24,14 @@ def measure(checkpoint: Path, image: Path, cache: Path) -> dict[str, float]:
 
     from pointrend_jax.data.images import read_image
     from pointrend_jax.loading import load
+    from pointrend_jax.predictor import Predictor
 
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     pixels = read_image(image)
     start = _resident()
     predictor = load(checkpoint)
+    assert isinstance(predictor, Predictor), "a checkpoint of instances is needed"
     loaded = _resident()
     began = time.perf_counter()
     instances = predictor.predict(pixels)

@@ -3,9 +3,9 @@ r"""PointRend on Mask R-CNN R50-FPN, Cityscapes instances, 24k steps.
     python train.py --config configs/pointrend_rcnn_r50_fpn_1x_cityscapes.py \
         --workdir runs/cityscapes --config.data.dir=DIR
 
-DIR holds leftImg8bit/{train,val} and annotations/instances_{train,val}.json, the fine annotations
-as COCO files. Published with this recipe: mask AP 35.8 (paper, table 1), 35.9 (Detectron2), from
-ImageNet weights; runs vary, the paper reports the median of five. Not measured with this code.
+DIR holds leftImg8bit and gtFine, as folders or as the official zip files. Published with this
+recipe: mask AP 35.8 (paper, table 1), 35.9 (Detectron2), from ImageNet weights; runs vary, the
+paper reports the median of five. Not measured with this code.
 """
 
 from ml_collections import ConfigDict
@@ -19,12 +19,8 @@ def get_config() -> ConfigDict:
     config.num_classes = 8
 
     data = config.data
-    data.categories = "cityscapes"
+    data.source, data.categories = "cityscapes", "cityscapes"
     data.dir = "data/cityscapes"
-    data.train_images = "leftImg8bit/train"
-    data.train_annotations = "annotations/instances_train.json"
-    data.eval_images = "leftImg8bit/val"
-    data.eval_annotations = "annotations/instances_val.json"
     data.train_min_sizes = (800, 832, 864, 896, 928, 960, 992, 1024)
     data.eval_min_size, data.max_size = 1024, 2048
     data.buckets = ((1024, 2048),)
@@ -32,4 +28,5 @@ def get_config() -> ConfigDict:
     train = config.train
     train.steps, train.milestones = 24_000, (18_000,)
     train.batch_size, train.learning_rate = 8, 0.01
+    config.eval.boundary_dilation = 0.005
     return config

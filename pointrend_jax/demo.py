@@ -49,13 +49,16 @@ def run_demo(config: Config, workdir: Path) -> None:
     seconds["evaluation"] = time.monotonic() - start
 
     start = time.monotonic()
-    write_pictures(load(workdir), _first_images(data), workdir)
+    predictor = load(workdir)
+    assert isinstance(predictor, Predictor), "the demonstration finds instances"
+    write_pictures(predictor, _first_images(data), workdir)
     seconds["pictures"] = time.monotonic() - start
     seconds = {name: round(value, 1) for name, value in seconds.items()}
     seconds["total"] = round(sum(seconds.values()), 1)
     device = jax.devices()[0].device_kind
     write_json(
-        workdir / "results.json", {"step": step, "device": device, "seconds": seconds} | scores.results
+        workdir / "results.json",
+        {"step": step, "device": device, "seconds": seconds} | scores.results,
     )
     print(scores.table)
     print("seconds: " + ", ".join(f"{name} {value}" for name, value in seconds.items()))

@@ -1,7 +1,7 @@
 """A predictor from what a user has: a run, a converted checkpoint, a file of weights, its name."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +9,21 @@ from ml_collections import ConfigDict
 
 from pointrend_jax.flags import check_field, load_config
 from pointrend_jax.predictor import Predictor
+from pointrend_jax.semantic_predictor import SemanticPredictor
 from pointrend_jax.structures import Config
+from pointrend_jax.tasks.task import Variables
 from pointrend_jax.training.checkpoints import load_variables
 from pointrend_jax.weights import check_same_backbone, load_weights
 
 
 def load(
     source: Path | str, config: Config | Mapping[str, Any] | Path | str | None = None
-) -> Predictor:
+) -> Predictor | SemanticPredictor:
     """A predictor from a checkpoint or from a file of weights, on the default device.
 
     A checkpoint knows its configuration and its class names, so its directory is enough. A file
-    does not: `config` says which model it is.
+    does not: `config` says which model it is. Its `config.task` decides what you get: a `Predictor`
+    of instances, or a `SemanticPredictor` of label maps.
 
     Args:
       source: the work directory of a run or of `convert` (or its `checkpoints` folder); or a
@@ -41,10 +44,10 @@ def load(
     """
     if os.path.isdir(source):
         variables, meta, _ = load_variables(Path(source))
-        own = ConfigDict(meta.config).lock()
+        own: Config = ConfigDict(meta.config).lock()
         changed = _changed(own, config)
         check_same_backbone(Path(source), own.model.backbone, changed)
-        return Predictor(variables, changed, meta.class_names)
+        return _predictor(variables, changed, meta.class_names)
     if not isinstance(config, (ConfigDict, str, Path)):
         raise ValueError(
             f"{source} is no directory of a checkpoint; a file of weights needs the configuration "
@@ -52,7 +55,14 @@ def load(
         )
     whole = _whole(config)
     variables, class_names = load_weights(source, whole)
-    return Predictor(variables, whole, class_names)
+    return _predictor(variables, whole, class_names)
+
+
+def _predictor(
+    variables: Variables, config: Config, class_names: Sequence[str]
+) -> Predictor | SemanticPredictor:
+    kind = SemanticPredictor if config.task == "semantic" else Predictor
+    return kind(variables, config, class_names)
 
 
 def _whole(config: Config | Path | str) -> Config:

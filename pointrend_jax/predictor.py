@@ -7,9 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pointrend_jax.data.inputs import check_image, check_images, choose_canvas
-from pointrend_jax.data.pipeline import make_sample
-from pointrend_jax.data.transforms import check_buckets
+from pointrend_jax.data.inputs import check_image, check_images
 from pointrend_jax.evaluation.paste import scale_boxes_to_original
 from pointrend_jax.instances import (
     ExplainedInstance,
@@ -18,11 +16,10 @@ from pointrend_jax.instances import (
     PredictedMasks,
 )
 from pointrend_jax.layers.regions import Regions
+from pointrend_jax.loaded_model import LoadedModel
 from pointrend_jax.structures import Config, EvalSample, InstancePredictions
-from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.instance import probability
 from pointrend_jax.tasks.task import Variables
-from pointrend_jax.training.checkpoints import check_same_tree
 
 
 class Predictor:
@@ -56,21 +53,15 @@ class Predictor:
           variables: as `Task.init` gives them. config: the configuration of their model.
         Raises: ValueError if the variables, the configuration and the names do not belong together.
         """
-        if len(class_names) != config.num_classes:
+        if config.task != "instance":
             raise ValueError(
-                f"config.num_classes is {config.num_classes}, but there are {len(class_names)} "
-                f"class names: {list(class_names)}; there must be a name for each class."
+                "this is a model of label maps (config.task 'semantic'); make a SemanticPredictor "
+                "of it, or use pointrend_jax.load, which makes the right one."
             )
-        # Lists in a checkpoint's JSON.
-        self._buckets = tuple((int(height), int(width)) for height, width in config.data.buckets)
-        check_buckets(self._buckets)
-        task = build_task(config)
-        check_same_tree(variables, task.shapes(), "what was loaded")
-        self.class_names = tuple(class_names)
-        self.config = config
-        self._variables = jax.tree.map(jnp.asarray, variables)
-        self._predict = jax.jit(task.predict)
-        self._explain = jax.jit(task.explain)
+        self._model = model = LoadedModel(variables, config, class_names)
+        self.class_names, self.config = model.class_names, model.config
+        self._predict = jax.jit(model.task.predict)
+        self._explain = jax.jit(model.task.explain)
 
     @overload
     def predict(
@@ -140,7 +131,7 @@ class Predictor:
             raise ValueError(
                 f"max_instances must be at least 1, or None for all, got {max_instances}."
             )
-        predicted = self._one_ahead(images)
+        predicted = self._model.one_ahead(images, self._predict_sample)
         return (self._instances(*each, score_threshold, max_instances) for each in predicted)
 
     def warmup(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
@@ -151,15 +142,8 @@ class Predictor:
             of `data.buckets`.
         Raises: ValueError if a side is less than 1.
         """
-        if sizes is None:
-            canvases = set(self._buckets)
-        else:
-            canvases = {self._canvas(hw) for hw in sizes}
-        # A black image of one cell: what it contains changes no program.
-        cell = np.zeros((1, 1, 3), np.uint8)
-        for canvas in sorted(canvases):
-            batch = make_sample([cell], (0,), canvas, 1, 1, 1).batch
-            jax.block_until_ready(self._predict(self._variables, batch))
+        for sample in self._model.blank_samples(sizes):
+            jax.block_until_ready(self._predict_sample(sample))
 
     def explain(
         self, image: np.ndarray, boxes: np.ndarray, classes: np.ndarray
@@ -171,7 +155,7 @@ class Predictor:
         Raises: ValueError if the model has no rendering steps.
         """
         check_image(image, "the image")
-        sample = self._sample(image)
+        sample = self._model.sample(image)
         scale = np.asarray(sample.batch.image_hw[0] / np.array(image.shape[:2]), np.float32)
         boxes = np.asarray(boxes, np.float32) * scale[[1, 0, 1, 0]]
         return [
@@ -179,21 +163,8 @@ class Predictor:
             for box, label in zip(boxes, classes, strict=True)
         ]
 
-    def _one_ahead(
-        self, images: Iterable[np.ndarray]
-    ) -> Iterator[tuple[EvalSample, InstancePredictions]]:
-        """Every image's predictions, each after the next image has been given to the device."""
-        pending: tuple[EvalSample, InstancePredictions] | None = None
-        for position, image in enumerate(images):
-            check_image(image, f"image {position}")
-            sample = self._sample(image)
-            # Returns at once; the device works on it while the caller has the result before.
-            predicted = self._predict(self._variables, sample.batch)
-            if pending is not None:
-                yield pending
-            pending = sample, predicted
-        if pending is not None:
-            yield pending
+    def _predict_sample(self, sample: EvalSample) -> InstancePredictions:
+        return self._predict(self._model.variables, sample.batch)
 
     def _instances(
         self,
@@ -230,7 +201,7 @@ class Predictor:
             gt_index=jnp.zeros(1, jnp.int32),
             valid=jnp.ones(1, bool),
         )
-        masks, steps = jax.device_get(self._explain(self._variables, sample.batch, regions))
+        masks, steps = jax.device_get(self._explain(self._model.variables, sample.batch, regions))
         return ExplainedInstance(
             coarse_probs=probability(masks.coarse[0]),
             steps=[
@@ -238,13 +209,3 @@ class Predictor:
                 for s in steps
             ],
         )
-
-    def _sample(self, image: np.ndarray) -> EvalSample:
-        data = self.config.data
-        canvas = self._canvas((image.shape[0], image.shape[1]))
-        # Stays on the host: reading `image_hw` must not wait for what the device is doing.
-        return make_sample([image], (0,), canvas, data.eval_min_size, data.max_size, 1)
-
-    def _canvas(self, image_hw: tuple[int, int]) -> tuple[int, int]:
-        data = self.config.data
-        return choose_canvas(image_hw, data.eval_min_size, data.max_size, self._buckets)

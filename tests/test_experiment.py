@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pointrend_jax.cli import main, predict_files
+from pointrend_jax.cli import Options, main, predict_files
 from pointrend_jax.data.masks import decode_rle
 from pointrend_jax.experiment import evaluate_run, train
 from pointrend_jax.loading import load
+from pointrend_jax.predict_files import check_files
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.structures import Config
 from tests.tiny import tiny_config
@@ -41,7 +42,9 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def predictor(workdir: Path) -> Predictor:
-    return load(workdir)
+    loaded = load(workdir)
+    assert isinstance(loaded, Predictor)
+    return loaded
 
 
 def test_training_leaves_results_of_rendered_and_coarse_masks(workdir: Path) -> None:
@@ -106,13 +109,8 @@ def test_predict_writes_overlays_instances_and_explanations(workdir: Path, tmp_p
     Image.fromarray(image).save(tmp_path / "a.png")
     Image.fromarray(image[..., 0]).save(tmp_path / "grey.jpg")
     out = tmp_path / "out"
-    predict_files(
-        workdir,
-        [tmp_path / "a.png", tmp_path / "grey.jpg"],
-        out,
-        score_threshold=0.0,
-        num_explained=1,
-    )
+    files = check_files([tmp_path / "a.png", tmp_path / "grey.jpg"], out)
+    predict_files(load(workdir), files, out, Options(score_threshold=0.0, explain=1))
     content = json.loads((out / "instances.json").read_text())
     assert [i["file_name"] for i in content["images"]] == ["a.png", "grey.jpg"]
     # Small images are shown at a multiple of their size.

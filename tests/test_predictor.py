@@ -12,7 +12,8 @@ import orbax.checkpoint as ocp
 import pytest
 
 import pointrend_jax
-from pointrend_jax import predictor as predictor_module
+from pointrend_jax import loaded_model
+from pointrend_jax.data.pipeline import make_sample
 from pointrend_jax.evaluation.paste import paste_masks_to_rle, scale_boxes_to_original
 from pointrend_jax.instances import PredictedInstances
 from pointrend_jax.loading import load
@@ -109,7 +110,7 @@ def test_masks_equal_those_pasted_from_the_network_s_output(
 ) -> None:
     config, image = _config(), images[2]
     bucket = (64, 96)
-    sample = predictor_module.make_sample([image], (0,), bucket, 64, 128, 1)
+    sample = make_sample([image], (0,), bucket, 64, 128, 1)
     raw = jax.device_get(jax.jit(build_task(config).predict)(variables, sample.batch))
     valid = raw.detections.valid[0]
     boxes, kept = scale_boxes_to_original(raw.detections.boxes[0][valid], bucket, (128, 192))
@@ -191,7 +192,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
         return task._replace(predict=predict)
 
-    monkeypatch.setattr(predictor_module, "build_task", counting_task)
+    monkeypatch.setattr(loaded_model, "build_task", counting_task)
     return canvases
 
 
@@ -262,10 +263,16 @@ def test_the_next_image_is_dispatched_before_a_result_is_handed_out(
     assert number_at_result == [2, 3, 4, 4]
 
 
+def _load(*arguments: Any) -> Predictor:
+    loaded = load(*arguments)
+    assert isinstance(loaded, Predictor)
+    return loaded
+
+
 def test_a_checkpoint_predicts_as_its_variables(
     checkpoint: Path, images: list[np.ndarray], results: list[PredictedInstances]
 ) -> None:
-    loaded = load(str(checkpoint))
+    loaded = _load(str(checkpoint))
     assert loaded.class_names == NAMES
     _assert_equal(loaded.predict(images[0]), results[0])
 
@@ -276,9 +283,9 @@ def test_fields_of_inference_can_be_changed(checkpoint: Path, images: list[np.nd
         "data.buckets": ((32, 64), (64, 32)),
         "model.box.score_threshold": 1,
     }
-    changed = load(checkpoint, fields)
+    changed = _load(checkpoint, fields)
     assert changed.config.data.eval_min_size == 32
-    assert changed._canvas((64, 96)) == (32, 64)
+    assert changed._model.canvas((64, 96)) == (32, 64)
     assert len(changed.predict(images[0])) == 0
 
 

@@ -13,6 +13,7 @@ import pytest
 from pointrend_jax.convert import convert
 from pointrend_jax.importers.detectron2 import export_detectron2
 from pointrend_jax.loading import load
+from pointrend_jax.predictor import Predictor
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task
@@ -102,6 +103,7 @@ def test_load_weights_names_the_classes(model_file: str) -> None:
 
 def test_a_file_with_its_config_is_a_predictor(model_file: str) -> None:
     predictor = load(model_file, _config())
+    assert isinstance(predictor, Predictor)
     assert predictor.class_names == ("class 0", "class 1", "class 2")
     assert predictor.config.is_locked
     with pytest.raises(ValueError, match="num_classes is 5"):

@@ -1,11 +1,12 @@
 """From a plan to an iterator of loaded batches, whose position can be saved and restored."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import grain.python as grain
 
 
+@runtime_checkable
 class Plan(Protocol):
     """Planned batches by position."""
 

@@ -6,14 +6,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import grain.python as grain
+import numpy as np
+from jaxtyping import Int32
 
-from pointrend_jax.data.builder import PreparedSet, prepare
+from pointrend_jax.data.builder import PreparedSet, prepare, prepare_set
+from pointrend_jax.data.cityscapes_instances import read_cityscapes_objects
 from pointrend_jax.data.coco import ground_truth
 from pointrend_jax.data.embedded import generate_embedded
 from pointrend_jax.data.pipeline import Augmentation, TrainPlan, eval_samples, train_batches
 from pointrend_jax.data.records import default_cache_dir
 from pointrend_jax.data.transforms import check_fit
 from pointrend_jax.structures import Config, EvalSample
+
+# From the id of an image to its map of Cityscapes' label ids and instance ids.
+InstanceIds = Callable[[int], Int32[np.ndarray, "H W"]]
 
 
 class Datasets(NamedTuple):
@@ -25,6 +31,7 @@ class Datasets(NamedTuple):
       train_batches: (process_index, process_count) to this host's endless batches.
       eval_samples: an iterator over the evaluation images, once.
       eval_ground_truth: the checked annotations as a COCO dictionary.
+      eval_instance_ids: from an image id of it to Cityscapes' instance id map; None for other sets.
     """
 
     class_names: tuple[str, ...]
@@ -33,6 +40,7 @@ class Datasets(NamedTuple):
     train_batches: Callable[[int, int], grain.DatasetIterator]
     eval_samples: Callable[[], Iterator[EvalSample]]
     eval_ground_truth: dict[str, Any]
+    eval_instance_ids: InstanceIds | None
 
 
 class EvalSet(NamedTuple):
@@ -42,6 +50,7 @@ class EvalSet(NamedTuple):
     category_ids: tuple[int, ...]
     eval_samples: Callable[[], Iterator[EvalSample]]
     eval_ground_truth: dict[str, Any]
+    eval_instance_ids: InstanceIds | None
 
 
 def build_datasets(config: Config) -> Datasets:
@@ -50,7 +59,7 @@ def build_datasets(config: Config) -> Datasets:
     Raises: ValueError that says what is wrong with the files or the config.
     """
     evaluation = build_eval_set(config)
-    training = _prepare(config, "train")
+    training, _ = _prepare(config, "train")
     check_classes(config, training.dataset.class_names)
     if training.dataset.class_names != evaluation.class_names:
         raise ValueError(
@@ -88,12 +97,13 @@ def build_datasets(config: Config) -> Datasets:
         train_batches=batches,
         eval_samples=evaluation.eval_samples,
         eval_ground_truth=evaluation.eval_ground_truth,
+        eval_instance_ids=evaluation.eval_instance_ids,
     )
 
 
 def build_eval_set(config: Config) -> EvalSet:
     """Checks and prepares the evaluation set alone; errors as `build_datasets`."""
-    prepared = _prepare(config, "eval")
+    prepared, instance_ids = _prepare(config, "eval")
     check_classes(config, prepared.dataset.class_names)
     # Before a training and not at its first evaluation.
     check_fit(
@@ -114,20 +124,33 @@ def build_eval_set(config: Config) -> EvalSet:
             batch_size=config.eval.batch_size,
         ),
         eval_ground_truth=ground_truth(prepared.dataset),
+        eval_instance_ids=instance_ids,
     )
 
 
-def _prepare(config: Config, split: str) -> PreparedSet:
+def _prepare(config: Config, split: str) -> tuple[PreparedSet, InstanceIds | None]:
     data = config.data
     cache = cache_dir(config)
     if data.source == "coco":
         root = Path(data.dir)
         if not root.is_dir():
             raise ValueError(f"config.data.dir {root} is not a folder; set --config.data.dir.")
-        return prepare(root / data[f"{split}_annotations"], root / data[f"{split}_images"], cache)
-    if data.source != "embedded":
-        raise ValueError(f"config.data.source must be 'coco' or 'embedded', got {data.source!r}.")
-    embedded = data.embedded
+        annotations = root / data[f"{split}_annotations"]
+        return prepare(annotations, root / data[f"{split}_images"], cache), None
+    if data.source == "cityscapes":
+        name = {"train": "train", "eval": "val"}[split]
+        objects = read_cityscapes_objects(Path(data.dir), name, cache)
+        return prepare_set(objects.dataset, objects.annotations, cache), objects.instance_ids
+    if data.source == "embedded":
+        return _prepare_embedded(config, split, cache), None
+    raise ValueError(
+        "config.data.source must be 'coco', 'cityscapes' or 'embedded' for config.task 'instance', "
+        f"got {data.source!r}."
+    )
+
+
+def _prepare_embedded(config: Config, split: str, cache: Path) -> PreparedSet:
+    embedded = config.data.embedded
     name = "-".join(str(embedded[field]) for field in sorted(embedded.keys()))
     root = cache / f"embedded-{name}"
     generate_embedded(

@@ -1,14 +1,14 @@
 """From `config.data` to data sets with a class for every pixel."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import grain.python as grain
 
 from pointrend_jax.data.build import buckets, cache_dir, check_classes
 from pointrend_jax.data.camvid import read_camvid
+from pointrend_jax.data.cityscapes import read_cityscapes
 from pointrend_jax.data.semantic_builder import EvalTruth, PreparedMaps, prepare_maps
 from pointrend_jax.data.semantic_pipeline import (
     CropAugmentation,
@@ -20,9 +20,10 @@ from pointrend_jax.data.semantic_set import SemanticSet
 from pointrend_jax.data.transforms import check_fit
 from pointrend_jax.structures import Config, EvalSample
 
-_READERS = {"camvid": read_camvid}
+_READERS = {"camvid": read_camvid, "cityscapes": read_cityscapes}
 
 
+@runtime_checkable
 class EvalSamples(Protocol):
     """The evaluation images once, resized by `scale` and mirrored, in batches of equal images."""
 
@@ -112,14 +113,18 @@ def build_semantic_eval_set(config: Config) -> SemanticEvalSet:
         buckets(config),
     )
     prepared = _prepare(config, dataset, "val")
-    samples = partial(
-        semantic_eval_samples,
-        prepared,
-        min_size=config.data.eval_min_size,
-        max_size=config.data.max_size,
-        buckets=buckets(config),
-        batch_size=config.eval.batch_size,
-    )
+
+    def samples(scale: float = 1.0, flip: bool = False) -> Iterator[EvalSample]:
+        return semantic_eval_samples(
+            prepared,
+            min_size=config.data.eval_min_size,
+            max_size=config.data.max_size,
+            buckets=buckets(config),
+            batch_size=config.eval.batch_size,
+            scale=scale,
+            flip=flip,
+        )
+
     return SemanticEvalSet(
         dataset.class_names, dataset.instance_classes, samples, EvalTruth(prepared)
     )

@@ -69,7 +69,11 @@ def prepare(annotations: Path, image_dir: Path, cache_dir: Path) -> PreparedSet:
 
     Raises: ValueError for a wrong set (see `read_coco`) or a cache that cannot be written.
     """
-    dataset = read_coco(annotations, image_dir)
+    return prepare_set(read_coco(annotations, image_dir), annotations, cache_dir)
+
+
+def prepare_set(dataset: CocoSet, annotations: Path, cache_dir: Path) -> PreparedSet:
+    """As `prepare`, of the checked set of `annotations`."""
     print_skipped(dataset.skipped, annotations)
     source = write_records(
         lambda folder: CocoInstances(dataset, folder),
@@ -91,7 +95,7 @@ def _checked_bytes(image: CocoImage) -> bytes | str:
     try:
         encoded = image.file.read_bytes()
         height, width, _ = decode_image(encoded, str(image.file)).shape
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         return str(error)
     if (height, width) != (image.height, image.width):
         return (

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pointrend_jax.data.categories import CAMVID
-from pointrend_jax.data.folders import Files, StoredFile, first, folder_files, read_text, zip_files
+from pointrend_jax.data.folders import Files, first, folder_files, read_text, zip_files
 from pointrend_jax.data.images import map_hw
 from pointrend_jax.data.semantic_set import SemanticImage, SemanticSet
 from pointrend_jax.structures import IGNORE_LABEL
@@ -31,37 +31,37 @@ def read_camvid(root: Path, split: str) -> SemanticSet:
       split: "train" or "val", the name of its list.
     Raises: ValueError for a missing or malformed list, missing or repeated files, or wrong classes.
     """
-    files, source = _find_files(root)
     list_name = f"{split}.txt"
-    if list_name not in files:
-        raise ValueError(f'{source} must have a list "{list_name}" with an image a line.')
+    files = _find_files(root, list_name)
     class_names, label_values = _classes(files)
     pairs = _pairs(read_text(files[list_name]), files, str(files[list_name]))
     images = tuple(_image(image, labels, files) for image, labels in pairs)
     return SemanticSet(images, class_names, label_values, instance_classes=())
 
 
-def _find_files(root: Path) -> tuple[Files, str]:
-    """The files by path relative to the lists, and what to call their place."""
+def _find_files(root: Path, list_name: str) -> Files:
+    """The files by path relative to the list."""
     if not root.is_dir():
         raise ValueError(f"config.data.dir {root} is not a folder; set --config.data.dir.")
-    lists = sorted([*root.glob("train.txt"), *root.glob("*/train.txt")], key=lambda p: len(p.parts))
+    lists = sorted([*root.glob(list_name), *root.glob(f"*/{list_name}")], key=_depth)
     if lists:
-        folder = lists[0].parent
-        return folder_files(folder), str(folder)
+        return folder_files(lists[0].parent)
     zips = sorted(root.glob("*.zip"))
     if len(zips) != 1:
         raise ValueError(
-            f"config.data.dir {root} must have the lists train.txt and val.txt, or one zip file "
-            f"with them; it has neither, but {len(zips)} zip files."
+            f"config.data.dir {root} must have the list {list_name} with an image a line, or one "
+            f"zip file that has it; it has no such list, but {len(zips)} zip files."
         )
     files = zip_files(zips[0])
-    found = sorted((n for n in files if f"/{n}".endswith("/train.txt")), key=lambda n: n.count("/"))
+    found = sorted((Path(n) for n in files if f"/{n}".endswith(f"/{list_name}")), key=_depth)
     if not found:
-        raise ValueError(f"The zip file {zips[0]} must have the list train.txt.")
-    prefix = found[0].removesuffix("train.txt")
-    inside = {n.removeprefix(prefix): f for n, f in files.items() if n.startswith(prefix)}
-    return inside, str(zips[0])
+        raise ValueError(f"The zip file {zips[0]} must have the list {list_name}.")
+    prefix = found[0].as_posix().removesuffix(list_name)
+    return {n.removeprefix(prefix): f for n, f in files.items() if n.startswith(prefix)}
+
+
+def _depth(path: Path) -> int:
+    return len(path.parts)
 
 
 def _classes(files: Files) -> tuple[tuple[str, ...], dict[int, int]]:
@@ -124,12 +124,5 @@ def _find(name: str, files: Files) -> str | None:
 
 
 def _image(image: str, labels: str, files: Files) -> SemanticImage:
-    height, width = map_hw(_read(files[labels]), str(files[labels]))
+    height, width = map_hw(files[labels].read_bytes(), str(files[labels]))
     return SemanticImage(image, files[image], files[labels], None, height, width)
-
-
-def _read(file: StoredFile) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read ({error.strerror}); check it.") from error

@@ -34,10 +34,13 @@ class StoredFile(NamedTuple):
         return bool(self.member) or self.path.is_file()
 
     def read_bytes(self) -> bytes:
-        """Raises: OSError if the file is gone, ValueError if the zip file is damaged."""
-        if not self.member:
-            return self.path.read_bytes()
-        archive = _zip_file(self.path)
+        """Raises: ValueError if the file is gone or the zip file damaged."""
+        try:
+            if not self.member:
+                return self.path.read_bytes()
+            archive = _zip_file(self.path)
+        except OSError as error:
+            raise ValueError(f"{self} cannot be read ({error.strerror}); check it.") from error
         try:
             size = archive.getinfo(self.member).file_size
             if size > _MAX_BYTES:
@@ -83,8 +86,6 @@ def read_text(file: StoredFile) -> str:
     """The text of a file; raises ValueError if it cannot be read or is no UTF-8."""
     try:
         return file.read_bytes().decode()
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read ({error.strerror}); check the path.") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} must be UTF-8 text ({error}); restore it.") from error
 

@@ -114,7 +114,10 @@ def _open(data: bytes, name: str) -> Image.Image:
 
 
 def _too_large(name: str) -> str:
-    return f"The image {name} must have at most {MAX_PIXELS} pixels; downscale it first."
+    return (
+        f"The image {name} must have at most {MAX_PIXELS} pixels; downscale it first, or give a "
+        "semantic model a .npy file and predict with --tile."
+    )
 
 
 def _to_rgb(image: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:

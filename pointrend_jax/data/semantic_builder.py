@@ -73,8 +73,8 @@ def prepare_maps(dataset: SemanticSet, name: str, cache_dir: Path) -> PreparedMa
 
     Args:
       name: what errors call the set.
-    Raises: ValueError if images or label images are damaged, of unlike sizes or have unknown values,
-      or if the cache cannot be written.
+    Raises: ValueError if images or label images are damaged, of unlike sizes or have unknown
+      values, or if the cache cannot be written.
     """
     source = write_records(
         lambda folder: SemanticMaps(dataset, folder),
@@ -142,7 +142,7 @@ def _checked_record(image: SemanticImage, label_values: Any) -> dict[str, Any] |
         instances_hw = pixels_hw
         if image.instance_ids:
             instances_hw = decode_map(instance_ids, str(image.instance_ids)).shape
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         return str(error)
     if not pixels_hw == classes.shape == instances_hw:
         other = image.instance_ids if pixels_hw == classes.shape else image.image

@@ -36,8 +36,8 @@ class CropAugmentation(NamedTuple):
     """What happens to training images.
 
     Attributes:
-      min_sizes, max_size: pixels; the shorter edge becomes one of `min_sizes`, drawn for each image,
-        unless the longer one would exceed `max_size`.
+      min_sizes, max_size: pixels; the shorter edge becomes one of `min_sizes`, drawn for each
+        image, unless the longer one would exceed `max_size`.
       crop_hw: pixels, multiples of 32; the canvas of every batch.
       max_category_area: share of the labelled pixels of a crop; see `choose_crop`.
       color: SSD's colour augmentation.

@@ -30,8 +30,9 @@ def choose_crop(
 ) -> tuple[int, int]:
     """(y, x) of the top left corner of a crop in which no class covers too much.
 
-    The first crop with at least two classes of which none covers `max_category_area` of the labelled
-    pixels or more; the last one if there is none. From 1.0 on, the first crop whatever it holds.
+    The first crop with at least two classes of which none covers `max_category_area` of the
+    labelled pixels or more; the last one if there is none. From 1.0 on, the first crop whatever it
+    holds.
 
     Args:
       crop_hw: at most the size of the image.

@@ -78,7 +78,8 @@ def _backbone_rows(
     dilations = _DILATIONS[backbone.output_stride]
     golden = resnet.get("RES4_DILATION", 1), resnet["RES5_DILATION"]
     yield row(file, "dilations of res4 and res5", dilations, golden, 0)
-    strides = backbone_options(kit.config).strides() | STRIDES
+    maps = ("res2", "res3", "res4", "res5")
+    strides = dict(zip(maps, backbone_options(kit.config).strides(), strict=True)) | STRIDES
     theirs = derived["backbone_strides"]
     yield row(file, "strides", [strides[name] for name in theirs], list(theirs.values()), 0)
     leaves = jax.tree_util.tree_leaves_with_path(kit.variables["params"])

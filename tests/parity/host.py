@@ -13,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from pointrend_jax.data import transforms
+from pointrend_jax.data import color_augmentation, transforms
 from pointrend_jax.data.coco import read_coco
 from pointrend_jax.data.images import read_image
 from pointrend_jax.data.masks import rasterize_within_box, resize_mask
@@ -182,7 +182,23 @@ def _labels_from_bits(
     yield Check("point labels", point_sample_bits(bits, index, xy), g["point_labels"])
 
 
+def color_aug_ssd(path: Path) -> Iterator[Check]:
+    """The kit's images are BGR, as Detectron2 changes them."""
+    g = _load(path)
+    image = np.ascontiguousarray(g["input"][..., ::-1])
+    steps = {
+        "brightness": color_augmentation.change_brightness,
+        "contrast": color_augmentation.change_contrast,
+        "saturation": color_augmentation.change_saturation,
+        "hue": color_augmentation.change_hue,
+    }
+    for name in sorted(key.removesuffix("_value") for key in g if key.endswith("_value")):
+        changed = steps[name.split("_")[0]](image, g[f"{name}_value"].item())
+        yield Check(name, changed[..., ::-1], g[name])
+
+
 HOST_FILES: dict[str, Callable[[Path], Iterator[Check]]] = {
+    "color_aug_ssd": color_aug_ssd,
     "crowd_rle": crowd_rle,
     "detector_postprocess": detector_postprocess,
     "gt_masks": gt_masks,

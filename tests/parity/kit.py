@@ -94,16 +94,24 @@ def load_golden(path: Path) -> dict[str, np.ndarray]:
 def read_pixels(
     kit: Path, image_id: int, hw: tuple[int, int], crc32: int, *, bgr: bool = True
 ) -> np.ndarray:
-    """RGB uint8 [H, W, 3] of a kit's input. Raises: ValueError if it is not the one meant.
+    """RGB uint8 [H, W, 3] of a kit's input. Raises: ValueError if it is not there.
+
+    Of one image and size there can be a resized one and a crop: the checksum decides.
 
     Args:
-      bgr: the input was stored for a model that takes BGR.
+      bgr: the checksum is that of a model's input that takes BGR.
     """
-    path = kit / "inputs" / f"{image_id}_{hw[0]}x{hw[1]}_{'BGR' if bgr else 'RGB'}.npz"
-    pixels = load_golden(path)["pixels"]
-    if zlib.crc32(pixels.tobytes()) != crc32:
-        raise ValueError(f"{path} is not the image that the numbers were made from.")
-    return pixels[..., ::-1] if bgr else pixels
+    stem = f"{image_id}_{hw[0]}x{hw[1]}"
+    for order in ("BGR", "RGB"):
+        path = kit / "inputs" / f"{stem}_{order}.npz"
+        if path.is_file():
+            pixels = load_golden(path)["pixels"]
+            rgb = pixels[..., ::-1] if order == "BGR" else pixels
+            if zlib.crc32((rgb[..., ::-1] if bgr else rgb).tobytes()) == crc32:
+                return rgb
+    raise ValueError(
+        f"no file {stem}_*.npz in {kit / 'inputs'} is the image that the numbers were made from."
+    )
 
 
 class KitInput(NamedTuple):

@@ -18,13 +18,6 @@ from tests.parity.models import STAGES, left_out, model_rows
 from tests.parity.ops import OP_FILES, load
 from tests.parity.report import markdown, text_table
 
-# Quantities of ops/ that belong to semantic segmentation.
-LEFT_OUT = {
-    "color_aug_ssd": "SSD colour augmentation is not built yet",
-    "interpolate": "sem_seg_postprocess (sem_*) is not built yet",
-    "losses": "semantic cross entropy (ce_*, hard20_*) is not built yet",
-}
-
 
 def compare_ops(kit: Path, stage: str) -> tuple[list[Row], list[str]]:
     """Rows of every known file of `kit/ops`, and what was left out and why."""
@@ -36,10 +29,8 @@ def compare_ops(kit: Path, stage: str) -> tuple[list[Row], list[str]]:
             rows += [compare(name, check) for check in OP_FILES[name](load(path))]
         elif name in HOST_FILES:
             rows += [compare(name, check) for check in HOST_FILES[name](path)]
-        elif name not in LEFT_OUT:
+        else:
             left_out.append(f"ops/{name}: unknown file")
-        if name in LEFT_OUT:
-            left_out.append(f"ops/{name}: {LEFT_OUT[name]}")
     return rows, left_out
 
 

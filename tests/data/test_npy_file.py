@@ -1,0 +1,67 @@
+"""Parts of .npy files equal parts of the arrays; what is no image is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pointrend_jax.data.npy_file import NpyImage, NpyLabels
+
+
+def test_parts_of_an_image_equal_those_of_the_array(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    np.save(tmp_path / "image.npy", pixels)
+    with NpyImage(tmp_path / "image.npy") as image:
+        assert (image.shape, image.dtype) == (pixels.shape, pixels.dtype)
+        np.testing.assert_array_equal(image[3:20, 7:39], pixels[3:20, 7:39])
+        np.testing.assert_array_equal(image[28:99, 0:99], pixels[28:])
+
+
+def test_written_parts_are_read_by_numpy(tmp_path: Path) -> None:
+    path = tmp_path / "labels.npy"
+    expected = np.zeros((50, 60), np.uint8)
+    with NpyLabels(path, (50, 60)) as labels:
+        for rows, columns in ((slice(0, 20), slice(10, 60)), (slice(40, 50), slice(0, 5))):
+            part = np.random.default_rng(1).integers(0, 255, expected[rows, columns].shape)
+            expected[rows, columns] = part
+            labels[rows, columns] = part.astype(np.uint8)
+    np.testing.assert_array_equal(np.load(path), expected)
+
+
+def test_a_part_of_another_shape_is_refused(tmp_path: Path) -> None:
+    with (
+        NpyLabels(tmp_path / "labels.npy", (5, 6)) as labels,
+        pytest.raises(ValueError, match="does not fit 2 rows and 6 columns"),
+    ):
+        labels[0:2, 0:6] = np.zeros((2, 5), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("array", "match"),
+    [
+        (np.zeros((4, 4, 3)), "got float64"),
+        (np.zeros((4, 4), np.uint8), r"uint8 \[height, width, 3\]"),
+        (np.asfortranarray(np.zeros((4, 5, 3), np.uint8)), "Fortran order"),
+        (np.array([None, {}], object), "got object"),
+    ],
+)
+def test_other_arrays_are_refused(tmp_path: Path, array: np.ndarray, match: str) -> None:
+    np.save(tmp_path / "other.npy", array, allow_pickle=True)
+    with pytest.raises(ValueError, match=match):
+        NpyImage(tmp_path / "other.npy")
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be read"):
+        NpyImage(tmp_path / "none.npy")
+    (tmp_path / "text.npy").write_text("no array")
+    with pytest.raises(ValueError, match=r"is no \.npy file"):
+        NpyImage(tmp_path / "text.npy")
+
+
+def test_a_file_that_ends_early_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "image.npy"
+    np.save(path, np.zeros((30, 40, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:-100])
+    with NpyImage(path) as image, pytest.raises(ValueError, match="ends before its array does"):
+        image[0:30, 0:40]
