@@ -16,8 +16,14 @@ from pointrend_jax.data.build_semantic import (
     build_semantic_datasets,
     build_semantic_eval_set,
 )
+from pointrend_jax.evaluation.cityscapes_instances import CityscapesInstanceEvaluator
 from pointrend_jax.evaluation.coco import InstanceEvaluator, Results
-from pointrend_jax.evaluation.report import format_results, format_semantic_results, write_json
+from pointrend_jax.evaluation.report import (
+    format_cityscapes_results,
+    format_results,
+    format_semantic_results,
+    write_json,
+)
 from pointrend_jax.evaluation.semantic import CITYSCAPES_OBJECT_SIZES, SemanticEvaluator
 from pointrend_jax.structures import Config, EvalSample, ImageBatch, InstancePredictions
 from pointrend_jax.tasks.instance import evaluate_instances
@@ -78,15 +84,29 @@ def _score_instances(
     evaluator = InstanceEvaluator(
         datasets.eval_ground_truth, boundary_dilation=config.eval.boundary_dilation
     )
+    cityscapes = CityscapesInstanceEvaluator()
+    instance_ids = datasets.eval_instance_ids
+
+    def add(
+        image_id: int, boxes: Any, scores: Any, categories: Any, rendered: Any, coarse: Any
+    ) -> None:
+        evaluator.add(image_id, boxes, scores, categories, rendered, coarse)
+        if instance_ids is not None:
+            # The category ids are Cityscapes' label ids.
+            truth = instance_ids(image_id)
+            cityscapes.add(image_id, categories, scores, rendered, coarse, truth)
+
     start = time.monotonic()
-    evaluate_instances(
-        parallel_predict(task, variables),
-        datasets.eval_samples(),
-        evaluator,
-        datasets.category_ids,
-    )
+    predict = parallel_predict(task, variables)
+    evaluate_instances(predict, datasets.eval_samples(), add, datasets.category_ids)
     predicted = time.monotonic()
     results = evaluator.results()
+    table = format_results(results)
+    if instance_ids is not None:
+        official = cityscapes.results()
+        # Groups of their own: AP by other rules.
+        results = results | {f"cityscapes_{group}": values for group, values in official.items()}
+        table += "\n\n" + format_cityscapes_results(official)
     _tell(len(evaluator.image_ids), start, predicted)
 
     def save_details(folder: Path) -> None:
@@ -94,7 +114,7 @@ def _score_instances(
             detections = {"annotations": evaluator.coco_results(source)}
             write_json(folder / f"detections_{source}.json", detections)
 
-    return Scores(results, format_results(results), save_details)
+    return Scores(results, table, save_details)
 
 
 def _score_semantic(

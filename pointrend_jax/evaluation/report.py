@@ -38,6 +38,15 @@ def format_results(results: Results) -> str:
     return "\n".join(lines)
 
 
+def format_cityscapes_results(results: Results) -> str:
+    """Cityscapes' instance AP, over all classes and for each."""
+    rows = [("Cityscapes AP", "mask_ap"), ("Cityscapes AP50", "mask_ap50")]
+    classes = [(f"AP {name}", name) for name in results["rendered_ap"]]
+    coarse = results["coarse"] | results["coarse_ap"]
+    rendered = results["rendered"] | results["rendered_ap"]
+    return "\n".join(_compare(rows + classes, coarse, rendered))
+
+
 def format_semantic_results(results: Results) -> str:
     """The same for semantic segmentation: the scores, then the IoU of each class."""
     rows = [(_SEMANTIC_ROWS.get(key) or _trimap_label(key), key) for key in results["rendered"]]

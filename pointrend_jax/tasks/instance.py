@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pointrend_jax.evaluation.coco import InstanceEvaluator
 from pointrend_jax.evaluation.paste import paste_masks_to_rle, scale_boxes_to_original
+from pointrend_jax.evaluation.rle import Rle
 from pointrend_jax.layers.regions import MaskLogits, Regions
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.mask_rcnn import MaskRCNN
@@ -24,6 +24,8 @@ from pointrend_jax.structures import (
     InstancePredictions,
 )
 from pointrend_jax.tasks.task import Task, Variables
+
+AddInstances = Callable[[int, np.ndarray, np.ndarray, np.ndarray, list[Rle], list[Rle]], None]
 
 
 def build_instance_task(config: Config) -> Task:
@@ -89,13 +91,15 @@ def instance_task(model: MaskRCNN) -> Task:
 def evaluate_instances(
     predict: Callable[[ImageBatch], InstancePredictions],
     samples: Iterable[EvalSample],
-    evaluator: InstanceEvaluator,
+    add: AddInstances,
     category_ids: Sequence[int],
 ) -> None:
     """Predicts every sample, brings the results back to the original images and hands them over.
 
     Args:
       predict: already holds its variables; compiled once a bucket.
+      add: takes the image id, and the boxes, scores, category ids, rendered and coarse masks (RLE)
+        of its detections, as `InstanceEvaluator.add`.
       category_ids: the annotation file's id of each class.
     """
     ids = np.asarray(category_ids)
@@ -104,15 +108,15 @@ def evaluate_instances(
         # The device works on this batch while the host pastes the one before.
         pending.append((sample, predict(sample.batch)))
         if len(pending) > 1:
-            _add_batch(*pending.pop(0), evaluator, ids)
+            _add_batch(*pending.pop(0), add, ids)
     for sample, predictions in pending:
-        _add_batch(sample, predictions, evaluator, ids)
+        _add_batch(sample, predictions, add, ids)
 
 
 def _add_batch(
     sample: EvalSample,
     predictions: InstancePredictions,
-    evaluator: InstanceEvaluator,
+    add: AddInstances,
     category_ids: np.ndarray,
 ) -> None:
     predictions = jax.device_get(predictions)
@@ -132,7 +136,7 @@ def _add_batch(
             )
             for logits in (one.mask_logits, one.coarse_logits)
         ]
-        evaluator.add(
+        add(
             image_id,
             boxes[kept],
             detections.scores[detections.valid][kept],

@@ -31,7 +31,7 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 def cityscapes(config: Config, tmp_path: Path) -> Config:
-    """One frame with a car, one without objects, and one for validation with a group."""
+    """Two frames with a car, one without objects, and one for validation with a group."""
     root = tmp_path / "cityscapes"
     street = np.full((32, 64), 7, np.int32)
     with_car = street.copy()
@@ -40,6 +40,7 @@ def cityscapes(config: Config, tmp_path: Path) -> Config:
     with_group[0:4, 0:4] = 24
     write_frame(root, "train", "bonn_000000_000019", street)
     write_frame(root, "train", "bonn_000001_000019", with_car)
+    write_frame(root, "train", "bonn_000002_000019", with_car)
     write_frame(root, "val", "ulm_000000_000019", with_group)
     config.data.source, config.data.dir = "cityscapes", str(root)
     return config
@@ -77,7 +78,7 @@ def test_cityscapes_has_19_classes_and_its_objects(cityscapes: Config):
     datasets = build_semantic_datasets(cityscapes)
     assert datasets.class_names == CITYSCAPES_SEMANTIC
     assert tuple(datasets.class_names[k] for k in datasets.instance_classes) == CITYSCAPES
-    assert datasets.num_train_images == 2
+    assert datasets.num_train_images == 3
     ids = datasets.eval_truth.instance_ids(0)
     assert ids is not None
     assert np.unique(ids).tolist() == [7, 24, 26_000]
@@ -95,7 +96,7 @@ def test_cityscapes_instances_train_and_are_scored(zipped: bool, cityscapes: Con
     datasets = build_datasets(cityscapes)
     assert datasets.class_names == CITYSCAPES
     # The frame without objects is left out.
-    assert datasets.num_train_images == 1
+    assert datasets.num_train_images == 2
     batch = next(datasets.train_batches(0, 1))
     assert batch.classes[batch.valid].tolist() == [CITYSCAPES.index("car")]
     np.testing.assert_array_equal(batch.boxes[0, 0, 1::2], [8, 20])

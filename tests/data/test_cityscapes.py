@@ -12,7 +12,8 @@ from pointrend_jax.structures import IGNORE_LABEL
 from tests.data.label_sets import write_frame, zip_folder
 from tests.shared import shared_path
 
-_NAMES = ("berlin_000001_000019", "aachen_000000_000019", "aachen_000002_000019")
+# Paths sort "aachen" first, texts and therefore zip files "aachen-west".
+_NAMES = ("aachen-west_000001_000019", "aachen_000000_000019", "aachen_000002_000019")
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def _no_city(root: Path) -> None:
 def _two_cities(root: Path) -> None:
     for folder in ("leftImg8bit", "gtFine"):
         (root / folder / "train" / "bonn").mkdir()
-        for path in (root / folder / "train" / "berlin").iterdir():
+        for path in (root / folder / "train" / "aachen-west").iterdir():
             (root / folder / "train" / "bonn" / path.name).write_bytes(path.read_bytes())
 
 
@@ -107,11 +108,11 @@ _ERRORS: list[tuple[str, Callable[[Path], object], str]] = [
     ("no annotations", lambda r: (r / "gtFine").rename(r / "x"), "gtFine_trainvaltest.*neither"),
     ("no images", _no_images, r"has no images leftImg8bit/train/CITY/\*_leftImg8bit\.png"),
     ("image without a city", _no_city, r"leftImg8bit/train/CITY; 1 do.*x_leftImg8bit\.png"),
-    ("frame in two cities", _two_cities, "in several: berlin_000001_000019"),
+    ("frame in two cities", _two_cities, "in several: aachen-west_000001_000019"),
     (
         "image without labels",
         lambda r: _labels(r, _NAMES[0]).unlink(),
-        r"1 of 3 images have no file \*_gtFine_labelIds.*berlin_000001_000019_gtFine_labelIds",
+        r"1 of 3 images have no file \*_gtFine_labelIds.*aachen-west_000001_000019_gtFine_labelIds",
     ),
     (
         "image without instance ids",
@@ -123,7 +124,7 @@ _ERRORS: list[tuple[str, Callable[[Path], object], str]] = [
     (
         "labels no image file",
         lambda r: _labels(r, _NAMES[0]).write_bytes(b"x"),
-        r"berlin_000001_000019_gtFine_labelIds\.png is not an image",
+        r"aachen-west_000001_000019_gtFine_labelIds\.png is not an image",
     ),
 ]
 

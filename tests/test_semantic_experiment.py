@@ -1,0 +1,119 @@
+"""Train, evaluate, resume and predict label maps through the commands' own functions."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pointrend_jax.cli import main
+from pointrend_jax.evaluation.semantic_scores import load_counts, score
+from pointrend_jax.experiment import evaluate_run, train
+from pointrend_jax.structures import Config
+from tests.data.label_sets import blocks, painted, write_camvid
+from tests.tiny import tiny_semantic_config
+
+_SIZES = ((64, 96), (96, 64), (50, 70), (64, 64))
+_GROUPS = {"rendered", "coarse"}
+
+
+def _config(root: Path) -> Config:
+    config = tiny_semantic_config()
+    config.num_classes = 11
+    config.data.source = config.data.categories = "camvid"
+    config.data.dir, config.data.cache_dir = str(root / "set"), str(root / "cache")
+    config.data.train_min_sizes, config.data.eval_min_size = (64, 80), 64
+    config.data.max_size, config.data.buckets = 128, ((64, 96), (96, 64))
+    config.data.color_augmentation, config.data.crop_max_category_area = True, 0.9
+    config.train.steps, config.train.learning_rate, config.train.log_every = 4, 0.002, 2
+    config.train.eval_every, config.train.checkpoint_every = 0, 2
+    config.eval.tta_scales, config.eval.tta_flip = (0.5, 1.0), True
+    return config
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("semantic")
+    for split in ("train", "val"):
+        write_camvid(folder / "set", split, [blocks(hw, i, 16) for i, hw in enumerate(_SIZES)])
+    train(_config(folder), folder / "work")
+    return folder
+
+
+def test_training_leaves_scores_with_test_time_augmentation_beside_the_others(root: Path) -> None:
+    results = json.loads((root / "work" / "results.json").read_text())
+    assert results["step"] == 4
+    augmented = {f"test_time_augmentation_{group}" for group in _GROUPS}
+    assert augmented < set(results)
+    for group in _GROUPS | augmented:
+        assert 0 <= results[group]["miou"] <= 1
+        assert "trimap_miou_1" in results[group]
+
+
+def test_eval_repeats_the_scores_and_keeps_counts_by_image(root: Path) -> None:
+    of_training = json.loads((root / "work" / "results.json").read_text())
+    results = evaluate_run(root / "work")
+    for group in _GROUPS:
+        assert results[group] == of_training[group]
+    counts = load_counts(root / "work" / "counts.npz")
+    assert score(counts)["rendered"]["miou"] == results["rendered"]["miou"]
+
+
+def test_a_trained_run_goes_on_where_it_was(root: Path, tmp_path: Path) -> None:
+    config = _config(root)
+    config.eval.tta_scales, config.eval.tta_flip = (), False
+    at_once = train(config, tmp_path / "at_once", evaluate_at_end=False)
+    config.train.steps = 2
+    train(config, tmp_path / "halves", evaluate_at_end=False)
+    config.train.steps = 4
+    resumed = train(config, tmp_path / "halves", evaluate_at_end=False)
+    for name in ("params", "buffers"):
+        np.testing.assert_equal(resumed[name], at_once[name])
+
+
+def test_predict_writes_labels_overlays_and_explanations(root: Path, tmp_path: Path) -> None:
+    Image.fromarray(painted(blocks((80, 120), 5))).save(tmp_path / "a.png")
+    Image.fromarray(painted(blocks((60, 60), 6))).save(tmp_path / "b.jpg")
+    out = tmp_path / "out"
+    images = ["--image", str(tmp_path / "a.png"), str(tmp_path / "b.jpg")]
+    checkpoint = ["predict", "--checkpoint", str(root / "work")]
+    main([*checkpoint, "--explain", "--output", str(out), *images])
+    with Image.open(out / "a_labels.png") as labels:
+        assert (labels.size, labels.mode) == ((120, 80), "L")
+        assert np.asarray(labels).max() < 11
+    names = {path.name for path in out.iterdir()}
+    assert {"a.png", "a_explain.png", "b.png", "b_explain.png", "b_labels.png"} < names
+    classes = json.loads((out / "classes.json").read_text())
+    assert (classes["classes"][3]["name"], classes["void"]) == ("road", 255)
+
+
+def test_predict_tiles_an_array_file(root: Path, tmp_path: Path) -> None:
+    image = painted(blocks((100, 210), 7))
+    np.save(tmp_path / "big.npy", image)
+    Image.fromarray(image).save(tmp_path / "same.png")
+    files = [str(tmp_path / "big.npy"), str(tmp_path / "same.png")]
+    out = tmp_path / "out"
+    options = ["--tile", "96", "--overlap", "32", "--output", str(out)]
+    main(["predict", "--checkpoint", str(root / "work"), *options, "--image", *files])
+    labels = np.load(out / "big_labels.npy")
+    assert (labels.shape, labels.dtype) == ((100, 210), np.uint8)
+    with Image.open(out / "same_labels.png") as same:
+        np.testing.assert_array_equal(np.asarray(same), labels)
+    assert (out / "big.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--tile", "100"], "multiples of 32"),
+        (["--tile", "96", "--overlap", "32", "--explain"], "leave it or --tile out"),
+    ],
+)
+def test_impossible_options_are_refused(
+    root: Path, tmp_path: Path, options: list[str], match: str
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    arguments = ["predict", "--checkpoint", str(root / "work"), "--output", str(tmp_path / "o")]
+    with pytest.raises(ValueError, match=match):
+        main([*arguments, *options, "--image", str(tmp_path / "a.png")])
