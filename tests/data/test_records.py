@@ -1,4 +1,4 @@
-"""Checking the items of a set before they are written: all, in order, or a list of what is wrong."""
+"""Checking the items of a set before they are written: all in order, or what is wrong with them."""
 
 from pathlib import Path
 
