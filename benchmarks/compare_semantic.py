@@ -2,13 +2,13 @@
 
     PYTHONPATH=. python benchmarks/compare_semantic.py --data-dir DIR --workdir runs/camvid
 
-Trains the four models one after another, each in its own process (a run that exists goes on, or is
-only scored), and prints their scores with paired bootstrap intervals over the validation images. It
+Trains the four models one after another, each in its own process, and prints their scores with paired bootstrap intervals over the validation images. It
 leaves comparison.json in the work directory. What follows `--` goes to every training, as in
 `-- --config.train.steps=400`.
 """
 
 import argparse
+import json
 import resource
 import subprocess
 import sys
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from pointrend_jax.evaluation.coco import MaskSource
 from pointrend_jax.evaluation.report import write_json
 from pointrend_jax.evaluation.semantic_bootstrap import paired_semantic_bootstrap
 from pointrend_jax.evaluation.semantic_scores import SemanticCounts, load_counts, metrics, score
@@ -43,8 +44,13 @@ _RUNS = {
 
 
 def train(name: str, workdir: Path, data_dir: Path, overrides: list[str]) -> dict[str, float]:
-    """Seconds by the clock and of all cores together that this call's training took."""
-    run = _RUNS[name]
+    """Seconds by the clock and of all cores together that the training took, with its evaluation.
+
+    A finished run is not repeated; one that was interrupted goes on, and its seconds are the rest.
+    """
+    run, kept = _RUNS[name], workdir / name / "seconds.json"
+    if kept.is_file():
+        return json.loads(kept.read_text())
     before, start = _cpu_seconds(), time.monotonic()
     command = [
         sys.executable, str(_SOURCES / "train.py"),
@@ -53,7 +59,9 @@ def train(name: str, workdir: Path, data_dir: Path, overrides: list[str]) -> dic
         f"--config.model.semantic.pointrend={run.pointrend}", *overrides,
     ]  # fmt: skip
     subprocess.run(command, check=True)
-    return {"clock": time.monotonic() - start, "cpu": _cpu_seconds() - before}
+    took = {"clock": time.monotonic() - start, "cpu": _cpu_seconds() - before}
+    write_json(kept, took)
+    return took
 
 
 def _cpu_seconds() -> float:
@@ -70,10 +78,11 @@ def compare(counts: dict[str, SemanticCounts]) -> list[dict[str, Any]]:
         own = counts[name]
         scored = score(own)["rendered"]
         for metric in (metric for metric in metrics(own) if scored[metric] is not None):
-            for other, b, source in (
+            pairs: tuple[tuple[str, SemanticCounts, MaskSource], ...] = (
                 (run.baseline, counts[run.baseline], "rendered"),
                 ("its coarse prediction", own, "coarse"),
-            ):
+            )
+            for other, b, source in pairs:
                 gain = paired_semantic_bootstrap(own, b, metric=metric, source_b=source)
                 differences.append(
                     {"model": name, "minus": other, "metric": metric} | gain._asdict()

@@ -73,7 +73,7 @@ def get_config() -> ConfigDict:
     # Of res5. 16 and 8 keep the resolution of res5 (and res4) and dilate instead (DeepLabV3).
     model.output_stride = 32
     model.multi_grid = (1, 1, 1)  # further dilation factors of the blocks of res5
-    # "frozen": fixed statistics | "batch_norm": trained, statistics of the whole batch of all devices
+    # "frozen": fixed statistics | "batch_norm": trained, statistics of the batch of all devices
     model.norm = "frozen"
     # "pointrend" | "implicit": an MLP of its own for each instance | "conv": dense 4-conv 28x28
     model.mask_head = "pointrend"
@@ -176,7 +176,7 @@ def get_config() -> ConfigDict:
     # Of the image diagonal (Boundary IoU): 0.02 for COCO and LVIS, 0.005 for Cityscapes.
     evaluation.boundary_dilation = 0.02
     evaluation.trimap_widths = (1, 2, 4, 8, 16)  # px around label boundaries (semantic)
-    # Semantic test-time augmentation; its scores stand beside the single-scale ones, never in place.
+    # Semantic test-time augmentation; its scores stand beside the single-scale ones.
     evaluation.tta_scales = ()  # factors of eval_min_size, such as (0.75, 1.0, 1.25)
     evaluation.tta_flip = False
     return config

@@ -11,7 +11,7 @@ from tests.shared import shared_path
 
 GOLDEN = Path(__file__).parent / "golden" / "ops"
 # They need photos, which the repository does not hold.
-WITH_PHOTOS = {"gt_masks", "crowd_rle", "resize"}
+WITH_PHOTOS = {"color_aug_ssd", "crowd_rle", "gt_masks", "resize"}
 
 
 def _golden(name: str) -> Path:
