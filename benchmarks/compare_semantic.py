@@ -2,9 +2,9 @@
 
     PYTHONPATH=. python benchmarks/compare_semantic.py --data-dir DIR --workdir runs/camvid
 
-Trains the four models one after another, each in its own process, and prints their scores with paired bootstrap intervals over the validation images. It
-leaves comparison.json in the work directory. What follows `--` goes to every training, as in
-`-- --config.train.steps=400`.
+Trains the four models one after another, each in its own process, and prints their scores with
+paired bootstrap intervals over the validation images. It leaves comparison.json in the work
+directory. What follows `--` goes to every training, as in `-- --config.train.steps=400`.
 """
 
 import argparse

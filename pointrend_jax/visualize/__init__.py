@@ -1,9 +1,17 @@
-"""The pictures of a prediction: overlays, coarse beside rendered, how a mask is rendered.
+"""The pictures of a prediction: overlays, coarse beside rendered, how they are rendered.
 
 numpy in, uint8 RGB out; nothing here knows a model.
 """
 
 from pointrend_jax.visualize.explain import explain_picture
+from pointrend_jax.visualize.explain_labels import explain_labels_picture
+from pointrend_jax.visualize.labels import overlay_labels
 from pointrend_jax.visualize.overlay import comparison_strip, overlay_instances
 
-__all__ = ["comparison_strip", "explain_picture", "overlay_instances"]
+__all__ = [
+    "comparison_strip",
+    "explain_labels_picture",
+    "explain_picture",
+    "overlay_instances",
+    "overlay_labels",
+]

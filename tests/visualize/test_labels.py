@@ -1,0 +1,91 @@
+"""Label maps in colour, and the sheet that explains them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from pointrend_jax.data.categories import CAMVID, CITYSCAPES_SEMANTIC
+from pointrend_jax.structures import IGNORE_LABEL
+from pointrend_jax.visualize import explain_labels_picture, overlay_labels
+from pointrend_jax.visualize.labels import colorize, legend, palette
+
+NAMES = ("sky", "road", "car")
+
+
+class _Step(NamedTuple):
+    labels: np.ndarray
+    uncertainty: np.ndarray
+    point_coords: np.ndarray
+
+
+def _scene(height: int = 600, width: int = 800) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.zeros((height, width), np.uint8)
+    labels[height // 2 :] = 1
+    labels[:20, :20] = IGNORE_LABEL
+    return np.full((height, width, 3), 200, np.uint8), labels
+
+
+def test_classes_have_their_published_colours() -> None:
+    assert palette(NAMES).tolist() == [[70, 130, 180], [128, 64, 128], [0, 0, 142]]
+
+
+@pytest.mark.parametrize("names", [CITYSCAPES_SEMANTIC, CAMVID, tuple("abcdefghijklmnopqrst")])
+def test_no_two_classes_share_a_colour(names: tuple[str, ...]) -> None:
+    colors = palette(names).astype(int)
+    apart = np.abs(colors[:, None] - colors[None]).sum(axis=-1) + 1000 * np.eye(len(names))
+    assert apart.min() >= 20
+
+
+def test_pixels_get_the_colour_of_their_class_and_black_without_one() -> None:
+    labels = np.array([[0, 1], [2, IGNORE_LABEL]], np.uint8)
+    expected = [*palette(NAMES).tolist(), [0, 0, 0]]
+    assert colorize(labels, palette(NAMES)).reshape(-1, 3).tolist() == expected
+
+
+def test_an_overlay_tints_classes_and_leaves_the_rest() -> None:
+    image, labels = _scene()
+    picture = overlay_labels(image, labels, NAMES, opacity=0.5)
+    assert picture.shape[1] == 800
+    assert picture.shape[0] > 600
+    sky = (200 + palette(NAMES)[0].astype(int)) / 2
+    np.testing.assert_allclose(picture[100, 400], sky, atol=1)
+    np.testing.assert_array_equal(picture[5, 5], [200, 200, 200])
+    # The line where two classes meet is lighter than both.
+    assert picture[300, 400].min() > max(picture[250, 400].min(), picture[350, 400].min())
+
+
+def test_small_photos_are_enlarged_by_a_whole_number() -> None:
+    image, labels = _scene(100, 130)
+    assert overlay_labels(image, labels, NAMES).shape[1] == 5 * 130
+
+
+def test_a_legend_shows_only_what_occurs() -> None:
+    _, labels = _scene()
+    colors = {tuple(c) for c in legend(labels, NAMES, 800).reshape(-1, 3).tolist()}
+    sky, road, car = (tuple(c) for c in palette(NAMES).tolist())
+    assert {sky, road} < colors
+    assert car not in colors
+
+
+def test_labels_of_another_size_are_refused() -> None:
+    image, labels = _scene()
+    with pytest.raises(ValueError, match=r"the size of the image, \(600, 800\), got \(600, 799\)"):
+        overlay_labels(image, labels[:, 1:], NAMES)
+
+
+def test_the_sheet_has_a_row_for_each_step_and_shows_its_points() -> None:
+    image, labels = _scene()
+    point = _Step(labels[::2, ::2], np.full((300, 400), -9.0, np.float32), np.array([[0.5, 0.25]]))
+    one = explain_labels_picture(image, labels[::4, ::4], [point], labels, NAMES)
+    two = explain_labels_picture(image, labels[::4, ::4], [point, point], labels, NAMES)
+    assert one.shape[1] == two.shape[1]
+    assert 360 < two.shape[0] - one.shape[0] < 420
+    moved = point._replace(point_coords=np.array([[0.75, 0.25]]))
+    other = explain_labels_picture(image, labels[::4, ::4], [moved], labels, NAMES)
+    ys, xs = np.nonzero((one != other).any(axis=-1))
+    # Half a panel's width of 480 pixels apart, and a quarter of its height below the first row.
+    assert 115 < xs.max() - xs.min() < 130
+    assert ys.max() - ys.min() < 10
+    with pytest.raises(ValueError, match="at least one step"):
+        explain_labels_picture(image, labels, [], labels, NAMES)
