@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +15,8 @@ from pointrend_jax.structures import Config
 from tests.data.label_sets import blocks, painted, write_camvid
 from tests.tiny import tiny_semantic_config
 
-_SIZES = ((64, 96), (96, 64), (50, 70), (64, 64))
+# One bucket: every program of it is compiled here.
+_SIZES = ((64, 96), (60, 90), (40, 60))
 _GROUPS = {"rendered", "coarse"}
 
 
@@ -28,7 +30,7 @@ def _config(root: Path) -> Config:
     config.data.color_augmentation, config.data.crop_max_category_area = True, 0.9
     config.train.steps, config.train.learning_rate, config.train.log_every = 4, 0.002, 2
     config.train.eval_every, config.train.checkpoint_every = 0, 2
-    config.eval.tta_scales, config.eval.tta_flip = (0.5, 1.0), True
+    config.eval.tta_scales, config.eval.tta_flip = (0.5,), True
     return config
 
 
@@ -68,8 +70,7 @@ def test_a_trained_run_goes_on_where_it_was(root: Path, tmp_path: Path) -> None:
     train(config, tmp_path / "halves", evaluate_at_end=False)
     config.train.steps = 4
     resumed = train(config, tmp_path / "halves", evaluate_at_end=False)
-    for name in ("params", "buffers"):
-        np.testing.assert_equal(resumed[name], at_once[name])
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), resumed, at_once))
 
 
 def test_predict_writes_labels_overlays_and_explanations(root: Path, tmp_path: Path) -> None:
