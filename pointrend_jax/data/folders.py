@@ -3,6 +3,7 @@
 A zip is read where it lies: nothing is extracted, so no name in it can write outside a folder.
 """
 
+import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -68,9 +69,17 @@ Files = dict[str, StoredFile]
 
 
 def folder_files(root: Path, folder: str = "") -> Files:
-    """All files below `folder` of `root`, by their path relative to `root`."""
-    found = (path for path in sorted((root / folder).rglob("*")) if path.is_file())
-    return {path.relative_to(root).as_posix(): StoredFile(path) for path in found}
+    """All files below `folder` of `root`, by their path relative to `root`.
+
+    Links are followed, as large sets are often linked in, but not those that lead back up.
+    """
+    found = {}
+    for parent, folders, names in os.walk(root / folder, followlinks=True):
+        here = Path(parent).resolve()
+        folders[:] = [f for f in folders if not here.is_relative_to((Path(parent) / f).resolve())]
+        for path in (Path(parent) / name for name in names):
+            found[path.relative_to(root).as_posix()] = StoredFile(path)
+    return dict(sorted(found.items()))
 
 
 def zip_files(path: Path) -> Files:

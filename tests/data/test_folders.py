@@ -118,3 +118,13 @@ def test_text_of_another_encoding_is_named(tmp_path: Path):
 def test_long_list_is_cut():
     assert first(["a", "b"]) == "a, b"
     assert first(list("abcdefg")) == "a, b, c, d, e and 2 more"
+
+
+def test_linked_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    real, root = tmp_path / "disk" / "images", tmp_path / "set"
+    real.mkdir(parents=True)
+    root.mkdir()
+    (real / "a.png").touch()
+    (root / "images").symlink_to(real)
+    (real / "back").symlink_to(real)
+    assert set(folder_files(root)) == {"images/a.png"}
