@@ -22,7 +22,7 @@ _GROUPS = {"rendered", "coarse"}
 
 def _config(root: Path) -> Config:
     config = tiny_semantic_config()
-    config.num_classes = 11
+    config.num_classes, config.model.norm = 11, "batch_norm"
     config.data.source = config.data.categories = "camvid"
     config.data.dir, config.data.cache_dir = str(root / "set"), str(root / "cache")
     config.data.train_min_sizes, config.data.eval_min_size = (64, 80), 64
@@ -71,6 +71,7 @@ def test_a_trained_run_goes_on_where_it_was(root: Path, tmp_path: Path) -> None:
     config.train.steps = 4
     resumed = train(config, tmp_path / "halves", evaluate_at_end=False)
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), resumed, at_once))
+    assert float(resumed["buffers"]["backbone"]["stem"]["norm"]["mean"].max()) > 0
 
 
 def test_predict_writes_labels_overlays_and_explanations(root: Path, tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ numpy in, uint8 RGB out; nothing here knows a model.
 
 from pointrend_jax.visualize.explain import explain_picture
 from pointrend_jax.visualize.explain_labels import explain_labels_picture
-from pointrend_jax.visualize.labels import overlay_labels
+from pointrend_jax.visualize.labels import colorize, overlay_labels, palette
 from pointrend_jax.visualize.overlay import comparison_strip, overlay_instances
 
 __all__ = [
+    "colorize",
     "comparison_strip",
     "explain_labels_picture",
     "explain_picture",
     "overlay_instances",
     "overlay_labels",
+    "palette",
 ]

@@ -11,6 +11,7 @@ from pointrend_jax.visualize.drawing import Rgb
 from pointrend_jax.visualize.labels import colorize, legend, palette
 
 _PANEL = 480  # px, longer side of a panel
+_TEXT = 18  # px
 _POINT_COLOR = drawing.COLORS[1]
 
 
@@ -50,7 +51,7 @@ def explain_labels_picture(
     sheet = _Sheet(image, palette(class_names))
     rows = [
         [
-            drawing.captioned(sheet.photo(), "image", drawing.CAPTION),
+            drawing.captioned(sheet.photo(), "image", _TEXT),
             sheet.labels(coarse_labels, f"coarse, {_size(coarse_labels)}"),
             sheet.labels(labels, f"rendered, {_size(labels)}"),
             sheet.changes(coarse_labels, labels),
@@ -65,7 +66,9 @@ def explain_labels_picture(
             ]
         )
     table = drawing.column([drawing.row(row, drawing.GAP) for row in rows], drawing.GAP)
-    return drawing.framed(np.concatenate([table, legend(labels, class_names, table.shape[1])]))
+    return drawing.framed(
+        np.concatenate([table, legend(labels, class_names, table.shape[1], size=_TEXT)])
+    )
 
 
 class _Sheet:
@@ -82,9 +85,7 @@ class _Sheet:
 
     def labels(self, labels: np.ndarray, caption: str) -> Rgb:
         """Every label a square where they are few; areas averaged where they are many."""
-        return drawing.captioned(
-            self._resized(colorize(labels, self._colors)), caption, drawing.CAPTION
-        )
+        return drawing.captioned(self._resized(colorize(labels, self._colors)), caption, _TEXT)
 
     def changes(self, coarse_labels: np.ndarray, labels: np.ndarray) -> Rgb:
         """Where rendering changed a pixel's class, over the pale photo."""
@@ -94,23 +95,25 @@ class _Sheet:
         pale = 255 - (255 - self.photo()) // 4
         drawing.fill(pale, self._resized(changed.astype(np.float32)), (0, 0), drawing.COLORS[5])
         caption = f"changed: {changed.mean():.1%} of the pixels"
-        return drawing.captioned(pale, caption, drawing.CAPTION)
+        return drawing.captioned(pale, caption, _TEXT)
 
     def uncertainty(self, step: LabelStep, caption: str) -> Rgb:
         """Bright where the two best classes are close; thin lines stay visible."""
-        # Logits are squashed: beyond a few units they are all sure.
-        brightness = self._brightest(np.exp(np.minimum(step.uncertainty, 0) / 2))
+        # Margins of logits are squashed: beyond a few units they are all sure. Those of
+        # probabilities end at 1.
+        unit = min(max(-float(step.uncertainty.min()) / 4, 1e-6), 2.0)
+        brightness = self._brightest(np.exp(np.minimum(step.uncertainty, 0) / unit))
         levels = np.rint(255 * brightness).astype(np.uint8)
         colored = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
         panel = np.asarray(cv2.cvtColor(colored, cv2.COLOR_BGR2RGB))
-        return drawing.captioned(panel, caption, drawing.CAPTION)
+        return drawing.captioned(panel, caption, _TEXT)
 
     def points(self, step: LabelStep, caption: str) -> Rgb:
         panel = 255 - (255 - self.photo()) // 2
         points = np.asarray(step.point_coords, np.float32) * np.asarray(self._size)
         cell = self._size[0] / step.labels.shape[1]
         drawing.draw_dots(panel, points, float(np.clip(0.4 * cell, 0.8, 3.0)), _POINT_COLOR)
-        return drawing.captioned(panel, caption, drawing.CAPTION)
+        return drawing.captioned(panel, caption, _TEXT)
 
     def _resized(self, field: np.ndarray) -> np.ndarray:
         enlarges = field.shape[1] < self._size[0]

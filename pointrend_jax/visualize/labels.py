@@ -1,7 +1,7 @@
 """Label maps in colour: over the photo, with a legend of the classes that occur."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -11,17 +11,21 @@ from PIL import Image, ImageDraw
 from pointrend_jax.visualize import drawing
 from pointrend_jax.visualize.drawing import Color, Rgb
 
-# The colours that the data sets publish, by class name (cityscapesscripts helpers/labels.py, and
-# CamVid's 11-class version), so that pictures can be compared with others'.
-_PUBLISHED: dict[str, Color] = {
+# Source: cityscapesscripts, helpers/labels.py.
+_CITYSCAPES: Mapping[str, Color] = {
     "road": (128, 64, 128), "sidewalk": (244, 35, 232), "building": (70, 70, 70),
     "wall": (102, 102, 156), "fence": (190, 153, 153), "pole": (153, 153, 153),
     "traffic light": (250, 170, 30), "traffic sign": (220, 220, 0), "vegetation": (107, 142, 35),
     "terrain": (152, 251, 152), "sky": (70, 130, 180), "person": (220, 20, 60),
     "rider": (255, 0, 0), "car": (0, 0, 142), "truck": (0, 0, 70), "bus": (0, 60, 100),
     "train": (0, 80, 100), "motorcycle": (0, 0, 230), "bicycle": (119, 11, 32),
-    "pavement": (244, 35, 232), "tree": (107, 142, 35), "signsymbol": (220, 220, 0),
-    "pedestrian": (220, 20, 60), "bicyclist": (255, 0, 0),
+}  # fmt: skip
+# Source: CamVid, label_colors.txt: those of Column_Pole, Sidewalk, SignSymbol, Bicyclist, ...
+_CAMVID: Mapping[str, Color] = {
+    "sky": (128, 128, 128), "building": (128, 0, 0), "pole": (192, 192, 128),
+    "road": (128, 64, 128), "pavement": (0, 0, 192), "tree": (128, 128, 0),
+    "signsymbol": (192, 128, 128), "fence": (64, 64, 128), "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0), "bicyclist": (0, 128, 192),
 }  # fmt: skip
 _GOLDEN_ANGLE = 0.381966
 # px; smaller photos are shown at a multiple of their size.
@@ -31,8 +35,14 @@ _SHOWN_SHARE = 5e-4
 
 
 def palette(class_names: Sequence[str]) -> UInt8[np.ndarray, "K 3"]:
-    """A colour for each class: the published one of its name, or one far from its neighbours."""
-    colors = [_PUBLISHED.get(name.lower()) or _spread(i) for i, name in enumerate(class_names)]
+    """A colour for each class, the same in every run.
+
+    The published ones where all names are of Cityscapes or all of CamVid, so that pictures can be
+    compared with others'; else colours far from their neighbours.
+    """
+    names = [name.lower() for name in class_names]
+    published = next((c for c in (_CITYSCAPES, _CAMVID) if c.keys() >= set(names)), {})
+    colors = [published.get(name) or _spread(i) for i, name in enumerate(names)]
     return np.asarray(colors, np.uint8).reshape(-1, 3)
 
 
@@ -66,7 +76,9 @@ def overlay_labels(
         labels = np.repeat(np.repeat(labels, times, axis=0), times, axis=1)
     colors = palette(class_names)
     picture = _blended(image, labels, colors, opacity)
-    return np.concatenate([picture, legend(labels, class_names, picture.shape[1])])
+    width = picture.shape[1]
+    size = int(np.clip(width / 70, drawing.CAPTION, 36))
+    return np.concatenate([picture, legend(labels, class_names, width, size=size)])
 
 
 def _blended(image: Rgb, labels: np.ndarray, colors: np.ndarray, opacity: float) -> Rgb:
@@ -80,18 +92,24 @@ def _blended(image: Rgb, labels: np.ndarray, colors: np.ndarray, opacity: float)
     return np.rint(picture).astype(np.uint8)
 
 
-def legend(labels: np.ndarray, class_names: Sequence[str], width: int) -> Rgb:
-    """Swatch, name and share of the classes that occur, largest first, on a strip of paper."""
+def legend(
+    labels: np.ndarray, class_names: Sequence[str], width: int, *, size: int = drawing.CAPTION
+) -> Rgb:
+    """Swatch, name and share of the classes that occur, largest first, on a strip of paper.
+
+    Args:
+      size: of the text in pixels.
+    """
     pixels = np.bincount(labels.ravel(), minlength=256)[: len(class_names)]
     order = [
         i for i in np.argsort(-pixels, kind="stable") if pixels[i] >= _SHOWN_SHARE * labels.size
     ]
-    colors, size = palette(class_names), drawing.CAPTION
-    face, swatch, line = drawing.font(size), size + 2, round(1.8 * size)
+    colors, face = palette(class_names), drawing.font(size)
+    swatch, space, line = size + 2, round(0.45 * size), round(1.8 * size)
     entries = [(i, f"{class_names[i]} {100 * pixels[i] / labels.size:.1f} %") for i in order]
     places, x, y = [], drawing.GAP, drawing.GAP
     for _, text in entries:
-        needed = swatch + 6 + round(face.getlength(text)) + 18
+        needed = swatch + space + round(face.getlength(text)) + 3 * space
         if x > drawing.GAP and x + needed > width:
             x, y = drawing.GAP, y + line
         places.append((x, y))
@@ -101,7 +119,7 @@ def legend(labels: np.ndarray, class_names: Sequence[str], width: int) -> Rgb:
     for (i, text), (left, top) in zip(entries, places, strict=True):
         box = (left, top, left + swatch, top + swatch)
         draw.rectangle(box, tuple(colors[i].tolist()), drawing.INK)
-        draw.text((left + swatch + 6, top + swatch / 2), text, drawing.INK, face, anchor="lm")
+        draw.text((left + swatch + space, top + swatch / 2), text, drawing.INK, face, anchor="lm")
     return np.asarray(strip)
 
 

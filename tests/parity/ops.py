@@ -6,7 +6,6 @@ tests (on the tracked subset) and `make parity` (on a whole kit).
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +15,8 @@ from pointrend_jax import pointrend
 from pointrend_jax.layers.fpn import coarsest_level
 from pointrend_jax.layers.resnet import stem_pool
 from pointrend_jax.ops import boxes, losses, masks, matching, nms, points, resize, roi_align
-from pointrend_jax.structures import DATA_AXIS, IGNORE_LABEL
 from tests.parity.compare import Check
+from tests.parity.semantic_ops import original_resolution, pixel_losses
 
 
 def load(path: Path) -> dict:
@@ -134,18 +133,7 @@ def interpolate(g: dict) -> Iterator[Check]:
     yield Check("p6 from p5", nchw(coarsest_level(x)), g["p6_from_p5"])
     yield Check("stem max-pool", nchw(stem_pool(x)), g["stem_pool"])
     yield Check("nearest x2", nchw(resize.upsample_nearest_2x(x)), g["nearest2"])
-    yield from _original_resolution(g)
-
-
-def _original_resolution(g: dict) -> Iterator[Check]:
-    """The part of a map that shows the image, at the size of the original image."""
-    logits = jnp.moveaxis(jnp.asarray(g["sem_in"]), 0, -1)[None]
-    size = (int(g["sem_size"][0]), int(g["sem_size"][1]))
-    inside_hw, output_hw = jnp.asarray(g["sem_valid"])[None], jnp.asarray(g["sem_size"])[None]
-    resized = resize.resize_within(logits, inside_hw, output_hw, size)
-    yield Check("sem_seg_postprocess", np.moveaxis(np.asarray(resized)[0], -1, 0), g["sem_out"])
-    labels = resize.label_map(logits, inside_hw, output_hw, size)
-    yield Check("best classes after it", np.asarray(labels)[0], np.argmax(g["sem_out"], axis=0))
+    yield from original_resolution(g)
 
 
 def roi_align_file(g: dict) -> Iterator[Check]:
@@ -262,33 +250,7 @@ def losses_file(g: dict) -> Iterator[Check]:
         value, gradient = jax.value_and_grad(function)(nhwc(g[f"{name}_logits"]))
         yield Check(f"{name} loss", np.asarray(value), g[f"{name}_loss"])
         yield Check(f"{name} gradient", nchw(gradient), g[f"{name}_grad"])
-    yield from _pixel_losses(g)
-
-
-def _pixel_losses(g: dict) -> Iterator[Check]:
-    labels = jnp.asarray(g["sem_target"], jnp.int32)
-    valid = labels != IGNORE_LABEL
-
-    def all_pixels(logits: jax.Array) -> losses.LossTerm:
-        return losses.cross_entropy(logits, labels, valid)
-
-    def hard_pixels(logits: jax.Array) -> losses.LossTerm:
-        # Of one device, whose axis the choice of pixels asks for.
-        def on_device(x: jax.Array) -> losses.LossTerm:
-            return losses.hard_pixel_cross_entropy(x, labels, valid, fraction=0.2)
-
-        terms = jax.vmap(on_device, axis_name=DATA_AXIS)(logits[None])
-        return jax.tree.map(lambda x: x[0], terms)
-
-    for name, term_of in (("ce", all_pixels), ("hard20", hard_pixels)):
-
-        def loss(logits: jax.Array, term_of: Any = term_of) -> jax.Array:
-            term = term_of(logits)
-            return term.total / term.denominator
-
-        value, gradient = jax.value_and_grad(loss)(nhwc(g["sem_logits"]))
-        yield Check(f"{name} loss", np.asarray(value), g[f"{name}_loss"])
-        yield Check(f"{name} gradient", nchw(gradient), g[f"{name}_grad"])
+    yield from pixel_losses(g)
 
 
 OP_FILES = {

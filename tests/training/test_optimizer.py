@@ -71,9 +71,9 @@ def _trained(config: Config, steps: int, params: Any, gradient: Any, *, fixed: s
 )
 def test_poly_rate_is_detectron2s_by_hand(step: int, rate: float) -> None:
     schedule = warmup_poly(0.01, steps=100, warmup_steps=10, warmup_factor=0.001, power=0.9)
-    # The constants above have six digits.
-    np.testing.assert_allclose(schedule(step), rate, rtol=5e-6)
-    np.testing.assert_allclose(jax.jit(schedule)(jnp.asarray(step)), rate, rtol=5e-6)
+    # The constants above have six digits; 1 - step / steps is rounded when compiled.
+    for rate_of in (schedule, jax.jit(schedule)):
+        np.testing.assert_allclose(rate_of(jnp.asarray(step)), rate, rtol=5e-6, atol=5e-9)
 
 
 def test_poly_rate_without_warmup_starts_at_its_base() -> None:
@@ -100,24 +100,18 @@ def test_unknown_schedule_is_refused() -> None:
 def test_module_with_a_multiplier_moves_that_many_times_as_far() -> None:
     params = _params()
     gradient = jax.tree.map(lambda x: 0.5 * x + 1, params)
-    # Powers of two, so that products are exact.
     train = {"momentum": 0.5, "weight_decay": 0.125}
     plain = _trained(_config(**train), 1, params, gradient)
-    faster = _trained(
-        _config(**train, rate_multipliers=(("coarse_head/aspp", 8.0),)), 1, params, gradient
+    multipliers = (("coarse_head/aspp", 8.0),)
+    faster = _trained(_config(**train, rate_multipliers=multipliers), 1, params, gradient)
+    before, once, times = (
+        tree["coarse_head"]["aspp"]["conv"]["kernel"] for tree in (params, plain, faster)
     )
-    moved = params["coarse_head"]["aspp"]["conv"]["kernel"] - 8.0 * (
-        params["coarse_head"]["aspp"]["conv"]["kernel"]
-        - plain["coarse_head"]["aspp"]["conv"]["kernel"]
-    )
-    np.testing.assert_allclose(faster["coarse_head"]["aspp"]["conv"]["kernel"], moved, rtol=1e-6)
-    for head in ("aspp_like", "predictor"):
-        jax.tree.map(
-            np.testing.assert_array_equal, faster["coarse_head"][head], plain["coarse_head"][head]
-        )
-    np.testing.assert_array_equal(
-        faster["backbone"]["conv"]["kernel"], plain["backbone"]["conv"]["kernel"]
-    )
+    # A float32 sum on either side.
+    np.testing.assert_allclose(times - before, 8 * (once - before), rtol=1e-5)
+    for tree in (plain, faster):
+        del tree["coarse_head"]["aspp"]
+    jax.tree.map(np.testing.assert_array_equal, faster, plain)
 
 
 def test_multiplier_is_of_the_rate_and_not_of_the_gradient() -> None:

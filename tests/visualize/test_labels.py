@@ -7,8 +7,14 @@ import pytest
 
 from pointrend_jax.data.categories import CAMVID, CITYSCAPES_SEMANTIC
 from pointrend_jax.structures import IGNORE_LABEL
-from pointrend_jax.visualize import explain_labels_picture, overlay_labels
-from pointrend_jax.visualize.labels import colorize, legend, palette
+from pointrend_jax.visualize import (
+    colorize,
+    drawing,
+    explain_labels_picture,
+    overlay_labels,
+    palette,
+)
+from pointrend_jax.visualize.labels import legend
 
 NAMES = ("sky", "road", "car")
 
@@ -28,6 +34,13 @@ def _scene(height: int = 600, width: int = 800) -> tuple[np.ndarray, np.ndarray]
 
 def test_classes_have_their_published_colours() -> None:
     assert palette(NAMES).tolist() == [[70, 130, 180], [128, 64, 128], [0, 0, 142]]
+    of_camvid = dict(zip(CAMVID, palette(CAMVID).tolist(), strict=True))
+    assert of_camvid["sky"] == [128, 128, 128]
+    assert of_camvid["pavement"] == [0, 0, 192]
+
+
+def test_published_colours_are_not_mixed_with_others() -> None:
+    assert palette(("road", "lighthouse")).tolist() == palette(("a", "b")).tolist()
 
 
 @pytest.mark.parametrize("names", [CITYSCAPES_SEMANTIC, CAMVID, tuple("abcdefghijklmnopqrst")])
@@ -68,6 +81,14 @@ def test_a_legend_shows_only_what_occurs() -> None:
     assert car not in colors
 
 
+def test_a_legend_of_a_large_photo_has_larger_text() -> None:
+    heights = []
+    for width in (800, 2000):
+        image, labels = _scene(600, width)
+        heights.append(overlay_labels(image, labels, NAMES).shape[0] - 600)
+    assert heights[1] > 1.5 * heights[0]
+
+
 def test_labels_of_another_size_are_refused() -> None:
     image, labels = _scene()
     with pytest.raises(ValueError, match=r"the size of the image, \(600, 800\), got \(600, 799\)"):
@@ -89,3 +110,18 @@ def test_the_sheet_has_a_row_for_each_step_and_shows_its_points() -> None:
     assert ys.max() - ys.min() < 10
     with pytest.raises(ValueError, match="at least one step"):
         explain_labels_picture(image, labels, [], labels, NAMES)
+
+
+@pytest.mark.parametrize("surest", [-1.0, -20.0])
+def test_the_sheet_shows_sure_pixels_dark_for_margins_of_logits_and_probabilities(
+    surest: float,
+) -> None:
+    image, labels = _scene()
+    uncertainty = np.full((300, 400), surest, np.float32)
+    uncertainty[:, 190:210] = 0
+    step = _Step(labels[::2, ::2], uncertainty, np.zeros((0, 2), np.float32))
+    picture = explain_labels_picture(image, labels[::4, ::4], [step], labels, NAMES)
+    # The first panel of the second row, 408 pixels below that of the first.
+    panel = picture[drawing.GAP + 408 :, drawing.GAP :][:360, :480].astype(int).sum(axis=-1)
+    assert panel[180, 240] > 500
+    assert panel[180, [60, 420]].max() < 60
