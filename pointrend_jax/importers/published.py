@@ -83,21 +83,21 @@ PUBLISHED = (
         "detector",
     ),
     PublishedWeights(
-        "",
+        "pointrend_semantic_r101_fpn_cityscapes",
         "PointRend/SemanticSegmentation/pointrend_semantic_R_101_FPN_1x_cityscapes/202576688/"
         "model_final_cf6ac1.pkl",
         "mIoU 78.9",
         "segmentor",
     ),
     PublishedWeights(
-        "",
+        "deeplab_v3_r103_cityscapes",
         "DeepLab/Cityscapes-SemanticSegmentation/deeplab_v3_R_103_os16_mg124_poly_90k_bs16/"
         "28041665/model_final_0dff1b.pkl",
         "mIoU 78.5",
         "segmentor",
     ),
     PublishedWeights(
-        "",
+        "deeplab_v3_plus_r103_cityscapes",
         "DeepLab/Cityscapes-SemanticSegmentation/deeplab_v3_plus_R_103_os16_mg124_poly_90k_bs16/"
         "28054032/model_final_a8a355.pkl",
         "mIoU 80.0",

@@ -22,8 +22,11 @@ _PREDICTORS = (
     "mask_head/point_head",
     "mask_head/parameter_head/predictor",
     "mask_head/predictor",
+    "coarse_head/predictor",
+    "point_head/point_head",
 )
-_CLASSIFIER = "params/box_head/classifier/bias"
+# An array with an entry for each class, and how many further entries it has: background.
+_CLASSIFIERS = {"params/box_head/classifier/bias": 1, "params/coarse_head/predictor/bias": 0}
 
 
 class Rule(NamedTuple):
@@ -148,8 +151,9 @@ def _complaint(
 ) -> str:
     listing = "\n  ".join(problems)
     text = f"the tensors are not those of this model ({len(problems)} problems):\n  {listing}"
-    score = tensors.get(rules[_CLASSIFIER].name) if _CLASSIFIER in rules else None
-    if score is None or score.shape == shapes[_CLASSIFIER]:
+    path = next((path for path in _CLASSIFIERS if path in rules), "")
+    score = tensors.get(rules[path].name) if path else None
+    if score is None or score.shape == shapes[path]:
         return (
             f"{text}\nUse the configuration of the model that the weights come from, or allow by "
             "name what may differ: extra tensors by config.init.ignore, and, to start a training, "
@@ -157,7 +161,7 @@ def _complaint(
         )
     modules = ",".join(repr(m) for m in class_dependent_modules(shapes))
     return (
-        f"{text}\nThe weights are of {score.shape[0] - 1} classes, config.num_classes is "
-        f"{shapes[_CLASSIFIER][0] - 1}. To train from them with new predictors, reset what depends "
-        f'on the classes: --config.init.reset="({modules},)"'
+        f"{text}\nThe weights are of {score.shape[0] - _CLASSIFIERS[path]} classes, "
+        f"config.num_classes is {shapes[path][0] - _CLASSIFIERS[path]}. To train from them with "
+        f'new predictors, reset what depends on the classes: --config.init.reset="({modules},)"'
     )

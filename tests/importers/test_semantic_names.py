@@ -181,3 +181,14 @@ def test_backbone_file_with_a_plain_stem_is_refused_by_deeplab() -> None:
     with pytest.raises(ValueError, match=r"missing: backbone\.stem\.conv2\.weight") as error:
         take_tensors(tensors, rules, shapes)
     assert f"shape: {name} is (64, 3, 7, 7), the model needs (64, 3, 3, 3)" in str(error.value)
+
+
+def test_weights_of_other_classes_say_what_to_reset() -> None:
+    shapes = _tiny_shapes("semantic_fpn")
+    arrays = _random(shapes)
+    for path in [p for p in arrays if p.startswith("params/coarse_head/predictor")]:
+        arrays[path] = np.zeros((*arrays[path].shape[:-1], 7), np.float32)
+    tensors = export_detectron2(arrays)
+    message = r"(?s)of 7 classes.*num_classes is 3.*'coarse_head/predictor','point_head/point_head',"
+    with pytest.raises(ValueError, match=message):
+        take_tensors(tensors, detectron2_rules(shapes), shapes)
