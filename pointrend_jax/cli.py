@@ -25,16 +25,16 @@ class Options(NamedTuple):
     """What `predict` can be told.
 
     Attributes:
-      score_threshold: instances with a lower score are left out.
+      score_threshold: instances with a lower score are left out; None for 0.5.
       explain: instances an image whose rendering is shown; for label maps, whether it is.
       tile: side of the tiles of a semantic model in pixels; 0 for whole images.
-      overlap: of tiles, in pixels.
+      overlap: of tiles, in pixels; None for 256.
     """
 
-    score_threshold: float = 0.5
+    score_threshold: float | None = None
     explain: int = 0
     tile: int = 0
-    overlap: int = 256
+    overlap: int | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,20 +64,29 @@ def predict_files(
     Raises: ValueError if an option is for the other kind of model.
     """
     if isinstance(predictor, Predictor):
-        if options.tile:
-            raise ValueError("--tile is for semantic models; this one finds instances.")
+        if options.tile or options.overlap is not None:
+            raise ValueError(
+                "--tile and --overlap are for semantic models; this one finds instances."
+            )
+        threshold = 0.5 if options.score_threshold is None else options.score_threshold
         predict_instances(
             predictor,
             files,
             output,
-            score_threshold=options.score_threshold,
+            score_threshold=threshold,
             num_explained=options.explain,
         )
-    elif options.tile:
+        return
+    if options.score_threshold is not None:
+        raise ValueError("--score-threshold is for models of instances; this one gives label maps.")
+    if options.tile:
         if options.explain:
             raise ValueError("--explain shows whole images; leave it or --tile out.")
-        tile, overlap = options.tile, options.overlap
+        tile = options.tile
+        overlap = 256 if options.overlap is None else options.overlap
         predict_labels_in_tiles(predictor, files, output, tile=tile, overlap=overlap)
+    elif options.overlap is not None:
+        raise ValueError("--overlap is of tiles; give --tile too.")
     else:
         predict_labels(predictor, files, output, explained=options.explain > 0)
 
@@ -91,9 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--image", type=Path, nargs="+", required=True, help="image files")
     predict.add_argument("--output", type=Path, required=True, help="folder for the results")
-    predict.add_argument(
-        "--score-threshold", type=float, default=0.5, help="instances below are left out"
-    )
+    predict.add_argument("--score-threshold", type=float, help="instances below are left out (0.5)")
     predict.add_argument(
         "--explain", type=int, nargs="?", const=3, default=0, metavar="N",
         help="also show how the masks of the N best instances (3), or the label map, are rendered",
@@ -103,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         help="label maps of images of any size, in tiles of this side, at the images' own size",
     )  # fmt: skip
     predict.add_argument(
-        "--overlap", type=int, default=256, metavar="PIXELS", help="of neighbouring tiles (256)"
+        "--overlap", type=int, metavar="PIXELS", help="of neighbouring tiles (256)"
     )
     converted = commands.add_parser("convert", help="make a checkpoint of a Detectron2 file")
     converted.add_argument(

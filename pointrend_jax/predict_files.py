@@ -18,6 +18,7 @@ from pointrend_jax.label_maps import PredictedLabels
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.semantic_predictor import SemanticPredictor
 from pointrend_jax.structures import IGNORE_LABEL
+from pointrend_jax.tiles import Tiling
 from pointrend_jax.training.loop import check_workdir
 from pointrend_jax.visualize import (
     explain_labels_picture,
@@ -29,6 +30,8 @@ from pointrend_jax.visualize import (
 # px; the picture of a tiled image is made of every nth pixel, so that its sides stay below this.
 _OVERVIEW_SIDE = 4096
 _ARRAY = ".npy"
+# What is written for an image, behind its name.
+_RESULT_ENDS = (".png", "_labels.png", "_labels.npy", "_explain.png")
 
 
 class NamedFile(NamedTuple):
@@ -46,6 +49,7 @@ def check_files(paths: Sequence[Path], output: Path) -> list[NamedFile]:
     """
     names = _output_names(paths)
     check_workdir(output)
+    _check_results(names, paths, output)
     problems = [problem for path in paths if (problem := _problem(path))]
     if problems:
         raise ValueError("no image was predicted:\n  " + "\n  ".join(problems))
@@ -92,7 +96,10 @@ def predict_labels(
 
     Args:
       explained: also NAME_explain.png, the points of each rendering step.
+    Raises: ValueError, before anything is written, if `explained` of a model that renders nothing.
     """
+    if explained:
+        predictor.check_explains()
     pictures, copies = itertools.tee(_read(path) for _, path in files)
     rows = zip(tqdm(files, disable=None), pictures, predictor.stream(copies), strict=True)
     for (name, path), image, result in rows:
@@ -120,8 +127,9 @@ def predict_labels_in_tiles(
 
     Of a .npy file, which may be larger than the memory, the labels are a .npy file too, and the
     picture shows every nth pixel. Other files are decoded as a whole.
-    Raises: ValueError for impossible tiles.
+    Raises: ValueError, before anything is written, for impossible tiles.
     """
+    Tiling.checked((tile, tile), overlap)
     for name, path in files:
         if path.suffix == _ARRAY:
             with NpyImage(path) as image:
@@ -159,6 +167,19 @@ def _output_names(paths: Sequence[Path]) -> list[str]:
             "other; predict them with different --output folders."
         )
     return names
+
+
+def _check_results(names: Sequence[str], paths: Sequence[Path], output: Path) -> None:
+    """Raises ValueError if a result would overwrite an image, or another result."""
+    results = [f"{name}{end}" for name in names for end in _RESULT_ENDS]
+    twice = sorted({result for result in results if results.count(result) > 1})
+    inputs = {path.resolve() for path in paths}
+    over = [result for result in results if (output / result).resolve() in inputs]
+    if twice or over:
+        raise ValueError(
+            f"the results {', '.join((over + twice)[:5])} would overwrite an image or each other; "
+            "choose another --output folder, or predict the images one by one."
+        )
 
 
 def _problem(path: Path) -> str:

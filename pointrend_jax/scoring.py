@@ -33,6 +33,7 @@ from pointrend_jax.tasks.semantic import (
     evaluate_semantic,
     label_maps,
     original_sizes,
+    upsampled_coarse_logits,
 )
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.step import replicated, shard
@@ -137,8 +138,7 @@ def _score_semantic(
         augmented = _score_augmented(task, variables, datasets, config, scales or (1.0,))
         # Groups of their own: single-scale figures are never mixed with these.
         results = results | {f"test_time_augmentation_{k}": v for k, v in augmented.items()}
-        table += "\n\nwith test-time augmentation (coarse: without)\n"
-        table += format_semantic_results(augmented)
+        table += "\n\nwith test-time augmentation\n" + format_semantic_results(augmented)
 
     def save_details(folder: Path) -> None:
         evaluator.save_counts(folder / "counts.npz")
@@ -165,7 +165,7 @@ def _score_augmented(
     config: Config,
     scales: tuple[float, ...],
 ) -> Results:
-    """Labels of the mean probability over scales (and mirrored images)."""
+    """Labels of the mean probability over scales (and mirrored images), rendered and coarse."""
     flips = (False, True) if config.eval.tta_flip else (False,)
     views = [(scale, flip) for scale in scales for flip in flips]
     evaluator = _semantic_evaluator(datasets, config)
@@ -174,20 +174,23 @@ def _score_augmented(
     @partial(jax.pmap, in_axes=(None, 0, 0), static_broadcasted_argnums=(3, 4))
     def probabilities(
         variables: Variables, batch: ImageBatch, sizes: Any, canvas: tuple[int, int], flip: bool
-    ) -> Any:
+    ) -> LabelMaps:
         predictions = task.predict(variables, batch)
-        return class_probabilities(predictions, batch, sizes, canvas, flipped=flip)
+        maps = LabelMaps(predictions.logits, upsampled_coarse_logits(predictions, batch))
+        return jax.tree.map(
+            lambda x: class_probabilities(x, batch, sizes, canvas, flipped=flip), maps
+        )
 
     def best(samples: tuple[EvalSample, ...]) -> LabelMaps:
-        total: Any = 0.0
+        total: Any = None
         for sample, (_, flip) in zip(samples, views, strict=True):
             sizes, canvas = original_sizes(sample)
             num_devices = jax.local_device_count()
             batch, sizes = shard((sample.batch, sizes), num_devices)
-            total = total + probabilities(variables, batch, sizes, canvas, flip)
-        labels = jnp.argmax(total, axis=-1).astype(jnp.uint8)
-        labels = labels.reshape(-1, *labels.shape[2:])
-        return LabelMaps(labels, labels)
+            of_view = probabilities(variables, batch, sizes, canvas, flip)
+            total = of_view if total is None else jax.tree.map(jnp.add, total, of_view)
+        labels = jax.tree.map(lambda x: jnp.argmax(x, axis=-1).astype(jnp.uint8), total)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), labels)
 
     streams = [datasets.eval_samples(scale=scale, flip=flip) for scale, flip in views]
     predicted = ((samples[0], best(samples)) for samples in zip(*streams, strict=True))

@@ -1,5 +1,6 @@
 """A trained semantic model as a function of images: numpy RGB in, a class for every pixel out."""
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
@@ -118,7 +119,7 @@ class SemanticPredictor:
         sample = self._model.sample(image)
         sizes, canvas = original_sizes(sample)
         predictions = self._logits(self._model.variables, sample.batch)
-        probabilities = self._probabilities(predictions, sample.batch, sizes, canvas)
+        probabilities = self._probabilities(predictions.logits, sample.batch, sizes, canvas)
         return np.asarray(probabilities)[0, : image.shape[0], : image.shape[1]]
 
     def explain(self, image: np.ndarray) -> ExplainedLabels:
@@ -127,11 +128,22 @@ class SemanticPredictor:
         Raises: ValueError if the model has no rendering steps.
         """
         check_image(image, "the image")
+        self.check_explains()
         batch = self._model.sample(image).batch
         coarse, steps = jax.device_get(self._explain(self._model.variables, batch))
         return ExplainedLabels(
             _inside(coarse, batch), [_explained_step(step, batch) for step in steps]
         )
+
+    def check_explains(self) -> None:
+        """Raises ValueError if the model has no rendering steps that could be explained."""
+        semantic = self.config.model.semantic
+        if not semantic.pointrend or semantic.subdivision_steps == 0:
+            raise ValueError(
+                "only a model with PointRend has subdivision steps to explain; this one has "
+                f"model.semantic.pointrend={semantic.pointrend} and "
+                f"subdivision_steps={semantic.subdivision_steps}."
+            )
 
     def predict_tiles(
         self,
@@ -146,9 +158,9 @@ class SemanticPredictor:
 
         The image is not resized: the model sees it as it is. Every pixel's label comes from the
         tile in which it lies farthest from the border. So the result is that of the whole image
-        wherever what the model sees around a pixel ends within half the overlap; a model that looks
-        at the image as a whole (the image pooling of DeepLabV3) looks at the tile instead, and each
-        tile gets the N points of a whole image.
+        wherever what the model sees around a pixel ends within half the overlap. Some parts see the
+        image as a whole, and then the tile instead: group norm (the default of SemanticFPN) and the
+        image pooling of DeepLabV3. Each tile gets the N points of a whole image.
 
         Args:
           image: uint8 [H, W, 3] in RGB order: an array, or anything with `shape` and `dtype` that
@@ -159,9 +171,11 @@ class SemanticPredictor:
             array.
           progress: whether a bar tells how far it is.
         Returns: `out`.
-        Raises: ValueError for an image or an `out` of another type or shape, or impossible tiles.
+        Raises: ValueError for an image or an `out` of another type or shape, or impossible tiles;
+          TypeError for a tile whose sides are no integers.
         """
-        tile_hw = (tile, tile) if isinstance(tile, int) else tile
+        height, width = tile if isinstance(tile, tuple) else (tile, tile)
+        tile_hw = operator.index(height), operator.index(width)
         variables = self._model.variables
         return predict_tiles(
             lambda batch: self._tile(variables, batch),

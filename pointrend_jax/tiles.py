@@ -139,6 +139,11 @@ def _batch(pixels: np.ndarray, tile_hw: tuple[int, int]) -> ImageBatch:
 
 def _check(image: ImageSource, out: LabelSink | None) -> tuple[int, int]:
     """(height, width) of the image."""
+    if not isinstance(image, ImageSource):
+        raise ValueError(
+            "the image must be uint8 [height, width, 3] in RGB order, or something with shape, "
+            f"dtype and parts, got {type(image).__name__}; make an array of it with np.asarray."
+        )
     shape = tuple(image.shape)
     if len(shape) != 3 or shape[2] != 3 or min(shape) < 1 or np.dtype(image.dtype) != np.uint8:
         raise ValueError(

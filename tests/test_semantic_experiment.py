@@ -11,6 +11,7 @@ from PIL import Image
 from pointrend_jax.cli import main
 from pointrend_jax.evaluation.semantic_scores import load_counts, score
 from pointrend_jax.experiment import evaluate_run, train
+from pointrend_jax.predict_files import check_files
 from pointrend_jax.structures import Config
 from tests.data.label_sets import blocks, painted, write_camvid
 from tests.tiny import tiny_semantic_config
@@ -51,6 +52,10 @@ def test_training_leaves_scores_with_test_time_augmentation_beside_the_others(ro
     for group in _GROUPS | augmented:
         assert 0 <= results[group]["miou"] <= 1
         assert "trimap_miou_1" in results[group]
+    # Of other views, so other numbers; and coarse is not the rendered one once more.
+    for group in _GROUPS:
+        assert results[f"test_time_augmentation_{group}"] != results[group]
+    assert results["test_time_augmentation_coarse"] != results["test_time_augmentation_rendered"]
 
 
 def test_eval_repeats_the_scores_and_keeps_counts_by_image(root: Path) -> None:
@@ -111,6 +116,8 @@ def test_predict_tiles_an_array_file(root: Path, tmp_path: Path) -> None:
     [
         (["--tile", "100"], "multiples of 32"),
         (["--tile", "96", "--overlap", "32", "--explain"], "leave it or --tile out"),
+        (["--overlap", "32"], "give --tile too"),
+        (["--score-threshold", "0.3"], "for models of instances"),
     ],
 )
 def test_impossible_options_are_refused(
@@ -120,3 +127,15 @@ def test_impossible_options_are_refused(
     arguments = ["predict", "--checkpoint", str(root / "work"), "--output", str(tmp_path / "o")]
     with pytest.raises(ValueError, match=match):
         main([*arguments, *options, "--image", str(tmp_path / "a.png")])
+    assert not list((tmp_path / "o").glob("*"))
+
+
+def test_results_never_overwrite_an_image_or_each_other(tmp_path: Path) -> None:
+    for name in ("a", "a_labels"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    paths = [tmp_path / "a.png", tmp_path / "a_labels.png"]
+    with pytest.raises(ValueError, match=r"the results a\.png would overwrite"):
+        check_files(paths[:1], tmp_path)
+    with pytest.raises(ValueError, match=r"the results a_labels\.png would overwrite"):
+        check_files(paths, tmp_path / "out")
+    assert [name for name, _ in check_files(paths[:1], tmp_path / "out")] == ["a"]

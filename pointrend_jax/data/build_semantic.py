@@ -81,6 +81,11 @@ def build_semantic_datasets(config: Config) -> SemanticDatasets:
         seed=config.seed,
     )
     evaluation = build_semantic_eval_set(config)
+    if dataset.class_names != evaluation.class_names:
+        raise ValueError(
+            "training and evaluation set must have the same classes in the same order, got "
+            f"{list(dataset.class_names)} and {list(evaluation.class_names)}."
+        )
     training = _prepare(config, dataset, "train")
 
     def batches(process_index: int, process_count: int) -> grain.DatasetIterator:
@@ -104,6 +109,7 @@ def build_semantic_datasets(config: Config) -> SemanticDatasets:
 
 def build_semantic_eval_set(config: Config) -> SemanticEvalSet:
     """Checks and prepares the evaluation set alone; errors as `build_semantic_datasets`."""
+    _check_scoring(config)
     dataset = _read(config, "val")
     # Before the preparation, and before a training rather than at its first evaluation.
     check_fit(
@@ -128,6 +134,24 @@ def build_semantic_eval_set(config: Config) -> SemanticEvalSet:
     return SemanticEvalSet(
         dataset.class_names, dataset.instance_classes, samples, EvalTruth(prepared)
     )
+
+
+def _check_scoring(config: Config) -> None:
+    """Before a training rather than at its end."""
+    settings = config.eval
+    scales = tuple(settings.tta_scales)
+    if not all(0.0 < scale < float("inf") for scale in scales):
+        raise ValueError(
+            f"config.eval.tta_scales must be positive factors such as (0.75, 1.0), got {scales}."
+        )
+    widths = tuple(settings.trimap_widths)
+    if not all(isinstance(width, int) and width > 0 for width in widths):
+        raise ValueError(f"config.eval.trimap_widths must be positive whole pixels, got {widths}.")
+    if not 0.0 < settings.boundary_dilation < 1.0:
+        raise ValueError(
+            "config.eval.boundary_dilation must be above 0 and below 1 (of the image's diagonal), "
+            f"got {settings.boundary_dilation}."
+        )
 
 
 def _read(config: Config, split: str) -> SemanticSet:

@@ -84,6 +84,9 @@ def _classes(files: Files) -> tuple[tuple[str, ...], dict[int, int]]:
             f"{file} must have between 1 and {IGNORE_LABEL - 1} classes with the ids 0, 1, 2, ..., "
             f"got the ids {sorted(names)[:20]} of {number} classes."
         )
+    repeated = [name for name, count in Counter(names.values()).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{file} must have different class names, got several {repeated[0]!r}.")
     if void in names or not 0 <= void < 256:
         raise ValueError(f"{file}: void must be between 0 and 255 and no class, got {void}.")
     label_values = {i: i for i in names} | {void: IGNORE_LABEL}

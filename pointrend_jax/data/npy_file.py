@@ -3,13 +3,21 @@
 `np.memmap` would do as well, but the pages it has touched count as the process's memory.
 """
 
+import math
 import os
+import tokenize
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
+
+# numpy parses the header as a Python literal.
+_HEADER_ERRORS = (
+    *(ValueError, TypeError, SyntaxError, KeyError, RecursionError, MemoryError),
+    tokenize.TokenError,
+)
 
 Window = tuple[slice, slice]
 
@@ -30,6 +38,9 @@ class NpyImage:
         try:
             self.shape = _read_shape(self._file, path)
             self._start = self._file.tell()
+            expected = self._start + math.prod(self.shape)
+            if os.fstat(self._file.fileno()).st_size < expected:
+                raise ValueError(f"{path} ends before its array does; restore it.")
         except ValueError:
             self._file.close()
             raise
@@ -63,12 +74,26 @@ class NpyImage:
 class NpyLabels:
     """A new uint8 [H, W] .npy file: `labels[y0:y1, x0:x1] = part` writes that part.
 
-    Raises: OSError if it cannot be written. A context manager; closes the file.
+    A context manager. The file has another name until it ends without an error: what stood there
+    before is kept until then, and half of a label map is never taken for a whole one.
+
+    Raises: ValueError if it cannot be written.
     """
 
     def __init__(self, path: Path, image_hw: tuple[int, int]) -> None:
         self.shape, self.dtype = image_hw, np.dtype(np.uint8)
-        self._file = path.open("wb")
+        self._path, self._unfinished = path, path.with_name(f"{path.name}.unfinished")
+        try:
+            self._create(image_hw)
+        except OSError as error:
+            self._unfinished.unlink(missing_ok=True)
+            raise ValueError(
+                f"{path} cannot be written ({error.strerror}); it needs "
+                f"{image_hw[0] * image_hw[1] / 2**20:.0f} MiB."
+            ) from error
+
+    def _create(self, image_hw: tuple[int, int]) -> None:
+        self._file = self._unfinished.open("wb")
         header = {"descr": "|u1", "fortran_order": False, "shape": image_hw}
         np.lib.format.write_array_header_1_0(self._file, header)
         self._start = self._file.tell()
@@ -99,10 +124,11 @@ class NpyLabels:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
-
-    def close(self) -> None:
         self._file.close()
+        if kind is None:
+            self._unfinished.replace(self._path)
+        else:
+            self._unfinished.unlink(missing_ok=True)
 
 
 def _read_shape(file: BinaryIO, path: Path) -> tuple[int, int, int]:
@@ -114,8 +140,8 @@ def _read_shape(file: BinaryIO, path: Path) -> tuple[int, int, int]:
             else np.lib.format.read_array_header_2_0
         )
         shape, fortran_order, dtype = read(file)
-    except ValueError as error:
-        raise ValueError(f"{path} is no .npy file ({error}).") from error
+    except _HEADER_ERRORS as error:
+        raise ValueError(f"{path} is no .npy file ({type(error).__name__}: {error}).") from error
     if fortran_order or dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
         order = "Fortran" if fortran_order else "C"
         raise ValueError(

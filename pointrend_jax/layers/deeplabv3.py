@@ -22,7 +22,7 @@ class ASPP(nn.Module):
     Attributes:
       stride: input pixels a cell of the map it gets.
       dilations: in cells of that map.
-      dropout: active where a random stream "dropout" is given, that is in training.
+      dropout: rate; active where keys are given, that is in training.
       pool_hw: cells of the window whose mean every place sees; None for the whole image.
     """
 
@@ -35,7 +35,7 @@ class ASPP(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W C"], padded_hw: Int[Array, "B 2"]
+        self, x: Float[Array, "B H W C"], padded_hw: Int[Array, "B 2"], dropout_keys: Array | None
     ) -> Float[Array, "B H W D"]:
         x = zero_beyond(x, padded_hw, self.stride)
         branches = [self._branch(x, padded_hw, 1, 1, "branch0")]
@@ -46,7 +46,7 @@ class ASPP(nn.Module):
         inside_hw = padded_hw // self.stride
         branches.append(resize_within(pooled, inside, inside_hw, (x.shape[1], x.shape[2])))
         x = self._branch(jnp.concatenate(branches, axis=-1), padded_hw, 1, 1, "project")
-        return nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))(x)
+        return x if dropout_keys is None else drop_out(x, dropout_keys, self.dropout)
 
     def _branch(self, x: Array, padded_hw: Array, kernel: int, dilation: int, name: str) -> Array:
         x = nn.Conv(
@@ -69,6 +69,16 @@ class ASPP(nn.Module):
         return total / count, inside_hw - covered + 1
 
 
+def drop_out(x: Float[Array, "B H W C"], keys: Array, rate: float) -> Float[Array, "B H W C"]:
+    """Zeroes values with probability `rate`, and enlarges the others to keep the mean.
+
+    Args:
+      keys: [B], one an image, so that it does not matter which device has which image.
+    """
+    kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - rate, x.shape[1:]))(keys)
+    return jnp.where(kept, x / (1.0 - rate), 0.0)
+
+
 class DeepLabV3Head(nn.Module):
     """ASPP on res5 and a classifier; logits at the stride of res5."""
 
@@ -82,9 +92,12 @@ class DeepLabV3Head(nn.Module):
 
     @nn.compact
     def __call__(
-        self, maps: dict[str, Array], padded_hw: Int[Array, "B 2"]
+        self,
+        maps: dict[str, Array],
+        padded_hw: Int[Array, "B 2"],
+        dropout_keys: Array | None = None,
     ) -> Float[Array, "B h w K"]:
-        x = self.aspp(maps["res5"], padded_hw)
+        x = self.aspp(maps["res5"], padded_hw, dropout_keys)
         return nn.Conv(self.num_classes, (1, 1), kernel_init=_predictor_init, name="predictor")(x)
 
 
@@ -102,9 +115,12 @@ class DeepLabV3PlusHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, maps: dict[str, Array], padded_hw: Int[Array, "B 2"]
+        self,
+        maps: dict[str, Array],
+        padded_hw: Int[Array, "B 2"],
+        dropout_keys: Array | None = None,
     ) -> Float[Array, "B h w K"]:
-        coarse = self.aspp(maps["res5"], padded_hw)
+        coarse = self.aspp(maps["res5"], padded_hw, dropout_keys)
         low = self._conv(maps["res2"], padded_hw, self.low_level_dim, 1, "low_level")
         fine_hw, canvas = padded_hw // 4, (low.shape[1], low.shape[2])
         coarse = resize_within(coarse, padded_hw // self.aspp.stride, fine_hw, canvas)

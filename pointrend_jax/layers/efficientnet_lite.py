@@ -152,7 +152,7 @@ class EfficientNetLite(nn.Module):
       freeze_at: no gradient reaches the stem (1 and up) and res2..res<freeze_at>; 0 trains all.
       depthwise: form of the depthwise convolutions, see `depthwise_conv`.
       output_stride: 32, or 16 or 8: the last stages keep their resolution and dilate instead.
-      norm: with trained or fixed statistics.
+      norm: with trained or fixed statistics; those of the stages of `freeze_at` are fixed.
     """
 
     variant: int
@@ -189,17 +189,23 @@ class EfficientNetLite(nn.Module):
                 f"{x.shape[1]}x{x.shape[2]}; pad the images at the right and at the bottom."
             )
         frozen = self.frozen_modules()
-        x = Stem(self.norm, name="stem")(x, padded_hw)
+
+        def norm(module: str) -> BatchNormLayer:
+            # What is not trained keeps its statistics too, as in the reference.
+            return FrozenBatchNorm if module in frozen else self.norm
+
+        x = Stem(norm("stem"), name="stem")(x, padded_hw)
         x = jax.lax.stop_gradient(x) if "stem" in frozen else x
         stride, dilation, maps = 2, 1, {}
         for i, spec in enumerate(block_specs(self.variant)):
             dilate = stride * spec.stride > self.output_stride
             step = 1 if dilate else spec.stride
+            name = f"block{i}"
             block = InvertedResidual(
-                spec, stride, step, dilation, self.depthwise, self.norm, name=f"block{i}"
+                spec, stride, step, dilation, self.depthwise, norm(name), name=name
             )
             x = block(x, padded_hw)
-            x = jax.lax.stop_gradient(x) if f"block{i}" in frozen else x
+            x = jax.lax.stop_gradient(x) if name in frozen else x
             # What would have had a stride reads its neighbours as before; what follows it dilates.
             stride, dilation = stride * step, dilation * (2 if dilate else 1)
             maps[spec.stage] = x

@@ -161,7 +161,7 @@ class ResNet(nn.Module):
       output_stride: 32, 16 or 8.
       multi_grid: factors of the dilation of the blocks of res5; of three blocks each.
       deep_stem: three 3x3 convolutions instead of one 7x7.
-      norm: with trained or fixed statistics.
+      norm: with trained or fixed statistics; those of the stages of `freeze_at` are fixed.
     """
 
     depth: int
@@ -183,12 +183,16 @@ class ResNet(nn.Module):
     def _block_range(self, stage: str) -> range:
         return range(SPECS[self.depth].blocks[int(stage[3:]) - 2])
 
+    def _norm(self, stage: int) -> BatchNormLayer:
+        # What is not trained keeps its statistics too, as in the reference.
+        return FrozenBatchNorm if stage <= self.freeze_at else self.norm
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
     ) -> dict[str, Array]:
         """Args: x, normalised pixels; padded_hw, multiples of 32. Maps beyond it are undefined."""
-        x = (DeepStem if self.deep_stem else Stem)(self.norm, name="stem")(x, padded_hw)
+        x = (DeepStem if self.deep_stem else Stem)(self._norm(1), name="stem")(x, padded_hw)
         x = jax.lax.stop_gradient(x) if self.freeze_at >= 1 else x
         maps, stride, dilation = {}, 4, 1
         for stage in range(2, 6):
@@ -207,11 +211,11 @@ class ResNet(nn.Module):
         spec, name = SPECS[self.depth], f"res{stage}_{block}"
         channels = spec.res2_channels * 2 ** (stage - 2)
         if not spec.bottleneck:
-            return BasicBlock(channels, step, stride, dilation, self.norm, name=name)
+            return BasicBlock(channels, step, stride, dilation, self._norm(stage), name=name)
         width = self.groups * self.width_per_group * 2 ** (stage - 2)
         return Bottleneck(
-            channels, width, step, stride, dilation, self.stride_in_1x1, self.groups, self.norm,
-            name=name,
+            channels, width, step, stride, dilation, self.stride_in_1x1, self.groups,
+            self._norm(stage), name=name,
         )  # fmt: skip
 
 

@@ -57,6 +57,16 @@ def _check_choices(config: Config) -> None:
             f"one of {list(choices)}",
             semantic[field],
         )
+    for field in (
+        *("conv_dim", "aspp_dim", "low_level_dim", "point_fc_dim", "point_num_fcs"),
+        *("train_num_points", "subdivision_num_points"),
+    ):
+        _require(semantic[field] >= 1, f"semantic.{field}", "at least 1", semantic[field])
+    channels = config.model.fpn_channels
+    _require(channels >= 1, "fpn_channels", "at least 1", channels)
+    beta, k = semantic.importance_sample_ratio, semantic.oversample_ratio
+    _require(0 <= beta <= 1, "semantic.importance_sample_ratio", "in [0, 1]", beta)
+    _require(k == 0 or k >= 1, "semantic.oversample_ratio", "0 (a regular grid) or at least 1", k)
     fraction = semantic.hard_pixel_fraction
     _require(0 < fraction <= 1, "semantic.hard_pixel_fraction", "in (0, 1]", fraction)
     _require(
@@ -91,7 +101,13 @@ def _coarse_head(config: Config, options: BackboneOptions) -> CoarseHead:
         )  # fmt: skip
         return SemanticFPNHead(num_classes, levels, semantic.conv_dim, semantic.norm)
     stride = options.strides()[-1]
-    window = tuple(side // stride for side in config.data.crop_hw)
+    crop_hw = tuple(config.data.crop_hw)
+    if len(crop_hw) != 2 or min(crop_hw) < 32 or any(side % 32 for side in crop_hw):
+        raise ValueError(
+            "config.data.crop_hw must be (height, width), positive multiples of 32, got "
+            f"{crop_hw}; round them up."
+        )
+    window = crop_hw[0] // stride, crop_hw[1] // stride
     rates = tuple(rate * 16 // stride for rate in semantic.aspp_dilations)
     _require(
         len(rates) == 3 and min(rates) > 0, "semantic.aspp_dilations", "three rates, which halve "
@@ -122,8 +138,8 @@ def _point_head(config: Config, options: BackboneOptions, coarse_stride: int) ->
         strides |= {level: STRIDES[level] for level in _LEVELS}
     names = tuple(semantic.point_features)
     _require(
-        names != () and set(names) <= set(strides), "semantic.point_features",
-        f"some of {list(strides)}", names,
+        names != () and set(names) <= set(strides) and len(set(names)) == len(names),
+        "semantic.point_features", f"some of {list(strides)}, each once", names,
     )  # fmt: skip
     steps = semantic.subdivision_steps
     _require(

@@ -62,10 +62,22 @@ class SemanticSegmentor(nn.Module):
         return scaled | pyramid
 
     def coarse(
-        self, maps: dict[str, Array], padded_hw: Int[Array, "B 2"]
+        self,
+        maps: dict[str, Array],
+        padded_hw: Int[Array, "B 2"],
+        dropout_keys: Array | None = None,
     ) -> Float[Array, "B h w K"]:
-        """The coarse head's logits, zero beyond `padded_hw`."""
-        return zero_beyond(self.coarse_head(maps, padded_hw), padded_hw, self.coarse_head.stride)
+        """The coarse head's logits, zero beyond `padded_hw`.
+
+        Args:
+          dropout_keys: [B], of a training step; None for no dropout.
+        """
+        head = self.coarse_head
+        if isinstance(head, SemanticFPNHead):
+            logits = head(maps, padded_hw)
+        else:
+            logits = head(maps, padded_hw, dropout_keys)
+        return zero_beyond(logits, padded_hw, head.stride)
 
     # --- training ---
 
@@ -77,11 +89,14 @@ class SemanticSegmentor(nn.Module):
         return jax.tree.map(lambda x: x[:, 0], candidates)
 
     def losses(
-        self, batch: SemanticBatch, candidates: CandidatePoints | None
+        self,
+        batch: SemanticBatch,
+        candidates: CandidatePoints | None,
+        dropout_keys: Array | None = None,
     ) -> dict[str, LossTerm]:
-        """All losses of the batch as (sum, denominator), by name."""
+        """All losses of the batch as (sum, denominator), by name; `dropout_keys` as in `coarse`."""
         maps = self.maps(batch.images, batch.image_hw, batch.padded_hw)
-        coarse_logits = self.coarse(maps, batch.padded_hw)
+        coarse_logits = self.coarse(maps, batch.padded_hw, dropout_keys)
         losses = {"loss_sem_seg": self._coarse_loss(coarse_logits, batch)}
         if self.point_head is not None and candidates is not None:
             losses |= self.point_head.losses(maps, coarse_logits, batch, candidates)

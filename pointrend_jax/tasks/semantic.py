@@ -72,13 +72,12 @@ def semantic_task(model: SemanticSegmentor) -> Task:
         variables: Variables, batch: SemanticBatch, key: Array
     ) -> tuple[dict[str, LossTerm], Variables]:
         keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(batch.image_index)
-        # Beyond every image's own number, and another one on every device.
-        dropout_key = jax.random.fold_in(keys[0], 1)
+        dropout_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
         result: Any = model.apply(
             variables,
             batch,
             model.draw_noise(keys),
-            rngs={"dropout": dropout_key},
+            dropout_keys,
             mutable=["buffers"],
             method=SemanticSegmentor.losses,
         )
@@ -93,7 +92,7 @@ def semantic_task(model: SemanticSegmentor) -> Task:
         steps: Any = model.apply(variables, batch, method=SemanticSegmentor.explain)
         return steps
 
-    frozen: tuple[str, ...] = model.backbone.frozen_modules()  # pyright: ignore
+    frozen: tuple[str, ...] = model.backbone.frozen_modules()  # pyright: ignore[reportAttributeAccessIssue]
 
     def is_trainable(path: tuple[str, ...]) -> bool:
         return not (path[0] == "backbone" and path[1] in frozen)
@@ -125,16 +124,24 @@ def label_maps(
     canvas_hw: tuple[int, int],
 ) -> LabelMaps:
     """Args: canvas_hw, what holds every original image."""
-    stride = batch.images.shape[1] // predictions.coarse_logits.shape[1]
-    coarse = upsample_by(predictions.coarse_logits, stride, batch.padded_hw // stride)
     return LabelMaps(
         label_map(predictions.logits, batch.image_hw, original_hw, canvas_hw),
-        label_map(coarse, batch.image_hw, original_hw, canvas_hw),
+        label_map(
+            upsampled_coarse_logits(predictions, batch), batch.image_hw, original_hw, canvas_hw
+        ),
     )
 
 
+def upsampled_coarse_logits(
+    predictions: SemanticPredictions, batch: ImageBatch
+) -> Float[Array, "B H W K"]:
+    """The coarse logits, upsampled to the input: what there is without points."""
+    stride = batch.images.shape[1] // predictions.coarse_logits.shape[1]
+    return upsample_by(predictions.coarse_logits, stride, batch.padded_hw // stride)
+
+
 def class_probabilities(
-    predictions: SemanticPredictions,
+    logits: Float[Array, "B H W K"],
     batch: ImageBatch,
     original_hw: Int[Array, "B 2"],
     canvas_hw: tuple[int, int],
@@ -144,11 +151,10 @@ def class_probabilities(
     """Softmax of the logits at the pixels of the original images.
 
     Args:
+      logits: of `SemanticPredictions`, at the resolution of the input.
       flipped: the images were mirrored; the probabilities are of what they were before.
     """
-    probabilities = map_rows(
-        predictions.logits, batch.image_hw, original_hw, canvas_hw, jax.nn.softmax
-    )
+    probabilities = map_rows(logits, batch.image_hw, original_hw, canvas_hw, jax.nn.softmax)
     if not flipped:
         return probabilities
     columns = jnp.maximum(original_hw[:, 1:] - 1 - jnp.arange(canvas_hw[1])[None], 0)

@@ -1,5 +1,6 @@
 """From a configuration to sets with a class for every pixel, and to Cityscapes' objects."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,34 @@ def test_config_that_does_not_fit_the_set_is_an_error(
         build_semantic_datasets(config)
     # Nothing is prepared for a config that cannot be used.
     assert not Path(config.data.cache_dir).exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tta_scales", (1.0, 0.0)),
+        ("tta_scales", (float("inf"),)),
+        ("trimap_widths", (0, 2)),
+        ("boundary_dilation", 0.0),
+        ("boundary_dilation", -0.1),
+    ],
+)
+def test_settings_of_the_scores_are_checked_before_a_training(
+    field: str, value: Any, config: Config
+):
+    config.eval[field] = value
+    with pytest.raises(ValueError, match=rf"config\.eval\.{field} must be"):
+        build_semantic_datasets(config)
+
+
+def test_training_and_evaluation_must_have_the_same_classes(config: Config):
+    root = Path(config.data.dir)
+    # Two sets below one folder, each with the list of a split.
+    for split, names in (("train", ("sky", "road")), ("val", ("road", "sky"))):
+        write_camvid(root / split, split, [blocks((32, 64), 0)])
+        (root / f"{split}.txt").unlink()
+        content = {"classes": [{"id": i, "name": n} for i, n in enumerate(names)], "void": 255}
+        (root / split / "classes.json").write_text(json.dumps(content))
+    config.num_classes = 2
+    with pytest.raises(ValueError, match=r"the same classes .*'sky', 'road'.*'road', 'sky'"):
+        build_semantic_datasets(config)

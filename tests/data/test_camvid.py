@@ -92,6 +92,11 @@ _ERRORS: list[tuple[str, Any, str]] = [
     ("no class", lambda f: _write_classes(f, _TWO | {"classes": []}), "between 1 and 254"),
     ("gap", lambda f: _write_classes(f, _classes(0, 2)), r"ids \[0, 2\] of 2"),
     ("id twice", lambda f: _write_classes(f, _classes(0, 0)), r"ids \[0\] of 2"),
+    (
+        "equal names",
+        lambda f: _write_classes(f, _TWO | {"classes": [{"id": i, "name": "a"} for i in (0, 1)]}),
+        "different class names, got several 'a'",
+    ),
     ("void a class", lambda f: _write_classes(f, _TWO | {"void": 1}), "no class, got 1"),
     ("void too large", lambda f: _write_classes(f, _TWO | {"void": 256}), "no class, got 256"),
 ]

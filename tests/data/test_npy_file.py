@@ -63,5 +63,28 @@ def test_a_file_that_ends_early_is_named(tmp_path: Path) -> None:
     path = tmp_path / "image.npy"
     np.save(path, np.zeros((30, 40, 3), np.uint8))
     path.write_bytes(path.read_bytes()[:-100])
-    with NpyImage(path) as image, pytest.raises(ValueError, match="ends before its array does"):
-        image[0:30, 0:40]
+    with pytest.raises(ValueError, match="ends before its array does"):
+        NpyImage(path)
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '|u1'", b"'''", b"{[]: 1}"])
+def test_a_damaged_header_is_named(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "image.npy"
+    header = header.ljust(117) + b"\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(ValueError, match=r"image\.npy is no \.npy file"):
+        NpyImage(path)
+
+
+def test_an_interrupted_writer_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "labels.npy"
+    path.write_bytes(b"before")
+    with pytest.raises(ValueError, match="does not fit"), NpyLabels(path, (4, 4)) as labels:
+        labels[0:4, 0:4] = np.ones((4, 5), np.uint8)
+    assert path.read_bytes() == b"before"
+    assert [p.name for p in tmp_path.iterdir()] == ["labels.npy"]
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none.labels\.npy cannot be written"):
+        NpyLabels(tmp_path / "none" / "labels.npy", (4, 4))

@@ -189,6 +189,8 @@ def test_weights_of_other_classes_say_what_to_reset() -> None:
     for path in [p for p in arrays if p.startswith("params/coarse_head/predictor")]:
         arrays[path] = np.zeros((*arrays[path].shape[:-1], 7), np.float32)
     tensors = export_detectron2(arrays)
-    message = r"(?s)of 7 classes.*num_classes is 3.*'coarse_head/predictor','point_head/point_head',"
+    message = (
+        r"(?s)of 7 classes.*num_classes is 3.*'coarse_head/predictor','point_head/point_head',"
+    )
     with pytest.raises(ValueError, match=message):
         take_tensors(tensors, detectron2_rules(shapes), shapes)

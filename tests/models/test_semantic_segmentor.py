@@ -19,6 +19,7 @@ from tests.tiny import images_of, on_device, semantic_batch, tiny_semantic_confi
 
 # Convolutions of another canvas may be split differently by the compiler: rounding, no more.
 TOLERANCE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-3}
+_ALL_OF_A_FIXED_NORM = {"scale", "bias", "mean", "var"}
 HEADS = ("semantic_fpn", "deeplabv3", "deeplabv3plus")
 
 
@@ -146,7 +147,7 @@ def test_pixels_without_ground_truth_change_no_loss_and_no_gradient() -> None:
 
 def _trained(config: Config) -> Any:
     """State and step of a model with batch norm everywhere and the loss of hard pixels."""
-    config.model.norm, config.model.semantic.aspp_dropout = "batch_norm", 0.0
+    config.model.norm, config.model.semantic.aspp_dropout = "batch_norm", 0.3
     config.model.semantic.loss = "hard_pixels"
     config.train.warmup_steps, config.train.learning_rate = 0, 0.01
     task, variables = build_semantic_task(config), _variables(config)
@@ -184,6 +185,19 @@ def test_two_devices_equal_one_with_the_batch_norm_of_both() -> None:
         )
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), one.buffers, before.buffers)
     assert all(jax.tree.leaves(moved))
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
+def test_frozen_stages_keep_their_statistics(backbone: str) -> None:
+    config = tiny_semantic_config(backbone=backbone)
+    config.model.norm, config.model.freeze_at = "batch_norm", 2
+    variables = build_semantic_task(config).shapes()
+    frozen = build_semantic_model(config).backbone.frozen_modules()  # type: ignore[attr-defined]
+    trained = variables["params"]["backbone"].keys() - set(frozen)
+    for name, norms in variables["buffers"]["backbone"].items():
+        for arrays in norms.values():
+            # Those of a fixed norm hold its scale and bias too.
+            assert set(arrays) == ({"mean", "var"} if name in trained else _ALL_OF_A_FIXED_NORM)
 
 
 def test_a_model_without_points_upsamples_its_coarse_logits() -> None:

@@ -44,9 +44,9 @@ def markdown(rows: list[Row], left_out: list[str], command: str) -> str:
                 ).items()
             ),
         ),
-        "Left out:\n",
-        "\n".join(f"- {line}" for line in left_out) + "\n",
     ]
+    if left_out:
+        parts += ["Left out:\n", "\n".join(f"- {line}" for line in left_out) + "\n"]
     return "\n".join(parts)
 
 

@@ -1,0 +1,57 @@
+"""Semantic configurations: a wrong value is named before anything is built."""
+
+from typing import Any
+
+import pytest
+
+from pointrend_jax.models.build_semantic import build_semantic_model
+from tests.tiny import tiny_semantic_config
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "match"),
+    [
+        ("model.semantic.coarse_head", "fcn", r"one of \['semantic_fpn', 'deeplabv3'"),
+        ("model.semantic.norm", "layer_norm", "'group_norm', 'batch_norm', 'none'"),
+        ("model.semantic.conv_dim", 0, r"semantic\.conv_dim must be at least 1, got 0"),
+        ("model.semantic.conv_dim", 40, "a multiple of 32 with group_norm"),
+        ("model.semantic.levels", ("p2", "p3"), "the coarsest of p2..p5"),
+        ("model.semantic.point_features", ("p2", "p9"), "some of"),
+        ("model.semantic.point_features", ("p2", "p2"), "each once"),
+        ("model.semantic.subdivision_steps", 3, "at most 2 from coarse logits of stride 4"),
+        ("model.semantic.subdivision_num_points", 0, "at least 1, got 0"),
+        ("model.semantic.train_num_points", -1, "at least 1, got -1"),
+        ("model.semantic.oversample_ratio", 0.5, r"0 \(a regular grid\) or at least 1, got 0.5"),
+        ("model.semantic.importance_sample_ratio", 2.0, r"in \[0, 1\], got 2.0"),
+        ("model.semantic.hard_pixel_fraction", 0.0, r"in \(0, 1\]"),
+        ("model.fpn_channels", 0, r"model\.fpn_channels must be at least 1"),
+        ("model.output_stride", 16, "32 for the FPN"),
+        ("num_classes", 1, "2 to 254"),
+        ("num_classes", 255, "2 to 254"),
+    ],
+)
+def test_a_wrong_value_is_named(field: str, value: Any, match: str) -> None:
+    _refuses("semantic_fpn", field, value, match)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "match"),
+    [
+        ("data.crop_hw", (512,), r"crop_hw must be \(height, width\)"),
+        ("data.crop_hw", (8, 8), "positive multiples of 32"),
+        ("model.semantic.aspp_dilations", (6, 12), "three rates"),
+        ("model.semantic.aspp_dropout", 1.0, r"in \[0, 1\)"),
+        ("model.semantic.point_features", ("p2",), r"some of \['res2', 'res3', 'res4', 'res5'\]"),
+        ("model.output_stride", 12, "8, 16 or 32"),
+    ],
+)
+def test_a_wrong_value_of_deeplab_is_named(field: str, value: Any, match: str) -> None:
+    _refuses("deeplabv3", field, value, match)
+
+
+def _refuses(coarse_head: str, field: str, value: Any, match: str) -> None:
+    config = tiny_semantic_config(coarse_head)
+    with config.ignore_type():
+        config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=match):
+        build_semantic_model(config)
