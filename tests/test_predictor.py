@@ -242,8 +242,13 @@ def test_warmup_leaves_nothing_to_compile(
 def test_warmup_without_sizes_runs_every_bucket(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    canvases = []
-    monkeypatch.setattr(predictor, "_predict", lambda _, batch: canvases.append(batch.images.shape))
+    canvases, predict = [], predictor._predict
+
+    def recording(variables: Variables, batch: Any) -> Any:
+        canvases.append(batch.images.shape)
+        return predict(variables, batch)
+
+    monkeypatch.setattr(predictor, "_predict", recording)
     predictor.warmup()
     assert sorted(canvases) == [(1, 64, 96, 3), (1, 96, 64, 3)]
 
