@@ -10,13 +10,16 @@ from pathlib import Path
 from ml_collections import config_flags
 
 from pointrend_jax.experiment import evaluate_run
-from pointrend_jax.flags import define_workdir, run
+from pointrend_jax.flags import define_cluster, define_workdir, run
+from pointrend_jax.training.processes import join_processes
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Other settings.", lock_config=True)
 _WORKDIR = define_workdir()
+_CLUSTER = define_cluster()
 
 
 def main(_: Sequence[str]) -> None:
+    join_processes(_CLUSTER())
     evaluate_run(Path(_WORKDIR.value), _CONFIG.value)
 
 

@@ -154,6 +154,12 @@ def get_config() -> ConfigDict:
     config.train = train = ConfigDict()
     train.steps = 90_000
     train.batch_size = 16  # images, all devices of all hosts together
+    # Images a step that the schedule below is for: rates, steps and intervals are brought to
+    # batch_size by the linear rule. 0 = batch_size.
+    train.reference_batch_size = 0
+    # Parts of a device's images that are worked on one after the other; gradients are averaged.
+    train.accumulate_steps = 1
+    train.strategy = "pmap"  # "pmap" | "shard_map"; the same step
     train.learning_rate = 0.02
     train.momentum = 0.9
     train.weight_decay = 1e-4  # kernels and biases; norm parameters have none
@@ -169,7 +175,13 @@ def get_config() -> ConfigDict:
     train.log_every = 20  # steps
     train.eval_every = 5000  # steps; 0 = only at the end
     train.checkpoint_every = 5000  # steps; also at the end
-    train.keep_checkpoints = 3
+    train.keep_checkpoints = 3  # the newest
+    train.keep_every = 0  # steps; checkpoints of their multiples stay too; 0 = none
+    # Of the evaluations; the checkpoint with the highest value stays too. "" = rendered/mask_ap or
+    # rendered/miou
+    train.best_metric = ""
+    train.average_decay = 0.0  # of a moving average of the parameters, which is scored; 0 = none
+    train.watchdog_minutes = 10.0  # without a finished step, until a line says so; 0 = never
 
     config.eval = evaluation = ConfigDict()
     evaluation.batch_size = 2  # images, all devices together

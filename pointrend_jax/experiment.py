@@ -1,5 +1,6 @@
 """From a configuration to a trained and scored model: what train.py, eval.py and the demo run."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -13,22 +14,34 @@ from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.checkpoints import (
     CheckpointMeta,
-    check_same_tree,
+    Retention,
     load_variables,
     newest_step,
+    package_versions,
 )
 from pointrend_jax.training.loop import LoopSettings, check_workdir, run_training
-from pointrend_jax.training.optimizer import build_optimizer
+from pointrend_jax.training.optimizer import build_optimizer, scaled_to_batch
+from pointrend_jax.training.processes import is_lead
+from pointrend_jax.training.step import StepOptions
+from pointrend_jax.training.trees import check_same_tree
 from pointrend_jax.weights import describe_weights, report_record, starting_variables
 
+# Of `config.train.best_metric` "", by task.
+_BEST_METRICS = {"instance": "rendered/mask_ap", "semantic": "rendered/miou"}
 
-def train(config: Config, workdir: Path, *, evaluate_at_end: bool = True) -> Variables:
+
+def train(
+    config: Config, workdir: Path, *, accept_changes: bool = False, evaluate_at_end: bool = True
+) -> Variables:
     """Trains `config` in `workdir`, evaluating as it says; resumes if the run has begun already.
 
     Args:
+      accept_changes: resume although settings differ that decide the numbers.
       evaluate_at_end: whether the last step is scored too; False if the caller does.
-    Raises: ValueError, before any long work, for a wrong config, data set or directory.
+    Raises: ValueError, before any long work, for a wrong config, data set or directory;
+      TrainingStopped if the run was told to stop.
     """
+    config = scaled_to_batch(config)
     check_devices(config)
     check_workdir(workdir)
     use_compilation_cache(workdir)
@@ -48,19 +61,29 @@ def train(config: Config, workdir: Path, *, evaluate_at_end: bool = True) -> Var
         optimizer=optimizer,
         schedule=schedule,
         variables=variables,
-        batches=datasets.train_batches(jax.process_index(), jax.process_count()),
+        batches=partial(datasets.train_batches, jax.process_index(), jax.process_count()),
         evaluate=evaluate,
         settings=LoopSettings(
             steps=settings.steps,
-            batch_size=settings.batch_size // jax.process_count(),
+            batch_size=settings.batch_size,
             log_every=settings.log_every,
             eval_every=settings.eval_every,
             checkpoint_every=settings.checkpoint_every,
-            keep_checkpoints=settings.keep_checkpoints,
+            retention=Retention(settings.keep_checkpoints, settings.keep_every),
             seed=config.seed,
+            best_metric=settings.best_metric or _BEST_METRICS[config.task],
+            watchdog_minutes=settings.watchdog_minutes,
+            strategy=settings.strategy,
+            options=StepOptions(settings.accumulate_steps, settings.average_decay),
+            accept_changes=accept_changes,
             evaluate_at_end=evaluate_at_end,
         ),
-        meta=CheckpointMeta(config.to_dict(), datasets.class_names),
+        meta=CheckpointMeta(
+            config.to_dict(),
+            datasets.class_names,
+            datasets.num_train_images,
+            package_versions(),
+        ),
         workdir=workdir,
     )
 
@@ -72,8 +95,9 @@ def _variables_to_start(config: Config, task: Task, workdir: Path) -> Variables:
         return task.init(config.seed)
     variables, weights = starting_variables(config, task)
     # Of an earlier attempt that left no checkpoint.
-    (workdir / "starting_weights.json").unlink(missing_ok=True)
-    if weights is not None:
+    if is_lead():
+        (workdir / "starting_weights.json").unlink(missing_ok=True)
+    if weights is not None and is_lead():
         print(describe_weights(weights), flush=True)
         write_json(workdir / "starting_weights.json", report_record(weights))
     return variables
@@ -104,7 +128,9 @@ def evaluate_run(workdir: Path, config: Config | None = None) -> Results:
 
 
 def save_results(workdir: Path, scores: Scores, step: int) -> None:
-    """Prints the table and keeps the numbers in results.json."""
+    """Prints the table and keeps the numbers in results.json, in one process of all."""
+    if not is_lead():
+        return
     print(scores.table, flush=True)
     write_json(workdir / "results.json", {"step": step} | scores.results)
 

@@ -10,6 +10,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from pointrend_jax.structures import Config
+from pointrend_jax.training.processes import Cluster
 
 
 def load_config(path: Path | str) -> Config:
@@ -92,6 +93,20 @@ def with_clear_errors(action: Callable[[], object]) -> None:
         action()
     except (ValueError, OSError) as error:
         sys.exit(f"{Path(sys.argv[0]).name}: error: {error}")
+
+
+def define_cluster() -> Callable[[], Cluster]:
+    """The flags that say where the other processes of a run are, and their values once parsed."""
+    coordinator = flags.DEFINE_string(
+        "coordinator", "", "host:port of process 0, or auto on a TPU pod, Slurm, MPI, Kubernetes."
+    )
+    num_processes = flags.DEFINE_integer(
+        "num_processes", None, "Of the run, if not from the environment.", lower_bound=1
+    )
+    process_index = flags.DEFINE_integer(
+        "process_index", None, "Of this process, if not from the environment.", lower_bound=0
+    )
+    return lambda: Cluster(coordinator.value, num_processes.value, process_index.value)
 
 
 def define_workdir() -> flags.FlagHolder[str]:

@@ -13,7 +13,7 @@ from pointrend_jax.data.transforms import check_buckets
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Variables
-from pointrend_jax.training.checkpoints import check_same_tree
+from pointrend_jax.training.trees import check_same_tree
 
 Result = TypeVar("Result")
 

@@ -1,10 +1,10 @@
-"""Data sets and scores of either kind of task, on all devices of this host."""
+"""Data sets and scores of either kind of task, on the devices of all processes."""
 
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,8 @@ from pointrend_jax.tasks.semantic import (
     upsampled_coarse_logits,
 )
 from pointrend_jax.tasks.task import Task, Variables
-from pointrend_jax.training.step import replicated, shard
+from pointrend_jax.training.processes import from_all, from_lead, tell
+from pointrend_jax.training.replicas import replicated, shard
 
 
 class Scores(NamedTuple):
@@ -99,12 +100,15 @@ def _score_instances(
 
     start = time.monotonic()
     predict = parallel_predict(task, variables)
-    evaluate_instances(predict, datasets.eval_samples(), add, datasets.category_ids)
+    samples = datasets.eval_samples(jax.process_index(), jax.process_count())
+    evaluate_instances(predict, samples, add, datasets.category_ids)
     predicted = time.monotonic()
-    results = evaluator.results()
+    _merge(evaluator)
+    results = from_lead(evaluator.results)
     table = format_results(results)
     if instance_ids is not None:
-        official = cityscapes.results()
+        _merge(cityscapes)
+        official = from_lead(cityscapes.results)
         # Groups of their own: AP by other rules.
         results = results | {f"cityscapes_{group}": values for group, values in official.items()}
         table += "\n\n" + format_cityscapes_results(official)
@@ -127,10 +131,12 @@ def _score_semantic(
     start = time.monotonic()
     predict = _parallel_labels(task, replicated(variables))
     evaluator = _semantic_evaluator(datasets, config)
-    predicted = ((sample, predict(sample)) for sample in datasets.eval_samples())
+    samples = datasets.eval_samples(jax.process_index(), jax.process_count())
+    predicted = ((sample, predict(sample)) for sample in samples)
     evaluate_semantic(predicted, evaluator, datasets.eval_truth)
     finished = time.monotonic()
-    results = evaluator.results()
+    _merge(evaluator)
+    results = from_lead(evaluator.results)
     _tell(len(evaluator.image_ids), start, finished)
     table = format_semantic_results(results)
     scales = tuple(float(scale) for scale in config.eval.tta_scales)
@@ -171,7 +177,7 @@ def _score_augmented(
     evaluator = _semantic_evaluator(datasets, config)
     variables = replicated(variables)
 
-    @partial(jax.pmap, in_axes=(None, 0, 0), static_broadcasted_argnums=(3, 4))
+    @partial(_on_local_devices, in_axes=(None, 0, 0), static_broadcasted_argnums=(3, 4))
     def probabilities(
         variables: Variables, batch: ImageBatch, sizes: Any, canvas: tuple[int, int], flip: bool
     ) -> LabelMaps:
@@ -192,18 +198,41 @@ def _score_augmented(
         labels = jax.tree.map(lambda x: jnp.argmax(x, axis=-1).astype(jnp.uint8), total)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), labels)
 
-    streams = [datasets.eval_samples(scale=scale, flip=flip) for scale, flip in views]
+    here = jax.process_index(), jax.process_count()
+    streams = [datasets.eval_samples(*here, scale, flip) for scale, flip in views]
     predicted = ((samples[0], best(samples)) for samples in zip(*streams, strict=True))
     evaluate_semantic(predicted, evaluator, datasets.eval_truth)
-    return evaluator.results()
+    _merge(evaluator)
+    return from_lead(evaluator.results)
+
+
+@runtime_checkable
+class _Evaluator(Protocol):
+    """What was added to it so far goes to its like in another process."""
+
+    @property
+    def parts(self) -> Any: ...
+
+    def merge(self, parts: Any) -> None: ...
+
+
+def _merge(evaluator: _Evaluator) -> None:
+    """The images of all processes, each predicted by one of them, in the evaluator of every one."""
+    for process, parts in enumerate(from_all(evaluator.parts)):
+        if process != jax.process_index():
+            evaluator.merge(parts)
 
 
 def _tell(num_images: int, start: float, predicted: float) -> None:
-    print(
+    tell(
         f"evaluated {num_images} images: {predicted - start:.1f} s of prediction, "
-        f"{time.monotonic() - predicted:.1f} s of scoring",
-        flush=True,
+        f"{time.monotonic() - predicted:.1f} s of scoring"
     )
+
+
+def _on_local_devices(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`jax.pmap` without the other processes: predictions have nothing to do with each other."""
+    return jax.pmap(function, devices=jax.local_devices(), **options)
 
 
 def parallel_predict(
@@ -211,7 +240,7 @@ def parallel_predict(
 ) -> Callable[[ImageBatch], InstancePredictions]:
     """Prediction on all local devices, an equal part of the batch on each."""
     num_devices = jax.local_device_count()
-    predict_part = jax.pmap(task.predict, in_axes=(None, 0))
+    predict_part = _on_local_devices(task.predict, in_axes=(None, 0))
     variables = replicated(variables)
 
     def predict(batch: ImageBatch) -> InstancePredictions:
@@ -224,7 +253,7 @@ def parallel_predict(
 def _parallel_labels(task: Task, variables: Variables) -> Callable[[EvalSample], LabelMaps]:
     """Labels at original size on all local devices: logits never leave them."""
 
-    @partial(jax.pmap, in_axes=(None, 0, 0), static_broadcasted_argnums=3)
+    @partial(_on_local_devices, in_axes=(None, 0, 0), static_broadcasted_argnums=3)
     def predict_part(
         variables: Variables, batch: ImageBatch, sizes: Any, canvas: tuple[int, int]
     ) -> LabelMaps:

@@ -29,7 +29,8 @@ from pointrend_jax.models.backbones import BACKBONES
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
-from pointrend_jax.training.checkpoints import array_shapes, flat, load_variables, nested
+from pointrend_jax.training.checkpoints import load_variables
+from pointrend_jax.training.trees import array_shapes, flat, nested
 
 # Names that config.init.weights and config.model.backbone share, and the variants they mean.
 _LITE = {"efficientnet_lite0": 0, "efficientnet_lite1": 1, "efficientnet_lite2": 2}

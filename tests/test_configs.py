@@ -16,8 +16,8 @@ from pointrend_jax.importers.take_tensors import check_modules_exist
 from pointrend_jax.models.build_semantic import build_semantic_model
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.training.checkpoints import array_shapes
 from pointrend_jax.training.optimizer import build_optimizer, build_schedule
+from pointrend_jax.training.trees import array_shapes
 from tests.shared import REPOSITORY
 
 _NO_EXPERIMENTS = ("base", "presets")

@@ -20,12 +20,11 @@ from pointrend_jax.tasks.task import Task
 from pointrend_jax.training.checkpoints import (
     CheckpointMeta,
     Checkpoints,
-    array_shapes,
-    flat,
     load_variables,
     save_variables,
 )
 from pointrend_jax.training.step import TrainState
+from pointrend_jax.training.trees import array_shapes, flat
 from pointrend_jax.weights import (
     describe_weights,
     import_file,

@@ -18,9 +18,9 @@ class Plan(Protocol):
 
 
 def iterate_batches(
-    plan: Plan, load: Callable[[Any], Any], *, process_count: int, num_threads: int
+    plan: Plan, load: Callable[[Any], Any], *, start: int, process_count: int, num_threads: int
 ) -> grain.DatasetIterator:
-    """What `load` makes of each planned batch, in order, read ahead by threads.
+    """What `load` makes of each planned batch from number `start` on, read ahead by threads.
 
     Raises: ValueError if the hosts cannot have equal parts of a batch.
     """
@@ -30,4 +30,4 @@ def iterate_batches(
             f"{plan.batch_size}."
         )
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
-    return iter(grain.MapDataset.source(plan).map(load).to_iter_dataset(options))
+    return iter(grain.MapDataset.source(plan)[start:].map(load).to_iter_dataset(options))

@@ -1,7 +1,6 @@
 """From `config.data` to data sets: the only function of this package that sees a configuration."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,8 +27,9 @@ class Datasets(NamedTuple):
     Attributes:
       class_names, category_ids: by class index; the ids are those of the annotation files.
       num_train_images: after leaving out images without annotations, if the config says so.
-      train_batches: (process_index, process_count) to this host's endless batches.
-      eval_samples: an iterator over the evaluation images, once.
+      train_batches: (process_index, process_count, start) to this host's batches from number
+        `start` on, without end.
+      eval_samples: (process_index, process_count) to this host's evaluation images, once.
       eval_ground_truth: the checked annotations as a COCO dictionary.
       eval_instance_ids: from an image id of it to Cityscapes' instance id map; None for other sets.
     """
@@ -37,8 +37,8 @@ class Datasets(NamedTuple):
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
     num_train_images: int
-    train_batches: Callable[[int, int], grain.DatasetIterator]
-    eval_samples: Callable[[], Iterator[EvalSample]]
+    train_batches: Callable[..., grain.DatasetIterator]
+    eval_samples: Callable[..., Iterator[EvalSample]]
     eval_ground_truth: dict[str, Any]
     eval_instance_ids: InstanceIds | None
 
@@ -48,7 +48,7 @@ class EvalSet(NamedTuple):
 
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
-    eval_samples: Callable[[], Iterator[EvalSample]]
+    eval_samples: Callable[..., Iterator[EvalSample]]
     eval_ground_truth: dict[str, Any]
     eval_instance_ids: InstanceIds | None
 
@@ -81,12 +81,13 @@ def build_datasets(config: Config) -> Datasets:
         seed=config.seed,
     )
 
-    def batches(process_index: int, process_count: int) -> grain.DatasetIterator:
+    def batches(process_index: int, process_count: int, start: int = 0) -> grain.DatasetIterator:
         return train_batches(
             training,
             plan,
             process_index=process_index,
             process_count=process_count,
+            start=start,
             num_threads=config.data.num_threads,
         )
 
@@ -112,17 +113,22 @@ def build_eval_set(config: Config) -> EvalSet:
         config.data.max_size,
         buckets(config),
     )
-    return EvalSet(
-        class_names=prepared.dataset.class_names,
-        category_ids=prepared.dataset.category_ids,
-        eval_samples=partial(
-            eval_samples,
+
+    def samples(process_index: int = 0, process_count: int = 1) -> Iterator[EvalSample]:
+        return eval_samples(
             prepared,
             min_size=config.data.eval_min_size,
             max_size=config.data.max_size,
             buckets=buckets(config),
             batch_size=config.eval.batch_size,
-        ),
+            process_index=process_index,
+            process_count=process_count,
+        )
+
+    return EvalSet(
+        class_names=prepared.dataset.class_names,
+        category_ids=prepared.dataset.category_ids,
+        eval_samples=samples,
         eval_ground_truth=ground_truth(prepared.dataset),
         eval_instance_ids=instance_ids,
     )

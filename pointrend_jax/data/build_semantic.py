@@ -25,9 +25,15 @@ _READERS = {"camvid": read_camvid, "cityscapes": read_cityscapes}
 
 @runtime_checkable
 class EvalSamples(Protocol):
-    """The evaluation images once, resized by `scale` and mirrored, in batches of equal images."""
+    """A host's evaluation images once, resized by `scale` and mirrored, in batches of equals."""
 
-    def __call__(self, scale: float = 1.0, flip: bool = False) -> Iterator[EvalSample]: ...
+    def __call__(
+        self,
+        process_index: int = 0,
+        process_count: int = 1,
+        scale: float = 1.0,
+        flip: bool = False,
+    ) -> Iterator[EvalSample]: ...
 
 
 class SemanticDatasets(NamedTuple):
@@ -36,7 +42,8 @@ class SemanticDatasets(NamedTuple):
     Attributes:
       class_names: by class index.
       instance_classes: classes whose objects `eval_truth.instance_ids` tells apart.
-      train_batches: (process_index, process_count) to this host's endless batches.
+      train_batches: (process_index, process_count, start) to this host's batches from number
+        `start` on, without end.
       eval_samples: an iterator over the evaluation images; `image_ids` are positions in
         `eval_truth`.
       eval_truth: labels, instance ids and names of the evaluation images, at original size.
@@ -45,7 +52,7 @@ class SemanticDatasets(NamedTuple):
     class_names: tuple[str, ...]
     instance_classes: tuple[int, ...]
     num_train_images: int
-    train_batches: Callable[[int, int], grain.DatasetIterator]
+    train_batches: Callable[..., grain.DatasetIterator]
     eval_samples: EvalSamples
     eval_truth: EvalTruth
 
@@ -88,12 +95,13 @@ def build_semantic_datasets(config: Config) -> SemanticDatasets:
         )
     training = _prepare(config, dataset, "train")
 
-    def batches(process_index: int, process_count: int) -> grain.DatasetIterator:
+    def batches(process_index: int, process_count: int, start: int = 0) -> grain.DatasetIterator:
         return semantic_train_batches(
             training,
             plan,
             process_index=process_index,
             process_count=process_count,
+            start=start,
             num_threads=data.num_threads,
         )
 
@@ -120,13 +128,17 @@ def build_semantic_eval_set(config: Config) -> SemanticEvalSet:
     )
     prepared = _prepare(config, dataset, "val")
 
-    def samples(scale: float = 1.0, flip: bool = False) -> Iterator[EvalSample]:
+    def samples(
+        process_index: int = 0, process_count: int = 1, scale: float = 1.0, flip: bool = False
+    ) -> Iterator[EvalSample]:
         return semantic_eval_samples(
             prepared,
             min_size=config.data.eval_min_size,
             max_size=config.data.max_size,
             buckets=buckets(config),
             batch_size=config.eval.batch_size,
+            process_index=process_index,
+            process_count=process_count,
             scale=scale,
             flip=flip,
         )

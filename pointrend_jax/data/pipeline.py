@@ -228,17 +228,20 @@ def train_batches(
     prepared: PreparedSet,
     plan: TrainPlan,
     *,
-    process_index: int,
-    process_count: int,
     num_threads: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    start: int = 0,
 ) -> grain.DatasetIterator:
-    """This host's batches, endless, with a position that can be saved and restored.
+    """This host's batches from number `start` on, without end.
 
     Raises: ValueError if the hosts cannot have equal parts of a batch.
     """
     slots = max_instances(prepared.dataset)
     load = _LoadBatch(prepared, slots, process_index, process_count)
-    return iterate_batches(plan, load, process_count=process_count, num_threads=num_threads)
+    return iterate_batches(
+        plan, load, start=start, process_count=process_count, num_threads=num_threads
+    )
 
 
 def max_instances(dataset: CocoSet) -> int:
@@ -253,21 +256,29 @@ def eval_samples(
     max_size: int,
     buckets: tuple[Bucket, ...],
     batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> Iterator[EvalSample]:
-    """All images once, grouped by bucket; slots that only fill the last batch are not valid.
+    """This host's part of all images once, grouped by bucket.
 
-    The images must fit the buckets (`check_fit`).
+    Slots that only fill the last batch are not valid. Every host gets as many batches of each
+    bucket, some perhaps without an image. The images must fit the buckets (`check_fit`).
+
+    Args:
+      batch_size: of all hosts together; a multiple of their number.
     """
+    size = batch_size // process_count
     groups: dict[Bucket, list[int]] = {}
     for record, image in enumerate(prepared.dataset.images):
         hw = resized_hw((image.height, image.width), min_size, max_size)
         groups.setdefault(_bucket(hw, buckets), []).append(record)
     for bucket, records in sorted(groups.items()):
         for first in range(0, len(records), batch_size):
-            part = records[first : first + batch_size]
+            mine = first + process_index * size
+            part = records[mine : mine + size]
             images = [read_record_image(prepared, record) for record in part]
             ids = tuple(prepared.dataset.images[record].id for record in part)
-            yield make_sample(images, ids, bucket, min_size, max_size, batch_size)
+            yield make_sample(images, ids, bucket, min_size, max_size, size)
 
 
 def read_record_image(prepared: PreparedSet, record: int) -> np.ndarray:

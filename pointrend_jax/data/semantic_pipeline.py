@@ -171,16 +171,19 @@ def semantic_train_batches(
     prepared: PreparedMaps,
     plan: SemanticPlan,
     *,
-    process_index: int,
-    process_count: int,
     num_threads: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    start: int = 0,
 ) -> grain.DatasetIterator:
-    """This host's batches, endless, with a position that can be saved and restored.
+    """This host's batches from number `start` on, without end.
 
     Raises: ValueError if the hosts cannot have equal parts of a batch.
     """
     load = _LoadCrops(prepared, plan.augmentation, process_index, process_count)
-    return iterate_batches(plan, load, process_count=process_count, num_threads=num_threads)
+    return iterate_batches(
+        plan, load, start=start, process_count=process_count, num_threads=num_threads
+    )
 
 
 def semantic_eval_samples(
@@ -190,22 +193,28 @@ def semantic_eval_samples(
     max_size: int,
     buckets: tuple[Bucket, ...],
     batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
     scale: float = 1.0,
     flip: bool = False,
 ) -> Iterator[EvalSample]:
-    """All images once; slots that only fill the last batch are not valid.
+    """This host's part of all images once; slots that only fill the last batch are not valid.
+
+    Every host gets as many batches of each bucket, some perhaps without an image.
 
     Images share a batch if they share a bucket at scale 1, so that every scale has the same batches
     in the same order. `image_ids` are positions in the set.
 
     Args:
       min_size, max_size, buckets: pixels at scale 1; the images must fit (`check_fit`).
+      batch_size: of all hosts together; a multiple of their number.
       scale: factor of both sizes; other scales than 1 have canvases of their own.
       flip: images are mirrored.
     Raises: ValueError if `scale` is not positive.
     """
     if not scale > 0.0:
         raise ValueError(f"the scale of an evaluation must be positive, got {scale}.")
+    size = batch_size // process_count
     sizes = [(image.height, image.width) for image in prepared.dataset.images]
     scaled = max(round(min_size * scale), 1), max(round(max_size * scale), 1)
     for bucket, records in _by_bucket(sizes, min_size, max_size, buckets):
@@ -214,10 +223,11 @@ def semantic_eval_samples(
             padded = [padded_hw(resized_hw(sizes[record], *scaled)) for record in records]
             canvas = max(hw[0] for hw in padded), max(hw[1] for hw in padded)
         for start in range(0, len(records), batch_size):
-            part = tuple(records[start : start + batch_size])
+            mine = start + process_index * size
+            part = tuple(records[mine : mine + size])
             images = [read_image_and_labels(prepared, record)[0] for record in part]
             images = [image[:, ::-1] for image in images] if flip else images
-            yield make_sample(images, part, canvas, *scaled, batch_size)
+            yield make_sample(images, part, canvas, *scaled, size)
 
 
 def _by_bucket(

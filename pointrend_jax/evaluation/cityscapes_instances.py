@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from pointrend_jax.evaluation.coco import MaskSource, Results
+from pointrend_jax.evaluation.coco import MaskSource, Results, check_disjoint
 from pointrend_jax.evaluation.rle import decode_runs
 
 # Label ids of the evaluated classes with objects.
@@ -103,6 +103,16 @@ class CityscapesInstanceEvaluator:
         self._overlaps[image_id] = {
             source: truth.overlaps(label_ids, scores, rles) for source, rles in sources.items()
         }
+
+    @property
+    def parts(self) -> dict[int, dict[MaskSource, tuple[ClassOverlaps, ...]]]:
+        """What was added so far, for `merge` of an evaluator in another process."""
+        return self._overlaps
+
+    def merge(self, parts: dict[int, dict[MaskSource, tuple[ClassOverlaps, ...]]]) -> None:
+        """Adds the images of another evaluator. Raises ValueError if both have an image."""
+        check_disjoint(self._overlaps, parts)
+        self._overlaps |= parts
 
     def results(self) -> Results:
         """{"rendered": {"mask_ap", "mask_ap50"}, "rendered_ap": by class name, "rendered_ap50": by

@@ -91,9 +91,23 @@ class InstanceEvaluator:
             coarse = {**detection, "segmentation": dict(coarse_rles[i])}
             self._detections["coarse"].append(coarse)
 
+    @property
+    def parts(self) -> tuple[frozenset[int], dict[MaskSource, list[dict[str, Any]]]]:
+        """What was added so far, for `merge` of an evaluator in another process."""
+        return frozenset(self._image_ids), self._detections
+
+    def merge(self, parts: tuple[frozenset[int], dict[MaskSource, list[dict[str, Any]]]]) -> None:
+        """Adds the images of another evaluator. Raises ValueError if both have an image."""
+        image_ids, detections = parts
+        check_disjoint(self._image_ids, image_ids)
+        self._image_ids |= image_ids
+        for source, found in detections.items():
+            self._detections[source].extend(found)
+
     def coco_results(self, source: MaskSource = "rendered") -> list[dict[str, Any]]:
-        """The detections in COCO's result format, fit for JSON; boxes are xywh."""
-        return [dict(detection) for detection in self._detections[source]]
+        """The detections in COCO's result format, by image, fit for JSON; boxes are xywh."""
+        found = sorted(self._detections[source], key=lambda detection: detection["image_id"])
+        return [dict(detection) for detection in found]
 
     def results(self, image_ids: Iterable[int] | None = None) -> Results:
         """{"rendered": {"mask_ap", ..., "boundary_ap", ...}, "coarse": the same, "box": {...}}.
@@ -146,6 +160,13 @@ class InstanceEvaluator:
             )
         if len(set(lengths)) != 1:
             raise ValueError(f"Boxes, scores, categories and masks must be as many, got {lengths}.")
+
+
+def check_disjoint(image_ids: Iterable[int], others: Iterable[int]) -> None:
+    """Raises ValueError if an image is in both: it would be scored twice."""
+    twice = sorted(set(image_ids) & set(others))
+    if twice:
+        raise ValueError(f"{len(twice)} images were added twice, the first is {twice[0]}.")
 
 
 def evaluate_detections(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from pointrend_jax.evaluation.coco import Results
+from pointrend_jax.evaluation.coco import Results, check_disjoint
 from pointrend_jax.evaluation.semantic_counts import (
     LabelCounts,
     count_labels,
@@ -117,6 +117,16 @@ class SemanticEvaluator:
             for predicted in (rendered, coarse)
         )
         self._counts[image_id] = totals, of_rendered, of_coarse
+
+    @property
+    def parts(self) -> dict[int, tuple[np.ndarray, LabelCounts, LabelCounts]]:
+        """What was added so far, for `merge` of an evaluator in another process."""
+        return self._counts
+
+    def merge(self, parts: dict[int, tuple[np.ndarray, LabelCounts, LabelCounts]]) -> None:
+        """Adds the images of another evaluator. Raises ValueError if both have an image."""
+        check_disjoint(self._counts, parts)
+        self._counts |= parts
 
     def counts(self) -> SemanticCounts:
         """Raises: ValueError if no image was added."""

@@ -1,96 +1,177 @@
-"""Checkpoints: state, position in the data, configuration and class names, in one orbax directory.
+"""Checkpoints: state, configuration and class names in one orbax directory a step.
 
-A checkpoint says what it is, so `predict` needs neither a config nor a data set. Restoring checks
-names and shapes first: orbax would give back whatever was saved, in silence.
+A checkpoint says what it is, so `predict` needs neither a config nor a data set. The position in
+the data is the step itself, so a run may go on with another number of processes. Restoring checks
+names and shapes (orbax would give back whatever was saved, in silence) and a digest of the values.
 """
 
-from collections.abc import Mapping
+import contextlib
+import importlib.metadata
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import grain.python as grain
 import jax
 import orbax.checkpoint as ocp
 
+from pointrend_jax.training.processes import is_lead, tell, wait_for_all
+from pointrend_jax.training.replicas import over_all_processes, replicated_like
 from pointrend_jax.training.step import TrainState
+from pointrend_jax.training.trees import WrongCheckpointError, check_same_tree, digest
 
 
 class CheckpointMeta(NamedTuple):
-    """What a checkpoint says about itself."""
+    """What a checkpoint says about itself.
+
+    Attributes:
+      num_train_images: of the training set; 0 where none is known.
+      versions: of the packages that decide results, by name.
+    """
 
     config: dict[str, Any]
     class_names: tuple[str, ...]
+    num_train_images: int = 0
+    versions: Mapping[str, str] = {}
+
+
+class Retention(NamedTuple):
+    """Which checkpoints are kept: the `latest`, those of every `every` steps (0 for none), and the
+    one that scored best."""
+
+    latest: int
+    every: int = 0
 
 
 class Checkpoints:
     """The checkpoints of one work directory, `<workdir>/checkpoints/<step>`."""
 
-    def __init__(self, workdir: Path, *, keep: int) -> None:
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+    def __init__(self, workdir: Path, retention: Retention) -> None:
+        self._workdir = workdir
+        self._kept = _Kept(retention)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self._kept, enable_async_checkpointing=True
+        )
         # Named handlers, so that a new process can ask for shapes before it restores.
-        handlers = {
-            "state": ocp.StandardCheckpointHandler(),
-            "data": grain.PyGrainCheckpointHandler(),
-            "meta": ocp.JsonCheckpointHandler(),
-        }
         self._manager = ocp.CheckpointManager(
-            _folder(workdir), options=options, item_handlers=handlers
+            _folder(workdir), options=options, item_handlers=_handlers()
         )
 
     @property
     def latest(self) -> int | None:
-        """The step of the newest checkpoint; None if there is none."""
+        """The step of the newest complete checkpoint; None if there is none."""
         return self._manager.latest_step()
 
-    def save(
-        self, step: int, state: TrainState, data: grain.DatasetIterator, meta: CheckpointMeta
-    ) -> None:
+    def keep_best(self, step: int | None) -> None:
+        """The checkpoint of `step` outlives newer ones, until another is named."""
+        self._kept.best_step = step
+
+    def save(self, step: int, state: TrainState, meta: CheckpointMeta) -> None:
         """Writes in the background; the next save, or leaving the context, waits for it.
 
         Raises: OSError, saying what to do, if the disk is full or not writable.
         """
-        try:
+        content = {
+            "config": dict(meta.config),
+            "class_names": list(meta.class_names),
+            "num_train_images": meta.num_train_images,
+            "versions": dict(meta.versions),
+            "digest": digest(_saved_tree(state)),
+        }
+        with self._clear_errors(step):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state._asdict()),
-                    data=grain.PyGrainCheckpointSave(data),
-                    meta=ocp.args.JsonSave(
-                        {"config": meta.config, "class_names": list(meta.class_names)}
-                    ),
+                    state=ocp.args.StandardSave(over_all_processes(_saved_tree(state))),
+                    meta=ocp.args.JsonSave(content),
                 ),
             )
-        except OSError as error:
-            raise OSError(
-                f"the checkpoint of step {step} could not be written to {self._manager.directory}: "
-                f"{error}. Free some space there (or choose another --workdir) and start again: "
-                "the run resumes from its last complete checkpoint."
-            ) from error
 
-    def restore(
-        self, step: int, like: TrainState, data: grain.DatasetIterator
-    ) -> tuple[TrainState, grain.DatasetIterator]:
-        """State and data position of `step`.
+    def wait(self) -> None:
+        """Until what was saved last is complete. Raises OSError as `save`."""
+        with self._clear_errors(self.latest):
+            self._manager.wait_until_finished()
 
-        Raises: ValueError, listing what differs, if the checkpoint belongs to another model.
+    def meta(self, step: int) -> CheckpointMeta:
+        """What the checkpoint of `step` says about itself."""
+        return _meta(_restore(self._manager, step, meta=ocp.args.JsonRestore())["meta"])
+
+    def restore_newest(self, like: TrainState) -> tuple[TrainState, int] | None:
+        """State and step of the newest checkpoint that can be read; None if there is none at all.
+
+        A damaged one is said so, and moved to `unreadable_checkpoints`.
+
+        Raises: ValueError, listing what differs, if the checkpoint belongs to another model, or if
+          there are checkpoints and none can be read.
         """
-        saved = self._manager.item_metadata(step)["state"]
-        if "opt_state" not in saved.keys():  # noqa: SIM118 (orbax's tree is no dict)
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        problems = []
+        for step in steps:
+            try:
+                return self._restore(step, like), step
+            except WrongCheckpointError:
+                raise
+            # Whatever a damaged file makes orbax, tensorstore or the JSON parser raise.
+            except Exception as error:  # noqa: BLE001
+                problems.append(f"step {step}: {_first_line(error)}")
+                tell(f"the checkpoint of {problems[-1]}; trying the one before it")
+        if problems:
             raise ValueError(
+                f"no checkpoint of {self._manager.directory} can be read; restore the directory, "
+                "or start anew with another --workdir:\n  " + "\n  ".join(problems)
+            )
+        return None
+
+    def set_aside_after(self, step: int) -> None:
+        """Moves newer checkpoints, which could not be read, out of the way of those to come."""
+        damaged = [other for other in self._manager.all_steps() if other > step]
+        for other in damaged if is_lead() else ():
+            target = self._workdir / "unreadable_checkpoints" / str(other)
+            target.parent.mkdir(exist_ok=True)
+            if target.exists():
+                shutil.rmtree(target)
+            (_folder(self._workdir) / str(other)).rename(target)
+        if damaged:
+            wait_for_all("damaged checkpoints are set aside")
+            self._manager.reload()
+
+    def _restore(self, step: int, like: TrainState) -> TrainState:
+        metadata: Any = self._manager.item_metadata(step)
+        saved = metadata["state"]
+        if saved is None:
+            raise ValueError(f"its state is missing or not readable in {self._manager.directory}")
+        if "opt_state" not in saved.keys():  # noqa: SIM118 (orbax's tree is no dict)
+            raise WrongCheckpointError(
                 f"{self._manager.directory} holds converted weights, not a run to go on with; "
                 "train from them with --config.init.weights and another --workdir."
             )
-        check_same_tree(saved, like._asdict(), f"the checkpoint of step {step}")
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
-        restored = self._manager.restore(
+        expected = _saved_tree(like)
+        check_same_tree(saved, expected, f"the checkpoint of step {step}")
+        restored = _restore(
+            self._manager,
             step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(target),
-                data=grain.PyGrainCheckpointRestore(data),
-            ),
+            state=ocp.args.StandardRestore(replicated_like(expected)),
+            meta=ocp.args.JsonRestore(),
         )
-        return TrainState(**restored["state"]), restored["data"]
+        state = TrainState(**({"average": {}} | dict(restored["state"])))
+        found, written = digest(_saved_tree(state)), restored["meta"].get("digest")
+        # Checkpoints of earlier versions have none.
+        if written is not None and written != found:
+            raise ValueError(f"its arrays have the digest {found}, {written} was written")
+        return state
+
+    @contextlib.contextmanager
+    def _clear_errors(self, step: int | None) -> Iterator[None]:
+        try:
+            yield
+        # Errors of the background thread: of the operating system, or tensorstore's ValueErrors.
+        except (OSError, ValueError) as error:
+            raise OSError(
+                f"the checkpoint of step {step} could not be written to {self._manager.directory}: "
+                f"{_first_line(error)}. Free some space there (or choose another --workdir) and "
+                "start again: the run resumes from its last complete checkpoint."
+            ) from error
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -101,8 +182,57 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._manager.wait_until_finished()
+        if error is None:
+            self.wait()
         self._manager.close()
+
+
+class _Kept:
+    """Orbax's question which checkpoints to keep, answered by `Retention` and the best step."""
+
+    def __init__(self, retention: Retention) -> None:
+        self._retention = retention
+        self.best_step: int | None = None
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        del context
+        latest, every = self._retention
+        newest = len(checkpoints) - max(latest, 1)
+        return [
+            place >= newest or info.step == self.best_step or (every > 0 and info.step % every == 0)
+            for place, info in enumerate(checkpoints)
+        ]
+
+
+def package_versions() -> dict[str, str]:
+    """Of the packages that decide the numbers of a run."""
+    return {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")}
+
+
+def _saved_tree(state: TrainState) -> dict[str, Any]:
+    """Without an average where there is none, so that a checkpoint has no empty item."""
+    return {name: tree for name, tree in state._asdict().items() if name != "average" or tree}
+
+
+def _handlers() -> dict[str, Any]:
+    return {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+
+
+def _restore(manager: ocp.CheckpointManager, step: int, **items: Any) -> Any:
+    return manager.restore(step, args=ocp.args.Composite(**items))
+
+
+def _meta(content: Any) -> CheckpointMeta:
+    return CheckpointMeta(
+        content["config"],
+        tuple(content["class_names"]),
+        content.get("num_train_images", 0),
+        content.get("versions", {}),
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:300]
 
 
 def save_variables(workdir: Path, variables: dict[str, Any], meta: CheckpointMeta) -> None:
@@ -146,8 +276,7 @@ def load_variables(workdir: Path) -> tuple[dict[str, Any], CheckpointMeta, int]:
     folder = workdir if workdir.name == "checkpoints" else _folder(workdir)
     if not folder.is_dir():
         raise ValueError(f"{workdir} has no checkpoints; give the --workdir of a training run.")
-    handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
-    with ocp.CheckpointManager(folder.absolute(), item_handlers=handlers) as manager:
+    with ocp.CheckpointManager(folder.absolute(), item_handlers=_handlers()) as manager:
         step = manager.latest_step()
         if step is None:
             raise ValueError(f"{folder} holds no complete checkpoint.")
@@ -163,55 +292,9 @@ def load_variables(workdir: Path) -> tuple[dict[str, Any], CheckpointMeta, int]:
                 state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
             ),
         )
-    meta = CheckpointMeta(restored["meta"]["config"], tuple(restored["meta"]["class_names"]))
     state = restored["state"]
-    return {"params": state["params"], "buffers": state["buffers"]}, meta, step
-
-
-def check_same_tree(saved: Any, expected: Any, what: str) -> None:
-    """Raises ValueError that lists every missing, extra and misshapen array of `saved`."""
-    ours, theirs = array_shapes(expected), array_shapes(saved)
-    problems = [f"missing: {name} {ours[name]}" for name in sorted(ours.keys() - theirs.keys())]
-    problems += [f"extra: {name} {theirs[name]}" for name in sorted(theirs.keys() - ours.keys())]
-    problems += [
-        f"shape of {name}: saved {theirs[name]}, the model has {ours[name]}"
-        for name in sorted(ours.keys() & theirs.keys())
-        if ours[name] != theirs[name]
-    ]
-    if problems:
-        raise ValueError(
-            f"{what} does not fit this model ({len(problems)} arrays differ):\n  "
-            + "\n  ".join(problems)
-            + "\nUse the configuration it was trained with, or another --workdir."
-        )
-
-
-def array_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """The shape of every array of a tree, by path ("params/fpn/lateral2/kernel")."""
-    return {path: tuple(array.shape) for path, array in flat(tree).items()}
-
-
-def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree of arrays that are given by path."""
-    tree: dict[str, Any] = {}
-    for path, array in arrays.items():
-        *parents, leaf = path.split("/")
-        branch = tree
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[leaf] = array
-    return tree
-
-
-def flat(tree: Any) -> dict[str, Any]:
-    """The arrays of a tree by path, the inverse of `nested`."""
-    return {_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    """One spelling for attributes, indices and keys: orbax saves tuples and records as dicts."""
-    parts = (getattr(p, "key", getattr(p, "name", getattr(p, "idx", p))) for p in path)
-    return "/".join(str(part) for part in parts)
+    params = state.get("average", state["params"])
+    return {"params": params, "buffers": state["buffers"]}, _meta(restored["meta"]), step
 
 
 def _folder(workdir: Path) -> Path:

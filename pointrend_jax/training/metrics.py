@@ -1,26 +1,56 @@
 """Where a run's numbers go: one JSON object a line, TensorBoard, and a line for the eye."""
 
+import contextlib
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from tensorboardX import SummaryWriter
 
+from pointrend_jax.evaluation.report import write_whole
+
 
 class MetricWriter:
-    """Appends to `metrics.jsonl` and to TensorBoard event files of a work directory."""
+    """Appends to `metrics.jsonl` and to TensorBoard event files of a work directory.
 
-    def __init__(self, workdir: Path) -> None:
-        self._jsonl = (workdir / "metrics.jsonl").open("a", encoding="utf-8")
-        self._summary = SummaryWriter(str(workdir / "tensorboard"))
+    A run that resumes after a step writes those behind it anew, so they are dropped first.
+    """
 
-    def write(self, step: int, values: dict[str, float]) -> None:
+    def __init__(self, workdir: Path, *, after_step: int = 0, writes: bool = True) -> None:
+        """Args: writes, False for all processes but one, which only remember."""
+        path = workdir / "metrics.jsonl"
+        kept = [record for record in _read(path) if record["step"] <= after_step]
+        self._evaluations = [record for record in kept if "loss" not in record]
+        self._outputs: tuple[TextIO, SummaryWriter] | None = None
+        if writes:
+            write_whole(path, "".join(_line(record) for record in kept).encode())
+            summary = SummaryWriter(str(workdir / "tensorboard"), purge_step=after_step + 1)
+            self._outputs = path.open("a", encoding="utf-8"), summary
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
         """One record; the step is the number of steps done."""
-        self._jsonl.write(json.dumps({"step": step} | values) + "\n")
-        self._jsonl.flush()
+        record = {"step": step} | dict(values)
+        if "loss" not in values:
+            self._evaluations.append(record)
+        if self._outputs is None:
+            return
+        jsonl, summary = self._outputs
+        jsonl.write(_line(record))
+        jsonl.flush()
         for name, value in values.items():
-            self._summary.add_scalar(name, value, step)
+            summary.add_scalar(name, value, step)
+
+    def is_evaluated(self, step: int) -> bool:
+        """Whether the scores of `step` are here."""
+        return any(record["step"] == step for record in self._evaluations)
+
+    def best_step(self, metric: str) -> int | None:
+        """The step with the highest `metric`, the newest of equals; None if none has it."""
+        scored = [(r[metric], r["step"]) for r in self._evaluations if metric in r]
+        return int(max(scored)[1]) if scored else None
 
     def __enter__(self) -> "MetricWriter":
         return self
@@ -31,8 +61,23 @@ class MetricWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._jsonl.close()
-        self._summary.close()
+        for output in self._outputs or ():
+            output.close()
+
+
+def _line(record: Mapping[str, float]) -> str:
+    return json.dumps(record) + "\n"
+
+
+def _read(path: Path) -> list[dict[str, float]]:
+    """The records of a file; the last line may be half-written, if the run was killed."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            records.append(json.loads(line))
+    return records
 
 
 class Progress:

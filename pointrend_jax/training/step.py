@@ -1,17 +1,14 @@
 """One training step: pure, for one replica, over a named axis of devices."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pointrend_jax.structures import DATA_AXIS, Array, InstanceBatch, SemanticBatch
-from pointrend_jax.tasks.task import Task
+from pointrend_jax.tasks.task import Task, Variables
 
 Batch = InstanceBatch | SemanticBatch
 
@@ -20,13 +17,49 @@ class TrainState(NamedTuple):
     """Everything that a step changes, and the fixed statistics it reads.
 
     step: scalar, steps done. params: trained and stage-frozen parameters. buffers: batch
-    statistics.
+    statistics. average: exponential moving average of `params`, {} without one.
     """
 
     step: Array
     params: Any
     buffers: Any
     opt_state: Any
+    average: Any
+
+
+class StepOptions(NamedTuple):
+    """How a step is made.
+
+    Attributes:
+      accumulate_steps: parts that a replica's images are worked on in, one after the other; their
+        gradients are averaged, each with denominators of its own.
+      average_decay: of the moving average of the parameters; 0 for none.
+    """
+
+    accumulate_steps: int = 1
+    average_decay: float = 0.0
+
+
+DEFAULT_OPTIONS = StepOptions()
+
+
+def initial_state(
+    variables: Variables, optimizer: optax.GradientTransformation, options: StepOptions
+) -> TrainState:
+    """The state before the first step."""
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        buffers=variables["buffers"],
+        opt_state=optimizer.init(params),
+        average=jax.tree.map(jnp.copy, params) if options.average_decay else {},
+    )
+
+
+def variables_of(state: TrainState) -> Variables:
+    """What to predict with: the averaged parameters, if there are any."""
+    return {"params": state.average or state.params, "buffers": state.buffers}
 
 
 def train_step(
@@ -36,6 +69,7 @@ def train_step(
     *,
     task: Task,
     optimizer: optax.GradientTransformation,
+    options: StepOptions = DEFAULT_OPTIONS,
 ) -> tuple[TrainState, dict[str, Array]]:
     """The state after one step on this replica's part of the batch, and the losses of the whole.
 
@@ -49,9 +83,31 @@ def train_step(
     """
     step_key = jax.random.fold_in(key, state.step)
 
+    def gradients_of(buffers: Any, part: Batch) -> tuple[Any, tuple[Any, dict[str, Array]]]:
+        return _gradients(task, {"params": state.params, "buffers": buffers}, part, step_key)
+
+    if options.accumulate_steps == 1:
+        buffers, (gradients, losses) = gradients_of(state.buffers, batch)
+    else:
+        buffers, results = jax.lax.scan(
+            gradients_of, state.buffers, _in_parts(batch, options.accumulate_steps)
+        )
+        gradients, losses = jax.tree.map(lambda x: jnp.mean(x, axis=0), results)
+    gradients, losses = jax.lax.psum((gradients, losses), DATA_AXIS)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    average = _averaged(state, params, options.average_decay) if state.average else {}
+    metrics = losses | {"gradient_norm": optax.tree.norm(gradients)}
+    return TrainState(state.step + 1, params, buffers, opt_state, average), metrics
+
+
+def _gradients(
+    task: Task, variables: Variables, batch: Batch, key: Array
+) -> tuple[Any, tuple[Any, dict[str, Array]]]:
+    """The new buffers, and this replica's share of the gradients and the losses."""
+
     def total_loss(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
-        variables = {"params": params, "buffers": state.buffers}
-        terms, buffers = task.loss(variables, batch, step_key)
+        terms, buffers = task.loss(variables | {"params": params}, batch, key)
         denominators = {name: term.denominator for name, term in terms.items()}
         denominators = jax.lax.psum(jax.lax.stop_gradient(denominators), DATA_AXIS)
         losses = {
@@ -60,46 +116,29 @@ def train_step(
         return sum(losses.values(), jnp.zeros(())), (losses, buffers)
 
     value_and_gradients = jax.value_and_grad(total_loss, has_aux=True)
-    (total, (losses, buffers)), gradients = value_and_gradients(state.params)
-    gradients, losses, total = jax.lax.psum((gradients, losses, total), DATA_AXIS)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    metrics = losses | {"loss": total, "gradient_norm": optax.tree.norm(gradients)}
-    return TrainState(state.step + 1, params, buffers, opt_state), metrics
+    (total, (losses, buffers)), gradients = value_and_gradients(variables["params"])
+    return buffers, (gradients, losses | {"loss": total})
 
 
-def parallel_step(
-    task: Task, optimizer: optax.GradientTransformation
-) -> Callable[[TrainState, Batch, Array], tuple[TrainState, dict[str, Array]]]:
-    """`train_step` on all devices: state and key are shared, batches are [devices, images, ...]."""
-    step = partial(train_step, task=task, optimizer=optimizer)
-    return jax.pmap(
-        step, axis_name=DATA_AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0
-    )
-
-
-def replicated(tree: Any) -> Any:
-    """A copy of `tree` on every device, as `parallel_step` gives it back.
-
-    Given otherwise, the first two steps would compile one program each; and a step frees its input,
-    which must not be an array that the caller still holds.
-    """
-    everywhere = NamedSharding(Mesh(np.array(jax.devices()), (DATA_AXIS,)), PartitionSpec())
-    return jax.device_put(jax.tree.map(jnp.copy, tree), everywhere)
-
-
-def shard(batch: Any, num_devices: int) -> Any:
-    """[B, ...] to [devices, B / devices, ...].
-
-    Raises: ValueError if the batch does not divide by the devices.
-    """
+def _in_parts(batch: Batch, number: int) -> Batch:
+    """[B, ...] to [number, B / number, ...]. Raises ValueError if B does not divide."""
 
     def split(x: Array) -> Array:
-        if x.shape[0] % num_devices:
+        if x.shape[0] % number:
             raise ValueError(
-                f"a batch of {x.shape[0]} images does not divide by {num_devices} devices; use "
-                f"a batch size that is a multiple of {num_devices}."
+                "config.train.accumulate_steps must divide the images of a device, got "
+                f"{number} for {x.shape[0]} images."
             )
-        return x.reshape(num_devices, x.shape[0] // num_devices, *x.shape[1:])
+        return x.reshape(number, x.shape[0] // number, *x.shape[1:])
 
     return jax.tree.map(split, batch)
+
+
+def _averaged(state: TrainState, params: Any, decay: float) -> Any:
+    """Follows fast at first: the starting weights should not linger for 1 / (1 - decay) steps."""
+    step = state.step.astype(jnp.float32)
+    weight = 1.0 - jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda old, new: old + weight * (new - old), state.average, params)
+
+
+StepFunction = Callable[[TrainState, Any, Array], tuple[TrainState, dict[str, Array]]]

@@ -15,7 +15,7 @@ from pointrend_jax.importers.detectron2 import (
 from pointrend_jax.importers.detectron2_names import canonical_names
 from pointrend_jax.importers.take_tensors import Shapes, take_tensors
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.training.checkpoints import array_shapes
+from pointrend_jax.training.trees import array_shapes
 from tests.shared import REPOSITORY, shared_path
 from tests.tiny import tiny_semantic_config
 

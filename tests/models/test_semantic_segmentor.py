@@ -14,7 +14,8 @@ from pointrend_jax.ops.points import point_sample, regular_grid
 from pointrend_jax.structures import IGNORE_LABEL, Config, SemanticBatch, SemanticPredictions
 from pointrend_jax.tasks.semantic import build_semantic_task, semantic_task
 from pointrend_jax.training.optimizer import build_optimizer
-from pointrend_jax.training.step import TrainState, parallel_step, replicated, shard, train_step
+from pointrend_jax.training.replicas import build_replicas, shard
+from pointrend_jax.training.step import StepOptions, TrainState, initial_state, train_step
 from tests.tiny import images_of, on_device, semantic_batch, tiny_semantic_config
 
 # Convolutions of another canvas may be split differently by the compiler: rounding, no more.
@@ -152,13 +153,7 @@ def _trained(config: Config) -> Any:
     config.train.warmup_steps, config.train.learning_rate = 0, 0.01
     task, variables = build_semantic_task(config), _variables(config)
     optimizer, _ = build_optimizer(config, variables["params"], task.is_trainable)
-    state = TrainState(
-        jnp.zeros((), jnp.int32),
-        variables["params"],
-        variables["buffers"],
-        optimizer.init(variables["params"]),
-    )
-    return task, optimizer, state
+    return task, optimizer, initial_state(variables, optimizer, StepOptions())
 
 
 def test_two_devices_equal_one_with_the_batch_norm_of_both() -> None:
@@ -171,11 +166,12 @@ def test_two_devices_equal_one_with_the_batch_norm_of_both() -> None:
     # One replica under a named axis of size one.
     replica = jax.jit(jax.vmap(step, in_axes=(None, 0), axis_name="data"))
     one = before
-    two, two_devices = replicated(before), parallel_step(task, optimizer)
+    replicas = build_replicas("pmap", task, optimizer)
+    two, placed_key = replicas.replicate((before, key))
     for batch in batches:
         stacked, losses = replica(one, shard(on_device(batch), 1))
         one = jax.tree.map(lambda x: x[0], stacked)
-        two, metrics = two_devices(two, shard(batch, 2), key)
+        two, metrics = replicas.step(two, replicas.place(batch), placed_key)
         np.testing.assert_allclose(metrics["loss"], losses["loss"][0], rtol=1e-4)
         # Sums run in another order; where a deviation is small, its batch norm enlarges that.
         jax.tree.map(

@@ -22,7 +22,7 @@ from pointrend_jax.structures import Config, ImageBatch
 from pointrend_jax.tasks.instance import instance_task
 from pointrend_jax.tasks.semantic import semantic_task
 from pointrend_jax.tasks.task import Task, Variables
-from pointrend_jax.training.checkpoints import array_shapes, nested
+from pointrend_jax.training.trees import array_shapes, nested
 from tests.parity import recipe
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -13,8 +13,8 @@ import optax
 
 from pointrend_jax.importers.detectron2 import export_detectron2
 from pointrend_jax.ops.losses import LossTerm
-from pointrend_jax.training.checkpoints import array_shapes
 from pointrend_jax.training.optimizer import build_optimizer
+from pointrend_jax.training.trees import array_shapes
 from tests.parity.compare import Row, row
 from tests.parity.kit import KitModel
 from tests.parity.stages import Golden

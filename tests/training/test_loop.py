@@ -12,7 +12,7 @@ import pytest
 
 from pointrend_jax.structures import InstanceBatch
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.training.checkpoints import CheckpointMeta, load_variables
+from pointrend_jax.training.checkpoints import CheckpointMeta, Retention, load_variables
 from pointrend_jax.training.loop import (
     LoopSettings,
     NonFiniteLossError,
@@ -35,9 +35,9 @@ class _Batches:
         return instance_batch(seed=index % 4)
 
 
-def _iterator() -> grain.DatasetIterator:
-    dataset = grain.MapDataset.source(_Batches()).to_iter_dataset(grain.ReadOptions(num_threads=0))
-    return iter(dataset)
+def _batches(start: int) -> grain.DatasetIterator:
+    dataset = grain.MapDataset.source(_Batches())[start:]
+    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=0)))
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,10 @@ def train() -> Callable[..., list[dict[str, float]]]:
     def run(workdir: Path, steps: int, checkpoint_every: int = 0) -> list[dict[str, float]]:
         settings = LoopSettings(
             steps=steps, batch_size=2, log_every=1, eval_every=0,
-            checkpoint_every=checkpoint_every, keep_checkpoints=2, seed=3,
+            checkpoint_every=checkpoint_every, retention=Retention(2), seed=3,
         )  # fmt: skip
         run_training(
-            task, optimizer, schedule, variables, _iterator(),
+            task, optimizer, schedule, variables, _batches,
             lambda variables, step: {"score": float(step)}, settings,
             CheckpointMeta(config.to_dict(), ("a", "b", "c")), workdir,
         )  # fmt: skip
@@ -105,7 +105,7 @@ def test_checkpoint_of_another_model_lists_what_differs(
     task = build_task(config)
     variables = tiny_variables(task)
     optimizer, schedule = build_optimizer(config, variables["params"], task.is_trainable)
-    settings = LoopSettings(2, 2, 1, 0, 0, 1, 0)
+    settings = LoopSettings(2, 2, 1, 0, 0, Retention(1), 0)
     meta = CheckpointMeta(config.to_dict(), ("a", "b", "c"))
     with pytest.raises(ValueError, match="shape of params/fpn/lateral2/kernel: saved"):
         run_training(
@@ -113,7 +113,7 @@ def test_checkpoint_of_another_model_lists_what_differs(
             optimizer,
             schedule,
             variables,
-            _iterator(),
+            _batches,
             lambda v, s: {},
             settings,
             meta,

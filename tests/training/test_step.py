@@ -10,13 +10,8 @@ import pytest
 from pointrend_jax.structures import DATA_AXIS, InstanceBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.optimizer import build_optimizer, warmup_multistep
-from pointrend_jax.training.step import (
-    TrainState,
-    parallel_step,
-    replicated,
-    shard,
-    train_step,
-)
+from pointrend_jax.training.replicas import build_replicas, shard
+from pointrend_jax.training.step import StepOptions, TrainState, initial_state, train_step
 from tests.tiny import instance_batch, tiny_config, tiny_variables
 
 
@@ -27,13 +22,7 @@ def pieces() -> Any:
     task = build_task(config)
     variables = tiny_variables(task)
     optimizer, _ = build_optimizer(config, variables["params"], task.is_trainable)
-    state = TrainState(
-        jnp.zeros((), jnp.int32),
-        variables["params"],
-        variables["buffers"],
-        optimizer.init(variables["params"]),
-    )
-    return task, optimizer, state
+    return task, optimizer, initial_state(variables, optimizer, StepOptions())
 
 
 def _batches(number: int) -> list[InstanceBatch]:
@@ -57,13 +46,16 @@ def _steps_on_one_replica(pieces: Any, number: int) -> TrainState:
 # The programs of five steps are compiled by the first of these tests and cached for the others.
 
 
-def test_one_and_two_devices_give_the_same_parameters_after_five_steps(pieces: Any) -> None:
+@pytest.mark.parametrize("strategy", ["pmap", "shard_map"])
+def test_one_and_two_devices_give_the_same_parameters_after_five_steps(
+    pieces: Any, strategy: str
+) -> None:
     task, optimizer, state = pieces
     one = _steps_on_one_replica(pieces, 5)
-    step = parallel_step(task, optimizer)
-    state = replicated(state)
+    replicas = build_replicas(strategy, task, optimizer)
+    state, key = replicas.replicate((state, jax.random.key(7)))
     for batch in _batches(5):
-        state, _ = step(state, shard(batch, 2), jax.random.key(7))
+        state, _ = replicas.step(state, replicas.place(batch), key)
     assert int(state.step) == 5
     # Sums run in another order: rounding, grown over five steps.
     jax.tree.map(
@@ -73,11 +65,12 @@ def test_one_and_two_devices_give_the_same_parameters_after_five_steps(pieces: A
     )
 
 
-def test_three_steps_of_one_bucket_compile_once(pieces: Any) -> None:
+@pytest.mark.parametrize("strategy", ["pmap", "shard_map"])
+def test_three_steps_of_one_bucket_compile_once(pieces: Any, strategy: str) -> None:
     task, optimizer, state = pieces
-    step = parallel_step(task, optimizer)
-    state, batches = replicated(state), [shard(batch, 2) for batch in _batches(3)]
-    key = jax.random.key(7)
+    replicas = build_replicas(strategy, task, optimizer)
+    state, key = replicas.replicate((state, jax.random.key(7)))
+    batches = [replicas.place(batch) for batch in _batches(3)]
     compiled: list[str] = []
 
     def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
@@ -87,7 +80,7 @@ def test_three_steps_of_one_bucket_compile_once(pieces: Any) -> None:
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     for batch in batches:
-        state, _ = step(state, batch, key)
+        state, _ = replicas.step(state, batch, key)
     jax.monitoring.clear_event_listeners()
     assert len(compiled) == 1, compiled
 

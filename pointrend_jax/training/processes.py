@@ -1,0 +1,106 @@
+"""The processes of one run: how they find each other, and what they tell each other."""
+
+import os
+import pickle
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+Value = TypeVar("Value")
+
+# Each says how many processes a launcher started.
+_LAUNCHED = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+
+
+class Cluster(NamedTuple):
+    """Where the other processes are.
+
+    Attributes:
+      coordinator: host:port of process 0, "auto" to learn all three from the environment (TPU pod,
+        Slurm, Open MPI, Kubernetes), "" for a process of its own.
+      num_processes, process_index: of the run; None to learn them from the environment.
+    """
+
+    coordinator: str = ""
+    num_processes: int | None = None
+    process_index: int | None = None
+
+
+def join_processes(cluster: Cluster) -> None:
+    """Joins the other processes; must come before anything else that uses jax.
+
+    Raises: ValueError if the processes cannot be found, or if a launcher has started several and
+      they were not told to join: each would train a copy of its own in the same directory.
+    """
+    if not cluster.coordinator:
+        _check_alone(cluster)
+        return
+    given: dict[str, Any] = {}
+    if cluster.coordinator != "auto":
+        given["coordinator_address"] = cluster.coordinator
+    if cluster.num_processes is not None:
+        given["num_processes"] = cluster.num_processes
+    if cluster.process_index is not None:
+        given["process_id"] = cluster.process_index
+    try:
+        jax.distributed.initialize(**given)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"the processes of the run could not join ({error}). Where the cluster's environment "
+            "does not say so, give --coordinator HOST:PORT --num_processes N --process_index I."
+        ) from error
+
+
+def _check_alone(cluster: Cluster) -> None:
+    if cluster.num_processes is not None or cluster.process_index is not None:
+        raise ValueError("--num_processes and --process_index need --coordinator HOST:PORT.")
+    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    counts = {name: os.environ.get(name, "") for name in _LAUNCHED}
+    counts["TPU_WORKER_HOSTNAMES"] = str(len(hosts.split(",")))
+    several = {name: count for name, count in counts.items() if count.isdigit() and int(count) > 1}
+    if several:
+        name, count = next(iter(several.items()))
+        raise ValueError(
+            f"{count} processes of this run were started ({name}), and none knows of the others; "
+            "add --coordinator auto."
+        )
+
+
+def is_lead() -> bool:
+    """Whether this is the process that prints, and writes what all have in common."""
+    return jax.process_index() == 0
+
+
+def tell(text: str) -> None:
+    """Prints in one process of all."""
+    if is_lead():
+        print(text, flush=True)
+
+
+def wait_for_all(what: str) -> None:
+    """Until every process has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+def from_all(value: Value) -> list[Value]:
+    """The value of every process, by process index, in every process."""
+    if jax.process_count() == 1:
+        return [value]
+    content = np.frombuffer(pickle.dumps(value), np.uint8)
+    lengths = multihost_utils.process_allgather(np.asarray(content.size, np.int32))
+    padded = np.zeros(int(np.max(lengths)), np.uint8)
+    padded[: content.size] = content
+    gathered = np.asarray(multihost_utils.process_allgather(padded))
+    return [
+        pickle.loads(row[:length].tobytes())
+        for row, length in zip(gathered, np.ravel(lengths).tolist(), strict=True)
+    ]
+
+
+def from_lead(compute: Callable[[], Value]) -> Value:
+    """What `compute` gives in the lead process, in every process; the others do not compute."""
+    return next(iter(from_all(compute() if is_lead() else None)))  # pyright: ignore[reportReturnType]
