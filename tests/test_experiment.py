@@ -14,22 +14,12 @@ from pointrend_jax.loading import load
 from pointrend_jax.predict_files import check_files
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.structures import Config
-from tests.tiny import tiny_config
+from tests.tiny_run import get_config
 
 
 def _config(cache: Path) -> Config:
-    config = tiny_config("efficientnet_lite0")
-    config.num_classes = 6
-    config.init.weights = "efficientnet_lite0"
-    # Everything above chance: predictions of an untrained model are wanted here.
-    config.model.box.score_threshold = 0.01
-    config.data.source, config.data.cache_dir = "embedded", str(cache)
-    config.data.train_min_sizes, config.data.eval_min_size, config.data.max_size = (64,), 64, 96
-    config.data.buckets = ((64, 96), (96, 64))
-    embedded = config.data.embedded
-    embedded.image_size, embedded.num_train, embedded.num_eval = 64, 6, 4
-    config.train.steps, config.train.learning_rate, config.train.log_every = 4, 0.005, 2
-    config.train.eval_every, config.train.checkpoint_every = 0, 2
+    config = get_config()
+    config.data.cache_dir = str(cache)
     return config
 
 

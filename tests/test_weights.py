@@ -5,7 +5,6 @@ import pickle
 from functools import cache
 from pathlib import Path
 
-import grain.python as grain
 import jax
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from pointrend_jax.tasks.task import Task
 from pointrend_jax.training.checkpoints import (
     CheckpointMeta,
     Checkpoints,
+    Retention,
     load_variables,
     save_variables,
 )
@@ -154,13 +154,12 @@ def test_a_converted_checkpoint_predicts_and_starts_other_runs(
 
 def test_a_converted_checkpoint_is_no_run_to_resume(model_file: str, tmp_path: Path) -> None:
     convert(model_file, _config(), tmp_path / "checkpoint")
-    state = TrainState(np.zeros(()), {}, {}, {})
-    data = iter(grain.MapDataset.range(1).to_iter_dataset())
+    state = TrainState(np.zeros(()), {}, {}, {}, {})
     with (
-        Checkpoints(tmp_path / "checkpoint", keep=1) as checkpoints,
+        Checkpoints(tmp_path / "checkpoint", Retention(1)) as checkpoints,
         pytest.raises(ValueError, match=r"converted weights.*--config\.init\.weights"),
     ):
-        checkpoints.restore(0, state, data)
+        checkpoints.restore_newest(state)
 
 
 def test_the_card_says_what_was_converted(model_file: str, tmp_path: Path) -> None:

@@ -1,0 +1,161 @@
+"""Kills a tiny training again and again, and compares what it ends with.
+
+    PYTHONPATH=. python benchmarks/kill_test.py --workdir runs/kill --kills 20
+
+A run that is never killed is the reference. Then the same command is started in a fresh directory
+and killed (SIGKILL; with --signal TERM, asked to stop) at a random moment: while the data is
+prepared, in a step, or while a checkpoint is written; it is started again until it is through.
+When it is, and kills are left, another directory begins. At the end every run must have the
+parameters, momentum and losses of the reference, bit for bit. Exit status 1 if one has not.
+"""
+
+import argparse
+import json
+import os
+import random
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import orbax.checkpoint as ocp
+
+from pointrend_jax.training.trees import flat
+
+_SOURCES = Path(__file__).resolve().parents[1]
+_STEPS = 24
+# Of a life: where the moment is drawn from.
+_MOMENTS = ("prepare", "start", "step", "save")
+
+
+class Life(NamedTuple):
+    """From a start to its end. steps: lines of finished steps it printed."""
+
+    killed_in: str
+    status: int
+    steps: int
+
+
+def live(workdir: Path, cache: Path, moment: str, number: signal.Signals, delay: float) -> Life:
+    """One start of the training, ended `delay` seconds into `moment` unless it is through before.
+
+    Args:
+      moment: of `_MOMENTS`, or "" to let it live.
+    """
+    process = subprocess.Popen(
+        _command(workdir, cache),
+        cwd=_SOURCES, env=_environment(workdir.parent), text=True, bufsize=1,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    lines, due = [], time.monotonic() + delay if moment in ("prepare", "start") else None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            wait = None if due is None else max(due - time.monotonic(), 0.0)
+            ready = selector.select(wait)
+            if not ready:
+                process.send_signal(number)
+                due = None
+                continue
+            line = process.stdout.readline()
+            if not line:
+                break
+            lines.append(line)
+            # Every other step is followed by a checkpoint; the next step runs while it is written.
+            parity = {"step": 1, "save": 0}.get(moment)
+            if due is None and line.startswith("step ") and _step(line) % 2 == parity:
+                due, moment = time.monotonic() + delay, moment + "!"
+    status = process.wait()
+    if status not in (0, -signal.SIGKILL, 128 + signal.SIGTERM):
+        raise RuntimeError(f"the training failed with status {status}:\n{''.join(lines)}")
+    return Life(moment, status, sum(line.startswith("step ") for line in lines))
+
+
+def _step(line: str) -> int:
+    return int(line.removeprefix("step").split("/")[0])
+
+
+def _command(workdir: Path, cache: Path) -> list[str]:
+    return [
+        sys.executable, "train.py", "--config", "tests/tiny_run.py", "--workdir", str(workdir),
+        f"--config.data.cache_dir={cache}", f"--config.train.steps={_STEPS}",
+        "--config.train.log_every=1", "--config.train.checkpoint_every=2",
+    ]  # fmt: skip
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return os.environ | {
+        "PYTHONPATH": str(_SOURCES),
+        "PYTHONUNBUFFERED": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
+def content(workdir: Path) -> dict[str, np.ndarray]:
+    """All arrays of the last checkpoint, and the losses of all steps."""
+    folder = (workdir / "checkpoints" / str(_STEPS) / "state").absolute()
+    with ocp.StandardCheckpointer() as checkpointer:
+        arrays = {name: np.asarray(x) for name, x in flat(checkpointer.restore(folder)).items()}
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    steps = [r["step"] for r in records if "loss" in r]
+    if steps != list(range(1, _STEPS + 1)):
+        raise RuntimeError(f"{workdir} has the losses of steps {steps}.")
+    losses = {f"loss of step {r['step']}": np.asarray(r["loss"]) for r in records if "loss" in r}
+    return arrays | losses
+
+
+def kill_until_done(
+    workdir: Path, cache: Path, number: signal.Signals, left: int, rng: random.Random
+) -> Counter[str]:
+    """Kills one run up to `left` times, until it is through; where it was killed, how often."""
+    killed: Counter[str] = Counter()
+    while True:
+        moment = rng.choice(_MOMENTS[0 if not cache.exists() else 1 :]) if left > 0 else ""
+        longest = {"prepare": 6.0, "start": 8.0}.get(moment, 0.3)
+        life = live(workdir, cache, moment, number, rng.uniform(0.0, longest))
+        if life.status == 0:
+            return killed
+        left -= 1
+        killed[life.killed_in.removesuffix("!")] += 1
+        print(f"  killed in {life.killed_in}: status {life.status}, {life.steps} steps", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workdir", type=Path, required=True, help="of all the runs")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--signal", choices=("KILL", "TERM"), default="KILL")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    number = signal.Signals[f"SIG{args.signal}"]
+    args.workdir.mkdir(parents=True, exist_ok=True)
+    reference, rng = args.workdir / "reference", random.Random(args.seed)
+    shutil.rmtree(reference, ignore_errors=True)
+    live(reference, args.workdir / "reference-cache", "", number, 0.0)
+    expected, killed, wrong = content(reference), Counter[str](), 0
+    runs = 0
+    while killed.total() < args.kills:
+        workdir, cache = args.workdir / f"run{runs}", args.workdir / f"cache{runs}"
+        for folder in (workdir, cache):
+            shutil.rmtree(folder, ignore_errors=True)
+        killed += kill_until_done(workdir, cache, number, args.kills - killed.total(), rng)
+        found = content(workdir)
+        differ = [name for name in expected if not np.array_equal(expected[name], found[name])]
+        wrong += bool(differ) or found.keys() != expected.keys()
+        runs += 1
+        print(f"run {runs}: {killed.total()} kills, {len(differ)} of {len(expected)} differ")
+    where = ", ".join(f"{count} in {moment}" for moment, count in sorted(killed.items()))
+    print(f"{killed.total()} kills by SIG{args.signal} ({where}), {runs} runs, {wrong} wrong")
+    sys.exit(wrong > 0)
+
+
+if __name__ == "__main__":
+    main()

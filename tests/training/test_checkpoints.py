@@ -1,0 +1,173 @@
+"""Checkpoints: what is kept, what is damaged, and whether a run may go on."""
+
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from pointrend_jax.training.checkpoints import CheckpointMeta, Checkpoints, Retention
+from pointrend_jax.training.resume import check_same_run, differences
+from pointrend_jax.training.step import DEFAULT_OPTIONS, TrainState, initial_state
+from pointrend_jax.training.trees import WrongCheckpointError, digest
+
+_META = CheckpointMeta({"seed": 0, "train": {"steps": 9}}, ("a", "b"))
+
+
+def _state(step: int) -> TrainState:
+    params = {"head": {"kernel": jnp.arange(4000.0).reshape(40, 100) + step, "bias": jnp.ones(3)}}
+    variables = {"params": params, "buffers": {}}
+    state = initial_state(variables, optax.sgd(0.1, momentum=0.9), DEFAULT_OPTIONS)
+    return state._replace(step=jnp.asarray(step, jnp.int32))
+
+
+def _save(workdir: Path, steps: range, retention: Retention = Retention(10)) -> None:  # noqa: B008
+    with Checkpoints(workdir, retention) as checkpoints:
+        for step in steps:
+            checkpoints.save(step, _state(step), _META)
+
+
+def _steps(workdir: Path) -> list[int]:
+    return sorted(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
+
+
+def _damage(folder: Path, kind: str) -> None:
+    """Of the files that hold arrays or say what they are, all are damaged in one way."""
+    if kind == "state_missing":
+        shutil.rmtree(folder / "state")
+        return
+    for file in [p for p in (folder / "state").rglob("*") if p.is_file() and p.stat().st_size]:
+        content = bytearray(file.read_bytes())
+        if kind == "truncated":
+            file.write_bytes(content[: len(content) // 2])
+        elif kind == "emptied":
+            file.write_bytes(b"")
+        else:
+            content[len(content) // 2] ^= 0x10
+            file.write_bytes(content)
+
+
+def test_the_newest_those_of_every_k_steps_and_the_best_are_kept(tmp_path: Path) -> None:
+    with Checkpoints(tmp_path, Retention(latest=2, every=4)) as checkpoints:
+        for step in range(1, 11):
+            checkpoints.save(step, _state(step), _META)
+            if step == 3:
+                checkpoints.keep_best(3)
+    assert _steps(tmp_path) == [3, 4, 8, 9, 10]
+
+
+def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    _save(tmp_path, range(3, 4))
+    with Checkpoints(tmp_path, Retention(1)) as checkpoints:
+        found = checkpoints.restore_newest(_state(0))
+        assert checkpoints.meta(3) == _META
+    assert found is not None
+    state, step = found
+    assert step == 3
+    jax.tree.map(np.testing.assert_array_equal, state, _state(3))
+
+
+@pytest.mark.parametrize("kind", ["truncated", "emptied", "one_bit", "state_missing"])
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _save(tmp_path, range(1, 3))
+    _damage(tmp_path / "checkpoints" / "2", kind)
+    with Checkpoints(tmp_path, Retention(5)) as checkpoints:
+        found = checkpoints.restore_newest(_state(0))
+        assert found is not None
+        jax.tree.map(np.testing.assert_array_equal, found[0], _state(1))
+        assert "the checkpoint of step 2" in capsys.readouterr().out
+        checkpoints.set_aside_after(found[1])
+        # The step can be saved again.
+        checkpoints.save(2, _state(2), _META)
+    assert (tmp_path / "unreadable_checkpoints" / "2").is_dir()
+    with Checkpoints(tmp_path, Retention(5)) as checkpoints:
+        again = checkpoints.restore_newest(_state(0))
+    assert again is not None
+    jax.tree.map(np.testing.assert_array_equal, again[0], _state(2))
+
+
+def test_a_half_written_checkpoint_is_none(tmp_path: Path) -> None:
+    _save(tmp_path, range(1, 2))
+    # As orbax names it until it is complete.
+    half = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp"
+    shutil.copytree(tmp_path / "checkpoints" / "1", half)
+    with Checkpoints(tmp_path, Retention(1)) as checkpoints:
+        assert checkpoints.latest == 1
+
+
+def test_if_none_can_be_read_the_run_does_not_begin_anew(tmp_path: Path) -> None:
+    _save(tmp_path, range(1, 3))
+    for step in (1, 2):
+        _damage(tmp_path / "checkpoints" / str(step), "truncated")
+    with (
+        Checkpoints(tmp_path, Retention(5)) as checkpoints,
+        pytest.raises(ValueError, match=r"(?s)no checkpoint .* can be read.*step 2.*step 1"),
+    ):
+        checkpoints.restore_newest(_state(0))
+
+
+def test_a_directory_that_is_not_writable_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Checkpoints(tmp_path, Retention(1)) as checkpoints:
+
+        def full(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(checkpoints._manager, "save", full)
+        with pytest.raises(OSError, match=r"step 1 could not be written.*No space.*Free some"):
+            checkpoints.save(1, _state(1), _META)
+
+
+def test_any_changed_or_exchanged_value_changes_the_digest() -> None:
+    tree = {"a": jnp.arange(6.0), "b": jnp.array([1, 2], jnp.int32), "c": jnp.ones(3, jnp.bfloat16)}
+    changed = [
+        tree | {"a": tree["a"].at[2].set(jnp.nextafter(2.0, 3.0))},
+        tree | {"a": tree["a"][::-1]},
+        tree | {"b": tree["b"].at[1].set(3)},
+        tree | {"c": tree["c"].at[0].set(1.0078125)},
+        tree | {"a": -tree["a"]},
+    ]
+    digests = [digest(other) for other in (tree, *changed)]
+    assert len(set(digests)) == len(digests)
+    assert digest(jax.tree.map(jnp.copy, tree)) == digests[0]
+
+
+def test_differences_name_the_field_and_both_values() -> None:
+    saved = {"seed": 0, "data": {"buckets": [[64, 64]], "dir": "a"}, "train": {"steps": 9}}
+    now = {"seed": 1, "data": {"buckets": ((64, 64),), "dir": "b"}, "train": {"steps": 9, "new": 1}}
+    assert differences(saved, now) == {
+        "data.dir": "config.data.dir: a, now b",
+        "seed": "config.seed: 0, now 1",
+    }
+
+
+def test_changes_that_decide_the_numbers_are_refused_unless_accepted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = {"seed": 0, "train": {"steps": 9, "learning_rate": 0.1}}
+    saved = CheckpointMeta(config, ("a", "b"), 10, {"jax": "0.1"})
+    more = {"seed": 0, "train": {"steps": 12, "learning_rate": 0.1}}
+    check_same_run(
+        saved, saved._replace(config=more, versions={"jax": "0.2"}), accept_changes=False
+    )
+    told = capsys.readouterr().out
+    assert "config.train.steps: 9, now 12" in told
+    assert "version of jax: 0.1, now 0.2" in told
+    other = saved._replace(
+        config={"seed": 0, "train": {"steps": 9, "learning_rate": 0.2}}, num_train_images=11
+    )
+    with pytest.raises(
+        WrongCheckpointError, match=r"(?s)learning_rate: 0\.1, now 0\.2.*images: 10, now 11.*accept"
+    ):
+        check_same_run(saved, other, accept_changes=False)
+    check_same_run(saved, other, accept_changes=True)
+    assert "learning_rate: 0.1, now 0.2" in capsys.readouterr().out
+    renamed = saved._replace(class_names=("a", "c"))
+    with pytest.raises(WrongCheckpointError, match="classes"):
+        check_same_run(saved, renamed, accept_changes=False)
