@@ -20,10 +20,10 @@ from ml_collections import ConfigDict, config_flags
 
 from pointrend_jax.data.build import EvalSet, build_eval_set
 from pointrend_jax.evaluation.bootstrap import Metric, paired_bootstrap
-from pointrend_jax.evaluation.report import write_json
 from pointrend_jax.experiment import train
 from pointrend_jax.flags import define_workdir, run
 from pointrend_jax.scoring import score
+from pointrend_jax.storage import write_json
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.checkpoints import load_variables
 

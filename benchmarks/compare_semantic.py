@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import jax
 
 from pointrend_jax.evaluation.coco import MaskSource
-from pointrend_jax.evaluation.report import write_json
 from pointrend_jax.evaluation.semantic_bootstrap import paired_semantic_bootstrap
 from pointrend_jax.evaluation.semantic_scores import SemanticCounts, load_counts, metrics, score
 from pointrend_jax.experiment import evaluate_run
+from pointrend_jax.storage import write_json
 
 _SOURCES = Path(__file__).resolve().parents[1]
 

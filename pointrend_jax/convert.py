@@ -6,7 +6,7 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from pointrend_jax.data.categories import class_names
-from pointrend_jax.evaluation.report import write_json
+from pointrend_jax.storage import write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.checkpoints import CheckpointMeta, newest_step, save_variables

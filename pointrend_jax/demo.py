@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from pointrend_jax.data.build import EvalSet, build_eval_set
-from pointrend_jax.evaluation.report import write_json
 from pointrend_jax.experiment import check_devices, train, use_compilation_cache
 from pointrend_jax.loading import load
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.scoring import score
+from pointrend_jax.storage import write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.checkpoints import load_variables

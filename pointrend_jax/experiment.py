@@ -7,8 +7,8 @@ import jax
 from ml_collections import ConfigDict
 
 from pointrend_jax.evaluation.coco import Results
-from pointrend_jax.evaluation.report import write_json
 from pointrend_jax.scoring import Scores, build_task_datasets, build_task_eval_set, score
+from pointrend_jax.storage import write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables

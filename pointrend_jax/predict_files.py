@@ -11,12 +11,12 @@ from tqdm import tqdm
 
 from pointrend_jax.data.images import read_image
 from pointrend_jax.data.npy_file import NpyImage, NpyLabels
-from pointrend_jax.evaluation.report import write_json
 from pointrend_jax.evaluation.rle import Rle
 from pointrend_jax.instances import PredictedInstances
 from pointrend_jax.label_maps import PredictedLabels
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.semantic_predictor import SemanticPredictor
+from pointrend_jax.storage import write_json
 from pointrend_jax.structures import IGNORE_LABEL
 from pointrend_jax.tiles import Tiling
 from pointrend_jax.training.loop import check_workdir

@@ -22,9 +22,9 @@ from pointrend_jax.evaluation.report import (
     format_cityscapes_results,
     format_results,
     format_semantic_results,
-    write_json,
 )
 from pointrend_jax.evaluation.semantic import CITYSCAPES_OBJECT_SIZES, SemanticEvaluator
+from pointrend_jax.storage import write_json
 from pointrend_jax.structures import Config, EvalSample, ImageBatch, InstancePredictions
 from pointrend_jax.tasks.instance import evaluate_instances
 from pointrend_jax.tasks.semantic import (

@@ -8,15 +8,25 @@ import grain.python as grain
 import numpy as np
 from jaxtyping import Int32
 
-from pointrend_jax.data.builder import PreparedSet, prepare, prepare_set
+from pointrend_jax.data.builder import (
+    PreparedSet,
+    ground_truth,
+    instance_ids,
+    open_instances,
+    prepare,
+    prepare_set,
+)
 from pointrend_jax.data.cityscapes_instances import read_cityscapes_objects
-from pointrend_jax.data.coco import ground_truth
 from pointrend_jax.data.embedded import generate_embedded
+from pointrend_jax.data.fetch_records import fetch_records
 from pointrend_jax.data.pipeline import Augmentation, TrainPlan, eval_samples, train_batches
 from pointrend_jax.data.records import default_cache_dir
 from pointrend_jax.data.transforms import check_fit
+from pointrend_jax.storage import as_path
 from pointrend_jax.structures import Config, EvalSample
 
+# Splits of a data set by what they are for.
+_SPLITS = {"train": "train", "eval": "val"}
 # From the id of an image to its map of Cityscapes' label ids and instance ids.
 InstanceIds = Callable[[int], Int32[np.ndarray, "H W"]]
 
@@ -59,15 +69,15 @@ def build_datasets(config: Config) -> Datasets:
     Raises: ValueError that says what is wrong with the files or the config.
     """
     evaluation = build_eval_set(config)
-    training, _ = _prepare(config, "train")
-    check_classes(config, training.dataset.class_names)
-    if training.dataset.class_names != evaluation.class_names:
+    training = _prepare(config, "train")
+    check_classes(config, training.class_names)
+    if training.class_names != evaluation.class_names:
         raise ValueError(
             f"training and evaluation set differ in their categories: "
-            f"{list(training.dataset.class_names)} and {list(evaluation.class_names)}."
+            f"{list(training.class_names)} and {list(evaluation.class_names)}."
         )
     records = _training_records(training, filter_empty=config.data.filter_empty_annotations)
-    images = training.dataset.images
+    images = training.images
     plan = TrainPlan(
         [(images[i].height, images[i].width) for i in records],
         records,
@@ -104,11 +114,11 @@ def build_datasets(config: Config) -> Datasets:
 
 def build_eval_set(config: Config) -> EvalSet:
     """Checks and prepares the evaluation set alone; errors as `build_datasets`."""
-    prepared, instance_ids = _prepare(config, "eval")
-    check_classes(config, prepared.dataset.class_names)
+    prepared = _prepare(config, "eval")
+    check_classes(config, prepared.class_names)
     # Before a training and not at its first evaluation.
     check_fit(
-        [(image.height, image.width) for image in prepared.dataset.images],
+        [(image.height, image.width) for image in prepared.images],
         [config.data.eval_min_size],
         config.data.max_size,
         buckets(config),
@@ -126,15 +136,15 @@ def build_eval_set(config: Config) -> EvalSet:
         )
 
     return EvalSet(
-        class_names=prepared.dataset.class_names,
-        category_ids=prepared.dataset.category_ids,
+        class_names=prepared.class_names,
+        category_ids=prepared.category_ids,
         eval_samples=samples,
-        eval_ground_truth=ground_truth(prepared.dataset),
-        eval_instance_ids=instance_ids,
+        eval_ground_truth=ground_truth(prepared),
+        eval_instance_ids=instance_ids(prepared) if prepared.has_instance_ids else None,
     )
 
 
-def _prepare(config: Config, split: str) -> tuple[PreparedSet, InstanceIds | None]:
+def _prepare(config: Config, split: str) -> PreparedSet:
     data = config.data
     cache = cache_dir(config)
     if data.source == "coco":
@@ -142,16 +152,18 @@ def _prepare(config: Config, split: str) -> tuple[PreparedSet, InstanceIds | Non
         if not root.is_dir():
             raise ValueError(f"config.data.dir {root} is not a folder; set --config.data.dir.")
         annotations = root / data[f"{split}_annotations"]
-        return prepare(annotations, root / data[f"{split}_images"], cache), None
+        return prepare(annotations, root / data[f"{split}_images"], cache)
     if data.source == "cityscapes":
-        name = {"train": "train", "eval": "val"}[split]
-        objects = read_cityscapes_objects(Path(data.dir), name, cache)
-        return prepare_set(objects.dataset, objects.annotations, cache), objects.instance_ids
+        objects = read_cityscapes_objects(Path(data.dir), _SPLITS[split], cache)
+        dataset, annotations, instance_files = objects
+        return prepare_set(dataset, annotations, cache, instance_files)
     if data.source == "embedded":
-        return _prepare_embedded(config, split, cache), None
+        return _prepare_embedded(config, split, cache)
+    if data.source == "tfds":
+        return open_instances(local_records(config), _SPLITS[split])
     raise ValueError(
-        "config.data.source must be 'coco', 'cityscapes' or 'embedded' for config.task 'instance', "
-        f"got {data.source!r}."
+        "config.data.source must be 'coco', 'cityscapes', 'tfds' or 'embedded' for config.task "
+        f"'instance', got {data.source!r}."
     )
 
 
@@ -171,8 +183,8 @@ def _prepare_embedded(config: Config, split: str, cache: Path) -> PreparedSet:
 
 
 def _training_records(training: PreparedSet, *, filter_empty: bool) -> list[int]:
-    images = training.dataset.images
-    usable = [any(not o.is_crowd for o in image.objects) for image in images]
+    images = training.images
+    usable = [bool(image.labels) for image in images]
     if not filter_empty:
         return list(range(len(images)))
     empty = len(images) - sum(usable)
@@ -188,6 +200,11 @@ def _training_records(training: PreparedSet, *, filter_empty: bool) -> list[int]
 def cache_dir(config: Config) -> Path:
     """Where prepared sets lie."""
     return Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
+
+
+def local_records(config: Config) -> Path:
+    """The record files in `config.data.dir` on this machine; of a bucket, a copy in the cache."""
+    return fetch_records(as_path(config.data.dir), cache_dir(config))
 
 
 def check_classes(config: Config, class_names: tuple[str, ...]) -> None:

@@ -6,10 +6,15 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import grain.python as grain
 
-from pointrend_jax.data.build import buckets, cache_dir, check_classes
+from pointrend_jax.data.build import buckets, cache_dir, check_classes, local_records
 from pointrend_jax.data.camvid import read_camvid
 from pointrend_jax.data.cityscapes import read_cityscapes
-from pointrend_jax.data.semantic_builder import EvalTruth, PreparedMaps, prepare_maps
+from pointrend_jax.data.semantic_builder import (
+    EvalTruth,
+    PreparedMaps,
+    open_maps,
+    prepare_maps,
+)
 from pointrend_jax.data.semantic_pipeline import (
     CropAugmentation,
     SemanticPlan,
@@ -20,6 +25,7 @@ from pointrend_jax.data.semantic_set import SemanticSet
 from pointrend_jax.data.transforms import check_fit
 from pointrend_jax.structures import Config, EvalSample
 
+_SPLITS = {"train": "train", "eval": "val"}
 _READERS = {"camvid": read_camvid, "cityscapes": read_cityscapes}
 
 
@@ -72,8 +78,8 @@ def build_semantic_datasets(config: Config) -> SemanticDatasets:
     Raises: ValueError that says what is wrong with the files or the config.
     """
     data = config.data
-    dataset = _read(config, "train")
-    images = dataset.images
+    source = _source(config, "train")
+    images = source.images
     plan = SemanticPlan(
         [(image.height, image.width) for image in images],
         CropAugmentation(
@@ -88,12 +94,12 @@ def build_semantic_datasets(config: Config) -> SemanticDatasets:
         seed=config.seed,
     )
     evaluation = build_semantic_eval_set(config)
-    if dataset.class_names != evaluation.class_names:
+    if source.class_names != evaluation.class_names:
         raise ValueError(
             "training and evaluation set must have the same classes in the same order, got "
-            f"{list(dataset.class_names)} and {list(evaluation.class_names)}."
+            f"{list(source.class_names)} and {list(evaluation.class_names)}."
         )
-    training = _prepare(config, dataset, "train")
+    training = _prepared(config, source)
 
     def batches(process_index: int, process_count: int, start: int = 0) -> grain.DatasetIterator:
         return semantic_train_batches(
@@ -118,15 +124,15 @@ def build_semantic_datasets(config: Config) -> SemanticDatasets:
 def build_semantic_eval_set(config: Config) -> SemanticEvalSet:
     """Checks and prepares the evaluation set alone; errors as `build_semantic_datasets`."""
     _check_scoring(config)
-    dataset = _read(config, "val")
+    source = _source(config, "eval")
     # Before the preparation, and before a training rather than at its first evaluation.
     check_fit(
-        [(image.height, image.width) for image in dataset.images],
+        [(image.height, image.width) for image in source.images],
         [config.data.eval_min_size],
         config.data.max_size,
         buckets(config),
     )
-    prepared = _prepare(config, dataset, "val")
+    prepared = _prepared(config, source)
 
     def samples(
         process_index: int = 0, process_count: int = 1, scale: float = 1.0, flip: bool = False
@@ -144,7 +150,7 @@ def build_semantic_eval_set(config: Config) -> SemanticEvalSet:
         )
 
     return SemanticEvalSet(
-        dataset.class_names, dataset.instance_classes, samples, EvalTruth(prepared)
+        source.class_names, source.instance_classes, samples, EvalTruth(prepared)
     )
 
 
@@ -166,17 +172,24 @@ def _check_scoring(config: Config) -> None:
         )
 
 
-def _read(config: Config, split: str) -> SemanticSet:
+def _source(config: Config, split: str) -> SemanticSet | PreparedMaps:
+    """A split before its images are read: files as they came, or record files."""
     source = config.data.source
-    if source not in _READERS:
-        known = " or ".join(repr(name) for name in _READERS)
+    if source == "tfds":
+        dataset = open_maps(local_records(config), _SPLITS[split])
+    elif source in _READERS:
+        dataset = _READERS[source](Path(config.data.dir), _SPLITS[split])
+    else:
+        known = ", ".join(repr(name) for name in _READERS)
         raise ValueError(
-            f"config.data.source must be {known} for config.task 'semantic', got {source!r}."
+            f"config.data.source must be {known} or 'tfds' for config.task 'semantic', got "
+            f"{source!r}."
         )
-    dataset = _READERS[source](Path(config.data.dir), split)
     check_classes(config, dataset.class_names)
     return dataset
 
 
-def _prepare(config: Config, dataset: SemanticSet, split: str) -> PreparedMaps:
-    return prepare_maps(dataset, f"{config.data.dir} ({split})", cache_dir(config))
+def _prepared(config: Config, source: SemanticSet | PreparedMaps) -> PreparedMaps:
+    if isinstance(source, PreparedMaps):
+        return source
+    return prepare_maps(source, cache_dir(config))

@@ -1,67 +1,56 @@
-"""Prepared record files: a TFDS builder of our own over a checked COCO-format set.
+"""Sets of objects as record files that need nothing beside them: features, examples, and reading.
 
-Every image is decoded once while the files are written (`records.py`). The prepared set is keyed by
-the content of the annotation file and by the sizes and times of the image files.
+An example is an encoded image with everything that its annotation file says about it, so a host
+that has the record files needs neither images nor annotations. Equal for every COCO-format set.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import Int32
 
 from pointrend_jax.data.coco import CocoImage, CocoSet, print_skipped, read_coco
-from pointrend_jax.data.images import decode_image
-from pointrend_jax.data.records import SPLIT, checked, content_key, write_records
+from pointrend_jax.data.folders import StoredFile
+from pointrend_jax.data.images import decode_image, decode_map
+from pointrend_jax.data.record_writer import write_records
+from pointrend_jax.data.records import (
+    ImageFacts,
+    OpenedSplit,
+    RecordSet,
+    Split,
+    content_key,
+    is_complete,
+    open_split,
+    text,
+)
 
-# Part of the key: raise it when the records change.
-_FORMAT = 1
+KIND = "instances"
+# The only split of a set in the cache.
+_SPLIT = "images"
+
+# From the id of an image to the file of its map of Cityscapes' label ids and instance ids.
+InstanceFiles = Callable[[int], StoredFile]
 
 
 class PreparedSet(NamedTuple):
-    """Random access to a prepared set; record i belongs to `dataset.images[i]`."""
+    """Random access to a set of objects; `source[i]` is the record of `images[i]`.
+
+    Attributes:
+      class_names, category_ids: by class index; the ids are those of the annotation file.
+      frequencies: "r", "c" or "f" of each class in a federated set (LVIS); () in others.
+      has_instance_ids: whether records hold Cityscapes' instance id maps.
+    """
 
     source: Sequence[Any]
-    dataset: CocoSet
-
-
-class CocoInstances(tfds.core.GeneratorBasedBuilder):
-    """Encoded images with their objects; segmentations travel as JSON text."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def __init__(self, dataset: CocoSet, data_dir: Path) -> None:
-        self._dataset = dataset
-        super().__init__(data_dir=str(data_dir), file_format="array_record")
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        objects = {
-            "bbox": tfds.features.Tensor(shape=(4,), dtype=np.float64),
-            "label": np.int64,
-            "is_crowd": np.bool_,
-            "segmentation": tfds.features.Text(),
-        }
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(None, None, 3)),
-                    "index": np.int64,
-                    "objects": tfds.features.Sequence(objects),
-                }
-            ),
-            # Record i is image i; shuffling is the pipeline's work.
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, Any]]]:
-        return {SPLIT: self._generate_examples()}
-
-    def _generate_examples(self) -> Iterator[tuple[int, Any]]:
-        images = self._dataset.images
-        for index, encoded in checked(images, _checked_bytes):
-            yield index, _record(index, images[index], encoded)
+    images: tuple[ImageFacts, ...]
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    frequencies: tuple[str, ...]
+    has_instance_ids: bool
 
 
 def prepare(annotations: Path, image_dir: Path, cache_dir: Path) -> PreparedSet:
@@ -72,50 +61,219 @@ def prepare(annotations: Path, image_dir: Path, cache_dir: Path) -> PreparedSet:
     return prepare_set(read_coco(annotations, image_dir), annotations, cache_dir)
 
 
-def prepare_set(dataset: CocoSet, annotations: Path, cache_dir: Path) -> PreparedSet:
+def prepare_set(
+    dataset: CocoSet,
+    annotations: Path,
+    cache_dir: Path,
+    instance_files: InstanceFiles | None = None,
+) -> PreparedSet:
     """As `prepare`, of the checked set of `annotations`."""
     print_skipped(dataset.skipped, annotations)
-    source = write_records(
-        lambda folder: CocoInstances(dataset, folder),
-        _key(annotations, dataset),
-        cache_dir,
-        str(annotations),
-        {"image": tfds.decode.SkipDecoding()},
-    )
-    return PreparedSet(source, dataset)
-
-
-def _key(annotations: Path, dataset: CocoSet) -> str:
     files = (f"{image.file.fingerprint()}\n" for image in dataset.images)
-    return content_key([annotations.read_bytes(), str(_FORMAT), *files])
+    folder = cache_dir / content_key([annotations.read_bytes(), *files])
+    if not is_complete(folder):
+        files_of_maps = {_SPLIT: instance_files}
+        write_records(instance_records("coco_instances", {_SPLIT: dataset}, files_of_maps), folder)
+    return open_instances(folder, _SPLIT)
 
 
-def _checked_bytes(image: CocoImage) -> bytes | str:
-    """The encoded image, or what is wrong with it."""
-    try:
-        encoded = image.file.read_bytes()
-        height, width, _ = decode_image(encoded, str(image.file)).shape
-    except ValueError as error:
-        return str(error)
+def instance_records(
+    name: str,
+    splits: Mapping[str, CocoSet],
+    instance_files: Mapping[str, InstanceFiles | None],
+) -> RecordSet:
+    """What becomes a folder of record files, of checked sets with the same classes.
+
+    Raises: ValueError if the sets differ in their classes.
+    """
+    one, *others = splits.values()
+    for other in others:
+        if (other.category_ids, other.class_names) != (one.category_ids, one.class_names):
+            raise ValueError(
+                f"the splits {', '.join(splits)} differ in their categories: "
+                f"{list(one.class_names)} and {list(other.class_names)}."
+            )
+    return RecordSet(
+        name=name,
+        features=_features(one.class_names),
+        metadata={
+            "kind": KIND,
+            "class_names": list(one.class_names),
+            "category_ids": list(one.category_ids),
+            "frequencies": list(one.frequencies),
+            "has_instance_ids": any(instance_files.get(split) for split in splits),
+        },
+        splits={
+            split: _split(dataset, instance_files.get(split)) for split, dataset in splits.items()
+        },
+    )
+
+
+def open_instances(folder: Path, split: str) -> PreparedSet:
+    """A split of the record files in `folder`. Raises ValueError if they are of another kind."""
+    source, images, metadata = open_split(folder, split)
+    check_kind(folder, metadata, KIND)
+    return PreparedSet(
+        source=source,
+        images=images,
+        class_names=tuple(metadata["class_names"]),
+        category_ids=tuple(metadata["category_ids"]),
+        frequencies=tuple(metadata["frequencies"]),
+        has_instance_ids=metadata["has_instance_ids"],
+    )
+
+
+def check_kind(folder: Path, metadata: Mapping[str, Any], kind: str) -> None:
+    """Raises ValueError unless the record files in `folder` are of `kind`."""
+    if metadata.get("kind") != kind:
+        raise ValueError(
+            f"{folder} must hold {kind}, as config.task says, got {metadata.get('kind')!r}; give "
+            "another config.data.dir, or prepare the set for this task."
+        )
+
+
+def read_image(prepared: PreparedSet | OpenedSplit, record: int) -> np.ndarray:
+    """The image of a record as uint8 [H, W, 3]; raises ValueError, naming it, if it is damaged."""
+    return decode_image(prepared.source[record]["image"], prepared.images[record].name)
+
+
+def instance_ids(prepared: PreparedSet) -> Callable[[int], Int32[np.ndarray, "H W"]]:
+    """From an image id to its map of Cityscapes' label ids and instance ids."""
+    records = {image.id: record for record, image in enumerate(prepared.images)}
+
+    def of_image(image_id: int) -> Int32[np.ndarray, "H W"]:
+        record = records[image_id]
+        encoded = prepared.source[record]["instance_ids"]
+        return np.asarray(decode_map(encoded, prepared.images[record].name), np.int32)
+
+    return of_image
+
+
+def ground_truth(prepared: PreparedSet) -> dict[str, Any]:
+    """The COCO dictionary to evaluate against: the file's, less what was skipped.
+
+    Reads every record. That of a federated set has LVIS's lists and frequencies too.
+    """
+    images, annotations = [], []
+    for record, facts in enumerate(prepared.images):
+        content = prepared.source[record]
+        image: dict[str, Any] = {"id": facts.id, "file_name": facts.name}
+        image |= {"height": facts.height, "width": facts.width}
+        if prepared.frequencies:
+            for name in ("neg_category_ids", "not_exhaustive_category_ids"):
+                image[name] = [int(i) for i in content[name]]
+        images.append(image)
+        annotations += _annotations(content["objects"], facts.id, prepared.category_ids)
+    categories: list[dict[str, Any]] = [
+        {"id": i, "name": name}
+        for i, name in zip(prepared.category_ids, prepared.class_names, strict=True)
+    ]
+    for category, frequency in zip(categories, prepared.frequencies, strict=False):
+        category["frequency"] = frequency
+    return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+
+
+def _annotations(
+    objects: Mapping[str, Any], image_id: int, category_ids: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": int(objects["id"][i]),
+            "image_id": image_id,
+            "category_id": category_ids[int(objects["label"][i])],
+            "bbox": [float(x) for x in objects["bbox"][i]],
+            "area": float(objects["area"][i]),
+            "iscrowd": int(objects["is_crowd"][i]),
+            "segmentation": json.loads(text(objects["segmentation"][i])),
+        }
+        for i in range(len(objects["id"]))
+    ]
+
+
+def _features(class_names: tuple[str, ...]) -> tfds.features.FeaturesDict:
+    numbers = tfds.features.Tensor(shape=(4,), dtype=np.float64)
+    objects = {
+        "id": np.int64,
+        "bbox": numbers,  # x, y, width, height as the file has them
+        "box": numbers,  # xyxy, inside the image
+        "area": np.float64,
+        # Names as the file has them need not be unique, so no ClassLabel.
+        "label": np.int64,
+        "is_crowd": np.bool_,
+        "segmentation": tfds.features.Text(),  # JSON: polygons or compressed RLE
+    }
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "image_id": np.int64,
+            "file_name": tfds.features.Text(),
+            "height": np.int64,
+            "width": np.int64,
+            "objects": tfds.features.Sequence(objects),
+            "neg_category_ids": tfds.features.Sequence(np.int64),
+            "not_exhaustive_category_ids": tfds.features.Sequence(np.int64),
+            # Bytes and no Image, which cannot be absent.
+            "instance_ids": tfds.features.Text(),
+        }
+    )
+
+
+def _split(dataset: CocoSet, instance_files: InstanceFiles | None) -> Split:
+    images = dataset.images
+
+    def key(index: int) -> str:
+        image = images[index]
+        ids = instance_files(image.id).fingerprint() if instance_files else ""
+        return f"{image.file.fingerprint()} {ids} {image[2:]}"
+
+    def check(index: int) -> dict[str, Any] | str:
+        image = images[index]
+        try:
+            ids = instance_files(image.id).read_bytes() if instance_files else b""
+            return _example(image, _encoded(image), ids)
+        except ValueError as error:
+            return str(error)
+
+    return Split(tuple(_facts(image) for image in images), key, check)
+
+
+def _facts(image: CocoImage) -> ImageFacts:
+    labels = tuple(o.label for o in image.objects if not o.is_crowd)
+    return ImageFacts(image.id, image.file.name, image.height, image.width, labels)
+
+
+def _encoded(image: CocoImage) -> bytes:
+    """Raises ValueError if the image is damaged or of another size than its annotation says."""
+    encoded = image.file.read_bytes()
+    height, width, _ = decode_image(encoded, str(image.file)).shape
     if (height, width) != (image.height, image.width):
-        return (
+        raise ValueError(
             f"{image.file} has {height} x {width} pixels (height x width, after the rotation that "
             f"its EXIF data may ask for), its annotation says {image.height} x {image.width}"
         )
     return encoded
 
 
-def _record(index: int, image: CocoImage, encoded: bytes) -> dict[str, Any]:
+def _example(image: CocoImage, encoded: bytes, ids: bytes) -> dict[str, Any]:
     return {
         "image": encoded,
-        "index": index,
+        "image_id": image.id,
+        "file_name": image.file.name,
+        "height": image.height,
+        "width": image.width,
         "objects": [
             {
-                "bbox": np.asarray(o.box, np.float64),
+                "id": o.id,
+                "bbox": np.asarray(o.bbox, np.float64),
+                "box": np.asarray(o.box, np.float64),
+                "area": o.area,
                 "label": o.label,
                 "is_crowd": o.is_crowd,
                 "segmentation": json.dumps(o.segmentation),
             }
             for o in image.objects
         ],
+        "neg_category_ids": list(image.neg_category_ids),
+        "not_exhaustive_category_ids": list(image.not_exhaustive_category_ids),
+        "instance_ids": ids,
     }

@@ -18,6 +18,7 @@ from jaxtyping import Int32, Integer
 from pointrend_jax.data.categories import CITYSCAPES
 from pointrend_jax.data.cityscapes import INSTANCE_LABELS, LABEL_IDS, Frame, find_frames
 from pointrend_jax.data.coco import CocoSet, check_coco, load_coco_json
+from pointrend_jax.data.folders import StoredFile
 from pointrend_jax.data.images import decode_map
 from pointrend_jax.data.masks import coco_mask, encode_rle
 from pointrend_jax.data.records import checked, content_key
@@ -34,12 +35,12 @@ class CityscapesObjects(NamedTuple):
     Attributes:
       dataset: category ids are Cityscapes' label ids; images are numbered from 1 by name.
       annotations: the file in COCO format in the cache that `dataset` was read from.
-      instance_ids: from an image id to the map of its *_gtFine_instanceIds.png.
+      instance_files: from an image id to its *_gtFine_instanceIds.png, which has known ids only.
     """
 
     dataset: CocoSet
     annotations: Path
-    instance_ids: Callable[[int], Int32[np.ndarray, "H W"]]
+    instance_files: Callable[[int], StoredFile]
 
 
 def read_cityscapes_objects(root: Path, split: str, cache_dir: Path) -> CityscapesObjects:
@@ -59,10 +60,10 @@ def read_cityscapes_objects(root: Path, split: str, cache_dir: Path) -> Cityscap
     images = {frame.path: frame.image for frame in frames}
     dataset = check_coco(load_coco_json(annotations), annotations, images.__getitem__)
 
-    def instance_ids(image_id: int) -> Int32[np.ndarray, "H W"]:
-        return _instance_ids(frames[image_id - 1])
+    def instance_file(image_id: int) -> StoredFile:
+        return frames[image_id - 1].instance_ids
 
-    return CityscapesObjects(dataset, annotations, instance_ids)
+    return CityscapesObjects(dataset, annotations, instance_file)
 
 
 def _write_once(path: Path, content: Callable[[], dict[str, Any]]) -> None:

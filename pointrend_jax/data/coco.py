@@ -25,6 +25,8 @@ class CocoImage(NamedTuple):
     height: int
     width: int
     objects: tuple[CocoObject, ...]
+    neg_category_ids: tuple[int, ...] = ()
+    not_exhaustive_category_ids: tuple[int, ...] = ()
 
 
 class CocoSet(NamedTuple):
@@ -41,6 +43,7 @@ class CocoSet(NamedTuple):
     category_ids: tuple[int, ...]
     class_names: tuple[str, ...]
     skipped: dict[str, int]
+    frequencies: tuple[str, ...] = ()
 
 
 def read_coco(annotation_file: Path, image_dir: Path) -> CocoSet:
@@ -111,34 +114,6 @@ def load_coco_json(annotation_file: Path) -> dict[str, Any]:
         if not data[key]:
             raise ValueError(f'{annotation_file} must have at least one entry in "{key}".')
     return data
-
-
-def ground_truth(dataset: CocoSet) -> dict[str, Any]:
-    """The COCO dictionary to evaluate against: the file's, less what was skipped."""
-    return {
-        "info": {},
-        "images": [
-            {"id": i.id, "file_name": i.file.name, "height": i.height, "width": i.width}
-            for i in dataset.images
-        ],
-        "annotations": [
-            {
-                "id": o.id,
-                "image_id": image.id,
-                "category_id": dataset.category_ids[o.label],
-                "bbox": list(o.bbox),
-                "area": o.area,
-                "iscrowd": int(o.is_crowd),
-                "segmentation": o.segmentation,
-            }
-            for image in dataset.images
-            for o in image.objects
-        ],
-        "categories": [
-            {"id": i, "name": name}
-            for i, name in zip(dataset.category_ids, dataset.class_names, strict=True)
-        ],
-    }
 
 
 def print_skipped(skipped: dict[str, int], annotation_file: Path) -> None:

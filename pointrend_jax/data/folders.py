@@ -56,12 +56,15 @@ class StoredFile(NamedTuple):
             ) from error
 
     def fingerprint(self) -> str:
-        """Another text when the content has changed: size and time, or size and checksum."""
+        """Another text when the content has changed: name, size and time, or size and checksum.
+
+        The same when the whole set has moved.
+        """
         if self.member:
             info = _zip_file(self.path).getinfo(self.member)
-            return f"{self.path.resolve()}:{self.member} {info.file_size} {info.CRC}"
+            return f"{self.member} {info.file_size} {info.CRC}"
         stat = self.path.stat()
-        return f"{self.path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+        return f"{self.path.name} {stat.st_size} {stat.st_mtime_ns}"
 
 
 # By path from the top of the data set, with "/" between folders.

@@ -7,15 +7,15 @@ part.
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import grain.python as grain
 import numpy as np
 
 from pointrend_jax.data.batches import iterate_batches
-from pointrend_jax.data.builder import PreparedSet
-from pointrend_jax.data.coco import CocoSet
+from pointrend_jax.data.builder import PreparedSet, read_image
 from pointrend_jax.data.images import decode_image
+from pointrend_jax.data.records import text
 from pointrend_jax.data.transforms import (
     SIZE_DIVISIBILITY,
     Instances,
@@ -208,20 +208,16 @@ class _LoadBatch:
 def read_record(prepared: PreparedSet, record: int) -> tuple[np.ndarray, Instances]:
     """An image of the prepared set with its objects; crowd regions are left out of training."""
     content = prepared.source[record]
-    image = decode_image(content["image"], str(prepared.dataset.images[record].file))
+    image = decode_image(content["image"], prepared.images[record].name)
     objects = content["objects"]
     kept = np.flatnonzero(~np.asarray(objects["is_crowd"], bool))
-    segmentations = [parse_segmentation(_text(objects["segmentation"][i])) for i in kept]
-    boxes = np.asarray(objects["bbox"], np.float64).reshape(-1, 4)[kept]
+    segmentations = [parse_segmentation(text(objects["segmentation"][i])) for i in kept]
+    boxes = np.asarray(objects["box"], np.float64).reshape(-1, 4)[kept]
     return image, Instances(boxes, np.asarray(objects["label"], np.int32)[kept], segmentations)
 
 
 def _padded(hw: np.ndarray) -> np.ndarray:
     return -(-hw // SIZE_DIVISIBILITY) * SIZE_DIVISIBILITY
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def train_batches(
@@ -237,16 +233,16 @@ def train_batches(
 
     Raises: ValueError if the hosts cannot have equal parts of a batch.
     """
-    slots = max_instances(prepared.dataset)
+    slots = max_instances(prepared)
     load = _LoadBatch(prepared, slots, process_index, process_count)
     return iterate_batches(
         plan, load, start=start, process_count=process_count, num_threads=num_threads
     )
 
 
-def max_instances(dataset: CocoSet) -> int:
+def max_instances(prepared: PreparedSet) -> int:
     """G: the most objects that an image of the set has, crowd regions left out."""
-    return max(sum(not o.is_crowd for o in image.objects) for image in dataset.images) or 1
+    return max(len(image.labels) for image in prepared.images) or 1
 
 
 def eval_samples(
@@ -269,21 +265,16 @@ def eval_samples(
     """
     size = batch_size // process_count
     groups: dict[Bucket, list[int]] = {}
-    for record, image in enumerate(prepared.dataset.images):
+    for record, image in enumerate(prepared.images):
         hw = resized_hw((image.height, image.width), min_size, max_size)
         groups.setdefault(_bucket(hw, buckets), []).append(record)
     for bucket, records in sorted(groups.items()):
         for first in range(0, len(records), batch_size):
             mine = first + process_index * size
             part = records[mine : mine + size]
-            images = [read_record_image(prepared, record) for record in part]
-            ids = tuple(prepared.dataset.images[record].id for record in part)
+            images = [read_image(prepared, record) for record in part]
+            ids = tuple(prepared.images[record].id for record in part)
             yield make_sample(images, ids, bucket, min_size, max_size, size)
-
-
-def read_record_image(prepared: PreparedSet, record: int) -> np.ndarray:
-    content = prepared.source[record]
-    return decode_image(content["image"], str(prepared.dataset.images[record].file))
 
 
 def make_sample(

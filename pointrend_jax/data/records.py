@@ -1,23 +1,30 @@
-"""Writing a checked set into record files once, through a TFDS builder; for every kind of set.
+"""What a set of record files is made of, where it lies, and whether it is complete.
 
-Every image is checked while the files are written, so a damaged one stops the preparation and not
-the training. TFDS writes under a temporary name and renames it, so an interrupted preparation
-leaves nothing half-made.
+    FOLDER/<name>-<split>.array_record-00003-of-00231   examples, in order
+    FOLDER/index-<split>.json                           size and classes of every image
+    FOLDER/manifest.json                                number, size and checksum of every file
+    FOLDER/features.json, metadata.json, dataset_info.json
+
+`tfds.builder_from_directory` opens the folder. `record_writer.py` writes it; `dataset_info.json`
+comes last: without it the set is not complete.
 """
 
-import contextlib
 import hashlib
-import io
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-SPLIT = "images"
+from pointrend_jax.storage import AnyPath
+
+VERSION = "1.0.0"
+MANIFEST = "manifest.json"
+COMPLETE = "dataset_info.json"
 # Images decoded ahead of the writer: all at once, a large set would pile up in memory.
 _AHEAD = 64
 # An error lists this many images.
@@ -25,6 +32,64 @@ _LISTED = 20
 
 Item = TypeVar("Item")
 Record = TypeVar("Record")
+
+
+class ImageFacts(NamedTuple):
+    """What is known of an image without reading its record.
+
+    Attributes:
+      id: of the annotation file, or the position in the set.
+      name: what people call the image.
+      height, width: pixels of the original image.
+      labels: class of each object that is no crowd region; () for label maps.
+    """
+
+    id: int
+    name: str
+    height: int
+    width: int
+    labels: tuple[int, ...]
+
+
+class Split(NamedTuple):
+    """What becomes one split of a set.
+
+    Attributes:
+      facts: of every image, in the order of the records.
+      key: of image i, a text that changes with anything that its record is made of.
+      check: of image i, its example, or in words what is wrong with it.
+    """
+
+    facts: Sequence[ImageFacts]
+    key: Callable[[int], str]
+    check: Callable[[int], dict[str, Any] | str]
+
+
+class RecordSet(NamedTuple):
+    """What becomes one folder of record files.
+
+    Attributes:
+      name: of the TFDS data set.
+      features: of an example.
+      metadata: fit for JSON; what the numbers of the examples mean.
+    """
+
+    name: str
+    features: tfds.features.FeaturesDict
+    metadata: dict[str, Any]
+    splits: dict[str, Split]
+
+
+class OpenedSplit(NamedTuple):
+    """A split of a complete set: `source[i]` is the example of `images[i]`, its image as bytes.
+
+    Attributes:
+      metadata: as `RecordSet.metadata`.
+    """
+
+    source: Sequence[Any]
+    images: tuple[ImageFacts, ...]
+    metadata: dict[str, Any]
 
 
 def default_cache_dir() -> Path:
@@ -41,30 +106,61 @@ def content_key(parts: Iterable[str | bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
-def write_records(
-    make_builder: Callable[[Path], Any], key: str, cache_dir: Path, name: str, decoders: Any
-) -> Sequence[Any]:
-    """Random access to the record files, made now if they are not there yet.
+def is_complete(folder: AnyPath) -> bool:
+    """Whether `folder` holds a whole set."""
+    return (folder / COMPLETE).exists()
 
-    Args:
-      make_builder: from their folder to the TFDS builder. Any: pyright sees the methods of TFDS
-        through decorators that hide their parameters.
-      name: what an error calls the set.
-    Raises: ValueError if the cache cannot be written, or whatever the builder's examples raise.
-    """
+
+def read_manifest(folder: AnyPath) -> dict[str, Any]:
+    """What the set in `folder` says of its files. Raises ValueError if it is not complete."""
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        builder = make_builder(cache_dir / key)
-        tfds.disable_progress_bar()
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare()
-    # The writer of the records reports a full disk as a RuntimeError.
-    except (OSError, RuntimeError) as error:
+        if is_complete(folder):
+            return json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
         raise ValueError(
-            f"The record files of {name} cannot be written to {cache_dir} ({error}); free some "
-            "space or set config.data.cache_dir."
+            f"{folder / MANIFEST} cannot be read ({error}); give a folder that `prepare` wrote."
         ) from error
-    return builder.as_data_source(split=SPLIT, decoders=decoders)
+    raise ValueError(
+        f"{folder} holds no complete set; give the folder with {COMPLETE} that `prepare` wrote, "
+        "or run it again: it goes on where it stopped."
+    )
+
+
+def open_split(folder: Path, split: str) -> OpenedSplit:
+    """A split of the complete set in a folder of this machine.
+
+    Raises: ValueError if the set or the split is not there or not readable.
+    """
+    read_manifest(folder)
+    builder: Any = tfds.builder_from_directory(str(folder))
+    if split not in builder.info.splits:
+        known = ", ".join(repr(str(name)) for name in builder.info.splits)
+        raise ValueError(f"{folder} has no split {split!r}; it has {known}.")
+    try:
+        columns = json.loads((folder / f"index-{split}.json").read_text())
+        rows = zip(*(columns[name] for name in ImageFacts._fields), strict=True)
+        images = tuple(ImageFacts(i, name, h, w, tuple(k)) for i, name, h, w, k in rows)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{folder}/index-{split}.json cannot be read ({error}); prepare the set again."
+        ) from error
+    images_as_bytes = {
+        name: tfds.decode.SkipDecoding()
+        for name, feature in builder.info.features.items()
+        if isinstance(feature, tfds.features.Image)
+    }
+    source = builder.as_data_source(split=split, decoders=images_as_bytes)
+    if len(source) != len(images):
+        raise ValueError(
+            f"{folder} has {len(source)} records of {split!r} and {len(images)} images in the "
+            "index; prepare the set again."
+        )
+    return OpenedSplit(source, images, dict(builder.info.metadata or {}))
+
+
+def text(value: Any) -> str:
+    """A Text feature as it comes out of a record."""
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def checked(
@@ -79,7 +175,7 @@ def checked(
     """
     problems: list[str] = []
     results = tqdm(
-        _in_order(items, check),
+        check_in_order(items, check),
         total=len(items),
         desc="preparing images",
         leave=False,
@@ -90,17 +186,23 @@ def checked(
             problems.append(result)
         elif not problems:
             yield index, result
+    raise_problems(problems, len(items))
+
+
+def raise_problems(problems: Sequence[str], number: int) -> None:
+    """Raises ValueError, listing them, if there are problems among `number` images."""
     if problems:
         more = len(problems) - _LISTED
-        listed = problems[:_LISTED] + ([f"and {more} more"] if more > 0 else [])
+        listed = [*problems[:_LISTED], *([f"and {more} more"] if more > 0 else [])]
         raise ValueError(
-            f"{len(problems)} of {len(items)} images cannot be used:\n  " + "\n  ".join(listed)
+            f"{len(problems)} of {number} images cannot be used:\n  " + "\n  ".join(listed)
         )
 
 
-def _in_order(
+def check_in_order(
     items: Sequence[Item], check: Callable[[Item], Record | str]
 ) -> Iterator[Record | str]:
-    with ThreadPoolExecutor(2) as pool:
+    """`check` of every item, in order, by as many threads as there are cores."""
+    with ThreadPoolExecutor(min(os.cpu_count() or 2, 16)) as pool:
         for start in range(0, len(items), _AHEAD):
             yield from pool.map(check, items[start : start + _AHEAD])

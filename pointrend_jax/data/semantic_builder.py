@@ -1,12 +1,11 @@
-"""Prepared record files of a set with a class for every pixel: a TFDS builder of our own.
+"""Sets with a class for every pixel as record files: features, examples, and reading.
 
-Every image and label image is decoded once while the files are written (`records.py`); labels are
-stored as classes, instance ids as they are. The prepared set is keyed by the sizes and times of all
-files and by what their values mean.
+Every image and label image is decoded once while the files are written; labels are stored as
+classes, instance ids as they are.
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,75 +14,82 @@ import tensorflow_datasets as tfds
 from jaxtyping import Int32, UInt8
 from PIL import Image
 
+from pointrend_jax.data.builder import check_kind
 from pointrend_jax.data.images import decode_image, decode_map
-from pointrend_jax.data.records import SPLIT, checked, content_key, write_records
+from pointrend_jax.data.record_writer import write_records
+from pointrend_jax.data.records import (
+    ImageFacts,
+    RecordSet,
+    Split,
+    content_key,
+    is_complete,
+    open_split,
+)
 from pointrend_jax.data.semantic_set import SemanticImage, SemanticSet, to_classes
 
-# Part of the key: raise it when the records change.
-_FORMAT = 1
+KIND = "label maps"
+# The only split of a set in the cache.
+_SPLIT = "images"
 
 
 class PreparedMaps(NamedTuple):
-    """Random access to a prepared set; record i belongs to `dataset.images[i]`."""
+    """Random access to a set of label maps; `source[i]` is the record of `images[i]`.
+
+    Attributes:
+      instance_classes: classes whose objects `instance_ids` of a record tells apart, ascending.
+    """
 
     source: Sequence[Any]
-    dataset: SemanticSet
+    images: tuple[ImageFacts, ...]
+    class_names: tuple[str, ...]
+    instance_classes: tuple[int, ...]
 
 
-class SemanticMaps(tfds.core.GeneratorBasedBuilder):
-    """Encoded images with their classes as PNG, and instance ids as 16-bit PNG or empty."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def __init__(self, dataset: SemanticSet, data_dir: Path) -> None:
-        self._dataset = dataset
-        super().__init__(data_dir=str(data_dir), file_format="array_record")
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(None, None, 3)),
-                    "labels": tfds.features.Image(shape=(None, None, 1)),
-                    # Bytes and no Image, which cannot be absent.
-                    "instance_ids": tfds.features.Text(),
-                    "name": tfds.features.Text(),
-                    "index": np.int64,
-                }
-            ),
-            # Record i is image i; shuffling is the pipeline's work.
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, Any]]]:
-        return {SPLIT: self._generate_examples()}
-
-    def _generate_examples(self) -> Iterator[tuple[int, Any]]:
-        label_values = self._dataset.label_values
-
-        def check(image: SemanticImage) -> dict[str, Any] | str:
-            return _checked_record(image, label_values)
-
-        for index, record in checked(self._dataset.images, check):
-            yield index, record | {"index": index}
-
-
-def prepare_maps(dataset: SemanticSet, name: str, cache_dir: Path) -> PreparedMaps:
+def prepare_maps(dataset: SemanticSet, cache_dir: Path) -> PreparedMaps:
     """The prepared set, made now if it is not there yet.
 
-    Args:
-      name: what errors call the set.
     Raises: ValueError if images or label images are damaged, of unlike sizes or have unknown
       values, or if the cache cannot be written.
     """
-    source = write_records(
-        lambda folder: SemanticMaps(dataset, folder),
-        _key(dataset),
-        cache_dir,
-        name,
-        {"image": tfds.decode.SkipDecoding(), "labels": tfds.decode.SkipDecoding()},
+    content = map_records("label_maps", {_SPLIT: dataset})
+    key = content.splits[_SPLIT].key
+    parts = [str(content.metadata), *(f"{key(i)}\n" for i in range(len(dataset.images)))]
+    folder = cache_dir / content_key(parts)
+    if not is_complete(folder):
+        write_records(content, folder)
+    return open_maps(folder, _SPLIT)
+
+
+def map_records(name: str, splits: Mapping[str, SemanticSet]) -> RecordSet:
+    """What becomes a folder of record files, of checked sets with the same classes.
+
+    Raises: ValueError if the sets differ in their classes.
+    """
+    one, *others = splits.values()
+    for other in others:
+        if (other.class_names, other.instance_classes) != (one.class_names, one.instance_classes):
+            raise ValueError(
+                f"the splits {', '.join(splits)} differ in their classes: "
+                f"{list(one.class_names)} and {list(other.class_names)}."
+            )
+    return RecordSet(
+        name=name,
+        features=_features(),
+        metadata={
+            "kind": KIND,
+            "class_names": list(one.class_names),
+            "instance_classes": list(one.instance_classes),
+        },
+        splits={split: _split(dataset) for split, dataset in splits.items()},
     )
-    return PreparedMaps(source, dataset)
+
+
+def open_maps(folder: Path, split: str) -> PreparedMaps:
+    """A split of the record files in `folder`. Raises ValueError if they are of another kind."""
+    source, images, metadata = open_split(folder, split)
+    check_kind(folder, metadata, KIND)
+    names, instance_classes = metadata["class_names"], metadata["instance_classes"]
+    return PreparedMaps(source, images, tuple(names), tuple(instance_classes))
 
 
 def read_image_and_labels(
@@ -91,10 +97,10 @@ def read_image_and_labels(
 ) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:
     """An image with its classes (0..K-1 or `IGNORE_LABEL`), both at original size."""
     content = prepared.source[record]
-    image = prepared.dataset.images[record]
+    name = prepared.images[record].name
     return (
-        decode_image(content["image"], str(image.image)),
-        np.asarray(decode_map(content["labels"], str(image.labels)), np.uint8),
+        decode_image(content["image"], name),
+        np.asarray(decode_map(content["labels"], name), np.uint8),
     )
 
 
@@ -105,10 +111,10 @@ class EvalTruth:
         self._prepared = prepared
 
     def __len__(self) -> int:
-        return len(self._prepared.dataset.images)
+        return len(self._prepared.images)
 
     def name(self, image_id: int) -> str:
-        return self._prepared.dataset.images[image_id].name
+        return self._prepared.images[image_id].name
 
     def labels(self, image_id: int) -> UInt8[np.ndarray, "H W"]:
         """0..K-1 or `IGNORE_LABEL`."""
@@ -123,16 +129,37 @@ class EvalTruth:
         return np.asarray(decode_map(encoded, self.name(image_id)), np.int32)
 
 
-def _key(dataset: SemanticSet) -> str:
-    parts = [str(_FORMAT), str(sorted(dataset.label_values.items()))]
-    for image in dataset.images:
+def _features() -> tfds.features.FeaturesDict:
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "labels": tfds.features.Image(shape=(None, None, 1)),
+            # Bytes and no Image, which cannot be absent.
+            "instance_ids": tfds.features.Text(),
+            "name": tfds.features.Text(),
+            "height": np.int64,
+            "width": np.int64,
+        }
+    )
+
+
+def _split(dataset: SemanticSet) -> Split:
+    images = dataset.images
+    meaning = str(sorted(dataset.label_values.items()))
+
+    def key(index: int) -> str:
+        image = images[index]
         files = (image.image, image.labels, image.instance_ids)
-        parts += [f"{file.fingerprint() if file else None}\n" for file in files]
-    return content_key(parts)
+        return " ".join([image.name, meaning, *(f.fingerprint() if f else "" for f in files)])
+
+    facts = (ImageFacts(i, x.name, x.height, x.width, ()) for i, x in enumerate(images))
+    return Split(
+        tuple(facts), key, lambda index: _checked_record(images[index], dataset.label_values)
+    )
 
 
 def _checked_record(image: SemanticImage, label_values: Any) -> dict[str, Any] | str:
-    """The record of an image but for its index, or what is wrong with it."""
+    """The example of an image, or what is wrong with it."""
     try:
         encoded = image.image.read_bytes()
         pixels_hw = decode_image(encoded, str(image.image)).shape[:2]
@@ -156,6 +183,8 @@ def _checked_record(image: SemanticImage, label_values: Any) -> dict[str, Any] |
         "labels": _png(classes),
         "instance_ids": instance_ids,
         "name": image.name,
+        "height": image.height,
+        "width": image.width,
     }
 
 

@@ -215,7 +215,7 @@ def semantic_eval_samples(
     if not scale > 0.0:
         raise ValueError(f"the scale of an evaluation must be positive, got {scale}.")
     size = batch_size // process_count
-    sizes = [(image.height, image.width) for image in prepared.dataset.images]
+    sizes = [(image.height, image.width) for image in prepared.images]
     scaled = max(round(min_size * scale), 1), max(round(max_size * scale), 1)
     for bucket, records in _by_bucket(sizes, min_size, max_size, buckets):
         canvas = bucket

@@ -1,11 +1,6 @@
-"""The results of an evaluation for people (a table) and for programs (a JSON file)."""
+"""The results of an evaluation as a table for people."""
 
-import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from pointrend_jax.evaluation.coco import Results
 
@@ -54,34 +49,6 @@ def format_semantic_results(results: Results) -> str:
     coarse = results["coarse"] | results["coarse_iou"]
     rendered = results["rendered"] | results["rendered_iou"]
     return "\n".join(_compare(rows + classes, coarse, rendered))
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes the file whole or not at all.
-
-    Raises: ValueError as `write_whole`, or if a value is no JSON (NaN).
-    """
-    write_whole(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes the file whole or not at all: under a temporary name beside it, then renamed.
-
-    Raises: ValueError if the folder can't be written to or is full.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp gives a file that only its owner can read.
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise ValueError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def _trimap_label(key: str) -> str:

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from pointrend_jax.evaluation.coco import MaskSource, Results
-from pointrend_jax.evaluation.report import write_whole
 from pointrend_jax.evaluation.semantic_counts import LabelCounts
+from pointrend_jax.storage import write_whole
 
 _SOURCES: tuple[MaskSource, ...] = ("rendered", "coarse")
 

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from tensorboardX import SummaryWriter
 
-from pointrend_jax.evaluation.report import write_whole
+from pointrend_jax.storage import write_whole
 
 
 class MetricWriter:

@@ -113,7 +113,7 @@ def test_evaluation_needs_no_training_set(config: Config):
 # (what is wrong, fields of the config, what the message says)
 _ERRORS = [
     ("other number of classes", {"num_classes": 3}, "num_classes is 3.*1 categories"),
-    ("unknown source", {"data.source": "voc"}, "'cityscapes' or 'embedded' for .*got 'voc'"),
+    ("unknown source", {"data.source": "voc"}, "'tfds' or 'embedded' for .*got 'voc'"),
     ("no such folder", {"data.dir": "absent"}, r"config\.data\.dir absent is not a folder"),
     ("no such images", {"data.eval_images": "absent"}, "image folder .*absent does not exist"),
     ("bucket of half cells", {"data.buckets": ((24, 32),)}, "multiples of 32"),

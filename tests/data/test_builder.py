@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.data import builder
-from pointrend_jax.data.builder import prepare
+from pointrend_jax.data.builder import ground_truth, prepare, prepare_set
+from pointrend_jax.data.coco import read_coco
 from pointrend_jax.data.pipeline import eval_samples, read_record
 
 
@@ -149,3 +150,32 @@ def test_cache_that_cannot_be_written_is_an_error(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ValueError, match=r"cannot be written.*config\.data\.cache_dir"):
         prepare(path, tmp_path / "set", tmp_path / "file" / "cache")
+
+
+def test_ground_truth_is_what_the_annotation_file_says(tmp_path: Path):
+    path = _write_set(tmp_path / "set")
+    content = json.loads(path.read_text())
+    crowd = content["annotations"][0] | {"id": 41, "image_id": 2, "iscrowd": 1, "area": 9.5}
+    content["annotations"].append(crowd)
+    path.write_text(json.dumps(content))
+    truth = ground_truth(prepare(path, tmp_path / "set", tmp_path / "cache"))
+    assert truth["images"] == content["images"]
+    assert truth["categories"] == content["categories"]
+    assert truth["annotations"] == content["annotations"]
+
+
+def test_records_of_a_federated_set_have_its_lists(tmp_path: Path):
+    path = _write_set(tmp_path / "set")
+    dataset = read_coco(path, tmp_path / "set")
+    one, other = dataset.images
+    federated = dataset._replace(
+        images=(
+            one._replace(not_exhaustive_category_ids=(1,)),
+            other._replace(neg_category_ids=(1,)),
+        ),
+        frequencies=("r",),
+    )
+    truth = ground_truth(prepare_set(federated, path, tmp_path / "cache"))
+    assert [i["neg_category_ids"] for i in truth["images"]] == [[], [1]]
+    assert [i["not_exhaustive_category_ids"] for i in truth["images"]] == [[1], []]
+    assert truth["categories"] == [{"id": 1, "name": "box", "frequency": "r"}]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pointrend_jax.data import cityscapes_instances
+from pointrend_jax.data.builder import instance_ids, prepare_set
 from pointrend_jax.data.categories import CITYSCAPES
 from pointrend_jax.data.cityscapes_instances import objects_of, read_cityscapes_objects
 from pointrend_jax.data.masks import decode_rle
@@ -64,10 +65,15 @@ def test_set_has_the_objects_and_classes_of_the_maps(root: Path, tmp_path: Path)
     assert dataset.skipped == {}
 
 
-def test_instance_ids_are_found_by_image_id(root: Path, tmp_path: Path):
-    found = read_cityscapes_objects(root, "train", tmp_path / "cache")
-    np.testing.assert_array_equal(found.instance_ids(2), _map())
-    assert np.unique(found.instance_ids(1)).tolist() == [7]
+def test_instance_ids_travel_with_the_records(root: Path, tmp_path: Path):
+    cache = tmp_path / "cache"
+    prepared = prepare_set(*read_cityscapes_objects(root, "train", cache)[:2], cache)
+    assert not prepared.has_instance_ids
+    dataset, annotations, files = read_cityscapes_objects(root, "train", cache)
+    prepared = prepare_set(dataset, annotations, tmp_path / "other", files)
+    assert prepared.has_instance_ids
+    np.testing.assert_array_equal(instance_ids(prepared)(2), _map())
+    assert np.unique(instance_ids(prepared)(1)).tolist() == [7]
 
 
 def test_annotations_are_made_once(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

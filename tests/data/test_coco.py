@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.data import annotations as reasons
-from pointrend_jax.data.coco import ground_truth, print_skipped, read_coco
+from pointrend_jax.data.coco import print_skipped, read_coco
 from pointrend_jax.data.masks import decode_rle, encode_rle
 from tests.shared import shared_path
 
@@ -110,7 +110,6 @@ def test_unusable_annotation_is_a_counted_skip(
     dataset = read_coco(path, tmp_path)
     assert dataset.skipped == {reason: 1}
     assert [o.id for image in dataset.images for o in image.objects] == [1]
-    assert [a["id"] for a in ground_truth(dataset)["annotations"]] == [1]
     print_skipped(dataset.skipped, path)
     assert f"1 {reason}" in capsys.readouterr().out
 
@@ -182,7 +181,7 @@ def test_box_partly_outside_is_clipped_and_scored_unclipped(tmp_path: Path):
     dataset = read_coco(path, tmp_path)
     assert dataset.images[0].objects[0].box == (0.0, 2.0, 6.0, 8.0)
     assert dataset.skipped == {reasons.BOX_CLIPPED: 1}
-    assert ground_truth(dataset)["annotations"][0]["bbox"] == [-3.0, 2.0, 9.0, 20.0]
+    assert dataset.images[0].objects[0].bbox == (-3.0, 2.0, 9.0, 20.0)
 
 
 def test_unusable_area_is_taken_from_the_mask(tmp_path: Path):
@@ -196,7 +195,7 @@ def test_missing_box_and_area_come_from_the_segmentation(tmp_path: Path):
     del annotation["bbox"], annotation["area"]
     dataset = read_coco(_write(tmp_path, _content(annotation)), tmp_path)
     assert dataset.images[0].objects[0].box == (2.0, 2.0, 6.0, 6.0)
-    assert ground_truth(dataset)["annotations"][0]["bbox"] == [2.0, 2.0, 4.0, 4.0]
+    assert dataset.images[0].objects[0].bbox == (2.0, 2.0, 4.0, 4.0)
     assert dataset.images[0].objects[0].area == 16.0
 
 
@@ -238,17 +237,7 @@ def test_crowd_run_lengths_equal_the_reference():
     assert decode_rle(crowd.segmentation).sum() == golden["area"][0] != crowd.area
 
 
-def test_ground_truth_has_the_ids_of_the_file(tmp_path: Path):
-    dataset = read_coco(_write(tmp_path, _content(_annotation(41))), tmp_path)
-    truth = ground_truth(dataset)
-    assert [(a["id"], a["image_id"], a["category_id"]) for a in truth["annotations"]] == [
-        (41, 1, 7)
-    ]
-    assert [c["id"] for c in truth["categories"]] == [3, 7]
-
-
-def test_crowd_stays_in_the_ground_truth(tmp_path: Path):
+def test_crowd_is_kept_and_marked(tmp_path: Path):
     content = _content(_annotation(1), _annotation(2, iscrowd=1))
     dataset = read_coco(_write(tmp_path, content), tmp_path)
     assert [o.is_crowd for o in dataset.images[0].objects] == [False, True]
-    assert [a["iscrowd"] for a in ground_truth(dataset)["annotations"]] == [0, 1]

@@ -161,7 +161,7 @@ def test_hosts_load_the_parts_of_the_global_batch(prepared: PreparedSet):
 def test_evaluation_sees_every_image_once(prepared: PreparedSet):
     samples = list(eval_samples(prepared, min_size=28, max_size=64, buckets=_BUCKETS, batch_size=2))
     ids = [i for sample in samples for i in sample.image_ids]
-    assert sorted(ids) == [image.id for image in prepared.dataset.images]
+    assert sorted(ids) == [image.id for image in prepared.images]
     for sample in samples:
         assert sample.batch.images.shape[1:3] in _BUCKETS
         assert sample.batch.valid.tolist() == [i < len(sample.image_ids) for i in range(2)]

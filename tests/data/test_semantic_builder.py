@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _prepare(folder: Path) -> PreparedMaps:
-    return prepare_maps(read_camvid(folder, "train"), "the set", folder.parent / "cache")
+    return prepare_maps(read_camvid(folder, "train"), folder.parent / "cache")
 
 
 def test_records_hold_the_original_bytes_and_the_classes(folder: Path):
@@ -77,7 +77,7 @@ def test_labels_that_mean_something_else_are_prepared_anew(folder: Path):
     _prepare(folder)
     dataset = read_camvid(folder, "train")
     swapped = dataset._replace(label_values={0: 1, 1: 0})
-    prepared = prepare_maps(swapped, "the set", folder.parent / "cache")
+    prepared = prepare_maps(swapped, folder.parent / "cache")
     np.testing.assert_array_equal(read_image_and_labels(prepared, 0)[1], 1 - _LABELS[0])
 
 
@@ -119,7 +119,7 @@ def test_truth_has_labels_and_names_but_no_objects(folder: Path):
 def _cityscapes(root: Path, instance_ids: np.ndarray) -> PreparedMaps:
     write_frame(root / "set", "val", "ulm_000000_000019", instance_ids)
     dataset = read_cityscapes(root / "set", "val")
-    return prepare_maps(dataset, "Cityscapes", root / "cache")
+    return prepare_maps(dataset, root / "cache")
 
 
 def test_truth_of_cityscapes_has_instance_ids(tmp_path: Path):
@@ -139,4 +139,4 @@ def test_instance_ids_of_another_size_are_named(tmp_path: Path):
     save_png(path, np.full((5, 6), 7, np.uint16))
     dataset = read_cityscapes(tmp_path / "set", "val")
     with pytest.raises(ValueError, match=r"labelIds\.png has 10 x 12.*instanceIds\.png has 5 x 6"):
-        prepare_maps(dataset, "Cityscapes", tmp_path / "cache")
+        prepare_maps(dataset, tmp_path / "cache")

@@ -35,7 +35,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedMaps:
     """The blue of an image is its number, red shows its labels."""
     folder = tmp_path_factory.mktemp("camvid")
     write_camvid(folder, "train", [blocks(hw, n) for n, hw in enumerate(_SIZES)])
-    return prepare_maps(read_camvid(folder, "train"), "the set", folder / "cache")
+    return prepare_maps(read_camvid(folder, "train"), folder / "cache")
 
 
 def _plan(batch_size: int = 2, seed: int = 0, **changes: Any) -> SemanticPlan:
@@ -165,7 +165,7 @@ def test_crops_that_one_class_fills_are_drawn_again(tmp_path: Path):
     labels = np.zeros((64, 640), np.uint8)
     labels[:, 300:332] = 1
     write_camvid(tmp_path, "train", [labels])
-    prepared = prepare_maps(read_camvid(tmp_path, "train"), "the set", tmp_path / "cache")
+    prepared = prepare_maps(read_camvid(tmp_path, "train"), tmp_path / "cache")
 
     def mixed(max_area: float) -> float:
         choices = _CHOICES._replace(

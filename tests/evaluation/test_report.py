@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pointrend_jax.evaluation.coco import STAT_NAMES
-from pointrend_jax.evaluation.report import format_results, format_semantic_results, write_json
+from pointrend_jax.evaluation.report import format_results, format_semantic_results
+from pointrend_jax.storage import write_json
 
 
 def _results(rendered: float | None, coarse: float | None) -> dict:

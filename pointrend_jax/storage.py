@@ -1,0 +1,105 @@
+"""Files on a disk or in a bucket (gs://), written whole or not at all.
+
+On a disk a path is a `pathlib.Path`; an address such as gs://bucket/folder is an `epath.Path`,
+which has the same methods and needs the extra `gcs`. A bucket knows neither appending nor renaming,
+so nothing here does that there: an object appears when it is complete.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+AnyPath = Path | epath.Path
+
+_CHUNK = 2**22
+
+
+def as_path(address: str | os.PathLike[str]) -> AnyPath:
+    """A path of what a flag or a field says: of this machine, or in a bucket.
+
+    Raises: ValueError for an address of an unknown kind.
+    """
+    text = os.fspath(address)
+    if "://" not in text:
+        return Path(text)
+    if not text.startswith("gs://") or not text.removeprefix("gs://").strip("/"):
+        raise ValueError(
+            f"{text!r} must be a path on this machine or an address gs://BUCKET/FOLDER; mount "
+            "other stores as folders."
+        )
+    return epath.Path(text)
+
+
+def is_remote(path: AnyPath) -> bool:
+    """Whether `path` is an address in a bucket."""
+    return "://" in os.fspath(path)
+
+
+def write_json(path: AnyPath, content: Mapping[str, Any]) -> None:
+    """Writes the file whole or not at all.
+
+    Raises: ValueError as `write_whole`, or if a value is no JSON (NaN).
+    """
+    write_whole(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_whole(path: AnyPath, content: bytes) -> None:
+    """Writes the file whole or not at all: under a temporary name beside it, then renamed.
+
+    Raises: ValueError if the folder can't be written to or is full.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if is_remote(path):
+            path.write_bytes(content)
+            return
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        # mkstemp gives a file that only its owner can read.
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise ValueError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
+def move_into(file: Path, target: AnyPath) -> None:
+    """Moves a complete file to its place: renamed on a disk, copied and removed for a bucket."""
+    if is_remote(target):
+        copy_file(file, target)
+        file.unlink()
+    else:
+        file.replace(target)
+
+
+def copy_file(source: AnyPath, target: AnyPath) -> None:
+    """The content of one file to another; a local target appears whole or not at all."""
+    unfinished = target if is_remote(target) else target.with_name(f".{target.name}.{os.getpid()}")
+    with source.open("rb") as reader, unfinished.open("wb") as writer:
+        while chunk := reader.read(_CHUNK):
+            writer.write(chunk)
+    if unfinished != target:
+        unfinished.replace(target)
+
+
+def file_size(path: AnyPath) -> int:
+    """In bytes."""
+    return path.stat().st_size if isinstance(path, Path) else int(path.stat().length)
+
+
+def sha256(path: AnyPath) -> str:
+    """Of the content of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
