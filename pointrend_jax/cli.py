@@ -1,4 +1,4 @@
-"""python -m pointrend_jax: predict on image files, convert weights, and the demonstration."""
+"""python -m pointrend_jax: predict on image files, prepare data, convert weights, demonstrate."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pointrend_jax.convert import CARD, convert
+from pointrend_jax.data.prepare_sets import DATASETS, SPLITS, Source, prepare_records
+from pointrend_jax.data.prepare_sets import Options as PrepareOptions
 from pointrend_jax.demo import run_demo
 from pointrend_jax.flags import load_config
 from pointrend_jax.loading import load
@@ -18,6 +20,7 @@ from pointrend_jax.predict_files import (
 )
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.semantic_predictor import SemanticPredictor
+from pointrend_jax.storage import as_path
 from pointrend_jax.weights import describe_weights
 
 
@@ -42,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
     if args.command == "demo":
         run_demo(load_config(args.config), args.workdir)
+    elif args.command == "prepare":
+        prepare_dataset(args)
     elif args.command == "convert":
         weights = convert(args.weights, load_config(args.config), args.output)
         print(describe_weights(weights))
@@ -51,6 +56,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         files = check_files(args.image, args.output)
         options = Options(args.score_threshold, args.explain, args.tile, args.overlap)
         predict_files(load(args.checkpoint), files, args.output, options)
+
+
+def prepare_dataset(args: argparse.Namespace) -> None:
+    """Record files of the data set that the command line names."""
+    source = Source(
+        args.source,
+        {split: getattr(args, f"{split}_annotations") for split in SPLITS},
+        {split: getattr(args, f"{split}_images") for split in SPLITS},
+    )
+    options = PrepareOptions(
+        name=args.name,
+        splits=tuple(args.splits),
+        images_per_shard=args.images_per_shard,
+        subset=args.subset,
+        verify=args.verify,
+    )
+    prepare_records(args.dataset, source, as_path(args.data_dir), options)
 
 
 def predict_files(
@@ -112,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--overlap", type=int, metavar="PIXELS", help="of neighbouring tiles (256)"
     )
+    _add_prepare(commands)
     converted = commands.add_parser("convert", help="make a checkpoint of a Detectron2 file")
     converted.add_argument(
         "--weights", required=True, help="a file, detectron2://..., or the name of a published one"
@@ -122,3 +145,27 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--config", type=Path, default=Path("configs/demo.py"))
     demo.add_argument("--workdir", type=Path, default=Path("runs/demo"))
     return parser
+
+
+def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    prepare = commands.add_parser("prepare", help="record files of a data set, for training")
+    prepare.add_argument("--dataset", required=True, choices=DATASETS, help="which, or any folder")
+    prepare.add_argument("--source", type=Path, required=True, help="folder that the set lies in")
+    prepare.add_argument(
+        "--data-dir", required=True, help="where DATA_DIR/NAME/1.0.0 is written; gs:// too"
+    )
+    prepare.add_argument("--name", default="", help="of the TFDS data set (the usual one)")
+    prepare.add_argument("--splits", nargs="+", default=SPLITS, choices=SPLITS, help="(both)")
+    prepare.add_argument(
+        "--images-per-shard", type=int, default=PrepareOptions().images_per_shard, metavar="N",
+        help="a kill costs at most the work on one shard (%(default)s)",
+    )  # fmt: skip
+    prepare.add_argument(
+        "--subset", action="store_true", help="the source is a part of the published set"
+    )
+    prepare.add_argument(
+        "--verify", action="store_true", help="read everything again and compare checksums"
+    )
+    for split in SPLITS:
+        prepare.add_argument(f"--{split}-annotations", default="", help="file, from the source")
+        prepare.add_argument(f"--{split}-images", default="", help="folder, from the source")

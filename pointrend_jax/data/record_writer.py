@@ -210,7 +210,9 @@ def _write_examples(
             if isinstance(example, str):
                 problems.append(example)
                 continue
-            serialized = serializer.serialize_example(content.features.encode_example(example))
+            proto: Any = serializer.get_tf_example(content.features.encode_example(example))
+            # A map of a proto has an order of its own in every process.
+            serialized = proto.SerializeToString(deterministic=True)
             writer.write(serialized)
             number, size = number + 1, size + len(serialized)
     finally:

@@ -1,0 +1,178 @@
+"""`python -m pointrend_jax prepare`: a data set as its authors distribute it to record files.
+
+    DATA_DIR/<name>/1.0.0/    see `records.py`; a folder of this machine or gs://BUCKET/FOLDER
+
+Interrupted, it goes on with the shard it was at when started again. The numbers of images and
+annotations of known sets are checked, so that an incomplete download is not taken for the set.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pointrend_jax.data.builder import InstanceFiles, instance_records
+from pointrend_jax.data.camvid import read_camvid
+from pointrend_jax.data.cityscapes import read_cityscapes
+from pointrend_jax.data.cityscapes_instances import read_cityscapes_objects
+from pointrend_jax.data.coco import CocoSet, print_skipped, read_coco
+from pointrend_jax.data.fetch_records import verify_records
+from pointrend_jax.data.record_writer import IMAGES_PER_SHARD, write_records
+from pointrend_jax.data.records import VERSION, RecordSet, default_cache_dir, read_manifest
+from pointrend_jax.data.semantic_builder import map_records
+from pointrend_jax.storage import AnyPath
+
+SPLITS = ("train", "val")
+
+
+class Source(NamedTuple):
+    """What is to be prepared.
+
+    Attributes:
+      root: the folder that the set was unpacked (or, for Cityscapes and CamVid, downloaded) to.
+      annotations, images: by split, relative to `root`, where the set's own are not meant.
+    """
+
+    root: Path
+    annotations: Mapping[str, str] = {}
+    images: Mapping[str, str] = {}
+
+
+class Options(NamedTuple):
+    """How it is written.
+
+    Attributes:
+      name: of the TFDS data set; "" for the usual one.
+      subset: accept another number of images than the published set has.
+      verify: read all files again at the end and compare their checksums.
+    """
+
+    name: str = ""
+    splits: tuple[str, ...] = SPLITS
+    images_per_shard: int = IMAGES_PER_SHARD
+    subset: bool = False
+    verify: bool = False
+
+
+class _Known(NamedTuple):
+    """A set that can be prepared.
+
+    Attributes:
+      name: of the TFDS data set.
+      images: published number by split; {} where there is none.
+      read: (source, name, splits) to what is written.
+    """
+
+    name: str
+    images: Mapping[str, int]
+    read: Callable[[Source, str, tuple[str, ...]], RecordSet]
+
+
+def prepare_records(dataset: str, source: Source, data_dir: AnyPath, options: Options) -> AnyPath:
+    """Writes what is not there yet of a set; the folder of the record files.
+
+    Args:
+      dataset: one of `DATASETS`.
+    Raises: ValueError, before long work where it can be seen before, for a wrong set or folder.
+    """
+    if dataset not in DATASETS:
+        raise ValueError(f"--dataset must be one of {', '.join(DATASETS)}, got {dataset!r}.")
+    known = DATASETS[dataset]
+    if not source.root.is_dir():
+        raise ValueError(f"--source {source.root} is not a folder; give where the set lies.")
+    if not options.splits or set(options.splits) - set(SPLITS):
+        raise ValueError(f"splits must be of {', '.join(SPLITS)}, got {list(options.splits)}.")
+    if dataset == "folder" and not options.name:
+        raise ValueError("--dataset folder needs --name, what the set is to be called.")
+    content = known.read(source, options.name or known.name, options.splits)
+    _check_numbers(content, known.images, subset=options.subset)
+    folder = data_dir / content.name / VERSION
+    write_records(
+        content,
+        folder,
+        images_per_shard=options.images_per_shard,
+        advice="free some space or choose another --data-dir",
+    )
+    if options.verify:
+        problems = verify_records(folder)
+        if problems:
+            raise ValueError(
+                f"{len(problems)} files of {folder} are damaged; remove the folder and prepare "
+                "again:\n  " + "\n  ".join(problems)
+            )
+    _tell(content, folder, verified=options.verify)
+    return folder
+
+
+def _check_numbers(content: RecordSet, published: Mapping[str, int], *, subset: bool) -> None:
+    for split, what in content.splits.items():
+        number, expected = len(what.facts), published.get(split)
+        if expected in (None, number):
+            continue
+        text = f"{content.name} has {number} images in {split}, the published set {expected}"
+        if not subset:
+            raise ValueError(
+                f"{text}; complete the download, or say --subset if a part of it is meant."
+            )
+        print(f"{text}: a subset", flush=True)
+
+
+def _tell(content: RecordSet, folder: AnyPath, *, verified: bool) -> None:
+    shards = read_manifest(folder)["shards"]
+    for split, what in content.splits.items():
+        own = [s for s in shards if f"-{split}.array_record-" in s["file"]]
+        size = sum(s["file_bytes"] for s in own)
+        objects = sum(len(f.labels) for f in what.facts)
+        counted = f", {objects} objects" if objects else ""
+        print(
+            f"{split}: {len(what.facts)} images{counted}, {len(own)} files, {size / 2**20:.1f} MiB"
+        )
+    print(f"{folder}: complete{' and verified' if verified else ''}", flush=True)
+
+
+_COCO = Source(
+    Path(),
+    {split: f"annotations/instances_{split}2017.json" for split in SPLITS},
+    {split: f"{split}2017" for split in SPLITS},
+)
+
+
+def _read_coco(source: Source, name: str, splits: tuple[str, ...]) -> RecordSet:
+    sets: dict[str, CocoSet] = {}
+    for split in splits:
+        annotations = source.root / (source.annotations.get(split) or _COCO.annotations[split])
+        images = source.root / (source.images.get(split) or _COCO.images[split])
+        sets[split] = read_coco(annotations, images)
+        print_skipped(sets[split].skipped, annotations)
+    return instance_records(name, sets, {})
+
+
+def _read_cityscapes_instances(source: Source, name: str, splits: tuple[str, ...]) -> RecordSet:
+    sets: dict[str, CocoSet] = {}
+    files: dict[str, InstanceFiles | None] = {}
+    for split in splits:
+        found = read_cityscapes_objects(source.root, split, default_cache_dir())
+        print_skipped(found.dataset.skipped, found.annotations)
+        sets[split], files[split] = found.dataset, found.instance_files
+    return instance_records(name, sets, files)
+
+
+def _read_cityscapes(source: Source, name: str, splits: tuple[str, ...]) -> RecordSet:
+    return map_records(name, {split: read_cityscapes(source.root, split) for split in splits})
+
+
+def _read_camvid(source: Source, name: str, splits: tuple[str, ...]) -> RecordSet:
+    return map_records(name, {split: read_camvid(source.root, split) for split in splits})
+
+
+_CITYSCAPES_IMAGES = {"train": 2975, "val": 500}
+# What --dataset accepts.
+DATASETS: Mapping[str, _Known] = {
+    "coco": _Known("coco_instances", {"train": 118_287, "val": 5000}, _read_coco),
+    "cityscapes": _Known("cityscapes_semantic", _CITYSCAPES_IMAGES, _read_cityscapes),
+    "cityscapes_instances": _Known(
+        "cityscapes_instances", _CITYSCAPES_IMAGES, _read_cityscapes_instances
+    ),
+    "camvid": _Known("camvid", {"train": 367, "val": 101}, _read_camvid),
+    # Any folder in COCO's format.
+    "folder": _Known("", {}, _read_coco),
+}
