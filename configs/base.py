@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
 
     config.data = data = ConfigDict()
     # "coco": a COCO-format folder; "cityscapes" and "camvid": the official folder or its zip files;
-    # "embedded": drawn here, no download
+    # "tfds": record files that `prepare` wrote, here or gs://; "embedded": drawn here, no download
     data.source = "coco"
     data.dir = "data/coco"  # the folder; relative to the current directory
     # "coco" | "cityscapes": known class names, for weights that come without a data set; "" = none.
@@ -49,6 +49,9 @@ def get_config() -> ConfigDict:
     # (height, width) canvases, multiples of 32; an image goes to the smallest that holds it.
     data.buckets = ((800, 1088), (1088, 800), (800, 1344), (1344, 800), (1344, 1344))
     data.num_threads = 2  # reading and decoding threads a host
+    # Of the training records, that may turn out unreadable: each is named, and another image of its
+    # batch takes its place. More are an error.
+    data.max_broken_share = 0.001
     # Semantic training: every image is resized (to train_min_sizes, train_max_size), cropped,
     # coloured and flipped; crops are the only canvas.
     data.train_max_size = 4096  # px, longer edge

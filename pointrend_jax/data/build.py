@@ -99,6 +99,7 @@ def build_datasets(config: Config) -> Datasets:
             process_count=process_count,
             start=start,
             num_threads=config.data.num_threads,
+            max_broken_share=config.data.max_broken_share,
         )
 
     return Datasets(

@@ -109,6 +109,7 @@ def build_semantic_datasets(config: Config) -> SemanticDatasets:
             process_count=process_count,
             start=start,
             num_threads=data.num_threads,
+            max_broken_share=data.max_broken_share,
         )
 
     return SemanticDatasets(

@@ -6,6 +6,7 @@ that has the record files needs neither images nor annotations. Equal for every 
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +14,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Int32
 
+from pointrend_jax.data.broken_records import must_read
 from pointrend_jax.data.coco import CocoImage, CocoSet, print_skipped, read_coco
 from pointrend_jax.data.folders import StoredFile
 from pointrend_jax.data.images import decode_image, decode_map
 from pointrend_jax.data.record_writer import write_records
 from pointrend_jax.data.records import (
     ImageFacts,
-    OpenedSplit,
     RecordSet,
     Split,
     content_key,
@@ -132,9 +133,10 @@ def check_kind(folder: Path, metadata: Mapping[str, Any], kind: str) -> None:
         )
 
 
-def read_image(prepared: PreparedSet | OpenedSplit, record: int) -> np.ndarray:
-    """The image of a record as uint8 [H, W, 3]; raises ValueError, naming it, if it is damaged."""
-    return decode_image(prepared.source[record]["image"], prepared.images[record].name)
+def read_image(prepared: PreparedSet, record: int) -> np.ndarray:
+    """The image of a record as uint8 [H, W, 3]; raises ValueError, naming it, if it is broken."""
+    image = prepared.images[record]
+    return must_read(image, lambda: decode_image(prepared.source[record]["image"], image.name))
 
 
 def instance_ids(prepared: PreparedSet) -> Callable[[int], Int32[np.ndarray, "H W"]]:
@@ -156,7 +158,7 @@ def ground_truth(prepared: PreparedSet) -> dict[str, Any]:
     """
     images, annotations = [], []
     for record, facts in enumerate(prepared.images):
-        content = prepared.source[record]
+        content = must_read(facts, partial(prepared.source.__getitem__, record))
         image: dict[str, Any] = {"id": facts.id, "file_name": facts.name}
         image |= {"height": facts.height, "width": facts.width}
         if prepared.frequencies:

@@ -13,6 +13,7 @@ import grain.python as grain
 import numpy as np
 
 from pointrend_jax.data.batches import iterate_batches
+from pointrend_jax.data.broken_records import BrokenRecords
 from pointrend_jax.data.builder import PreparedSet, read_image
 from pointrend_jax.data.images import decode_image
 from pointrend_jax.data.records import text
@@ -159,17 +160,23 @@ class _LoadBatch:
     """From a planned batch to this host's part of it."""
 
     def __init__(
-        self, prepared: PreparedSet, slots: int, process_index: int, process_count: int
+        self,
+        prepared: PreparedSet,
+        slots: int,
+        process_index: int,
+        process_count: int,
+        max_broken_share: float,
     ) -> None:
         self._prepared, self._slots = prepared, slots
+        self._broken = BrokenRecords(prepared.images, max_broken_share)
         self._process = process_index, process_count
 
     def __call__(self, batch: PlannedBatch) -> InstanceBatch:
         index, count = self._process
         part = len(batch.images) // count
         images = [
-            self._load(planned, batch.bucket)
-            for planned in batch.images[index * part : (index + 1) * part]
+            self._broken.load(batch.images, place, lambda image: self._load(image, batch.bucket))
+            for place in range(index * part, (index + 1) * part)
         ]
         stacked = [np.stack(field) for field in zip(*images, strict=True)]
         pixels, hw, boxes, classes, bits, valid = stacked
@@ -228,13 +235,16 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
     start: int = 0,
+    max_broken_share: float = 0.0,
 ) -> grain.DatasetIterator:
     """This host's batches from number `start` on, without end.
 
+    Args:
+      max_broken_share: of the records, that may be unreadable; see `broken_records.py`.
     Raises: ValueError if the hosts cannot have equal parts of a batch.
     """
     slots = max_instances(prepared)
-    load = _LoadBatch(prepared, slots, process_index, process_count)
+    load = _LoadBatch(prepared, slots, process_index, process_count, max_broken_share)
     return iterate_batches(
         plan, load, start=start, process_count=process_count, num_threads=num_threads
     )

@@ -140,7 +140,7 @@ def open_split(folder: Path, split: str) -> OpenedSplit:
         columns = json.loads((folder / f"index-{split}.json").read_text())
         rows = zip(*(columns[name] for name in ImageFacts._fields), strict=True)
         images = tuple(ImageFacts(i, name, h, w, tuple(k)) for i, name, h, w, k in rows)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{folder}/index-{split}.json cannot be read ({error}); prepare the set again."
         ) from error

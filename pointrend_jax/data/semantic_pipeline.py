@@ -5,13 +5,14 @@ once and batches go over its border. Every host plans the same and loads its own
 """
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import grain.python as grain
 import numpy as np
 
 from pointrend_jax.data.batches import iterate_batches
+from pointrend_jax.data.broken_records import BrokenRecords, must_read
 from pointrend_jax.data.color_augmentation import change_color, draw_color_change
 from pointrend_jax.data.pipeline import Bucket, make_sample
 from pointrend_jax.data.semantic_builder import PreparedMaps, read_image_and_labels
@@ -129,14 +130,17 @@ class _LoadCrops:
         augmentation: CropAugmentation,
         process_index: int,
         process_count: int,
+        max_broken_share: float,
     ) -> None:
         self._prepared, self._augmentation = prepared, augmentation
+        self._broken = BrokenRecords(prepared.images, max_broken_share)
         self._process = process_index, process_count
 
     def __call__(self, batch: tuple[PlannedCrop, ...]) -> SemanticBatch:
         index, count = self._process
         part = len(batch) // count
-        crops = [self._load(planned) for planned in batch[index * part : (index + 1) * part]]
+        places = range(index * part, (index + 1) * part)
+        crops = [self._broken.load(batch, place, self._load) for place in places]
         images, image_hw, labels = (np.stack(field) for field in zip(*crops, strict=True))
         canvas_hw = np.asarray(self._augmentation.crop_hw, np.int32)
         return SemanticBatch(
@@ -175,12 +179,15 @@ def semantic_train_batches(
     process_index: int = 0,
     process_count: int = 1,
     start: int = 0,
+    max_broken_share: float = 0.0,
 ) -> grain.DatasetIterator:
     """This host's batches from number `start` on, without end.
 
+    Args:
+      max_broken_share: of the records, that may be unreadable; see `broken_records.py`.
     Raises: ValueError if the hosts cannot have equal parts of a batch.
     """
-    load = _LoadCrops(prepared, plan.augmentation, process_index, process_count)
+    load = _LoadCrops(prepared, plan.augmentation, process_index, process_count, max_broken_share)
     return iterate_batches(
         plan, load, start=start, process_count=process_count, num_threads=num_threads
     )
@@ -225,7 +232,10 @@ def semantic_eval_samples(
         for start in range(0, len(records), batch_size):
             mine = start + process_index * size
             part = tuple(records[mine : mine + size])
-            images = [read_image_and_labels(prepared, record)[0] for record in part]
+            images = [
+                must_read(prepared.images[i], partial(read_image_and_labels, prepared, i))[0]
+                for i in part
+            ]
             images = [image[:, ::-1] for image in images] if flip else images
             yield make_sample(images, part, canvas, *scaled, size)
 
