@@ -5,12 +5,12 @@ other settings, as in --config configs/demo.py --config.model.mask.subdivision_s
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ml_collections import config_flags
 
 from pointrend_jax.experiment import evaluate_run
 from pointrend_jax.flags import define_cluster, define_workdir, run
+from pointrend_jax.storage import as_path
 from pointrend_jax.training.processes import join_processes
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Other settings.", lock_config=True)
@@ -20,7 +20,7 @@ _CLUSTER = define_cluster()
 
 def main(_: Sequence[str]) -> None:
     join_processes(_CLUSTER())
-    evaluate_run(Path(_WORKDIR.value), _CONFIG.value)
+    evaluate_run(as_path(_WORKDIR.value), _CONFIG.value)
 
 
 if __name__ == "__main__":

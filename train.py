@@ -6,13 +6,13 @@ same command with --coordinator (docs/tpu_pod.md, docs/gpu.md).
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
 
 from pointrend_jax.experiment import train
 from pointrend_jax.flags import define_cluster, define_workdir, run
+from pointrend_jax.storage import as_path
 from pointrend_jax.training.processes import join_processes
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
@@ -27,7 +27,7 @@ def main(_: Sequence[str]) -> None:
     if _CONFIG.value is None:
         raise ValueError("give the experiment, as in --config configs/demo.py.")
     join_processes(_CLUSTER())
-    train(_CONFIG.value, Path(_WORKDIR.value), accept_changes=_ACCEPT_CHANGES.value)
+    train(_CONFIG.value, as_path(_WORKDIR.value), accept_changes=_ACCEPT_CHANGES.value)
 
 
 if __name__ == "__main__":

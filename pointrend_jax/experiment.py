@@ -1,14 +1,13 @@
 """From a configuration to a trained and scored model: what train.py, eval.py and the demo run."""
 
 from functools import partial
-from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
 from pointrend_jax.evaluation.coco import Results
 from pointrend_jax.scoring import Scores, build_task_datasets, build_task_eval_set, score
-from pointrend_jax.storage import write_json
+from pointrend_jax.storage import AnyPath, is_remote, write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
@@ -31,7 +30,7 @@ _BEST_METRICS = {"instance": "rendered/mask_ap", "semantic": "rendered/miou"}
 
 
 def train(
-    config: Config, workdir: Path, *, accept_changes: bool = False, evaluate_at_end: bool = True
+    config: Config, workdir: AnyPath, *, accept_changes: bool = False, evaluate_at_end: bool = True
 ) -> Variables:
     """Trains `config` in `workdir`, evaluating as it says; resumes if the run has begun already.
 
@@ -88,7 +87,7 @@ def train(
     )
 
 
-def _variables_to_start(config: Config, task: Task, workdir: Path) -> Variables:
+def _variables_to_start(config: Config, task: Task, workdir: AnyPath) -> Variables:
     """Of a new run those of `config.init`, told and kept in starting_weights.json."""
     if newest_step(workdir) is not None:
         # The checkpoint has them; the weights need not even be there any more.
@@ -103,7 +102,7 @@ def _variables_to_start(config: Config, task: Task, workdir: Path) -> Variables:
     return variables
 
 
-def evaluate_run(workdir: Path, config: Config | None = None) -> Results:
+def evaluate_run(workdir: AnyPath, config: Config | None = None) -> Results:
     """Scores the newest checkpoint of `workdir`, prints the table and writes results.json.
 
     Args:
@@ -127,7 +126,7 @@ def evaluate_run(workdir: Path, config: Config | None = None) -> Results:
     return scores.results
 
 
-def save_results(workdir: Path, scores: Scores, step: int) -> None:
+def save_results(workdir: AnyPath, scores: Scores, step: int) -> None:
     """Prints the table and keeps the numbers in results.json, in one process of all."""
     if not is_lead():
         return
@@ -159,8 +158,9 @@ def check_devices(config: Config) -> None:
             )
 
 
-def use_compilation_cache(workdir: Path) -> None:
+def use_compilation_cache(workdir: AnyPath) -> None:
     """Keeps compiled programs beside the run, so that resuming and scoring start at once."""
     if not jax.config.values["jax_compilation_cache_dir"]:
-        jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / "compiled"))
+        here = workdir if is_remote(workdir) else workdir.absolute()
+        jax.config.update("jax_compilation_cache_dir", str(here / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 1)

@@ -1,6 +1,5 @@
 """A predictor from what a user has: a run, a converted checkpoint, a file of weights, its name."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from ml_collections import ConfigDict
 from pointrend_jax.flags import check_field, load_config
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.semantic_predictor import SemanticPredictor
+from pointrend_jax.storage import as_path, is_folder
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.task import Variables
 from pointrend_jax.training.checkpoints import load_variables
@@ -42,11 +42,11 @@ def load(
       fast = load("runs/people", {"data.eval_min_size": 480, "model.box.score_threshold": 0.5})
       coco = load("model_final_edd263.pkl", "configs/pointrend_rcnn_r50_fpn_3x_coco.py")
     """
-    if os.path.isdir(source):
-        variables, meta, _ = load_variables(Path(source))
+    if is_folder(source):
+        variables, meta, _ = load_variables(as_path(source))
         own: Config = ConfigDict(meta.config).lock()
         changed = _changed(own, config)
-        check_same_backbone(Path(source), own.model.backbone, changed)
+        check_same_backbone(as_path(source), own.model.backbone, changed)
         return _predictor(variables, changed, meta.class_names)
     if not isinstance(config, (ConfigDict, str, Path)):
         raise ValueError(

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -24,7 +23,7 @@ from pointrend_jax.evaluation.report import (
     format_semantic_results,
 )
 from pointrend_jax.evaluation.semantic import CITYSCAPES_OBJECT_SIZES, SemanticEvaluator
-from pointrend_jax.storage import write_json
+from pointrend_jax.storage import AnyPath, write_json
 from pointrend_jax.structures import Config, EvalSample, ImageBatch, InstancePredictions
 from pointrend_jax.tasks.instance import evaluate_instances
 from pointrend_jax.tasks.semantic import (
@@ -51,7 +50,7 @@ class Scores(NamedTuple):
 
     results: Results
     table: str
-    save_details: Callable[[Path], None]
+    save_details: Callable[[AnyPath], None]
 
 
 def build_task_datasets(config: Config) -> Datasets | SemanticDatasets:
@@ -114,7 +113,7 @@ def _score_instances(
         table += "\n\n" + format_cityscapes_results(official)
     _tell(len(evaluator.image_ids), start, predicted)
 
-    def save_details(folder: Path) -> None:
+    def save_details(folder: AnyPath) -> None:
         for source in ("rendered", "coarse"):
             detections = {"annotations": evaluator.coco_results(source)}
             write_json(folder / f"detections_{source}.json", detections)
@@ -146,7 +145,7 @@ def _score_semantic(
         results = results | {f"test_time_augmentation_{k}": v for k, v in augmented.items()}
         table += "\n\nwith test-time augmentation\n" + format_semantic_results(augmented)
 
-    def save_details(folder: Path) -> None:
+    def save_details(folder: AnyPath) -> None:
         evaluator.save_counts(folder / "counts.npz")
 
     return Scores(results, table, save_details)

@@ -8,11 +8,13 @@ so nothing here does that there: an object appears when it is complete.
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import fsspec
 from etils import epath
 
 AnyPath = Path | epath.Path
@@ -26,6 +28,8 @@ def as_path(address: str | os.PathLike[str]) -> AnyPath:
     Raises: ValueError for an address of an unknown kind.
     """
     text = os.fspath(address)
+    # `pathlib` makes one slash of two.
+    text = re.sub("^gs:/+", "gs://", text)
     if "://" not in text:
         return Path(text)
     if not text.startswith("gs://") or not text.removeprefix("gs://").strip("/"):
@@ -33,12 +37,22 @@ def as_path(address: str | os.PathLike[str]) -> AnyPath:
             f"{text!r} must be a path on this machine or an address gs://BUCKET/FOLDER; mount "
             "other stores as folders."
         )
+    try:
+        fsspec.get_filesystem_class("gcs")
+    except ImportError as error:
+        raise ValueError(f"{text} needs the extra `gcs`: pip install -e .[gcs]") from error
     return epath.Path(text)
 
 
 def is_remote(path: AnyPath) -> bool:
     """Whether `path` is an address in a bucket."""
     return "://" in os.fspath(path)
+
+
+def is_folder(address: str | os.PathLike[str]) -> bool:
+    """Whether there is a folder, of this machine or in a bucket."""
+    text = os.fspath(address)
+    return as_path(text).is_dir() if text.startswith("gs:/") else os.path.isdir(text)
 
 
 def write_json(path: AnyPath, content: Mapping[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """A model's variables from wherever they are: drawn, a weights file, its address, a checkpoint."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +25,7 @@ from pointrend_jax.importers.take_tensors import (
 )
 from pointrend_jax.importers.weights_file import read_weights_file
 from pointrend_jax.models.backbones import BACKBONES
+from pointrend_jax.storage import AnyPath, as_path, is_folder
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
@@ -50,7 +50,7 @@ class Weights(NamedTuple):
     """
 
     arrays: dict[str, np.ndarray]
-    source: Path
+    source: AnyPath
     sha256: str
     scheme: str
     report: TensorReport
@@ -131,8 +131,8 @@ def starting_weights(config: Config, task: Task) -> Weights | None:
         return None
     if name in _LITE:
         return _lite_weights(name, config, task)
-    if os.path.isdir(name):
-        return _checkpoint_weights(Path(name), config, task)
+    if is_folder(name):
+        return _checkpoint_weights(as_path(name), config, task)
     try:
         return import_file(name, config, task, starting=True)
     except ValueError as error:
@@ -206,7 +206,7 @@ def _lite_weights(name: str, config: Config, task: Task) -> Weights:
     return _own_weights(tensors, path, config, task, only_module="backbone")
 
 
-def _checkpoint_weights(workdir: Path, config: Config, task: Task) -> Weights:
+def _checkpoint_weights(workdir: AnyPath, config: Config, task: Task) -> Weights:
     variables, meta, _ = load_variables(workdir)
     check_same_backbone(workdir, meta.config["model"]["backbone"], config)
     tensors = {name: np.asarray(array) for name, array in flat(variables).items()}
@@ -215,7 +215,7 @@ def _checkpoint_weights(workdir: Path, config: Config, task: Task) -> Weights:
 
 def _own_weights(
     tensors: Mapping[str, np.ndarray],
-    source: Path,
+    source: AnyPath,
     config: Config,
     task: Task,
     *,
@@ -235,7 +235,7 @@ def _own_weights(
         )
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
-    digest = sha256_of(source) if source.is_file() else ""
+    digest = sha256_of(source) if isinstance(source, Path) and source.is_file() else ""
     return Weights(arrays, source, digest, "pointrend_jax", report)
 
 
@@ -248,7 +248,7 @@ def _own_name(name: str, shapes: Shapes) -> str:
     return name
 
 
-def check_same_backbone(source: Path, saved: str, config: Config) -> None:
+def check_same_backbone(source: AnyPath, saved: str, config: Config) -> None:
     """Two backbones of equal arrays may expect other pixels. Raises ValueError if they differ."""
     if saved != config.model.backbone:
         raise ValueError(

@@ -8,7 +8,6 @@ own, so that the two are never mixed.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -21,6 +20,7 @@ from pointrend_jax.evaluation.semantic_counts import (
     trimap_rings,
 )
 from pointrend_jax.evaluation.semantic_scores import SemanticCounts, save_counts, score
+from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import IGNORE_LABEL
 
 # Pixels; args.avgClassSize of evalPixelLevelSemanticLabeling.py, for the classes it evaluates.
@@ -143,7 +143,7 @@ class SemanticEvaluator:
             coarse=LabelCounts(*map(np.stack, zip(*coarse, strict=True))),
         )
 
-    def save_counts(self, path: Path) -> None:
+    def save_counts(self, path: AnyPath) -> None:
         """Raises: ValueError as `counts`, or if the file cannot be written."""
         save_counts(path, self.counts())
 

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, Num
 
 from pointrend_jax.evaluation.coco import MaskSource, Results
 from pointrend_jax.evaluation.semantic_counts import LabelCounts
-from pointrend_jax.storage import write_whole
+from pointrend_jax.storage import AnyPath, write_whole
 
 _SOURCES: tuple[MaskSource, ...] = ("rendered", "coarse")
 
@@ -123,7 +123,7 @@ def mean_score(class_scores: Float[np.ndarray, "R K"]) -> Float[np.ndarray, " R"
     return np.divide(total, defined.sum(1), out=nothing, where=defined.any(1))
 
 
-def save_counts(path: Path, counts: SemanticCounts) -> None:
+def save_counts(path: AnyPath, counts: SemanticCounts) -> None:
     """Writes an .npz file for `load_counts`. Raises: ValueError if it cannot be written."""
     arrays: dict[str, Any] = counts._asdict()
     for source in _SOURCES:

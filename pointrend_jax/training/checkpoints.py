@@ -7,15 +7,15 @@ names and shapes (orbax would give back whatever was saved, in silence) and a di
 
 import contextlib
 import importlib.metadata
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 
+from pointrend_jax.storage import AnyPath, is_remote
 from pointrend_jax.training.processes import is_lead, tell, wait_for_all
 from pointrend_jax.training.replicas import over_all_processes, replicated_like
 from pointrend_jax.training.step import TrainState
@@ -47,16 +47,13 @@ class Retention(NamedTuple):
 class Checkpoints:
     """The checkpoints of one work directory, `<workdir>/checkpoints/<step>`."""
 
-    def __init__(self, workdir: Path, retention: Retention) -> None:
+    def __init__(self, workdir: AnyPath, retention: Retention) -> None:
         self._workdir = workdir
         self._kept = _Kept(retention)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._kept, enable_async_checkpointing=True
         )
-        # Named handlers, so that a new process can ask for shapes before it restores.
-        self._manager = ocp.CheckpointManager(
-            _folder(workdir), options=options, item_handlers=_handlers()
-        )
+        self._manager = _manager(_folder(workdir), options)
 
     @property
     def latest(self) -> int | None:
@@ -127,11 +124,11 @@ class Checkpoints:
         """Moves newer checkpoints, which could not be read, out of the way of those to come."""
         damaged = [other for other in self._manager.all_steps() if other > step]
         for other in damaged if is_lead() else ():
-            target = self._workdir / "unreadable_checkpoints" / str(other)
+            target = epath.Path(self._workdir) / "unreadable_checkpoints" / str(other)
             target.parent.mkdir(exist_ok=True)
             if target.exists():
-                shutil.rmtree(target)
-            (_folder(self._workdir) / str(other)).rename(target)
+                target.rmtree()
+            epath.Path(_folder(self._workdir) / str(other)).rename(target)
         if damaged:
             wait_for_all("damaged checkpoints are set aside")
             self._manager.reload()
@@ -235,13 +232,13 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:300]
 
 
-def save_variables(workdir: Path, variables: dict[str, Any], meta: CheckpointMeta) -> None:
+def save_variables(workdir: AnyPath, variables: dict[str, Any], meta: CheckpointMeta) -> None:
     """A checkpoint of step 0 that predicts, scores and starts other runs, but was never trained.
 
     Raises: ValueError if `workdir` has checkpoints already; OSError if it cannot be written.
     """
     folder = _folder(workdir)
-    with ocp.CheckpointManager(folder) as manager:
+    with _manager(folder) as manager:
         if manager.latest_step() is not None:
             raise ValueError(f"{folder} has checkpoints already; choose another directory.")
         manager.save(
@@ -258,15 +255,15 @@ def save_variables(workdir: Path, variables: dict[str, Any], meta: CheckpointMet
         manager.wait_until_finished()
 
 
-def newest_step(workdir: Path) -> int | None:
+def newest_step(workdir: AnyPath) -> int | None:
     """The step of the newest complete checkpoint of a run; None if there is none."""
     if not _folder(workdir).is_dir():
         return None
-    with ocp.CheckpointManager(_folder(workdir)) as manager:
+    with _manager(_folder(workdir)) as manager:
         return manager.latest_step()
 
 
-def load_variables(workdir: Path) -> tuple[dict[str, Any], CheckpointMeta, int]:
+def load_variables(workdir: AnyPath) -> tuple[dict[str, Any], CheckpointMeta, int]:
     """Variables, description and step of the newest checkpoint of a run.
 
     Args:
@@ -276,7 +273,7 @@ def load_variables(workdir: Path) -> tuple[dict[str, Any], CheckpointMeta, int]:
     folder = workdir if workdir.name == "checkpoints" else _folder(workdir)
     if not folder.is_dir():
         raise ValueError(f"{workdir} has no checkpoints; give the --workdir of a training run.")
-    with ocp.CheckpointManager(folder.absolute(), item_handlers=_handlers()) as manager:
+    with _manager(_absolute(folder)) as manager:
         step = manager.latest_step()
         if step is None:
             raise ValueError(f"{folder} holds no complete checkpoint.")
@@ -297,5 +294,19 @@ def load_variables(workdir: Path) -> tuple[dict[str, Any], CheckpointMeta, int]:
     return {"params": params, "buffers": state["buffers"]}, _meta(restored["meta"]), step
 
 
-def _folder(workdir: Path) -> Path:
-    return (workdir / "checkpoints").absolute()
+def _folder(workdir: AnyPath) -> AnyPath:
+    return _absolute(workdir / "checkpoints")
+
+
+def _absolute(folder: AnyPath) -> AnyPath:
+    return folder if is_remote(folder) else folder.absolute()
+
+
+def _manager(
+    folder: AnyPath, options: ocp.CheckpointManagerOptions | None = None
+) -> ocp.CheckpointManager:
+    try:
+        # Named handlers, so that a new process can ask for shapes before it restores.
+        return ocp.CheckpointManager(folder, options=options, item_handlers=_handlers())
+    except ImportError as error:
+        raise ValueError(f"{folder} needs the extra `gcs`: pip install -e .[gcs]") from error

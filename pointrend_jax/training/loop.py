@@ -3,12 +3,12 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import optax
 
+from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Array, check_shapes
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.checkpoints import CheckpointMeta, Checkpoints, Retention
@@ -70,7 +70,7 @@ def run_training(
     evaluate: Callable[[Variables, int], dict[str, float]],
     settings: LoopSettings,
     meta: CheckpointMeta,
-    workdir: Path,
+    workdir: AnyPath,
 ) -> Variables:
     """Trains to `settings.steps`, from the newest checkpoint of `workdir` if there is one.
 
@@ -135,6 +135,8 @@ def _run(
             if saving or _is_due(step, settings.log_every):
                 losses.report(step)
             if saving:
+                # A resumed run reads the numbers of the steps that it does not repeat.
+                writer.publish()
                 checkpoints.save(step, state, meta)
             if stopping:
                 checkpoints.wait()
@@ -207,7 +209,7 @@ def check_finite(metrics: dict[str, Array], step: int) -> dict[str, float]:
     return values
 
 
-def check_workdir(workdir: Path) -> None:
+def check_workdir(workdir: AnyPath) -> None:
     """Makes the directory. Raises ValueError if nothing can be written there."""
     probe = workdir / ".write_probe"
     try:
@@ -217,7 +219,7 @@ def check_workdir(workdir: Path) -> None:
     except OSError as error:
         raise ValueError(
             f"--workdir {workdir} cannot be written to ({error.strerror or error}); "
-            "choose a directory that is writable and not full."
+            "choose one that is writable and not full."
         ) from error
 
 

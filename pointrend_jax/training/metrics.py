@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,24 +12,35 @@ from typing import TextIO
 
 from tensorboardX import SummaryWriter
 
-from pointrend_jax.storage import write_whole
+from pointrend_jax.storage import AnyPath, copy_file, is_remote, write_whole
+
+_FILE = "metrics.jsonl"
+# Between two copies to a bucket.
+_PUBLISH_SECONDS = 60.0
 
 
 class MetricWriter:
     """Appends to `metrics.jsonl` and to TensorBoard event files of a work directory.
 
-    A run that resumes after a step writes those behind it anew, so they are dropped first.
+    A run that resumes after a step writes those behind it anew, so they are dropped first. Nothing
+    can be appended in a bucket: there the files grow on this machine, and `publish` copies them.
     """
 
-    def __init__(self, workdir: Path, *, after_step: int = 0, writes: bool = True) -> None:
+    def __init__(self, workdir: AnyPath, *, after_step: int = 0, writes: bool = True) -> None:
         """Args: writes, False for all processes but one, which only remember."""
-        path = workdir / "metrics.jsonl"
-        kept = [record for record in _read(path) if record["step"] <= after_step]
+        kept = [r for r in _read(workdir / _FILE) if r["step"] <= after_step]
         self._evaluations = [record for record in kept if "loss" not in record]
         self._outputs: tuple[TextIO, SummaryWriter] | None = None
+        self._workdir, self._here = workdir, workdir
+        self._copied: dict[str, int] = {}
+        self._published = time.monotonic()
         if writes:
-            write_whole(path, "".join(_line(record) for record in kept).encode())
-            summary = SummaryWriter(str(workdir / "tensorboard"), purge_step=after_step + 1)
+            if is_remote(workdir):
+                self._here = Path(tempfile.mkdtemp(prefix="pointrend_jax-"))
+            write_whole(self._here / _FILE, "".join(_line(record) for record in kept).encode())
+            events = self._here / "tensorboard"
+            summary = SummaryWriter(str(events), purge_step=after_step + 1)
+            path = Path(self._here / _FILE)
             self._outputs = path.open("a", encoding="utf-8"), summary
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -42,6 +55,21 @@ class MetricWriter:
         jsonl.flush()
         for name, value in values.items():
             summary.add_scalar(name, value, step)
+        if time.monotonic() - self._published > _PUBLISH_SECONDS:
+            self.publish()
+
+    def publish(self) -> None:
+        """Brings a work directory in a bucket up to date; others always are."""
+        if self._outputs is None or not is_remote(self._workdir):
+            return
+        self._published = time.monotonic()
+        self._outputs[1].flush()
+        for file in sorted(path for path in Path(self._here).rglob("*") if path.is_file()):
+            name = file.relative_to(self._here).as_posix()
+            if self._copied.get(name) != file.stat().st_size:
+                self._copied[name] = file.stat().st_size
+                (self._workdir / name).parent.mkdir(parents=True, exist_ok=True)
+                copy_file(file, self._workdir / name)
 
     def is_evaluated(self, step: int) -> bool:
         """Whether the scores of `step` are here."""
@@ -63,15 +91,18 @@ class MetricWriter:
     ) -> None:
         for output in self._outputs or ():
             output.close()
+        if self._here != self._workdir:
+            self.publish()
+            shutil.rmtree(self._here)
 
 
 def _line(record: Mapping[str, float]) -> str:
     return json.dumps(record) + "\n"
 
 
-def _read(path: Path) -> list[dict[str, float]]:
+def _read(path: AnyPath) -> list[dict[str, float]]:
     """The records of a file; the last line may be half-written, if the run was killed."""
-    if not path.is_file():
+    if not path.exists():
         return []
     records = []
     for line in path.read_text(encoding="utf-8").splitlines():

@@ -1,0 +1,118 @@
+"""A run in a bucket: records come from there, checkpoints and numbers go there, and it resumes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from orbax.checkpoint._src.path import gcs_utils
+
+from pointrend_jax.cli import main
+from pointrend_jax.data.build import build_datasets
+from pointrend_jax.data.fetch_records import fetch_records
+from pointrend_jax.experiment import evaluate_run, train
+from pointrend_jax.loading import load
+from pointrend_jax.storage import as_path
+from pointrend_jax.structures import Config
+from pointrend_jax.training.checkpoints import load_variables
+from tests.bucket import buckets
+from tests.data.label_sets import blocks, write_camvid
+from tests.tiny_run import get_config
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    patch = pytest.MonkeyPatch()
+    # Orbax asks the cloud what kind of bucket this is.
+    patch.setattr(gcs_utils, "get_bucket", lambda name: object())
+    with buckets(tmp_path_factory.mktemp("buckets") / "root") as folder:
+        yield folder
+    patch.undo()
+
+
+def _config(cache: Path) -> Config:
+    config = get_config()
+    config.data.cache_dir = str(cache)
+    config.train.steps = 2
+    config.train.checkpoint_every = config.train.log_every = 1
+    return config
+
+
+def test_a_run_in_a_bucket_saves_resumes_and_scores(
+    bucket: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = as_path("gs://bucket/runs/one")
+    config = _config(tmp_path)
+    train(config, workdir)
+    folder = bucket / "runs" / "one"
+    assert {"1", "2"} <= {p.name for p in (folder / "checkpoints").iterdir()}
+    config.train.steps = 3
+    variables = train(config, workdir)
+    assert "resuming gs://bucket/runs/one after step 2" in capsys.readouterr().out
+    saved, _, step = load_variables(workdir)
+    assert step == 3
+    jax.tree.map(np.testing.assert_array_equal, saved["params"], variables["params"])
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in lines if "loss" in r] == [1, 2, 3]
+    assert list((folder / "tensorboard").iterdir())
+    results = evaluate_run(workdir)
+    assert json.loads((folder / "results.json").read_text())["box"] == results["box"]
+    predictor: Any = load("gs://bucket/runs/one")
+    assert len(predictor.class_names) == 6
+
+
+def test_a_bucket_that_holds_another_run_says_so(bucket: Path, tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    config.train.steps = 1
+    train(config, as_path("gs://bucket/runs/two"), evaluate_at_end=False)
+    config.train.learning_rate = 0.1
+    with pytest.raises(ValueError, match=r"learning_rate: 0\.005, now 0\.1"):
+        train(config, as_path("gs://bucket/runs/two"), evaluate_at_end=False)
+
+
+def _prepare(tmp_path: Path, *extra: str) -> list[str]:
+    if not (tmp_path / "set").exists():
+        write_camvid(tmp_path / "set", "train", tuple(blocks((32, 32), i) for i in range(4)))
+        write_camvid(tmp_path / "set", "val", (blocks((32, 32), 9),))
+    usual = ["--dataset", "camvid", "--source", str(tmp_path / "set"), "--subset"]
+    return ["prepare", *usual, "--data-dir", "gs://bucket/data", "--images-per-shard", "2", *extra]
+
+
+def test_records_in_a_bucket_are_prepared_verified_and_fetched_once(
+    bucket: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(_prepare(tmp_path, "--verify"))
+    folder = as_path("gs://bucket/data/camvid/1.0.0")
+    here = fetch_records(folder, tmp_path / "cache")
+    stored = {p.name: p.read_bytes() for p in (bucket / "data/camvid/1.0.0").iterdir()}
+    copied = {p.name: p.read_bytes() for p in here.iterdir() if p.name != ".lock"}
+    assert copied == stored
+    assert "copying 7 files" in capsys.readouterr().out
+    fetch_records(folder, tmp_path / "cache")
+    assert "copying" not in capsys.readouterr().out
+    # An interrupted copy goes on; what is there and whole is not copied again.
+    (here / "dataset_info.json").unlink()
+    shard = here / "camvid-train.array_record-00001-of-00002"
+    shard.write_bytes(shard.read_bytes()[:50])
+    before = (here / "camvid-val.array_record-00000-of-00001").stat().st_mtime_ns
+    fetch_records(folder, tmp_path / "cache")
+    assert shard.read_bytes() == stored[shard.name]
+    assert (here / "camvid-val.array_record-00000-of-00001").stat().st_mtime_ns == before
+
+
+def test_a_damaged_bucket_is_named(bucket: Path, tmp_path: Path) -> None:
+    main(_prepare(tmp_path, "--name", "damaged"))
+    shard = bucket / "data/damaged/1.0.0/damaged-train.array_record-00000-of-00002"
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 1
+    shard.write_bytes(content)
+    config = _config(tmp_path / "cache")
+    config.data.source, config.data.dir = "tfds", "gs://bucket/data/damaged/1.0.0"
+    with pytest.raises(ValueError, match=r"damaged-train.*another checksum"):
+        build_datasets(config)
+    config.data.dir = "gs://bucket/data/absent/1.0.0"
+    with pytest.raises(ValueError, match="holds no complete set"):
+        build_datasets(config)
