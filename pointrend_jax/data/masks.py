@@ -91,8 +91,17 @@ def pack_mask(
 ) -> UInt8[np.ndarray, "H W8"]:
     """Bits along x, little-endian, on a canvas whose width is a multiple of 8; zero beyond."""
     bits = np.zeros((canvas_hw[0], canvas_hw[1] // 8), np.uint8)
-    packed = np.packbits(mask, axis=-1, bitorder="little")
-    bits[: packed.shape[0], : packed.shape[1]] = packed
+    columns = np.flatnonzero(mask.any(axis=0))
+    if columns.size == 0:
+        return bits
+    # Only the window of the object, in whole bytes: decoded masks lie column by column, and turning
+    # all of one costs ten times as much as the rest.
+    first, last = columns[0] // 8, columns[-1] // 8
+    window = mask[:, 8 * first : 8 * (last + 1)]
+    rows = np.flatnonzero(window.any(axis=1))
+    top, bottom = rows[0], rows[-1] + 1
+    packed = np.packbits(np.ascontiguousarray(window[top:bottom]), axis=-1, bitorder="little")
+    bits[top:bottom, first : last + 1] = packed
     return bits
 
 

@@ -168,9 +168,11 @@ def test_no_instances_give_empty_arrays():
     assert masks == []
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 60))
-def test_packed_bits_are_the_documented_layout(seed: int, height: int, width: int):
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 60), st.integers(0, 64))
+def test_packed_bits_are_the_documented_layout(seed: int, height: int, width: int, edge: int):
     mask = np.random.default_rng(seed).random((height, width)) < 0.5
+    # Objects that fill a window of the image, down to none at all.
+    mask[: edge // 2], mask[:, :edge], mask[:, width - edge // 3 :] = False, False, False
     bits = pack_mask(mask, (64, 64))
     y, x = np.mgrid[:64, :64]
     expected = np.zeros((64, 64), bool)
