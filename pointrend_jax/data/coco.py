@@ -18,13 +18,20 @@ from pointrend_jax.data.images import MAX_PIXELS
 
 
 class CocoImage(NamedTuple):
-    """An image with its objects, crowd regions included; sizes in pixels."""
+    """An image with its objects, crowd regions included; sizes in pixels.
+
+    Attributes:
+      neg_category_ids, not_exhaustive_category_ids: of a federated set (`lvis.py`): the categories
+        known to be absent, and those of which not every object is annotated.
+    """
 
     id: int
     file: StoredFile
     height: int
     width: int
     objects: tuple[CocoObject, ...]
+    neg_category_ids: tuple[int, ...] = ()
+    not_exhaustive_category_ids: tuple[int, ...] = ()
 
 
 class CocoSet(NamedTuple):
@@ -35,12 +42,14 @@ class CocoSet(NamedTuple):
       category_ids: of the file, ascending; class k is `category_ids[k]`.
       class_names: in the same order.
       skipped: how many annotations were skipped or changed, by reason.
+      frequencies: of a federated set, by class: "r"are, "c"ommon or "f"requent; else empty.
     """
 
     images: tuple[CocoImage, ...]
     category_ids: tuple[int, ...]
     class_names: tuple[str, ...]
     skipped: dict[str, int]
+    frequencies: tuple[str, ...] = ()
 
 
 def read_coco(annotation_file: Path, image_dir: Path) -> CocoSet:
@@ -50,7 +59,7 @@ def read_coco(annotation_file: Path, image_dir: Path) -> CocoSet:
       files are missing, or if no annotation is usable.
     """
     data = load_coco_json(annotation_file)
-    return check_coco(data, annotation_file, partial(_find_image, Path(image_dir)))
+    return check_coco(data, annotation_file, partial(image_in_folder, Path(image_dir)))
 
 
 def check_coco(
@@ -62,11 +71,9 @@ def check_coco(
       annotation_file: what errors call the dictionary.
       find_image: from an image's "file_name" to its file, which must exist.
     """
-    images, category_names = _images_by_id(data, annotation_file), _categories(data)
+    images, category_names = check_ids(data, annotation_file)
     category_ids = tuple(sorted(category_names))
     files = _image_files(images, find_image)
-    _check_references(data["annotations"], images, category_names, annotation_file)
-
     report: Counter = Counter()
     labels = {category_id: k for k, category_id in enumerate(category_ids)}
     objects: dict[int, list[CocoObject]] = {image_id: [] for image_id in images}
@@ -87,6 +94,18 @@ def check_coco(
     )
     names = tuple(category_names[i] for i in category_ids)
     return CocoSet(checked, category_ids, names, dict(report))
+
+
+def check_ids(
+    data: dict[str, Any], annotation_file: Path
+) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+    """The images and the category names of a dictionary by id.
+
+    Raises: ValueError if an image or a category is none, or ids repeat or point nowhere.
+    """
+    images, category_names = _images_by_id(data, annotation_file), _categories(data)
+    _check_references(data["annotations"], images, category_names, annotation_file)
+    return images, category_names
 
 
 def load_coco_json(annotation_file: Path) -> dict[str, Any]:
@@ -114,13 +133,13 @@ def load_coco_json(annotation_file: Path) -> dict[str, Any]:
 
 
 def ground_truth(dataset: CocoSet) -> dict[str, Any]:
-    """The COCO dictionary to evaluate against: the file's, less what was skipped."""
+    """The COCO dictionary to evaluate against: the file's, less what was skipped.
+
+    Of a federated set its images have both lists of categories, its categories their frequency.
+    """
     return {
         "info": {},
-        "images": [
-            {"id": i.id, "file_name": i.file.name, "height": i.height, "width": i.width}
-            for i in dataset.images
-        ],
+        "images": [_image_entry(i, federated=bool(dataset.frequencies)) for i in dataset.images],
         "annotations": [
             {
                 "id": o.id,
@@ -136,15 +155,34 @@ def ground_truth(dataset: CocoSet) -> dict[str, Any]:
         ],
         "categories": [
             {"id": i, "name": name}
-            for i, name in zip(dataset.category_ids, dataset.class_names, strict=True)
+            | ({"frequency": dataset.frequencies[k]} if dataset.frequencies else {})
+            for k, (i, name) in enumerate(
+                zip(dataset.category_ids, dataset.class_names, strict=True)
+            )
         ],
     }
+
+
+def image_in_folder(image_dir: Path, file_name: str) -> StoredFile:
+    """Raises: ValueError if there is no such folder; the file itself is not looked for."""
+    if not image_dir.is_dir():
+        raise ValueError(f"The image folder {image_dir} does not exist; check config.data.dir.")
+    return StoredFile(image_dir / file_name)
 
 
 def print_skipped(skipped: dict[str, int], annotation_file: Path) -> None:
     """Prints the counted skips of a set; nothing if there are none."""
     if skipped:
         print(f"{annotation_file}: {_format(skipped)}", flush=True)
+
+
+def _image_entry(image: CocoImage, *, federated: bool) -> dict[str, Any]:
+    entry = {"id": image.id, "file_name": image.file.name}
+    entry |= {"height": image.height, "width": image.width}
+    if federated:
+        entry["neg_category_ids"] = list(image.neg_category_ids)
+        entry["not_exhaustive_category_ids"] = list(image.not_exhaustive_category_ids)
+    return entry
 
 
 def _format(skipped: Mapping[str, int]) -> str:
@@ -212,12 +250,6 @@ def _check_unique(ids: Iterable[int], what: str) -> None:
         raise ValueError(
             f"The {what} must be unique; repeated: {first([str(i) for i in repeated])}."
         )
-
-
-def _find_image(image_dir: Path, file_name: str) -> StoredFile:
-    if not image_dir.is_dir():
-        raise ValueError(f"The image folder {image_dir} does not exist; check config.data.dir.")
-    return StoredFile(image_dir / file_name)
 
 
 def _image_files(
