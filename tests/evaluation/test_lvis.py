@@ -44,8 +44,12 @@ def _scores(truth: dict[str, Any], found: list[dict], kind: Any = "mask") -> dic
     return lvis_statistics(load_ground_truth(truth), found, kind)
 
 
-def _disc(*, negative: list[int] = [], not_exhaustive: list[int] = []) -> dict[str, Any]:  # noqa: B006
-    return _truth([annotation(1, 1, _RARE, DISC)], negative=negative, not_exhaustive=not_exhaustive)
+def _disc(*, negative: Sequence[int] = (), not_exhaustive: Sequence[int] = ()) -> dict[str, Any]:
+    return _truth(
+        [annotation(1, 1, _RARE, DISC)],
+        negative=list(negative),
+        not_exhaustive=list(not_exhaustive),
+    )
 
 
 def test_statistics_are_those_of_lvis_by_name() -> None:
