@@ -26,11 +26,14 @@ from pycocotools import mask
 from tests.evaluation.lvis_scenes import detections, digest, synthetic_set, without
 
 # lvis 0.5.3 calls it by a name that NumPy has dropped.
-vars(np)["float"] = float
+_numpy: Any = np
+_numpy.float = float
 
 OUTPUT = Path(__file__).with_name("lvis_expected.json")
 CROWDED = {"synthetic": 98, "lvis_style": 139}
 _DILATION = 0.02
+# The stubs of pycocotools want records of exact types.
+_mask: Any = mask
 
 
 class BoundaryEval(LVISEval):
@@ -42,7 +45,7 @@ class BoundaryEval(LVISEval):
             return ious
         truths, found = self._get_gt_dt(img_id, cat_id)
         order = np.argsort([-d["score"] for d in found], kind="mergesort")
-        boundaries = mask.iou(
+        boundaries = _mask.iou(
             [_boundary(found[i]["segmentation"]) for i in order],
             [_boundary(truth["segmentation"]) for truth in truths],
             [0] * len(truths),
@@ -82,12 +85,12 @@ def official_numbers(truth: dict[str, Any], crowded_image: int) -> dict[str, Any
 
 
 def _boundary(rle: dict[str, Any]) -> Any:
-    binary = mask.decode(rle)
+    binary = _mask.decode(rle)
     height, width = binary.shape
     dilation = max(1, round(_DILATION * float(np.hypot(height, width))))
     padded = cv2.copyMakeBorder(binary, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=dilation)
-    return mask.encode(np.asfortranarray(binary - eroded[1:-1, 1:-1]))
+    return _mask.encode(np.asfortranarray(binary - eroded[1:-1, 1:-1]))
 
 
 if __name__ == "__main__":
