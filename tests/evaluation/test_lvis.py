@@ -120,6 +120,14 @@ def test_empty_detection_is_left_out(kind: str) -> None:
     assert _scores(_disc(), [empty, detection(1, _RARE, DISC, 0.8)], kind)["ap"] == pytest.approx(1)
 
 
+def test_object_of_no_area_is_left_out_with_its_detections() -> None:
+    # As in the `lvis` package: its category is then neither present on image 2 nor absent from it.
+    annotations = [annotation(1, 1, _RARE, DISC), annotation(2, 2, _RARE, DISC, area=0)]
+    truth = _truth(annotations, negative=[], not_exhaustive=[], num_images=2)
+    found = [detection(2, _RARE, ELSEWHERE, 0.9), detection(1, _RARE, DISC, 0.8)]
+    assert _scores(truth, found)["ap"] == pytest.approx(1)
+
+
 def test_boundary_counts_the_smaller_overlap() -> None:
     found = [detection(1, _RARE, SMALLER_DISC, 0.8)]
     assert _scores(_disc(), found, "mask")["ap"] == pytest.approx(0.7)
