@@ -28,8 +28,10 @@ def get_config() -> ConfigDict:
     init.ignore = ()
 
     config.data = data = ConfigDict()
-    # "coco": a COCO-format folder; "cityscapes" and "camvid": the official folder or its zip files;
-    # "tfds": record files that `prepare` wrote, here or gs://; "embedded": drawn here, no download
+    # "coco": a COCO-format folder; "lvis": LVIS's annotations beside COCO's images;
+    # "cocofied_lvis": of them the categories that COCO has, under their COCO ids (AP*);
+    # "cityscapes" and "camvid": the official folder or its zip files; "tfds": record files that
+    # `prepare` wrote, here or gs://; "embedded": drawn here, no download
     data.source = "coco"
     data.dir = "data/coco"  # the folder; relative to the current directory
     # "coco" | "cityscapes": known class names, for weights that come without a data set; "" = none.
@@ -42,6 +44,9 @@ def get_config() -> ConfigDict:
     data.cache_dir = ""
     # Images without annotations: dropped when True (Detectron2), negatives when False.
     data.filter_empty_annotations = True
+    # Share of the training images; those of a category in fewer of them are repeated (LVIS: 0.001,
+    # Gupta et al. 2019, appendix B.2); 0 = off.
+    data.repeat_threshold = 0.0
     data.train_min_sizes = (640, 672, 704, 736, 768, 800)  # px, shorter edge, one drawn an image
     data.eval_min_size = 800  # px, shorter edge
     data.max_size = 1333  # px, longer edge, training and evaluation

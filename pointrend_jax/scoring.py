@@ -17,8 +17,10 @@ from pointrend_jax.data.build_semantic import (
 )
 from pointrend_jax.evaluation.cityscapes_instances import CityscapesInstanceEvaluator
 from pointrend_jax.evaluation.coco import InstanceEvaluator, Results
+from pointrend_jax.evaluation.lvis import is_federated, lvis_evaluator
 from pointrend_jax.evaluation.report import (
     format_cityscapes_results,
+    format_lvis_results,
     format_results,
     format_semantic_results,
 )
@@ -82,9 +84,10 @@ def _is_semantic(config: Config) -> bool:
 def _score_instances(
     task: Task, variables: Variables, datasets: Datasets | EvalSet, config: Config
 ) -> Scores:
-    evaluator = InstanceEvaluator(
-        datasets.eval_ground_truth, boundary_dilation=config.eval.boundary_dilation
-    )
+    truth, dilation = datasets.eval_ground_truth, config.eval.boundary_dilation
+    federated = is_federated(truth)
+    make_evaluator = lvis_evaluator if federated else InstanceEvaluator
+    evaluator = make_evaluator(truth, boundary_dilation=dilation)
     cityscapes = CityscapesInstanceEvaluator()
     instance_ids = datasets.eval_instance_ids
 
@@ -104,7 +107,7 @@ def _score_instances(
     predicted = time.monotonic()
     _merge(evaluator)
     results = from_lead(evaluator.results)
-    table = format_results(results)
+    table = format_lvis_results(results) if federated else format_results(results)
     if instance_ids is not None:
         _merge(cityscapes)
         official = from_lead(cityscapes.results)

@@ -184,6 +184,27 @@ def test_every_cityscapes_config_is_of_a_published_model() -> None:
     assert of_cityscapes == PUBLISHED_ON_CITYSCAPES.keys()
 
 
+# Source: Detectron2 configs/LVISv{1,0.5}-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml.
+@pytest.mark.parametrize(
+    ("version", "num_classes", "steps"), [("v1", 1203, 180_000), ("v0_5", 1230, 90_000)]
+)
+def test_lvis_recipe_is_that_of_detectron2(version: str, num_classes: int, steps: int) -> None:
+    config = _config(f"pointrend_rcnn_r50_fpn_1x_lvis_{version}")
+    assert (config.data.source, config.num_classes) == ("lvis", num_classes)
+    assert config.data.train_annotations.endswith(f"lvis_{version.replace('_', '.')}_train.json")
+    assert config.data.eval_annotations.endswith(f"lvis_{version.replace('_', '.')}_val.json")
+    assert config.data.repeat_threshold == 0.001
+    assert config.data.filter_empty_annotations
+    assert config.model.box.score_threshold == 0.0001
+    assert config.model.box.detections_per_image == 300
+    assert (config.train.steps, config.train.batch_size) == (steps, 16)
+    rates = [float(build_schedule(config)(i)) for i in (steps * 2 // 3 - 1, steps * 8 // 9 - 1)]
+    assert rates == pytest.approx([0.02, 0.002], rel=1e-5)
+    docstring = _docstring(config.name)
+    assert f"{steps // 1000}k steps" in docstring
+    assert "Not measured with this code." in docstring
+
+
 @pytest.mark.parametrize("weights", [w for w in PUBLISHED if w.config], ids=lambda w: w.config)
 def test_published_result_of_a_checkpoint_stands_in_its_config(weights: Any) -> None:
     docstring = " ".join(_docstring(weights.config).split())

@@ -1,14 +1,19 @@
 """Which scores a data set gets: by COCO's rules, by Cityscapes', and each in its own group."""
 
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from pointrend_jax.data.categories import CITYSCAPES
+from pointrend_jax import scoring
+from pointrend_jax.data.categories import CITYSCAPES, COCO
+from pointrend_jax.evaluation.rle import encode_mask
 from pointrend_jax.scoring import build_task_eval_set, score
-from pointrend_jax.structures import Config
+from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
+from tests.data import lvis_files
 from tests.data.label_sets import write_frame
 from tests.tiny import tiny_config, tiny_variables
 
@@ -49,3 +54,37 @@ def test_instances_of_cityscapes_are_scored_by_both_rules(config: Config) -> Non
     assert by_class["person"] is None
     assert by_class["bus"] is None
     assert "Cityscapes AP50" in scores.table
+
+
+def _find_cows(
+    _: Any, samples: Iterable[EvalSample], add: Callable[..., None], category_ids: Sequence[int]
+) -> None:
+    """In place of a model: a cow where `lvis_files` has its objects, and a better one elsewhere."""
+    masks = [np.zeros((lvis_files.HEIGHT, lvis_files.WIDTH), np.bool_) for _ in range(2)]
+    masks[0][2:6, 2:6], masks[1][0:2, 0:9] = True, True
+    rles = [encode_mask(mask) for mask in masks]
+    boxes, scores = np.asarray([[2.0, 2, 6, 6], [0, 0, 9, 2]]), np.asarray([0.5, 0.9])
+    for image_id in (i for sample in samples for i in sample.image_ids):
+        labels = np.asarray([category_ids[COCO.index("cow")]] * 2)
+        add(image_id, boxes, scores, labels, rles, rles)
+
+
+@pytest.mark.parametrize(("not_exhaustive", "expected"), [([2], 1.0), ([], 0.5)])
+def test_coco_classes_are_scored_on_lvis_by_its_rules(
+    not_exhaustive: list[int], expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = lvis_files.content(lvis_files.annotation(1, 10, 2))
+    content["images"][1]["not_exhaustive_category_ids"] = not_exhaustive
+    config = _config(tmp_path)
+    config.num_classes, config.data.source = 80, "cocofied_lvis"
+    config.data.eval_annotations = lvis_files.write(tmp_path / "set", content).name
+    monkeypatch.setattr(scoring, "parallel_predict", lambda *_: None)
+    monkeypatch.setattr(scoring, "evaluate_instances", _find_cows)
+    task = build_task(config)
+    scores = score(task, {}, build_task_eval_set(config), config)
+    # The other images do not say whether they have cows.
+    assert scores.results["rendered"]["mask_ap"] == pytest.approx(expected)
+    assert scores.results["rendered"]["mask_ap_common"] == pytest.approx(expected)
+    assert scores.results["rendered"]["mask_ap_rare"] is None
+    assert scores.results["box"]["box_ar300"] == pytest.approx(1)
+    assert "mask APc" in scores.table

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import grain.python as grain
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Float, Int32
 
 from pointrend_jax.data.builder import (
     PreparedSet,
@@ -17,10 +17,13 @@ from pointrend_jax.data.builder import (
     prepare_set,
 )
 from pointrend_jax.data.cityscapes_instances import read_cityscapes_objects
+from pointrend_jax.data.cocofied_lvis import read_cocofied_lvis
 from pointrend_jax.data.embedded import generate_embedded
 from pointrend_jax.data.fetch_records import fetch_records
+from pointrend_jax.data.lvis import read_lvis
 from pointrend_jax.data.pipeline import Augmentation, TrainPlan, eval_samples, train_batches
 from pointrend_jax.data.records import default_cache_dir
+from pointrend_jax.data.repeat_factors import image_repeat_factors
 from pointrend_jax.data.transforms import check_fit
 from pointrend_jax.storage import as_path
 from pointrend_jax.structures import Config, EvalSample
@@ -89,6 +92,7 @@ def build_datasets(config: Config) -> Datasets:
         ),
         batch_size=config.train.batch_size,
         seed=config.seed,
+        repeat_factors=_repeat_factors(training, records, config.data.repeat_threshold),
     )
 
     def batches(process_index: int, process_count: int, start: int = 0) -> grain.DatasetIterator:
@@ -158,14 +162,25 @@ def _prepare(config: Config, split: str) -> PreparedSet:
         objects = read_cityscapes_objects(Path(data.dir), _SPLITS[split], cache)
         dataset, annotations, instance_files = objects
         return prepare_set(dataset, annotations, cache, instance_files)
+    if data.source in ("lvis", "cocofied_lvis"):
+        return _prepare_lvis(config, split, cache)
     if data.source == "embedded":
         return _prepare_embedded(config, split, cache)
     if data.source == "tfds":
         return open_instances(local_records(config), _SPLITS[split])
     raise ValueError(
-        "config.data.source must be 'coco', 'cityscapes', 'tfds' or 'embedded' for config.task "
-        f"'instance', got {data.source!r}."
+        "config.data.source must be 'coco', 'lvis', 'cocofied_lvis', 'cityscapes', 'tfds' or "
+        f"'embedded' for config.task 'instance', got {data.source!r}."
     )
+
+
+def _prepare_lvis(config: Config, split: str, cache: Path) -> PreparedSet:
+    root, folder = Path(config.data.dir), config.data[f"{split}_images"]
+    annotations = root / config.data[f"{split}_annotations"]
+    if config.data.source == "lvis":
+        return prepare_set(read_lvis(annotations, root, folder), annotations, cache)
+    dataset, annotations = read_cocofied_lvis(annotations, root, folder, cache)
+    return prepare_set(dataset, annotations, cache)
 
 
 def _prepare_embedded(config: Config, split: str, cache: Path) -> PreparedSet:
@@ -196,6 +211,14 @@ def _training_records(training: PreparedSet, *, filter_empty: bool) -> list[int]
             flush=True,
         )
     return [record for record, kept in enumerate(usable) if kept]
+
+
+def _repeat_factors(
+    training: PreparedSet, records: list[int], threshold: float
+) -> Float[np.ndarray, " N"] | None:
+    if threshold == 0:
+        return None
+    return image_repeat_factors([training.images[record].labels for record in records], threshold)
 
 
 def cache_dir(config: Config) -> Path:

@@ -5,9 +5,6 @@ moved outwards by half a pixel and cut where others lie in front; a mask says th
 detour and without losing what a polygon cannot hold. Groups ("cargroup") become crowd regions.
 """
 
-import contextlib
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int32, Integer
 
+from pointrend_jax.data.annotation_cache import write_once
 from pointrend_jax.data.categories import CITYSCAPES
 from pointrend_jax.data.cityscapes import INSTANCE_LABELS, LABEL_IDS, Frame, find_frames
 from pointrend_jax.data.coco import CocoSet, check_coco, load_coco_json
@@ -56,7 +54,7 @@ def read_cityscapes_objects(root: Path, split: str, cache_dir: Path) -> Cityscap
     key = content_key([str(_FORMAT), *parts])
     annotations = cache_dir / f"cityscapes-{split}-{key}.json"
     if not annotations.is_file():
-        _write_once(annotations, lambda: _coco_dictionary(frames))
+        write_once(annotations, lambda: _coco_dictionary(frames))
     images = {frame.path: frame.image for frame in frames}
     dataset = check_coco(load_coco_json(annotations), annotations, images.__getitem__)
 
@@ -64,23 +62,6 @@ def read_cityscapes_objects(root: Path, split: str, cache_dir: Path) -> Cityscap
         return frames[image_id - 1].instance_ids
 
     return CityscapesObjects(dataset, annotations, instance_file)
-
-
-def _write_once(path: Path, content: Callable[[], dict[str, Any]]) -> None:
-    text = json.dumps(content())
-    # Whole or not at all, also if two processes write at once.
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text)
-        unfinished.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-        raise ValueError(
-            f"The annotation file {path} cannot be written ({error.strerror}); free some space or "
-            "set config.data.cache_dir."
-        ) from error
 
 
 def _coco_dictionary(frames: tuple[Frame, ...]) -> dict[str, Any]:

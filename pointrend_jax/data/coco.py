@@ -18,7 +18,12 @@ from pointrend_jax.data.images import MAX_PIXELS
 
 
 class CocoImage(NamedTuple):
-    """An image with its objects, crowd regions included; sizes in pixels."""
+    """An image with its objects, crowd regions included; sizes in pixels.
+
+    Attributes:
+      neg_category_ids, not_exhaustive_category_ids: of a federated set (`lvis.py`): the categories
+        known to be absent, and those of which not every object is annotated.
+    """
 
     id: int
     file: StoredFile
@@ -37,6 +42,7 @@ class CocoSet(NamedTuple):
       category_ids: of the file, ascending; class k is `category_ids[k]`.
       class_names: in the same order.
       skipped: how many annotations were skipped or changed, by reason.
+      frequencies: of a federated set, by class: "r"are, "c"ommon or "f"requent; else empty.
     """
 
     images: tuple[CocoImage, ...]
@@ -53,7 +59,7 @@ def read_coco(annotation_file: Path, image_dir: Path) -> CocoSet:
       files are missing, or if no annotation is usable.
     """
     data = load_coco_json(annotation_file)
-    return check_coco(data, annotation_file, partial(_find_image, Path(image_dir)))
+    return check_coco(data, annotation_file, partial(image_in_folder, Path(image_dir)))
 
 
 def check_coco(
@@ -65,11 +71,9 @@ def check_coco(
       annotation_file: what errors call the dictionary.
       find_image: from an image's "file_name" to its file, which must exist.
     """
-    images, category_names = _images_by_id(data, annotation_file), _categories(data)
+    images, category_names = check_ids(data, annotation_file)
     category_ids = tuple(sorted(category_names))
     files = _image_files(images, find_image)
-    _check_references(data["annotations"], images, category_names, annotation_file)
-
     report: Counter = Counter()
     labels = {category_id: k for k, category_id in enumerate(category_ids)}
     objects: dict[int, list[CocoObject]] = {image_id: [] for image_id in images}
@@ -90,6 +94,18 @@ def check_coco(
     )
     names = tuple(category_names[i] for i in category_ids)
     return CocoSet(checked, category_ids, names, dict(report))
+
+
+def check_ids(
+    data: dict[str, Any], annotation_file: Path
+) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+    """The images and the category names of a dictionary by id.
+
+    Raises: ValueError if an image or a category is none, or ids repeat or point nowhere.
+    """
+    images, category_names = _images_by_id(data, annotation_file), _categories(data)
+    _check_references(data["annotations"], images, category_names, annotation_file)
+    return images, category_names
 
 
 def load_coco_json(annotation_file: Path) -> dict[str, Any]:
@@ -114,6 +130,13 @@ def load_coco_json(annotation_file: Path) -> dict[str, Any]:
         if not data[key]:
             raise ValueError(f'{annotation_file} must have at least one entry in "{key}".')
     return data
+
+
+def image_in_folder(image_dir: Path, file_name: str) -> StoredFile:
+    """Raises: ValueError if there is no such folder; the file itself is not looked for."""
+    if not image_dir.is_dir():
+        raise ValueError(f"The image folder {image_dir} does not exist; check config.data.dir.")
+    return StoredFile(image_dir / file_name)
 
 
 def print_skipped(skipped: dict[str, int], annotation_file: Path) -> None:
@@ -187,12 +210,6 @@ def _check_unique(ids: Iterable[int], what: str) -> None:
         raise ValueError(
             f"The {what} must be unique; repeated: {first([str(i) for i in repeated])}."
         )
-
-
-def _find_image(image_dir: Path, file_name: str) -> StoredFile:
-    if not image_dir.is_dir():
-        raise ValueError(f"The image folder {image_dir} does not exist; check config.data.dir.")
-    return StoredFile(image_dir / file_name)
 
 
 def _image_files(

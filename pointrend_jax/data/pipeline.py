@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import grain.python as grain
 import numpy as np
+from jaxtyping import Float
 
 from pointrend_jax.data.batches import iterate_batches
 from pointrend_jax.data.broken_records import BrokenRecords
 from pointrend_jax.data.builder import PreparedSet, read_image
 from pointrend_jax.data.images import decode_image
 from pointrend_jax.data.records import text
+from pointrend_jax.data.repeat_factors import most_images, repeat_counts
 from pointrend_jax.data.transforms import (
     SIZE_DIVISIBILITY,
     Instances,
@@ -69,14 +71,19 @@ class TrainPlan:
         *,
         batch_size: int,
         seed: int,
+        repeat_factors: Float[np.ndarray, " N"] | None = None,
     ) -> None:
-        """Args: sizes, (height, width) of each image of `records`."""
+        """Args: sizes, (height, width) of each image of `records`; repeat_factors, how often an
+        epoch has each on average (`repeat_factors.py`), None for once.
+        """
         self._sizes, self._records = list(sizes), list(records)
         self._augmentation, self.batch_size, self._seed = augmentation, batch_size, seed
         check_fit(self._sizes, augmentation.min_sizes, augmentation.max_size, augmentation.buckets)
         # Two epochs: loading runs ahead of training over the border between them.
         self._epoch = lru_cache(maxsize=2)(self._plan_epoch)
-        self.batches_per_epoch = -(-len(self._records) // batch_size)
+        self._repeat_factors = repeat_factors
+        number = len(self._records) if repeat_factors is None else most_images(repeat_factors)
+        self.batches_per_epoch = -(-number // batch_size)
 
     def __len__(self) -> int:
         return 2**40
@@ -87,15 +94,20 @@ class TrainPlan:
 
     def _plan_epoch(self, epoch: int) -> list[PlannedBatch]:
         rng = np.random.default_rng([self._seed, epoch])
-        choices, number = self._augmentation, len(self._records)
+        choices, indices = self._augmentation, np.arange(len(self._records))
+        if self._repeat_factors is not None:
+            indices = np.repeat(indices, repeat_counts(self._repeat_factors, rng))
+        number = len(indices)
         order = rng.permutation(number)
+        # Of each time that an epoch has an image.
         min_sizes = rng.choice(np.asarray(choices.min_sizes), number)
         flips = rng.random(number) < choices.flip_probability
         groups: dict[Bucket, list[PlannedImage]] = {}
         for i in order:
-            hw = _resized(self._sizes[i], int(min_sizes[i]), choices.max_size)
+            index = indices[i]
+            hw = _resized(self._sizes[index], int(min_sizes[i]), choices.max_size)
             bucket = _bucket(hw, choices.buckets)
-            image = PlannedImage(self._records[i], hw, bool(flips[i]))
+            image = PlannedImage(self._records[index], hw, bool(flips[i]))
             groups.setdefault(bucket, []).append(image)
         batches, leftovers = self._full_batches(groups)
         batches += self._merge(leftovers, batches)
@@ -119,12 +131,11 @@ class TrainPlan:
     ) -> list[PlannedBatch]:
         """Batches of what filled no bucket, in canvases that hold them; nothing is dropped.
 
-        The last one is filled up with images that this epoch has had already.
+        The last one is filled up with images that this epoch has had already. An epoch of repeated
+        images that is one image short of a batch may need a whole one of these.
         """
-        if not leftovers:
-            return []
         leftovers = sorted(leftovers, key=lambda image: image.image_hw)
-        missing = -len(leftovers) % self.batch_size
+        missing = (self.batches_per_epoch - len(batches)) * self.batch_size - len(leftovers)
         again = [image for batch in batches for image in batch.images] + leftovers
         images = leftovers + [again[i % len(again)] for i in range(missing)]
         merged = []

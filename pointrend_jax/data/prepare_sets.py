@@ -7,6 +7,7 @@ annotations of known sets are checked, so that an incomplete download is not tak
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,9 @@ from pointrend_jax.data.camvid import read_camvid
 from pointrend_jax.data.cityscapes import read_cityscapes
 from pointrend_jax.data.cityscapes_instances import read_cityscapes_objects
 from pointrend_jax.data.coco import CocoSet, print_skipped, read_coco
+from pointrend_jax.data.cocofied_lvis import read_cocofied_lvis
 from pointrend_jax.data.fetch_records import verify_records
+from pointrend_jax.data.lvis import read_lvis
 from pointrend_jax.data.record_writer import IMAGES_PER_SHARD, write_records
 from pointrend_jax.data.records import VERSION, RecordSet, default_cache_dir, read_manifest
 from pointrend_jax.data.semantic_builder import map_records
@@ -64,7 +67,7 @@ class _Known(NamedTuple):
 
     name: str
     images: Mapping[str, int]
-    read: Callable[[Source, str, tuple[str, ...]], RecordSet]
+    read: Callable[..., RecordSet]
 
 
 def prepare_records(dataset: str, source: Source, data_dir: AnyPath, options: Options) -> AnyPath:
@@ -146,6 +149,26 @@ def _read_coco(source: Source, name: str, splits: tuple[str, ...]) -> RecordSet:
     return instance_records(name, sets, {})
 
 
+def _lvis_file(version: str, split: str) -> str:
+    return f"annotations/lvis_{version}_{split}.json"
+
+
+def _read_lvis(
+    source: Source, name: str, splits: tuple[str, ...], version: str, cocofied: bool
+) -> RecordSet:
+    sets: dict[str, CocoSet] = {}
+    for split in splits:
+        path = source.root / (source.annotations.get(split) or _lvis_file(version, split))
+        images = source.images.get(split) or f"{split}2017"
+        if cocofied:
+            found = read_cocofied_lvis(path, source.root, images, default_cache_dir())
+            sets[split] = found.dataset
+        else:
+            sets[split] = read_lvis(path, source.root, images)
+        print_skipped(sets[split].skipped, path)
+    return instance_records(name, sets, {})
+
+
 def _read_cityscapes_instances(source: Source, name: str, splits: tuple[str, ...]) -> RecordSet:
     sets: dict[str, CocoSet] = {}
     files: dict[str, InstanceFiles | None] = {}
@@ -164,10 +187,23 @@ def _read_camvid(source: Source, name: str, splits: tuple[str, ...]) -> RecordSe
     return map_records(name, {split: read_camvid(source.root, split) for split in splits})
 
 
+_LVIS_V1_IMAGES = {"train": 100_170, "val": 19_809}
+_LVIS_V0_5_IMAGES = {"train": 57_263, "val": 5000}
 _CITYSCAPES_IMAGES = {"train": 2975, "val": 500}
 # What --dataset accepts.
 DATASETS: Mapping[str, _Known] = {
     "coco": _Known("coco_instances", {"train": 118_287, "val": 5000}, _read_coco),
+    "lvis_v1": _Known(
+        "lvis_v1",
+        {"train": 100_170, "val": 19_809},
+        partial(_read_lvis, version="v1", cocofied=False),
+    ),
+    "lvis_v0_5": _Known(
+        "lvis_v0_5", _LVIS_V0_5_IMAGES, partial(_read_lvis, version="v0.5", cocofied=False)
+    ),
+    "cofied_lvis": _Known(
+        "cofied_lvis_v0_5", _LVIS_V0_5_IMAGES, partial(_read_lvis, version="v0.5", cocofied=True)
+    ),
     "cityscapes": _Known("cityscapes_semantic", _CITYSCAPES_IMAGES, _read_cityscapes),
     "cityscapes_instances": _Known(
         "cityscapes_instances", _CITYSCAPES_IMAGES, _read_cityscapes_instances

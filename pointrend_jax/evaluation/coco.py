@@ -7,7 +7,7 @@ what rendering adds.
 
 import contextlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,8 +22,10 @@ from pointrend_jax.evaluation.ground_truth import load_ground_truth
 OverlapKind = Literal["box", "mask", "boundary"]
 MaskSource = Literal["rendered", "coarse"]
 ObjectArea = Literal["mask", "box"]
-# {"rendered": {"mask_ap": 0.4, ...}, ...}; None where no ground truth is of that kind.
-Results = dict[str, dict[str, float | None]]
+# By name; None where no ground truth is of that kind.
+Statistics = dict[str, float | None]
+# {"rendered": {"mask_ap": 0.4, ...}, ...}
+Results = dict[str, Statistics]
 
 # The order of COCOeval.stats; AP over IoU .50:.95, at .50, at .75, by area; AR at 1, 10, 100
 # detections an image, by area. Areas are in pixels of the original image: 32^2, 96^2.
@@ -40,17 +42,27 @@ class InstanceEvaluator:
       ground_truth: content or path of a COCO annotation file.
       boundary_dilation: width of the boundary as a part of the image diagonal; 0.02 is COCO's and
         LVIS's, Cityscapes has 0.005.
+      statistics: the rules, called as `coco_statistics`.
 
     Raises: ValueError as `load_ground_truth`.
     """
 
     def __init__(
-        self, ground_truth: Mapping[str, Any] | Path | str, *, boundary_dilation: float = 0.02
+        self,
+        ground_truth: Mapping[str, Any] | Path | str,
+        *,
+        boundary_dilation: float = 0.02,
+        statistics: Callable[..., Statistics] | None = None,
     ) -> None:
         self._ground_truth = load_ground_truth(ground_truth)
         self._boundary_dilation = boundary_dilation
+        self._statistics = coco_statistics if statistics is None else statistics
         self._detections: dict[MaskSource, list[dict[str, Any]]] = {"rendered": [], "coarse": []}
         self._image_ids: set[int] = set()
+
+    @property
+    def ground_truth(self) -> COCO:
+        return self._ground_truth
 
     @property
     def image_ids(self) -> tuple[int, ...]:
@@ -112,8 +124,8 @@ class InstanceEvaluator:
     def results(self, image_ids: Iterable[int] | None = None) -> Results:
         """{"rendered": {"mask_ap", ..., "boundary_ap", ...}, "coarse": the same, "box": {...}}.
 
-        The names are those of `STAT_NAMES` behind "mask_", "boundary_" and "box_", AP in 0..1, None
-        where the ground truth has nothing to find (pycocotools' -1).
+        The names are those of the rules (COCO's: `STAT_NAMES`) behind "mask_", "boundary_" and
+        "box_", AP in 0..1, None where the ground truth has nothing to find (pycocotools' -1).
 
         Args:
           image_ids: the images to score; None for all of the ground truth.
@@ -136,17 +148,15 @@ class InstanceEvaluator:
         results["box"] = self._stats("rendered", "box", chosen)
         return results
 
-    def _stats(
-        self, source: MaskSource, kind: OverlapKind, image_ids: list[int]
-    ) -> dict[str, float | None]:
-        evaluation = evaluate_detections(
+    def _stats(self, source: MaskSource, kind: OverlapKind, image_ids: list[int]) -> Statistics:
+        statistics = self._statistics(
             self._ground_truth,
             self._detections[source],
             kind,
             boundary_dilation=self._boundary_dilation,
             image_ids=image_ids,
         )
-        return {f"{kind}_{name}": value for name, value in summarize(evaluation).items()}
+        return {f"{kind}_{name}": value for name, value in statistics.items()}
 
     def _check(self, image_id: int, category_ids: np.ndarray, lengths: list[int]) -> None:
         if image_id not in self._ground_truth.imgs:
@@ -169,6 +179,26 @@ def check_disjoint(image_ids: Iterable[int], others: Iterable[int]) -> None:
         raise ValueError(f"{len(twice)} images were added twice, the first is {twice[0]}.")
 
 
+def coco_statistics(
+    ground_truth: COCO,
+    detections: Iterable[Mapping[str, Any]],
+    kind: OverlapKind,
+    *,
+    boundary_dilation: float,
+    image_ids: Sequence[int],
+) -> Statistics:
+    """The twelve numbers of COCO by name; arguments and errors as `evaluate_detections`."""
+    return summarize(
+        evaluate_detections(
+            ground_truth,
+            detections,
+            kind,
+            boundary_dilation=boundary_dilation,
+            image_ids=image_ids,
+        )
+    )
+
+
 def evaluate_detections(
     ground_truth: COCO,
     detections: Iterable[Mapping[str, Any]],
@@ -189,12 +219,36 @@ def evaluate_detections(
 
     Raises: ValueError if a detection names an image that is not in the ground truth.
     """
+    evaluation = open_evaluation(
+        ground_truth,
+        detections,
+        kind,
+        boundary_dilation=boundary_dilation,
+        image_ids=image_ids,
+        area_of_detection=area_of_detection,
+    )
+    # pycocotools reports its progress on stdout.
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation
+
+
+def open_evaluation(
+    ground_truth: COCO,
+    detections: Iterable[Mapping[str, Any]],
+    kind: OverlapKind,
+    *,
+    boundary_dilation: float,
+    image_ids: Sequence[int] | None,
+    area_of_detection: ObjectArea = "mask",
+) -> COCOeval:
+    """As `evaluate_detections`, ready to be run."""
     unused = "segmentation" if kind == "box" else "bbox" if area_of_detection == "mask" else None
     records = [{k: v for k, v in record.items() if k != unused} for record in detections]
     unknown = {record["image_id"] for record in records} - set(ground_truth.imgs)
     if unknown:
         raise ValueError(f"Detections name images {sorted(unknown)}, not in the ground truth.")
-    # pycocotools reports its progress on stdout.
     with contextlib.redirect_stdout(io.StringIO()):
         # The stub of loadRes knows file names only.
         api: Any = ground_truth
@@ -205,12 +259,10 @@ def evaluate_detections(
             evaluation = COCOeval(ground_truth, found, "bbox" if kind == "box" else "segm")
         if image_ids is not None:
             evaluation.params.imgIds = sorted(image_ids)
-        evaluation.evaluate()
-        evaluation.accumulate()
     return evaluation
 
 
-def summarize(evaluation: COCOeval) -> dict[str, float | None]:
+def summarize(evaluation: COCOeval) -> Statistics:
     """The twelve numbers of COCO by name, None for those that pycocotools gives as -1."""
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.summarize()

@@ -21,6 +21,9 @@ from pointrend_jax.evaluation.rle import (
     rle_box,
 )
 
+# What an image of LVIS has besides: `lvis.py` says what it means.
+FEDERATED_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
+
 
 def load_ground_truth(source: Mapping[str, Any] | Path | str) -> COCO:
     """The annotations as a pycocotools index.
@@ -72,7 +75,8 @@ def _images_by_id(images: list[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
             raise ValueError(f"An image of the annotations lacks {missing}: {image}.")
         if image["id"] in by_id:
             raise ValueError(f"The image id {image['id']} occurs more than once.")
-        by_id[image["id"]] = {key: image[key] for key in ("id", "height", "width")}
+        kept = ("id", "height", "width", *FEDERATED_LISTS)
+        by_id[image["id"]] = {key: image[key] for key in kept if key in image}
     return by_id
 
 

@@ -16,6 +16,15 @@ _ROWS = (
     ("boundary AP50", "boundary_ap50"),
     ("boundary AP75", "boundary_ap75"),
 )
+_FREQUENCY_ROWS = (
+    ("mask APr", "mask_ap_rare"),
+    ("mask APc", "mask_ap_common"),
+    ("mask APf", "mask_ap_frequent"),
+    ("boundary APr", "boundary_ap_rare"),
+    ("boundary APc", "boundary_ap_common"),
+    ("boundary APf", "boundary_ap_frequent"),
+    ("mask AR@300", "mask_ar300"),
+)
 _SEMANTIC_ROWS = {
     "miou": "mIoU",
     "iiou": "iIoU",
@@ -26,11 +35,12 @@ _SEMANTIC_ROWS = {
 
 def format_results(results: Results) -> str:
     """A plain-text table, coarse beside rendered, in percent; "-" where nothing was to be found."""
-    box = results["box"]
-    lines = _compare(_ROWS, results["coarse"], results["rendered"])
-    names = (("box AP", "box_ap"), ("AP50", "box_ap50"), ("AP75", "box_ap75"))
-    lines.append("   ".join(f"{label} {_percent(box[key])}" for label, key in names))
-    return "\n".join(lines)
+    return _instance_table(_ROWS, results)
+
+
+def format_lvis_results(results: Results) -> str:
+    """The same by LVIS's rules, with AP of rare, common and frequent categories."""
+    return _instance_table((*_ROWS, *_FREQUENCY_ROWS), results)
 
 
 def format_cityscapes_results(results: Results) -> str:
@@ -49,6 +59,14 @@ def format_semantic_results(results: Results) -> str:
     coarse = results["coarse"] | results["coarse_iou"]
     rendered = results["rendered"] | results["rendered_iou"]
     return "\n".join(_compare(rows + classes, coarse, rendered))
+
+
+def _instance_table(rows: Sequence[tuple[str, str]], results: Results) -> str:
+    box = results["box"]
+    lines = _compare(rows, results["coarse"], results["rendered"])
+    names = (("box AP", "box_ap"), ("AP50", "box_ap50"), ("AP75", "box_ap75"))
+    lines.append("   ".join(f"{label} {_percent(box[key])}" for label, key in names))
+    return "\n".join(lines)
 
 
 def _trimap_label(key: str) -> str:

@@ -2,20 +2,28 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from pointrend_jax.evaluation.coco import STAT_NAMES
-from pointrend_jax.evaluation.report import format_results, format_semantic_results
+from pointrend_jax.evaluation.lvis import LVIS_STAT_NAMES
+from pointrend_jax.evaluation.report import (
+    format_lvis_results,
+    format_results,
+    format_semantic_results,
+)
 from pointrend_jax.storage import write_json
 
 
-def _results(rendered: float | None, coarse: float | None) -> dict:
+def _results(
+    rendered: float | None, coarse: float | None, names: Sequence[str] = STAT_NAMES
+) -> dict:
     def side(value: float | None) -> dict:
-        return {f"{kind}_{name}": value for kind in ("mask", "boundary") for name in STAT_NAMES}
+        return {f"{kind}_{name}": value for kind in ("mask", "boundary") for name in names}
 
-    box = {f"box_{name}": 0.5 for name in STAT_NAMES}
+    box = {f"box_{name}": 0.5 for name in names}
     return {"rendered": side(rendered), "coarse": side(coarse), "box": box}
 
 
@@ -25,6 +33,17 @@ def test_table_shows_both_and_the_gain():
     rows = {line[:16].strip(): line[16:].split() for line in lines[1:-1]}
     assert rows["mask AP"] == ["40.0", "45.7", "+5.7"]
     assert rows["boundary AP75"] == ["40.0", "45.7", "+5.7"]
+    assert lines[-1] == "box AP 50.0   AP50 50.0   AP75 50.0"
+
+
+def test_lvis_table_has_rare_common_and_frequent_categories():
+    results = _results(0.4567, 0.4, LVIS_STAT_NAMES)
+    results["rendered"]["mask_ap_rare"] = None
+    lines = format_lvis_results(results).splitlines()
+    rows = {line[:16].strip(): line[16:].split() for line in lines[1:-1]}
+    assert rows["mask APr"] == ["40.0", "-", "-"]
+    assert rows["mask APf"] == rows["boundary APc"] == ["40.0", "45.7", "+5.7"]
+    assert rows["mask AR@300"] == ["40.0", "45.7", "+5.7"]
     assert lines[-1] == "box AP 50.0   AP50 50.0   AP75 50.0"
 
 

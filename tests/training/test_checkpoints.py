@@ -171,3 +171,12 @@ def test_changes_that_decide_the_numbers_are_refused_unless_accepted(
     renamed = saved._replace(class_names=("a", "c"))
     with pytest.raises(WrongCheckpointError, match="classes"):
         check_same_run(saved, renamed, accept_changes=False)
+
+
+def test_how_often_images_are_repeated_may_not_change_on_the_way() -> None:
+    saved = CheckpointMeta({"data": {"dir": "a", "repeat_threshold": 0.0}}, ("a",), 10, {})
+    moved = saved._replace(config={"data": {"dir": "b", "repeat_threshold": 0.0}})
+    check_same_run(saved, moved, accept_changes=False)
+    other = saved._replace(config={"data": {"dir": "a", "repeat_threshold": 0.001}})
+    with pytest.raises(WrongCheckpointError, match=r"repeat_threshold: 0\.0, now 0\.001"):
+        check_same_run(saved, other, accept_changes=False)
