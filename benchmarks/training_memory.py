@@ -1,0 +1,118 @@
+r"""Memory that one training step needs, by compute type and with and without rematerialisation.
+
+    PYTHONPATH=. python benchmarks/training_memory.py --batch 2 --side 512
+
+Nothing runs: the step is compiled for the default device, and the compiler is asked what it has laid
+out (`memory_analysis`) and how much it will compute (`cost_analysis`, which counts the body of a loop
+once). Prints a row for each of float32 and bfloat16, kept and rematerialised, after a row of float32
+in which no stage is frozen. `temp` is everything but the arguments and the results: activations,
+gradients, scratch. On a CPU the compiler widens much of bfloat16 to float32, so those rows say
+little about an accelerator.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pointrend_jax.flags import load_config
+from pointrend_jax.structures import DATA_AXIS, Config, InstanceBatch
+from pointrend_jax.tasks.build import build_task
+from pointrend_jax.training.optimizer import build_optimizer
+from pointrend_jax.training.step import StepOptions, initial_state, train_step
+
+
+class Row(NamedTuple):
+    """MiB of temporary memory, arguments and results; 10^9 operations; seconds to compile."""
+
+    temp: float
+    arguments: float
+    results: float
+    gflop: float
+    seconds: float
+
+
+def batch_shapes(batch_size: int, side: int, slots: int) -> InstanceBatch:
+    """A batch of square images, as shapes."""
+
+    def of(dtype: Any, *shape: int) -> Any:
+        return jax.ShapeDtypeStruct((batch_size, *shape), dtype)
+
+    return InstanceBatch(
+        images=of(jnp.uint8, side, side, 3),
+        image_hw=of(jnp.int32, 2),
+        padded_hw=of(jnp.int32, 2),
+        image_index=of(jnp.int32),
+        boxes=of(jnp.float32, slots, 4),
+        classes=of(jnp.int32, slots),
+        mask_bits=of(jnp.uint8, slots, side, side // 8),
+        valid=of(jnp.bool_, slots),
+    )
+
+
+def measure(config: Config, batch: InstanceBatch) -> Row:
+    """What the compiler says of the step of one device."""
+    task = build_task(config)
+    variables = task.shapes()
+    optimizer, _ = build_optimizer(config, variables["params"], task.is_trainable)
+    state = jax.eval_shape(lambda v: initial_state(v, optimizer, StepOptions()), variables)
+
+    def step(state: Any, batch: InstanceBatch, key: jax.Array) -> Any:
+        return train_step(state, batch, key, task=task, optimizer=optimizer)
+
+    # One device under the named axis.
+    replica = jax.shard_map(
+        step,
+        mesh=jax.make_mesh((1,), (DATA_AXIS,), devices=jax.devices()[:1]),
+        in_specs=(jax.P(), jax.P(DATA_AXIS), jax.P()),
+        out_specs=jax.P(),
+        check_vma=False,
+    )
+    began = time.perf_counter()
+    compiled = jax.jit(replica).lower(state, batch, jax.random.key(0)).compile()
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    assert memory is not None, "this backend does not say how much memory a program needs"
+    return Row(
+        memory.temp_size_in_bytes / 2**20,
+        memory.argument_size_in_bytes / 2**20,
+        memory.output_size_in_bytes / 2**20,
+        cost["flops"] / 1e9,
+        time.perf_counter() - began,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = Path("configs/pointrend_rcnn_r50_fpn_1x_coco.py")
+    parser.add_argument("--config", type=Path, default=default, help="of an instance model")
+    parser.add_argument("--batch", type=int, default=2, help="images")
+    parser.add_argument("--side", type=int, default=512, help="px, a multiple of 32")
+    parser.add_argument("--slots", type=int, default=32, help="objects an image")
+    args = parser.parse_args()
+    batch = batch_shapes(args.batch, args.side, args.slots)
+    own = load_config(args.config)
+    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {args}")
+    print("| compute_dtype | remat | freeze_at | temp MiB | arguments | results | GFLOP | s |")
+    print("|---|---|---|---|---|---|---|---|")
+    kept = own.model.freeze_at
+    for dtype, remat, freeze_at in (
+        ("float32", False, 0),
+        ("float32", False, kept),
+        ("float32", True, kept),
+        ("bfloat16", False, kept),
+        ("bfloat16", True, kept),
+    ):
+        config = own.copy_and_resolve_references()
+        config.model.compute_dtype, config.train.remat = dtype, remat
+        config.model.freeze_at = freeze_at
+        row = " | ".join(f"{value:.0f}" for value in measure(config, batch))
+        print(f"| {dtype} | {remat} | {freeze_at} | {row} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
