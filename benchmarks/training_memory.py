@@ -2,12 +2,12 @@ r"""Memory that one training step needs, by compute type and with and without re
 
     PYTHONPATH=. python benchmarks/training_memory.py --batch 2 --side 512
 
-Nothing runs: the step is compiled for the default device, and the compiler is asked what it has laid
-out (`memory_analysis`) and how much it will compute (`cost_analysis`, which counts the body of a loop
-once). Prints a row for each of float32 and bfloat16, kept and rematerialised, after a row of float32
-in which no stage is frozen. `temp` is everything but the arguments and the results: activations,
-gradients, scratch. On a CPU the compiler widens much of bfloat16 to float32, so those rows say
-little about an accelerator.
+Nothing runs: the step is compiled for the devices that are there, and the compiler is asked what it
+has laid out (`memory_analysis`) and how much it will compute (`cost_analysis`, which counts a loop
+once), on each. Prints a row of float32 in which no stage is frozen, then one for each of
+float32 and bfloat16, kept and rematerialised. `temp` is everything but the arguments and the
+results: activations, gradients, scratch. On a CPU the compiler widens much of bfloat16 to float32,
+so those rows say little about an accelerator.
 """
 
 import argparse
@@ -19,10 +19,11 @@ import jax
 import jax.numpy as jnp
 
 from pointrend_jax.flags import load_config
-from pointrend_jax.structures import DATA_AXIS, Config, InstanceBatch
+from pointrend_jax.structures import Config, InstanceBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.optimizer import build_optimizer
-from pointrend_jax.training.step import StepOptions, initial_state, train_step
+from pointrend_jax.training.replicas import build_replicas
+from pointrend_jax.training.step import StepOptions, initial_state
 
 
 class Row(NamedTuple):
@@ -54,25 +55,15 @@ def batch_shapes(batch_size: int, side: int, slots: int) -> InstanceBatch:
 
 
 def measure(config: Config, batch: InstanceBatch) -> Row:
-    """What the compiler says of the step of one device."""
+    """What the compiler says of a step."""
     task = build_task(config)
     variables = task.shapes()
     optimizer, _ = build_optimizer(config, variables["params"], task.is_trainable)
     state = jax.eval_shape(lambda v: initial_state(v, optimizer, StepOptions()), variables)
 
-    def step(state: Any, batch: InstanceBatch, key: jax.Array) -> Any:
-        return train_step(state, batch, key, task=task, optimizer=optimizer)
-
-    # One device under the named axis.
-    replica = jax.shard_map(
-        step,
-        mesh=jax.make_mesh((1,), (DATA_AXIS,), devices=jax.devices()[:1]),
-        in_specs=(jax.P(), jax.P(DATA_AXIS), jax.P()),
-        out_specs=jax.P(),
-        check_vma=False,
-    )
+    step: Any = build_replicas("shard_map", task, optimizer).step
     began = time.perf_counter()
-    compiled = jax.jit(replica).lower(state, batch, jax.random.key(0)).compile()
+    compiled = step.lower(state, batch, jax.random.key(0)).compile()
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     assert memory is not None, "this backend does not say how much memory a program needs"
     return Row(
@@ -90,7 +81,7 @@ def main() -> None:
     )
     default = Path("configs/pointrend_rcnn_r50_fpn_1x_coco.py")
     parser.add_argument("--config", type=Path, default=default, help="of an instance model")
-    parser.add_argument("--batch", type=int, default=2, help="images")
+    parser.add_argument("--batch", type=int, default=2, help="images, of all devices together")
     parser.add_argument("--side", type=int, default=512, help="px, a multiple of 32")
     parser.add_argument("--slots", type=int, default=32, help="objects an image")
     args = parser.parse_args()

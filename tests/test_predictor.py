@@ -321,6 +321,17 @@ def test_a_configuration_of_another_model_is_refused(
         load(checkpoint, config)
 
 
+def test_a_checkpoint_predicts_in_bfloat16_too(
+    checkpoint: Path, images: list[np.ndarray], results: list[PredictedInstances]
+) -> None:
+    loaded = _load(checkpoint, {"model.compute_dtype": "bfloat16"})
+    assert {x.dtype for x in jax.tree.leaves(loaded._model.variables)} == {np.dtype(np.float32)}
+    ours, theirs = loaded.predict(images[0]), results[0]
+    print(ours.scores, theirs.scores, ours.boxes, theirs.boxes)
+    assert ours.scores.dtype == ours.masks.logits.dtype == np.float32
+    np.testing.assert_allclose(ours.scores, theirs.scores, atol=0.01)
+
+
 def test_loading_what_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"model_final\.pkl is no directory.*load\(file, config\)"):
         load(tmp_path / "model_final.pkl")
