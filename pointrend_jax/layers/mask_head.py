@@ -73,7 +73,7 @@ def region_vectors(
 ) -> Float[Array, "N fc_dim"]:
     """A vector for each region, for a predictor; the layers belong to the calling module."""
     dtype = p2.dtype
-    x = pool_on_grid(p2, boxes, image_index, pooler_resolution).astype(dtype)
+    x = pool_on_grid(p2, boxes, image_index, pooler_resolution)
     if p2.shape[-1] > conv_dim:
         x = nn.relu(nn.Conv(conv_dim, (1, 1), dtype=dtype, kernel_init=msra, name="reduce")(x))
     window = (conv_stride, conv_stride)
