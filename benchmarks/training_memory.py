@@ -2,12 +2,16 @@ r"""Memory that one training step needs, by compute type and with and without re
 
     PYTHONPATH=. python benchmarks/training_memory.py --batch 2 --side 512
 
-Nothing runs: the step is compiled for the devices that are there, and the compiler is asked what it
-has laid out (`memory_analysis`) and how much it will compute (`cost_analysis`, which counts a loop
-once), on each. Prints a row of float32 in which no stage is frozen, then one for each of
-float32 and bfloat16, kept and rematerialised. `temp` is everything but the arguments and the
-results: activations, gradients, scratch. On a CPU the compiler widens much of bfloat16 to float32,
-so those rows say little about an accelerator.
+Nothing runs. `kept` is what the gradient asks of the forward pass, counted while the step is
+traced, before any compiler. Then the step is compiled for the devices that are there, and the
+compiler is asked what it has laid out (`memory_analysis`) and how much it will compute
+(`cost_analysis`, which counts a loop once), on each: `temp` is everything but the arguments and the
+results, that is activations, gradients, scratch. A row of float32 in which no stage is frozen comes
+first, then one for each of float32 and bfloat16, kept and rematerialised.
+
+On a CPU the compiler merges what remat computes twice with what it computed first, so there only
+`kept` tells something about an accelerator. `XLA_FLAGS=--xla_backend_optimization_level=0` makes it
+compile faster.
 """
 
 import argparse
@@ -21,14 +25,17 @@ import jax.numpy as jnp
 from pointrend_jax.flags import load_config
 from pointrend_jax.structures import Config, InstanceBatch
 from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.replicas import build_replicas
 from pointrend_jax.training.step import StepOptions, initial_state
 
 
 class Row(NamedTuple):
-    """MiB of temporary memory, arguments and results; 10^9 operations; seconds to compile."""
+    """MiB kept for the gradient, of temporary memory, arguments and results; 10^9 operations;
+    seconds to compile."""
 
+    kept: float
     temp: float
     arguments: float
     results: float
@@ -67,12 +74,28 @@ def measure(config: Config, batch: InstanceBatch) -> Row:
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     assert memory is not None, "this backend does not say how much memory a program needs"
     return Row(
+        kept_for_gradient(task, variables, batch) / 2**20,
         memory.temp_size_in_bytes / 2**20,
         memory.argument_size_in_bytes / 2**20,
         memory.output_size_in_bytes / 2**20,
         cost["flops"] / 1e9,
         time.perf_counter() - began,
     )
+
+
+def kept_for_gradient(task: Task, variables: Variables, batch: InstanceBatch) -> int:
+    """Bytes that the gradient wants of the forward pass, parameters and buffers aside."""
+
+    def forward(params: Any, buffers: Any, batch: InstanceBatch) -> Any:
+        def loss(params: Any) -> jax.Array:
+            terms, _ = task.loss({"params": params, "buffers": buffers}, batch, jax.random.key(0))
+            return sum((term.total for term in terms.values()), jnp.zeros(()))
+
+        return jax.vjp(loss, params)[1]
+
+    backward = jax.eval_shape(forward, variables["params"], variables["buffers"], batch)
+    total = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(backward))
+    return total - sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(variables))
 
 
 def main() -> None:
@@ -88,8 +111,10 @@ def main() -> None:
     batch = batch_shapes(args.batch, args.side, args.slots)
     own = load_config(args.config)
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {args}")
-    print("| compute_dtype | remat | freeze_at | temp MiB | arguments | results | GFLOP | s |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| compute_dtype | remat | freeze_at | kept MiB | temp | arguments | results | GFLOP | s |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     kept = own.model.freeze_at
     for dtype, remat, freeze_at in (
         ("float32", False, 0),

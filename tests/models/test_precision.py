@@ -63,12 +63,14 @@ def _products(jaxpr: Jaxpr, scope: str = "") -> Iterator[tuple[set[str], set[str
         inner = f"{scope}/{equation.source_info.name_stack}"
         if equation.primitive.name in ("conv_general_dilated", "dot_general"):
             modules = set(inner.replace("(", "/").replace(")", "/").split("/"))
-            yield modules, {str(x.aval.dtype) for x in equation.invars}
+            yield modules, {x.aval.str_short().split("[")[0] for x in equation.invars}
         for value in jax.tree.leaves(
             list(equation.params.values()), is_leaf=lambda x: isinstance(x, Jaxpr | ClosedJaxpr)
         ):
-            if isinstance(value, Jaxpr | ClosedJaxpr):
-                yield from _products(getattr(value, "jaxpr", value), inner)
+            if isinstance(value, ClosedJaxpr):
+                yield from _products(value.jaxpr, inner)
+            elif isinstance(value, Jaxpr):
+                yield from _products(value, inner)
 
 
 @cache
