@@ -83,6 +83,9 @@ def get_config() -> ConfigDict:
     model.multi_grid = (1, 1, 1)  # further dilation factors of the blocks of res5
     # "frozen": fixed statistics | "batch_norm": trained, statistics of the batch of all devices
     model.norm = "frozen"
+    # "float32" (Detectron2) | "bfloat16": of maps, convolutions and matrix products. Parameters,
+    # statistics, points, the last layer of each head and losses stay float32 (docs/precision.md).
+    model.compute_dtype = "float32"
     # "pointrend" | "implicit": an MLP of its own for each instance | "conv": dense 4-conv 28x28
     model.mask_head = "pointrend"
 
@@ -167,6 +170,9 @@ def get_config() -> ConfigDict:
     train.reference_batch_size = 0
     # Parts of a device's images that are worked on one after the other; gradients are averaged.
     train.accumulate_steps = 1
+    # Computes the blocks of the backbone again for the gradient instead of keeping what is in them:
+    # less memory, more time (docs/precision.md).
+    train.remat = False
     train.strategy = "pmap"  # "pmap" | "shard_map"; the same step
     train.learning_rate = 0.02
     train.momentum = 0.9

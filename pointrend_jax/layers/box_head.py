@@ -72,9 +72,10 @@ class BoxHead(nn.Module):
             padded_hw=padded_hw,
         )
         x = pooled.reshape(batch, slots, -1)
-        x = nn.relu(nn.Dense(self.fc_dim, kernel_init=xavier, name="fc1")(x))
-        x = nn.relu(nn.Dense(self.fc_dim, kernel_init=xavier, name="fc2")(x))
+        for name in ("fc1", "fc2"):
+            x = nn.relu(nn.Dense(self.fc_dim, dtype=x.dtype, kernel_init=xavier, name=name)(x))
         classifier_init, box_init = nn.initializers.normal(0.01), nn.initializers.normal(0.001)
+        x = x.astype(jnp.float32)
         logits = nn.Dense(self.num_classes + 1, kernel_init=classifier_init, name="classifier")(x)
         deltas = nn.Dense(4 * self.num_classes, kernel_init=box_init, name="deltas")(x)
         return BoxOutputs(logits, deltas.reshape(batch, slots, self.num_classes, 4))

@@ -45,15 +45,18 @@ class ConvMaskHead(nn.Module):
             padded_hw=padded_hw,
         )
         for i in range(1, self.num_convs + 1):
-            conv = nn.Conv(self.conv_dim, (3, 3), padding=1, kernel_init=msra, name=f"conv{i}")
+            conv = nn.Conv(
+                self.conv_dim, (3, 3), padding=1, dtype=x.dtype, kernel_init=msra, name=f"conv{i}"
+            )
             x = nn.relu(conv(x))
         deconv = nn.ConvTranspose(
-            self.conv_dim, (2, 2), strides=(2, 2), padding="VALID", kernel_init=msra, name="deconv"
-        )
+            self.conv_dim, (2, 2), strides=(2, 2), padding="VALID", dtype=x.dtype,
+            kernel_init=msra, name="deconv",
+        )  # fmt: skip
+        x = nn.relu(deconv(x))
         init = nn.initializers.normal(0.001)
-        return nn.Conv(self.num_classes, (1, 1), kernel_init=init, name="predictor")(
-            nn.relu(deconv(x))
-        )
+        predictor = nn.Conv(self.num_classes, (1, 1), kernel_init=init, name="predictor")
+        return predictor(x.astype(jnp.float32))
 
     def draw_candidates(self, key: Array, num_regions: int) -> CandidatePoints:
         """A dense head draws nothing."""

@@ -42,7 +42,8 @@ class ASPP(nn.Module):
         for i, dilation in enumerate(self.dilations, 1):
             branches.append(self._branch(x, padded_hw, 3, dilation, f"branch{i}"))
         pooled, inside = self._pool(x, padded_hw)
-        pooled = nn.relu(nn.Conv(self.dim, (1, 1), kernel_init=xavier, name="pooled")(pooled))
+        conv = nn.Conv(self.dim, (1, 1), dtype=x.dtype, kernel_init=xavier, name="pooled")
+        pooled = nn.relu(conv(pooled))
         inside_hw = padded_hw // self.stride
         branches.append(resize_within(pooled, inside, inside_hw, (x.shape[1], x.shape[2])))
         x = self._branch(jnp.concatenate(branches, axis=-1), padded_hw, 1, 1, "project")
@@ -51,8 +52,8 @@ class ASPP(nn.Module):
     def _branch(self, x: Array, padded_hw: Array, kernel: int, dilation: int, name: str) -> Array:
         x = nn.Conv(
             self.dim, (kernel, kernel), kernel_dilation=(dilation, dilation),
-            padding=kernel // 2 * dilation, use_bias=self.norm == "none", kernel_init=xavier,
-            name=f"{name}_conv",
+            padding=kernel // 2 * dilation, use_bias=self.norm == "none", dtype=x.dtype,
+            kernel_init=xavier, name=f"{name}_conv",
         )(x)  # fmt: skip
         return nn.relu(head_norm(self.norm, x, padded_hw, self.stride, f"{name}_norm"))
 
@@ -63,10 +64,11 @@ class ASPP(nn.Module):
             return mean_inside(x, padded_hw, self.stride)[:, None, None], jnp.ones_like(inside_hw)
         # No window larger than the canvas, nor than the image: the mean is over what there is.
         window = (min(self.pool_hw[0], x.shape[1]), min(self.pool_hw[1], x.shape[2]))
-        total = nn.pooling.pool(x, 0.0, jax.lax.add, window, (1, 1), "VALID")
+        # Sums and counts of a window need more than the eight bits of bfloat16.
+        total = nn.pooling.pool(x.astype(jnp.float32), 0.0, jax.lax.add, window, (1, 1), "VALID")
         covered = jnp.minimum(inside_hw, jnp.array([window]))
-        count = jnp.prod(covered, axis=1).astype(x.dtype).reshape(-1, 1, 1, 1)
-        return total / count, inside_hw - covered + 1
+        count = jnp.prod(covered, axis=1).astype(jnp.float32).reshape(-1, 1, 1, 1)
+        return (total / count).astype(x.dtype), inside_hw - covered + 1
 
 
 def drop_out(x: Float[Array, "B H W C"], keys: Array, rate: float) -> Float[Array, "B H W C"]:
@@ -98,7 +100,8 @@ class DeepLabV3Head(nn.Module):
         dropout_keys: Array | None = None,
     ) -> Float[Array, "B h w K"]:
         x = self.aspp(maps["res5"], padded_hw, dropout_keys)
-        return nn.Conv(self.num_classes, (1, 1), kernel_init=_predictor_init, name="predictor")(x)
+        predictor = nn.Conv(self.num_classes, (1, 1), kernel_init=_predictor_init, name="predictor")
+        return predictor(x.astype(jnp.float32))
 
 
 class DeepLabV3PlusHead(nn.Module):
@@ -127,12 +130,13 @@ class DeepLabV3PlusHead(nn.Module):
         x = jnp.concatenate([low, coarse], axis=-1)
         for i in range(2):
             x = self._conv(zero_beyond(x, padded_hw, 4), padded_hw, self.aspp.dim, 3, f"fuse{i}")
-        return nn.Conv(self.num_classes, (1, 1), kernel_init=_predictor_init, name="predictor")(x)
+        predictor = nn.Conv(self.num_classes, (1, 1), kernel_init=_predictor_init, name="predictor")
+        return predictor(x.astype(jnp.float32))
 
     def _conv(self, x: Array, padded_hw: Array, channels: int, kernel: int, name: str) -> Array:
         norm = self.aspp.norm
         x = nn.Conv(
             channels, (kernel, kernel), padding=kernel // 2, use_bias=norm == "none",
-            kernel_init=msra, name=f"{name}_conv",
+            dtype=x.dtype, kernel_init=msra, name=f"{name}_conv",
         )(x)  # fmt: skip
         return nn.relu(head_norm(norm, x, padded_hw, 4, f"{name}_norm"))

@@ -75,7 +75,8 @@ def _shifted(
     rows = _same_padding(x.shape[1], reach, stride)
     cols = _same_padding(x.shape[2], reach, stride)
     padded = jnp.pad(x, ((0, 0), rows, cols, (0, 0)))
-    total = jnp.zeros((x.shape[0], height, width, x.shape[3]), x.dtype)
+    # As the grouped convolution adds up, whatever the type of its inputs.
+    total = jnp.zeros((x.shape[0], height, width, x.shape[3]), jnp.float32)
     for i in range(size):
         for j in range(size):
             top, left = i * dilation, j * dilation
@@ -84,8 +85,9 @@ def _shifted(
                 top : top + (height - 1) * stride + 1 : stride,
                 left : left + (width - 1) * stride + 1 : stride,
             ]
-            total = total + window * kernel[i, j, 0][None, None, None, :]
-    return total
+            weight = kernel[i, j, 0].astype(jnp.float32)[None, None, None, :]
+            total = total + window.astype(jnp.float32) * weight
+    return total.astype(x.dtype)
 
 
 def _same_padding(length: int, size: int, stride: int) -> tuple[int, int]:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.depthwise import DepthwiseConv, Implementation
@@ -105,7 +107,7 @@ class Stem(nn.Module):
         self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "B h w C"]:
         x = zero_beyond(x, padded_hw, 1)
-        x = _conv(_STEM_CHANNELS, kernel_size=3, stride=2, name="conv")(x)
+        x = _conv(_STEM_CHANNELS, kernel_size=3, stride=2, dtype=x.dtype, name="conv")(x)
         return jax.nn.relu6(self.norm(_BN_EPS, name="bn")(x))
 
 
@@ -130,14 +132,15 @@ class InvertedResidual(nn.Module):
     ) -> Float[Array, "B h w Cout"]:
         spec, skip = self.spec, x
         if spec.expand_ratio != 1:
-            x = _conv(spec.in_channels * spec.expand_ratio, name="expand_conv")(x)
+            expanded = spec.in_channels * spec.expand_ratio
+            x = _conv(expanded, dtype=x.dtype, name="expand_conv")(x)
             x = jax.nn.relu6(self.norm(_BN_EPS, name="expand_bn")(x))
         x = zero_beyond(x, padded_hw, self.input_stride)
         x = DepthwiseConv(
             spec.kernel_size, self.stride, self.depthwise, self.dilation, name="depthwise_conv"
         )(x)
         x = jax.nn.relu6(self.norm(_BN_EPS, name="depthwise_bn")(x))
-        x = _conv(spec.out_channels, name="project_conv")(x)
+        x = _conv(spec.out_channels, dtype=x.dtype, name="project_conv")(x)
         x = self.norm(_BN_EPS, name="project_bn")(x)
         if spec.stride == 1 and spec.in_channels == spec.out_channels:
             x = x + skip
@@ -153,6 +156,7 @@ class EfficientNetLite(nn.Module):
       depthwise: form of the depthwise convolutions, see `depthwise_conv`.
       output_stride: 32, or 16 or 8: the last stages keep their resolution and dilate instead.
       norm: with trained or fixed statistics; those of the stages of `freeze_at` are fixed.
+      remat: for the gradient, a block is computed again from its input instead of being kept.
     """
 
     variant: int
@@ -160,6 +164,7 @@ class EfficientNetLite(nn.Module):
     depthwise: Implementation = "auto"
     output_stride: int = 32
     norm: BatchNormLayer = FrozenBatchNorm
+    remat: bool = False
 
     def frozen_modules(self) -> tuple[str, ...]:
         """Names of the submodules that `freeze_at` keeps from training."""
@@ -201,7 +206,9 @@ class EfficientNetLite(nn.Module):
             dilate = stride * spec.stride > self.output_stride
             step = 1 if dilate else spec.stride
             name = f"block{i}"
-            block = InvertedResidual(
+            # Frozen blocks have no gradient, and so nothing that is kept.
+            remat = self.remat and name not in frozen
+            block = (nn.remat(InvertedResidual) if remat else InvertedResidual)(
                 spec, stride, step, dilation, self.depthwise, norm(name), name=name
             )
             x = block(x, padded_hw)
@@ -242,7 +249,12 @@ def _round_channels(channels: float) -> int:
 
 
 def _conv(
-    channels: int, *, kernel_size: int = 1, stride: int = 1, name: str | None = None
+    channels: int,
+    *,
+    kernel_size: int = 1,
+    stride: int = 1,
+    dtype: DTypeLike = jnp.float32,
+    name: str | None = None,
 ) -> nn.Conv:
     return nn.Conv(
         channels,
@@ -250,6 +262,7 @@ def _conv(
         strides=(stride, stride),
         padding="SAME",
         use_bias=False,
+        dtype=dtype,
         kernel_init=conv_init,
         name=name,
     )

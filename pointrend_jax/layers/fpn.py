@@ -26,13 +26,16 @@ class FPN(nn.Module):
         pyramid: dict[str, Array] = {}
         top_down = None
         for level in (5, 4, 3, 2):
-            lateral = nn.Conv(self.channels, (1, 1), kernel_init=xavier, name=f"lateral{level}")
-            x = lateral(maps[f"res{level}"] * self.input_scales[level - 2])
+            x = maps[f"res{level}"] * self.input_scales[level - 2]
+            x = nn.Conv(
+                self.channels, (1, 1), dtype=x.dtype, kernel_init=xavier, name=f"lateral{level}"
+            )(x)
             # Sums before the output convolution travel down, not its results.
             top_down = x if top_down is None else x + upsample_nearest_2x(top_down)
             output = nn.Conv(
-                self.channels, (3, 3), padding=1, kernel_init=xavier, name=f"output{level}"
-            )
+                self.channels, (3, 3), padding=1, dtype=x.dtype, kernel_init=xavier,
+                name=f"output{level}",
+            )  # fmt: skip
             y = output(zero_beyond(top_down, padded_hw, 2**level))
             pyramid[f"p{level}"] = zero_beyond(y, padded_hw, 2**level)
         pyramid["p6"] = coarsest_level(pyramid["p5"])

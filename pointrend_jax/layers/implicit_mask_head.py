@@ -72,7 +72,8 @@ class ParameterHead(nn.Module):
             conv_stride=self.conv_stride,
         )  # fmt: skip
         init = nn.initializers.normal(0.001)
-        return nn.Dense(self.num_parameters, kernel_init=init, name="predictor")(x)
+        predictor = nn.Dense(self.num_parameters, kernel_init=init, name="predictor")
+        return predictor(x.astype(jnp.float32))
 
 
 class ImplicitPointHead(nn.Module):

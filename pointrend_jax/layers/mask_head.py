@@ -54,7 +54,9 @@ class CoarseMaskHead(nn.Module):
             conv_stride=self.pooler_resolution // self.resolution,
         )  # fmt: skip
         init = nn.initializers.normal(0.001)
-        x = nn.Dense(self.num_classes * self.resolution**2, kernel_init=init, name="predictor")(x)
+        logits = self.num_classes * self.resolution**2
+        predictor = nn.Dense(logits, kernel_init=init, name="predictor")
+        x = predictor(x.astype(jnp.float32))
         return x.reshape(-1, self.resolution, self.resolution, self.num_classes)
 
 
@@ -70,15 +72,17 @@ def region_vectors(
     conv_stride: int,
 ) -> Float[Array, "N fc_dim"]:
     """A vector for each region, for a predictor; the layers belong to the calling module."""
-    side = pooler_resolution
-    x = pool_on_grid(p2, boxes, image_index, side)
+    dtype = p2.dtype
+    x = pool_on_grid(p2, boxes, image_index, pooler_resolution)
     if p2.shape[-1] > conv_dim:
-        x = nn.relu(nn.Conv(conv_dim, (1, 1), kernel_init=msra, name="reduce")(x))
+        x = nn.relu(nn.Conv(conv_dim, (1, 1), dtype=dtype, kernel_init=msra, name="reduce")(x))
     window = (conv_stride, conv_stride)
-    x = nn.Conv(conv_dim, window, window, "VALID", kernel_init=msra, name="conv")(x)
+    x = nn.Conv(
+        conv_dim, window, window, "VALID", dtype=dtype, kernel_init=msra, name="conv"
+    )(x)  # fmt: skip
     x = nn.relu(x).reshape(x.shape[0], -1)
     for i in range(1, num_fcs + 1):
-        x = nn.relu(nn.Dense(fc_dim, kernel_init=xavier, name=f"fc{i}")(x))
+        x = nn.relu(nn.Dense(fc_dim, dtype=dtype, kernel_init=xavier, name=f"fc{i}")(x))
     return x
 
 

@@ -97,12 +97,13 @@ def _statistics(x: Array) -> tuple[Array, Array, Array]:
 def _normalise(
     x: Array, mean: Array, var: Array, scale: Array, bias: Array, eps: float
 ) -> Float[Array, "*B C"]:
-    # Both coefficients in float32 before the cast: var + eps loses eps in bfloat16.
+    # In float32, whatever the type of x: var + eps loses eps in bfloat16, and x * multiplier and
+    # offset lose their difference.
     multiplier = scale * jax.lax.rsqrt(var + eps)
     offset = bias - mean * multiplier
     broadcast = (1,) * (x.ndim - 1) + (x.shape[-1],)
     multiplier, offset = multiplier.reshape(broadcast), offset.reshape(broadcast)
-    return x * multiplier.astype(x.dtype) + offset.astype(x.dtype)
+    return (x.astype(jnp.float32) * multiplier + offset).astype(x.dtype)
 
 
 class GroupNorm(nn.Module):

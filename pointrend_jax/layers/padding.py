@@ -38,5 +38,6 @@ def mean_inside(
 ) -> Float[Array, "B C"]:
     """Global average pooling of a map at `stride` over the cells within `padded_hw` only."""
     count = jnp.prod(-(-padded_hw // stride), axis=1)
-    total = zero_beyond(x, padded_hw, stride).sum(axis=(1, 2))
-    return total / jnp.maximum(count, 1).astype(x.dtype)[:, None]
+    # bfloat16 cannot count to the cells of a map.
+    total = zero_beyond(x, padded_hw, stride).astype(jnp.float32).sum(axis=(1, 2))
+    return (total / jnp.maximum(count, 1).astype(jnp.float32)[:, None]).astype(x.dtype)

@@ -34,17 +34,22 @@ SPECS = {
 }
 
 
-def _conv(channels: int, kernel: int, stride: int, name: str, dilation: int = 1) -> nn.Conv:
-    return nn.Conv(
+def _conv(
+    x: Array, channels: int, kernel: int, stride: int, name: str, dilation: int = 1
+) -> Float[Array, "B h w C"]:
+    """A convolution without bias; belongs to the calling module."""
+    conv = nn.Conv(
         channels,
         (kernel, kernel),
         strides=(stride, stride),
         padding=kernel // 2 * dilation,
         kernel_dilation=(dilation, dilation),
         use_bias=False,
+        dtype=x.dtype,
         kernel_init=msra,
         name=name,
     )
+    return conv(x)
 
 
 class Stem(nn.Module):
@@ -56,7 +61,7 @@ class Stem(nn.Module):
     def __call__(
         self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "B h w 64"]:
-        x = _conv(64, 7, 2, "conv")(zero_beyond(x, padded_hw, 1))
+        x = _conv(zero_beyond(x, padded_hw, 1), 64, 7, 2, "conv")
         x = nn.relu(self.norm(name="bn")(x))
         # After a ReLU, zeros in the padding equal the border of -inf that pooling asks for.
         return stem_pool(zero_beyond(x, padded_hw, 2))
@@ -76,7 +81,7 @@ class DeepStem(nn.Module):
     ) -> Float[Array, "B h w 128"]:
         for i, (channels, stride) in enumerate(((64, 2), (64, 1), (128, 1)), 1):
             x = zero_beyond(x, padded_hw, 1 if i == 1 else 2)
-            x = _conv(channels, 3, stride, f"conv{i}")(x)
+            x = _conv(x, channels, 3, stride, f"conv{i}")
             x = nn.relu(self.norm(name=f"bn{i}")(x))
         return stem_pool(zero_beyond(x, padded_hw, 2))
 
@@ -101,13 +106,10 @@ class BasicBlock(nn.Module):
         self, x: Float[Array, "B H W Cin"], padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "B h w C"]:
         out_stride = self.input_stride * self.stride
-        y = _conv(self.channels, 3, self.stride, "conv1", self.dilation)(
-            zero_beyond(x, padded_hw, self.input_stride)
-        )
-        y = nn.relu(self.norm(name="bn1")(y))
-        y = _conv(self.channels, 3, 1, "conv2", self.dilation)(
-            zero_beyond(y, padded_hw, out_stride)
-        )
+        y = zero_beyond(x, padded_hw, self.input_stride)
+        y = _conv(y, self.channels, 3, self.stride, "conv1", self.dilation)
+        y = zero_beyond(nn.relu(self.norm(name="bn1")(y)), padded_hw, out_stride)
+        y = _conv(y, self.channels, 3, 1, "conv2", self.dilation)
         y = self.norm(name="bn2")(y)
         return nn.relu(y + _shortcut(x, self.channels, self.stride, self.norm))
 
@@ -129,14 +131,14 @@ class Bottleneck(nn.Module):
         self, x: Float[Array, "B H W Cin"], padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "B h w C"]:
         first, second = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
-        y = nn.relu(self.norm(name="bn1")(_conv(self.width, 1, first, "conv1")(x)))
+        y = nn.relu(self.norm(name="bn1")(_conv(x, self.width, 1, first, "conv1")))
+        y = zero_beyond(y, padded_hw, self.input_stride * first)
         if self.groups > 1:
-            conv2 = GroupedConv(self.width, 3, self.groups, second, name="conv2")
+            y = GroupedConv(self.width, 3, self.groups, second, name="conv2")(y)
         else:
-            conv2 = _conv(self.width, 3, second, "conv2", self.dilation)
-        y = conv2(zero_beyond(y, padded_hw, self.input_stride * first))
+            y = _conv(y, self.width, 3, second, "conv2", self.dilation)
         y = nn.relu(self.norm(name="bn2")(y))
-        y = self.norm(name="bn3")(_conv(self.channels, 1, 1, "conv3")(y))
+        y = self.norm(name="bn3")(_conv(y, self.channels, 1, 1, "conv3"))
         return nn.relu(y + _shortcut(x, self.channels, self.stride, self.norm))
 
 
@@ -144,7 +146,7 @@ def _shortcut(x: Array, channels: int, stride: int, norm: BatchNormLayer) -> Arr
     """The identity, or a 1x1 convolution where the shape changes; belongs to the calling module."""
     if x.shape[-1] == channels and stride == 1:
         return x
-    x = _conv(channels, 1, stride, "shortcut_conv")(x)
+    x = _conv(x, channels, 1, stride, "shortcut_conv")
     return norm(name="shortcut_bn")(x)
 
 
@@ -162,6 +164,7 @@ class ResNet(nn.Module):
       multi_grid: factors of the dilation of the blocks of res5; of three blocks each.
       deep_stem: three 3x3 convolutions instead of one 7x7.
       norm: with trained or fixed statistics; those of the stages of `freeze_at` are fixed.
+      remat: for the gradient, a block is computed again from its input instead of being kept.
     """
 
     depth: int
@@ -173,6 +176,7 @@ class ResNet(nn.Module):
     multi_grid: tuple[int, ...] = (1, 1, 1)
     deep_stem: bool = False
     norm: BatchNormLayer = FrozenBatchNorm
+    remat: bool = False
 
     def frozen_modules(self) -> tuple[str, ...]:
         """Names of the submodules that `freeze_at` keeps from training."""
@@ -210,10 +214,14 @@ class ResNet(nn.Module):
     def _block(self, stage: int, block: int, step: int, stride: int, dilation: int) -> nn.Module:
         spec, name = SPECS[self.depth], f"res{stage}_{block}"
         channels = spec.res2_channels * 2 ** (stage - 2)
+        # Frozen blocks have no gradient, and so nothing that is kept.
+        remat = self.remat and stage > self.freeze_at
         if not spec.bottleneck:
-            return BasicBlock(channels, step, stride, dilation, self._norm(stage), name=name)
+            return (nn.remat(BasicBlock) if remat else BasicBlock)(
+                channels, step, stride, dilation, self._norm(stage), name=name
+            )
         width = self.groups * self.width_per_group * 2 ** (stage - 2)
-        return Bottleneck(
+        return (nn.remat(Bottleneck) if remat else Bottleneck)(
             channels, width, step, stride, dilation, self.stride_in_1x1, self.groups,
             self._norm(stage), name=name,
         )  # fmt: skip

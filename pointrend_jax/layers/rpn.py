@@ -55,15 +55,15 @@ class RPN(nn.Module):
     def __call__(self, pyramid: dict[str, Array], padded_hw: Int[Array, "B 2"]) -> RPNOutputs:
         init = nn.initializers.normal(0.01)
         num_anchors = len(self.aspect_ratios)
-        channels = pyramid["p2"].shape[-1]
-        conv = nn.Conv(channels, (3, 3), padding=1, kernel_init=init, name="conv")
+        channels, dtype = pyramid["p2"].shape[-1], pyramid["p2"].dtype
+        conv = nn.Conv(channels, (3, 3), padding=1, dtype=dtype, kernel_init=init, name="conv")
         objectness = nn.Conv(num_anchors, (1, 1), kernel_init=init, name="objectness")
         regression = nn.Conv(4 * num_anchors, (1, 1), kernel_init=init, name="deltas")
         logits, deltas, anchors, inside = [], [], [], []
         for (name, stride), size in zip(STRIDES.items(), self.anchor_sizes, strict=True):
             x = pyramid[name]
             batch, height, width, _ = x.shape
-            x = nn.relu(conv(x))
+            x = nn.relu(conv(x)).astype(jnp.float32)
             logits.append(objectness(x).reshape(batch, -1))
             deltas.append(regression(x).reshape(batch, -1, 4))
             anchors.append(grid_anchors((height, width), stride, size, self.aspect_ratios))

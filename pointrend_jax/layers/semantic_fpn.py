@@ -44,11 +44,12 @@ class SemanticFPNHead(nn.Module):
                 if stride > self.stride:
                     x, stride = upsample_2x(x, padded_hw // stride), stride // 2
             total = x if level == self.levels[0] else total + x
-        return nn.Conv(self.num_classes, (1, 1), kernel_init=msra, name="predictor")(total)
+        predictor = nn.Conv(self.num_classes, (1, 1), kernel_init=msra, name="predictor")
+        return predictor(total.astype(jnp.float32))
 
     def _conv(self, x: Array, padded_hw: Array, stride: int, name: str) -> Array:
         conv = nn.Conv(
-            self.conv_dim, (3, 3), padding=1, use_bias=self.norm == "none", kernel_init=msra,
-            name=f"{name}_conv",
+            self.conv_dim, (3, 3), padding=1, use_bias=self.norm == "none", dtype=x.dtype,
+            kernel_init=msra, name=f"{name}_conv",
         )  # fmt: skip
         return nn.relu(head_norm(self.norm, conv(x), padded_hw, stride, f"{name}_norm"))

@@ -80,12 +80,13 @@ BACKBONES = {
 
 
 class BackboneOptions(NamedTuple):
-    """What an experiment chooses of a backbone; see `configs/base.py`, `model`."""
+    """What an experiment chooses of a backbone; see `configs/base.py`, `model` and `train`."""
 
     freeze_at: int
     output_stride: int
     multi_grid: tuple[int, ...]
     norm: BatchNormLayer
+    remat: bool
 
     def strides(self) -> tuple[int, int, int, int]:
         """Input pixels a cell of res2..res5."""
@@ -115,7 +116,8 @@ def backbone_options(config: Config) -> BackboneOptions:
             "config.model.multi_grid must be 3 factors of at least 1, other than (1, 1, 1) only "
             f"for a ResNet of config.model.output_stride 16 or 8; got {grid}."
         )
-    return BackboneOptions(model.freeze_at, model.output_stride, grid, _NORMS[model.norm])
+    norm = _NORMS[model.norm]
+    return BackboneOptions(model.freeze_at, model.output_stride, grid, norm, config.train.remat)
 
 
 _NORMS: dict[str, BatchNormLayer] = {"frozen": FrozenBatchNorm, "batch_norm": BatchNorm}
@@ -140,10 +142,15 @@ def _resnet(
         multi_grid=options.multi_grid,
         deep_stem=deep_stem,
         norm=options.norm,
+        remat=options.remat,
     )
 
 
 def _lite(variant: int, options: BackboneOptions) -> EfficientNetLite:
     return EfficientNetLite(
-        variant, options.freeze_at, output_stride=options.output_stride, norm=options.norm
+        variant,
+        options.freeze_at,
+        output_stride=options.output_stride,
+        norm=options.norm,
+        remat=options.remat,
     )

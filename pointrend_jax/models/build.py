@@ -16,6 +16,7 @@ from pointrend_jax.layers.mask_head import CoarseMaskHead, PointRendMaskHead
 from pointrend_jax.layers.rpn import RPN
 from pointrend_jax.models.backbones import BACKBONES, backbone_options
 from pointrend_jax.models.mask_rcnn import MaskHead, MaskRCNN, ProposalCounts
+from pointrend_jax.models.precision import compute_dtype
 from pointrend_jax.pointrend import PointHead
 from pointrend_jax.structures import Config
 
@@ -61,6 +62,7 @@ def build_model(config: Config) -> MaskRCNN:
         pixel_mean=backbone.pixel_mean,
         pixel_std=backbone.pixel_std,
         bgr=backbone.bgr,
+        compute_dtype=compute_dtype(config),
         proposals_train=ProposalCounts(rpn.pre_nms_topk_train, rpn.post_nms_topk_train),
         proposals_eval=ProposalCounts(rpn.pre_nms_topk_eval, rpn.post_nms_topk_eval),
         train_on_pred_boxes=model.mask.train_on_pred_boxes,

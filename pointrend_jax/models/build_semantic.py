@@ -7,6 +7,7 @@ from pointrend_jax.layers.fpn import FPN, STRIDES
 from pointrend_jax.layers.semantic_fpn import SemanticFPNHead
 from pointrend_jax.layers.semantic_point_head import SemanticPointRend
 from pointrend_jax.models.backbones import BACKBONES, BackboneOptions, backbone_options
+from pointrend_jax.models.precision import compute_dtype
 from pointrend_jax.models.semantic_segmentor import CoarseHead, SemanticSegmentor
 from pointrend_jax.pointrend import PointHead
 from pointrend_jax.structures import Config
@@ -35,6 +36,7 @@ def build_semantic_model(config: Config) -> SemanticSegmentor:
         pixel_mean=backbone.pixel_mean,
         pixel_std=backbone.pixel_std,
         bgr=backbone.bgr,
+        compute_dtype=compute_dtype(config),
         hard_pixel_fraction=(
             semantic.hard_pixel_fraction if semantic.loss == "hard_pixels" else None
         ),

@@ -58,6 +58,7 @@ class MaskRCNN(nn.Module):
     Attributes:
       backbone: from normalised pixels and `padded_hw` to {"res2": ..., "res5": ...}.
       pixel_mean, pixel_std, bgr: what the backbone's weights expect.
+      compute_dtype: of the maps, and so of the layers that read them.
       train_on_pred_boxes: the mask head trains on the boxes that the box head predicts.
       detections_per_chunk: slots that go through the mask head at a time at inference.
     """
@@ -70,6 +71,7 @@ class MaskRCNN(nn.Module):
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
     bgr: bool
+    compute_dtype: jnp.dtype
     proposals_train: ProposalCounts
     proposals_eval: ProposalCounts
     train_on_pred_boxes: bool = True
@@ -78,6 +80,7 @@ class MaskRCNN(nn.Module):
     def pyramid(self, images: Array, image_hw: Array, padded_hw: Array) -> dict[str, Array]:
         """p2..p6 of uint8 RGB images, zero beyond `padded_hw`."""
         pixels = normalise(images, image_hw, self.pixel_mean, self.pixel_std, bgr=self.bgr)
+        pixels = pixels.astype(self.compute_dtype)
         return self.fpn(self.backbone(pixels, padded_hw), padded_hw)
 
     # --- training ---

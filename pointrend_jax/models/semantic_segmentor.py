@@ -37,6 +37,7 @@ class SemanticSegmentor(nn.Module):
       fpn: None for a coarse head that reads the backbone.
       point_head: None for the coarse prediction alone.
       pixel_mean, pixel_std, bgr: what the backbone's weights expect.
+      compute_dtype: of the maps, and so of the layers that read them.
       hard_pixel_fraction: of the pixels that the coarse loss is the mean of; None for all labelled.
     """
 
@@ -49,12 +50,14 @@ class SemanticSegmentor(nn.Module):
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
     bgr: bool
+    compute_dtype: jnp.dtype
     hard_pixel_fraction: float | None = None
     coarse_loss_weight: float = 1.0
 
     def maps(self, images: Array, image_hw: Array, padded_hw: Array) -> dict[str, Array]:
         """res2..res5, and p2..p6 if there is an FPN, of uint8 RGB images; 0 beyond `padded_hw`."""
         pixels = normalise(images, image_hw, self.pixel_mean, self.pixel_std, bgr=self.bgr)
+        pixels = pixels.astype(self.compute_dtype)
         maps = self.backbone(pixels, padded_hw)
         pyramid = {} if self.fpn is None else self.fpn(maps, padded_hw)
         each = zip(sorted(maps), self.map_scales, self.backbone_strides, strict=True)

@@ -26,7 +26,7 @@ def point_sample(
     Source: Detectron2 projects/PointRend, point_features.point_sample.
     """
     num_maps, height, width, channels = features.shape
-    scale = jnp.array([width, height], features.dtype).reshape(1, 1, 2)
+    scale = jnp.array([width, height], point_coords.dtype).reshape(1, 1, 2)
     first_row = (jnp.arange(num_maps) * (height * width))[:, None]
     return sample_rows(
         features.reshape(-1, channels), first_row, (height, width), point_coords * scale
@@ -44,8 +44,12 @@ def sample_rows(
     Args:
       rows: pixels of all maps; a map's pixel (i, j) is `rows[first_row + i * width + j]`.
       first_row: where the map of each region begins; regions may share one.
-      xy: in pixels of the map, continuous (the centre of pixel 0 is 0.5).
+      xy: in pixels of the map, continuous (the centre of pixel 0 is 0.5). The result has its type,
+        whatever that of the maps.
     """
+    # Before the reading, into which it is fused, so that gradients of points that share a pixel are
+    # added up in float32.
+    rows = rows.astype(xy.dtype)
 
     def read(first_row: Array, y: Array, x: Array, inside: Array) -> Array:
         row = first_row + jnp.where(inside, y * map_hw[1] + x, 0)

@@ -142,10 +142,10 @@ def _blend(x: Array, low: Array, high: Array, weight: Array, axis: int) -> Array
     """The rows (or columns) between two of `x`, which `_neighbours` has found."""
     shape = [1, 1, 1, 1]
     shape[0], shape[axis] = low.shape
-    weight = weight.reshape(shape).astype(x.dtype)
-    below = jnp.take_along_axis(x, low.reshape(shape), axis=axis)
-    above = jnp.take_along_axis(x, high.reshape(shape), axis=axis)
-    return (1 - weight) * below + weight * above
+    weight = weight.reshape(shape)
+    below = jnp.take_along_axis(x, low.reshape(shape), axis=axis).astype(weight.dtype)
+    above = jnp.take_along_axis(x, high.reshape(shape), axis=axis).astype(weight.dtype)
+    return ((1 - weight) * below + weight * above).astype(x.dtype)
 
 
 def _neighbours(inside: Array, output: Array, size: int) -> tuple[Array, Array, Array]:

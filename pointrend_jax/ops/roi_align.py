@@ -117,7 +117,8 @@ def _place_samples(
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _pool(output_size: int, rows: Array, sampling: _Sampling) -> Array:
-    """[N, S, S, C] means. Its own derivative, because a dynamic trip count has none."""
+    """[N, S, S, C] means, added up in float32. Its own derivative, because a dynamic trip count has
+    none."""
     order, chunks = _in_chunks(sampling)
 
     def pool_chunk(chunk: _Sampling) -> Array:
@@ -125,14 +126,14 @@ def _pool(output_size: int, rows: Array, sampling: _Sampling) -> Array:
 
         def add_sample(sample: Array, total: Array) -> Array:
             for row, weight in _neighbours(chunk, sample, output_size):
-                value = rows.at[row].get(mode="promise_in_bounds")
-                total = total + value * weight[..., None].astype(rows.dtype)
+                value = rows.at[row].get(mode="promise_in_bounds").astype(weight.dtype)
+                total = total + value * weight[..., None]
             return total
 
         count = chunk.grid_y * chunk.grid_x
-        return jax.lax.fori_loop(0, jnp.max(count), add_sample, jnp.zeros(shape, rows.dtype))
+        return jax.lax.fori_loop(0, jnp.max(count), add_sample, jnp.zeros(shape, jnp.float32))
 
-    pooled = jax.lax.map(pool_chunk, chunks)
+    pooled = jax.lax.map(pool_chunk, chunks).astype(rows.dtype)
     pooled = pooled.reshape(-1, *pooled.shape[2:])[: order.shape[0]]
     return jnp.zeros_like(pooled).at[order].set(pooled, unique_indices=True)
 
@@ -144,22 +145,22 @@ def _pool_forward(output_size: int, rows: Array, sampling: _Sampling) -> tuple:
 def _pool_backward(output_size: int, residuals: tuple, cotangent: Array) -> tuple:
     shape, sampling = residuals
     order, chunks = _in_chunks(sampling)
-    gradient = _chunked(cotangent[order])
+    gradient = _chunked(cotangent[order].astype(jnp.float32))
 
     def scatter_chunk(total: Array, inputs: tuple[_Sampling, Array]) -> tuple[Array, None]:
         chunk, chunk_gradient = inputs
 
         def add_sample(sample: Array, total: Array) -> Array:
             for row, weight in _neighbours(chunk, sample, output_size):
-                update = chunk_gradient * weight[..., None].astype(chunk_gradient.dtype)
+                update = chunk_gradient * weight[..., None]
                 total = total.at[row].add(update, mode="promise_in_bounds")
             return total
 
         count = chunk.grid_y * chunk.grid_x
         return jax.lax.fori_loop(0, jnp.max(count), add_sample, total), None
 
-    total, _ = jax.lax.scan(scatter_chunk, jnp.zeros(shape, cotangent.dtype), (chunks, gradient))
-    return total, None
+    total, _ = jax.lax.scan(scatter_chunk, jnp.zeros(shape, jnp.float32), (chunks, gradient))
+    return total.astype(cotangent.dtype), None
 
 
 _pool.defvjp(_pool_forward, _pool_backward)

@@ -219,9 +219,16 @@ def _restore(manager: ocp.CheckpointManager, step: int, **items: Any) -> Any:
     return manager.restore(step, args=ocp.args.Composite(**items))
 
 
+# Fields that checkpoints of earlier versions do not have, with the values that they were trained
+# with.
+_NEWER_FIELDS = {"model": {"compute_dtype": "float32"}, "train": {"remat": False}}
+
+
 def _meta(content: Any) -> CheckpointMeta:
+    config = content["config"]
+    newer = {name: new | config[name] for name, new in _NEWER_FIELDS.items() if name in config}
     return CheckpointMeta(
-        content["config"],
+        config | newer,
         tuple(content["class_names"]),
         content.get("num_train_images", 0),
         content.get("versions", {}),

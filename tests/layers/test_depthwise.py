@@ -1,5 +1,7 @@
 """The two forms of the depthwise convolution are one function."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,3 +63,13 @@ def test_depthwise_module_uses_its_kernel():
     np.testing.assert_allclose(
         y, depthwise_conv(x, kernel, stride=2, implementation="grouped"), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("implementation", ["shifted", "grouped"])
+def test_depthwise_conv_of_bfloat16_rounds_its_sum_only_once(implementation):
+    x, kernel = (value.astype(jnp.bfloat16) for value in _inputs(8, 6, 5))
+    conv = jax.jit(partial(depthwise_conv, implementation=implementation))
+    y, exact = conv(x, kernel), conv(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    assert y.dtype == jnp.bfloat16
+    # Half a unit of eight bits; sums near 0 cancel in another order.
+    np.testing.assert_allclose(y.astype(jnp.float32), exact, rtol=2**-8, atol=1e-5)

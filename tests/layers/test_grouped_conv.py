@@ -1,5 +1,6 @@
 """The two forms of the grouped convolution are one function."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -43,3 +44,14 @@ def test_module_has_a_kernel_of_the_groups_inputs():
         jax.random.key(0), jnp.zeros((1, 4, 4, 8))
     )
     assert variables["params"]["kernel"].shape == (3, 3, 4, 6)
+
+
+@pytest.mark.parametrize("implementation", ["patches", "grouped"])
+def test_grouped_conv_of_bfloat16_rounds_its_sum_only_once(implementation):
+    x = jax.random.normal(jax.random.key(0), (2, 8, 6, 12), jnp.bfloat16)
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 4, 6), jnp.bfloat16)
+    conv = jax.jit(partial(grouped_conv, groups=3, implementation=implementation))
+    y, exact = conv(x, kernel), conv(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    assert y.dtype == jnp.bfloat16
+    # Half a unit of eight bits; sums near 0 cancel in another order.
+    np.testing.assert_allclose(y.astype(jnp.float32), exact, rtol=2**-8, atol=1e-5)

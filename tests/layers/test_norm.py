@@ -49,6 +49,14 @@ def test_frozen_batch_norm_keeps_the_dtype_of_its_input():
     assert y.dtype == jnp.bfloat16
 
 
+def test_frozen_batch_norm_of_bfloat16_computes_in_float32():
+    # 3 x - 299: in eight bits, 3 * 100 and 299 would lose what is left of them.
+    arrays = _arrays({"scale": [3.0], "bias": [1.0], "mean": [100.0], "var": [1.0]})
+    x = jnp.asarray([[100.0], [100.5], [101.0]], jnp.bfloat16)
+    y: Any = FrozenBatchNorm(eps=0.0).apply({"buffers": arrays}, x)
+    np.testing.assert_array_equal(y.astype(jnp.float32), [[1.0], [2.5], [4.0]])
+
+
 def _train(x: jax.Array, devices: int) -> tuple[jax.Array, jax.Array]:
     """Output and buffers of one training pass, the batch split over `devices`."""
     norm = BatchNorm()

@@ -28,3 +28,11 @@ def test_mean_inside_leaves_padding_out():
     x = jnp.arange(16.0).reshape(1, 4, 4, 1)
     # Cells 0, 1 and 4, 5.
     np.testing.assert_allclose(mean_inside(x, jnp.asarray([[64, 33]]), 32), [[2.5]], rtol=1e-6)
+
+
+def test_mean_inside_counts_the_cells_of_a_bfloat16_map_in_float32():
+    # 257 cells, which bfloat16 would count as 256.
+    x = jnp.ones((1, 1, 257, 1), jnp.bfloat16)
+    y = mean_inside(x, jnp.asarray([[1, 257]]), 1)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(y.astype(jnp.float32), [[1.0]])

@@ -1,5 +1,6 @@
 """Reading and writing maps at points, by hand and by property."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -65,3 +66,22 @@ def test_points_in_image_maps_corners_to_corners(
     corners = jnp.array([[[0.0, 0.0], [1.0, 1.0]]])
     mapped = points_in_image(region, corners)
     np.testing.assert_allclose(mapped.reshape(1, 4), region, rtol=1e-5, atol=1e-4)
+
+
+def test_point_sample_of_bfloat16_interpolates_in_float32() -> None:
+    # 300 columns: their number and the weights need more than eight bits.
+    features = jnp.arange(300.0).reshape(1, 1, 300, 1).astype(jnp.bfloat16)
+    point_coords = jnp.array([[[0.3317, 0.5], [0.7713, 0.5]]])
+    sampled = point_sample(features, point_coords)
+    assert sampled.dtype == jnp.float32
+    exact = point_sample(features.astype(jnp.float32), point_coords)
+    np.testing.assert_array_equal(sampled, exact)
+
+
+def test_gradients_of_points_of_a_bfloat16_pixel_are_added_in_float32() -> None:
+    # In bfloat16, 256 + 1 is 256.
+    centre = jnp.full((1, 1000, 2), 0.5)
+    features = jnp.zeros((1, 1, 1, 1), jnp.bfloat16)
+    gradient = jax.grad(lambda x: point_sample(x, centre).sum())(features)
+    assert gradient.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(gradient.astype(jnp.float32).ravel(), [1000.0])

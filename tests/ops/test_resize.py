@@ -79,3 +79,13 @@ def test_a_label_map_of_the_same_size_changes_nothing() -> None:
     exact, _, inside = _on_canvas()
     labels = label_map(exact, inside, inside, (5, 7))
     np.testing.assert_array_equal(labels, jnp.argmax(exact, axis=-1).astype(jnp.uint8))
+
+
+def test_resize_within_of_bfloat16_blends_in_float32() -> None:
+    x = jnp.asarray(np.random.default_rng(3).normal(size=(1, 5, 7, 2)), jnp.bfloat16)
+    sizes = jnp.array([[5, 7]]), jnp.array([[11, 13]]), (11, 13)
+    resized = resize_within(x, *sizes)
+    assert resized.dtype == jnp.bfloat16
+    exact = resize_within(x.astype(jnp.float32), *sizes)
+    # Rounded after the rows and after the columns.
+    np.testing.assert_allclose(resized.astype(jnp.float32), exact, rtol=2**-7, atol=2**-7)

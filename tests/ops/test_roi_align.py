@@ -72,3 +72,24 @@ def test_roi_align_names_a_missing_stride() -> None:
             strides=(4, 8),
             output_size=7,
         )
+
+
+def test_roi_align_of_bfloat16_adds_samples_and_gradients_in_float32() -> None:
+    features = jnp.asarray(np.random.default_rng(2).normal(size=(1, 16, 16, 2)), jnp.bfloat16)
+    # 40 boxes over the same cells; the gradient of a bfloat16 sum would stand still on the way.
+    boxes = jnp.tile(jnp.array([[5.0, 3.0, 55.0, 60.0]]), (40, 1))
+    index = jnp.zeros(40, jnp.int32)
+
+    def pool(x: jax.Array) -> jax.Array:
+        return roi_align([x], boxes, index, strides=(4,), output_size=2, levels=index)
+
+    pooled, backward = jax.vjp(pool, features)
+    exact, exact_backward = jax.vjp(pool, features.astype(jnp.float32))
+    assert pooled.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(pooled, exact.astype(jnp.bfloat16))
+    cotangent = jnp.ones_like(pooled)
+    (gradient,), (exact_gradient,) = (
+        backward(cotangent),
+        exact_backward(cotangent.astype(jnp.float32)),
+    )
+    np.testing.assert_array_equal(gradient, exact_gradient.astype(jnp.bfloat16))

@@ -9,7 +9,13 @@ import numpy as np
 import optax
 import pytest
 
-from pointrend_jax.training.checkpoints import CheckpointMeta, Checkpoints, Retention
+from pointrend_jax.training.checkpoints import (
+    CheckpointMeta,
+    Checkpoints,
+    Retention,
+    load_variables,
+    save_variables,
+)
 from pointrend_jax.training.resume import check_same_run, differences
 from pointrend_jax.training.step import DEFAULT_OPTIONS, TrainState, initial_state
 from pointrend_jax.training.trees import WrongCheckpointError, digest
@@ -180,3 +186,17 @@ def test_how_often_images_are_repeated_may_not_change_on_the_way() -> None:
     other = saved._replace(config={"data": {"dir": "a", "repeat_threshold": 0.001}})
     with pytest.raises(WrongCheckpointError, match=r"repeat_threshold: 0\.0, now 0\.001"):
         check_same_run(saved, other, accept_changes=False)
+
+
+def test_a_checkpoint_without_newer_fields_has_their_old_meaning(tmp_path: Path) -> None:
+    config = {"seed": 0, "model": {"backbone": "resnet18"}, "train": {"steps": 9}}
+    variables = {"params": {"a": jnp.ones(2)}, "buffers": {"b": jnp.ones(2)}}
+    save_variables(tmp_path, variables, CheckpointMeta(config, ("a",)))
+    _, meta, _ = load_variables(tmp_path)
+    assert meta.config["model"] == {"backbone": "resnet18", "compute_dtype": "float32"}
+    assert meta.config["train"] == {"steps": 9, "remat": False}
+    now = meta._replace(
+        config=meta.config | {"model": {"backbone": "resnet18", "compute_dtype": "bfloat16"}}
+    )
+    with pytest.raises(WrongCheckpointError, match=r"compute_dtype: float32, now bfloat16"):
+        check_same_run(meta, now, accept_changes=False)
