@@ -54,15 +54,21 @@ def live(workdir: Path, cache: Path, moment: str, number: signal.Signals, delay:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert process.stdout is not None
-    lines, due = [], time.monotonic() + delay if moment in ("prepare", "start") else None
+    lines, due = [], time.monotonic() + delay if moment == "start" else None
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while True:
             wait = None if due is None else max(due - time.monotonic(), 0.0)
+            if moment == "prepare":
+                # From the moment on at which the first file of the data appears.
+                wait = 0.01
+                if cache.exists():
+                    due, moment = time.monotonic() + delay, "prepare!"
             ready = selector.select(wait)
-            if not ready:
+            if not ready and due is not None and time.monotonic() >= due:
                 process.send_signal(number)
                 due = None
+            if not ready:
                 continue
             line = process.stdout.readline()
             if not line:
@@ -118,8 +124,10 @@ def kill_until_done(
     """Kills one run up to `left` times, until it is through; where it was killed, how often."""
     killed: Counter[str] = Counter()
     while True:
-        moment = rng.choice(_MOMENTS[0 if not cache.exists() else 1 :]) if left > 0 else ""
-        longest = {"prepare": 6.0, "start": 8.0}.get(moment, 0.3)
+        # The data are prepared in the first life, and read in those that follow.
+        moment = "prepare" if not cache.exists() else rng.choice(_MOMENTS[1:])
+        moment = moment if left > 0 else ""
+        longest = {"prepare": 0.5, "start": 8.0}.get(moment, 0.3)
         life = live(workdir, cache, moment, number, rng.uniform(0.0, longest))
         if life.status == 0:
             return killed
@@ -132,6 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workdir", type=Path, required=True, help="of all the runs")
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills-a-run", type=int, default=5)
     parser.add_argument("--signal", choices=("KILL", "TERM"), default="KILL")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -146,7 +155,8 @@ def main() -> None:
         workdir, cache = args.workdir / f"run{runs}", args.workdir / f"cache{runs}"
         for folder in (workdir, cache):
             shutil.rmtree(folder, ignore_errors=True)
-        killed += kill_until_done(workdir, cache, number, args.kills - killed.total(), rng)
+        left = min(args.kills - killed.total(), args.kills_a_run)
+        killed += kill_until_done(workdir, cache, number, left, rng)
         found = content(workdir)
         differ = [name for name in expected if not np.array_equal(expected[name], found[name])]
         wrong += bool(differ) or found.keys() != expected.keys()
