@@ -122,6 +122,9 @@ def _run(
 
     with StopSignal() as stop, Watchdog(settings.watchdog_minutes) as watchdog:
         checkpoints.keep_best(writer.best_step(settings.best_metric))
+        if stop.reached_before(first):
+            tell(f"stopped before step {first + 1}; the same command goes on")
+            raise TrainingStopped(first)
         # If the run was stopped during it.
         if first and _evaluates(settings, first) and not writer.is_evaluated(first):
             evaluate_now(first)

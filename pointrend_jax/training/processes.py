@@ -52,6 +52,9 @@ def join_processes(cluster: Cluster) -> None:
             f"the processes of the run could not join ({error}). Where the cluster's environment "
             "does not say so, give --coordinator HOST:PORT --num_processes N --process_index I."
         ) from error
+    # The first collective connects the processes, within 30 seconds of each other on CPUs: now,
+    # when they have just met, and not after one has read its data faster than another.
+    wait_for_all("the processes have joined")
 
 
 def _check_alone(cluster: Cluster) -> None:
