@@ -214,7 +214,8 @@ def check_finite(metrics: dict[str, Array], step: int) -> dict[str, float]:
 
 def check_workdir(workdir: AnyPath) -> None:
     """Makes the directory. Raises ValueError if nothing can be written there."""
-    probe = workdir / ".write_probe"
+    # Each process has its own: they come here at the same time.
+    probe = workdir / f".write_probe_{jax.process_index()}"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"\0" * 4096)

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Value = TypeVar("Value")
 
@@ -52,9 +54,24 @@ def join_processes(cluster: Cluster) -> None:
             f"the processes of the run could not join ({error}). Where the cluster's environment "
             "does not say so, give --coordinator HOST:PORT --num_processes N --process_index I."
         ) from error
-    # The first collective connects the processes, within 30 seconds of each other on CPUs: now,
-    # when they have just met, and not after one has read its data faster than another.
+    _connect()
+
+
+def _connect() -> None:
+    """The first collectives of all processes, and of all devices.
+
+    They open the connections, on CPUs within 30 seconds of each other: now, when the processes have
+    just met, and not after one has read its data, or compiled its step, faster than another.
+    """
     wait_for_all("the processes have joined")
+    everywhere = Mesh(np.array(jax.devices()), ("all",))
+    ones = jax.make_array_from_callback(
+        (jax.device_count(),),
+        NamedSharding(everywhere, PartitionSpec("all")),
+        lambda _: np.ones(1, np.int32),
+    )
+    total = jax.jit(jnp.sum, out_shardings=NamedSharding(everywhere, PartitionSpec()))(ones)
+    jax.block_until_ready(total)
 
 
 def _check_alone(cluster: Cluster) -> None:
