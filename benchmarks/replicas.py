@@ -51,7 +51,9 @@ def main() -> None:
     parser.add_argument("--layouts", nargs="+", default=_LAYOUTS, help="processes x devices")
     parser.add_argument("--folder", type=Path)
     args = parser.parse_args()
-    print("| processes x devices | strategy | loss, relative | parameter, absolute | compiled | s |")
+    print(
+        "| processes x devices | strategy | loss, relative | parameter, absolute | compiled | s |"
+    )
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)

@@ -26,7 +26,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     args = parser.parse_args()
     print(f"{os.cpu_count()} cores; tiny model, {args.per_replica} images of 64 x 64 a replica")
-    print("| replicas | s a step (median) | fastest | s a replica | compiled |\n|---|---|---|---|---|")
+    print(
+        "| replicas | s a step (median) | fastest | s a replica | compiled |\n|---|---|---|---|---|"
+    )
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Value = TypeVar("Value")
 
-# Each says how many processes a launcher started.
-_LAUNCHED = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+# Each says how many processes a launcher started (Slurm's: srun; SLURM_NTASKS is of the allocation,
+# in which one process may well be alone), or lists their hosts.
+_LAUNCHED = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
 
 
 class Cluster(NamedTuple):
@@ -77,9 +79,8 @@ def _connect() -> None:
 def _check_alone(cluster: Cluster) -> None:
     if cluster.num_processes is not None or cluster.process_index is not None:
         raise ValueError("--num_processes and --process_index need --coordinator HOST:PORT.")
-    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "")
     counts = {name: os.environ.get(name, "") for name in _LAUNCHED}
-    counts["TPU_WORKER_HOSTNAMES"] = str(len(hosts.split(",")))
+    counts |= {name: str(len(os.environ.get(name, "").split(","))) for name in _HOSTS}
     several = {name: count for name, count in counts.items() if count.isdigit() and int(count) > 1}
     if several:
         name, count = next(iter(several.items()))

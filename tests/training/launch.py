@@ -82,8 +82,11 @@ def finish(programs: Sequence[Program], *, status: int = 0, seconds: float = 600
     """What each printed. Raises AssertionError, with it, unless all end with `status` in time."""
     until = time.monotonic() + seconds
     while any(program.process.poll() is None for program in programs):
-        # One that fails leaves the others waiting for it.
-        failed = any(program.process.poll() not in (None, status) for program in programs)
+        # One that fails leaves the others waiting for it, and waits for them before it ends.
+        failed = any(
+            program.process.poll() not in (None, status) or ".py: error: " in program.text()
+            for program in programs
+        )
         assert not failed and time.monotonic() < until, _said(programs)
         time.sleep(0.1)
     assert all(program.process.returncode == status for program in programs), _said(programs)

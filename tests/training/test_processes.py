@@ -18,6 +18,7 @@ import pytest
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.checkpoints import CheckpointMeta, save_variables
 from pointrend_jax.training.interruptions import StopSignal
+from pointrend_jax.training.processes import Cluster, join_processes
 from tests.tiny import tiny_config, tiny_variables
 from tests.training.launch import CLUSTER_FLAGS, finish, run_processes, started, wait_for
 
@@ -189,3 +190,28 @@ def test_a_signal_while_a_run_resumes_is_seen_although_its_steps_are_beyond_one(
     )
     with StopSignal() as stop:
         assert stop.reached_before(7) == stops
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SLURM_STEP_NUM_TASKS", "2"),
+        ("OMPI_COMM_WORLD_SIZE", "2"),
+        ("PMI_SIZE", "2"),
+        ("TPU_WORKER_HOSTNAMES", "a,b"),
+        ("TPU_PROCESS_ADDRESSES", "a:1,b:1"),
+    ],
+)
+def test_one_of_several_started_processes_must_know_of_the_others(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="2 processes .* --coordinator auto"):
+        join_processes(Cluster())
+
+
+def test_a_process_alone_in_an_allocation_for_many_need_not_join(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    join_processes(Cluster())
