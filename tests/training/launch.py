@@ -74,7 +74,8 @@ def wait_for(programs: Sequence[Program], text: str, *, seconds: float = 300.0) 
     until = time.monotonic() + seconds
     while text not in programs[0].text():
         running = all(program.process.poll() is None for program in programs)
-        assert running and time.monotonic() < until, _said(programs)
+        assert running, _said(programs)
+        assert time.monotonic() < until, _said(programs)
         time.sleep(0.1)
 
 
@@ -87,7 +88,8 @@ def finish(programs: Sequence[Program], *, status: int = 0, seconds: float = 600
             program.process.poll() not in (None, status) or ".py: error: " in program.text()
             for program in programs
         )
-        assert not failed and time.monotonic() < until, _said(programs)
+        assert not failed, _said(programs)
+        assert time.monotonic() < until, _said(programs)
         time.sleep(0.1)
     assert all(program.process.returncode == status for program in programs), _said(programs)
     return [program.text() for program in programs]

@@ -206,7 +206,7 @@ def test_one_of_several_started_processes_must_know_of_the_others(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match="2 processes .* --coordinator auto"):
+    with pytest.raises(ValueError, match=r"2 processes .* --coordinator auto"):
         join_processes(Cluster())
 
 
