@@ -1,24 +1,24 @@
-"""The same five steps on 1, 4 and 8 replicas, in 1, 2 and 4 processes, by pmap and shard_map.
+"""The same five steps on 1, 2, 4 and 8 replicas, in 1, 2 and 4 processes, by pmap and shard_map.
 
-    PYTHONPATH=. python benchmarks/replicas.py
+    PYTHONPATH=. python benchmarks/replicas.py [--layouts 1x1 2x2] [--folder runs/replicas]
 
 Every process has fake CPU devices and works on its part of the same global batch of 8 images; the
 processes talk over gloo. Prints, against one process with one device, the largest difference of
-losses and parameters, and how often the step was compiled.
+losses and parameters, how often the step was compiled, and the median time of a step. With
+--folder, results are kept there and not computed again.
 """
 
 import argparse
 import itertools
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tests.training.launch import finish, start_processes
+from tests.training.launch import run_processes
 
-_LAYOUTS = ((1, 1), (1, 2), (1, 8), (2, 2), (4, 2))
+_LAYOUTS = ("1x1", "1x2", "1x8", "2x2", "4x2")
 
 
 def run_layout(
@@ -30,7 +30,8 @@ def run_layout(
         "--strategy", strategy, "--output", str(output), *extra,
     ]  # fmt: skip
     flags = ("--processes={number}", "--index={index}", "--port={port}")
-    finish(start_processes(command, processes, cluster_flags=flags, devices=devices))
+    if not output.exists():
+        run_processes(command, processes, cluster_flags=flags, devices=devices)
     with np.load(output) as content:
         return dict(content)
 
@@ -47,22 +48,26 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> tuple[float, floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.parse_args()
-    print("| processes x devices | strategy | loss, relative | parameter, absolute | compiled |")
-    print("|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        reference: dict[str, Any] = {}
-        for (processes, devices), strategy in itertools.product(_LAYOUTS, ("pmap", "shard_map")):
-            name = f"{processes}x{devices}-{strategy}.npz"
-            result = run_layout(processes, devices, strategy, Path(folder) / name)
-            reference = reference or result
+    parser.add_argument("--layouts", nargs="+", default=_LAYOUTS, help="processes x devices")
+    parser.add_argument("--folder", type=Path)
+    args = parser.parse_args()
+    print(
+        "| processes x devices | strategy | loss, relative | parameter, absolute | compiled | s |"
+    )
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        reference = run_layout(1, 1, "pmap", folder / "1x1-pmap.npz")
+        for layout, strategy in itertools.product(args.layouts, ("pmap", "shard_map")):
+            processes, devices = map(int, layout.split("x"))
+            result = run_layout(processes, devices, strategy, folder / f"{layout}-{strategy}.npz")
             loss, parameter = differences(reference, result)
             print(
                 f"| {processes} x {devices} | {strategy} | {loss:.1e} | {parameter:.1e} | "
-                f"{int(result['compiled'])} |",
+                f"{int(result['compiled'])} | {np.median(result['seconds'][1:]):.2f} |",
                 flush=True,
             )
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -122,7 +122,8 @@ def evaluate_run(workdir: AnyPath, config: Config | None = None) -> Results:
     check_same_tree(variables, task.shapes(), f"the checkpoint of step {step}")
     scores = score(task, variables, datasets, config)
     save_results(workdir, scores, step)
-    scores.save_details(workdir)
+    if is_lead():
+        scores.save_details(workdir)
     return scores.results
 
 

@@ -6,9 +6,13 @@ texture, so that neither colour nor smoothness alone gives an object away. The s
 demonstrations and short trainings; results on them say nothing about COCO.
 """
 
+import contextlib
+import fcntl
 import json
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,8 +101,9 @@ def generate_embedded(
     cv2.setNumThreads(0)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".embedded-") as scratch:
-            root = Path(scratch) / "set"
+        with _alone(directory), _scratch(directory) as root:
+            if _is_complete(directory, fingerprint):
+                return
             for split, count in zip(_SPLITS, (num_train, num_eval), strict=True):
                 _write_split(root, split, count, image_size, max_objects, seed)
             (root / _FINGERPRINT).write_text(json.dumps(fingerprint))
@@ -110,6 +115,26 @@ def generate_embedded(
             f"The directory of the data set must be writable, but {directory} is not "
             f"({error}); choose another one."
         ) from error
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """While no other process of this machine writes beside or to `directory`."""
+    folder = os.open(directory.parent, os.O_RDONLY)
+    try:
+        # Some network file systems lock no folders; two processes may then draw the set twice.
+        with contextlib.suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def _scratch(directory: Path) -> Iterator[Path]:
+    """A folder beside `directory`, on the same disk, gone afterwards."""
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".embedded-") as scratch:
+        yield Path(scratch) / "set"
 
 
 def _check_at_least(name: str, value: int, minimum: int) -> None:

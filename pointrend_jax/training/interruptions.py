@@ -39,6 +39,16 @@ class StopSignal:
             return multihost_utils.reached_preemption_sync_point(step)
         return self._asked
 
+    def reached_before(self, first: int) -> bool:
+        """Whether a run that resumes after `first` steps is to stop at once.
+
+        Several processes stop after the highest step that any has asked about, plus one; before
+        anything was asked, that is step 1. A run that resumes after a later one would never get
+        there, so a signal of its start (data are fetched, the checkpoint is read) is looked for
+        here. A new run gets there.
+        """
+        return first > 0 and (self.reached(1) or self.reached(first))
+
     def _ask(self, number: int, _: FrameType | None) -> None:
         self._asked = True
         name = signal.Signals(number).name

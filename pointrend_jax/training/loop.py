@@ -122,6 +122,9 @@ def _run(
 
     with StopSignal() as stop, Watchdog(settings.watchdog_minutes) as watchdog:
         checkpoints.keep_best(writer.best_step(settings.best_metric))
+        if stop.reached_before(first):
+            tell(f"stopped before step {first + 1}; the same command goes on")
+            raise TrainingStopped(first)
         # If the run was stopped during it.
         if first and _evaluates(settings, first) and not writer.is_evaluated(first):
             evaluate_now(first)
@@ -211,7 +214,8 @@ def check_finite(metrics: dict[str, Array], step: int) -> dict[str, float]:
 
 def check_workdir(workdir: AnyPath) -> None:
     """Makes the directory. Raises ValueError if nothing can be written there."""
-    probe = workdir / ".write_probe"
+    # Each process has its own: they come here at the same time.
+    probe = workdir / f".write_probe_{jax.process_index()}"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"\0" * 4096)

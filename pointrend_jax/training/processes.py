@@ -6,13 +6,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Value = TypeVar("Value")
 
-# Each says how many processes a launcher started.
-_LAUNCHED = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+# Each says how many processes a launcher started (Slurm's: srun; SLURM_NTASKS is of the allocation,
+# in which one process may well be alone), or lists their hosts.
+_LAUNCHED = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
 
 
 class Cluster(NamedTuple):
@@ -52,14 +56,31 @@ def join_processes(cluster: Cluster) -> None:
             f"the processes of the run could not join ({error}). Where the cluster's environment "
             "does not say so, give --coordinator HOST:PORT --num_processes N --process_index I."
         ) from error
+    _connect()
+
+
+def _connect() -> None:
+    """The first collectives of all processes, and of all devices.
+
+    They open the connections, on CPUs within 30 seconds of each other: now, when the processes have
+    just met, and not after one has read its data, or compiled its step, faster than another.
+    """
+    wait_for_all("the processes have joined")
+    everywhere = Mesh(np.array(jax.devices()), ("all",))
+    ones = jax.make_array_from_callback(
+        (jax.device_count(),),
+        NamedSharding(everywhere, PartitionSpec("all")),
+        lambda _: np.ones(1, np.int32),
+    )
+    total = jax.jit(jnp.sum, out_shardings=NamedSharding(everywhere, PartitionSpec()))(ones)
+    jax.block_until_ready(total)
 
 
 def _check_alone(cluster: Cluster) -> None:
     if cluster.num_processes is not None or cluster.process_index is not None:
         raise ValueError("--num_processes and --process_index need --coordinator HOST:PORT.")
-    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "")
     counts = {name: os.environ.get(name, "") for name in _LAUNCHED}
-    counts["TPU_WORKER_HOSTNAMES"] = str(len(hosts.split(",")))
+    counts |= {name: str(len(os.environ.get(name, "").split(","))) for name in _HOSTS}
     several = {name: count for name, count in counts.items() if count.isdigit() and int(count) > 1}
     if several:
         name, count = next(iter(several.items()))

@@ -9,10 +9,11 @@ import pytest
 
 from pointrend_jax.structures import DATA_AXIS, InstanceBatch
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.training.optimizer import build_optimizer, warmup_multistep
+from pointrend_jax.training.optimizer import build_optimizer, module_path, warmup_multistep
 from pointrend_jax.training.replicas import build_replicas, shard
 from pointrend_jax.training.step import StepOptions, TrainState, initial_state, train_step
 from tests.tiny import instance_batch, tiny_config, tiny_variables
+from tests.training.collectives import collectives_of
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,26 @@ def test_three_steps_of_one_bucket_compile_once(pieces: Any, strategy: str) -> N
         state, _ = replicas.step(state, batch, key)
     jax.monitoring.clear_event_listeners()
     assert len(compiled) == 1, compiled
+
+
+def test_one_message_carries_the_trained_gradients_and_the_losses(pieces: Any) -> None:
+    task, optimizer, state = pieces
+    trained = [
+        x.nbytes
+        for path, x in jax.tree_util.tree_leaves_with_path(state.params)
+        if task.is_trainable(module_path(path))
+    ]
+    replicas = build_replicas("pmap", task, optimizer)
+    state, key = replicas.replicate((state, jax.random.key(7)))
+    step: Any = replicas.step
+    text = step.lower(state, replicas.place(_batches(1)[0]), key).compile().as_text()
+    largest, *denominators = collectives_of(text)
+    losses = 7
+    assert largest.kind == "all-reduce"
+    assert len(largest.shapes) == len(trained) + losses
+    assert largest.bytes == sum(trained) + 4 * losses
+    # Counts of the batch, before the losses are divided.
+    assert sum(collective.bytes for collective in denominators) <= 6 * 4
 
 
 def test_frozen_stages_do_not_move_and_all_else_does(pieces: Any) -> None:
