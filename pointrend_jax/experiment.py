@@ -82,6 +82,7 @@ def train(
             datasets.class_names,
             datasets.num_train_images,
             package_versions(),
+            datasets.train_digest,
         ),
         workdir=workdir,
     )

@@ -5,12 +5,15 @@ which has the same methods and needs the extra `gcs`. A bucket knows neither app
 so nothing here does that there: an object appears when it is complete.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import shutil
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +75,8 @@ def write_whole(path: AnyPath, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_remote(path):
-            path.write_bytes(content)
+            with as_os_errors():
+                path.write_bytes(content)
             return
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
@@ -97,12 +101,53 @@ def move_into(file: Path, target: AnyPath) -> None:
 
 def copy_file(source: AnyPath, target: AnyPath) -> None:
     """The content of one file to another; a local target appears whole or not at all."""
-    unfinished = target if is_remote(target) else target.with_name(f".{target.name}.{os.getpid()}")
-    with source.open("rb") as reader, unfinished.open("wb") as writer:
-        while chunk := reader.read(_CHUNK):
-            writer.write(chunk)
-    if unfinished != target:
+    with as_os_errors():
+        if is_remote(target):
+            # Read before anything is opened there: a writer that is closed early leaves half.
+            target.write_bytes(source.read_bytes())
+            return
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+        with source.open("rb") as reader, unfinished.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, _CHUNK)
         unfinished.replace(target)
+
+
+def move_folder(source: AnyPath, target: AnyPath) -> None:
+    """Moves a folder to where none is; file by file in a bucket, which knows no renaming."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not is_remote(source):
+        source.rename(target)
+        return
+    with as_os_errors():
+        _copy_folder(source, target)
+        epath.Path(source).rmtree()
+
+
+def _copy_folder(source: AnyPath, target: AnyPath) -> None:
+    for path in source.iterdir():
+        if path.is_dir():
+            _copy_folder(path, target / path.name)
+        else:
+            copy_file(path, target / path.name)
+
+
+@contextlib.contextmanager
+def as_os_errors() -> Iterator[None]:
+    """What the libraries of the cloud raise (no rights, no such bucket, overload) as OSError."""
+    try:
+        yield
+    except _cloud_errors() as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def _cloud_errors() -> tuple[type[Exception], ...]:
+    """Of the libraries that are in use."""
+    names = (
+        ("gcsfs.retry", "HttpError"),
+        ("google.auth.exceptions", "GoogleAuthError"),
+        ("google.api_core.exceptions", "GoogleAPIError"),
+    )
+    return tuple(getattr(sys.modules[m], name) for m, name in names if m in sys.modules)
 
 
 def file_size(path: AnyPath) -> int:

@@ -29,7 +29,7 @@ class FolderBuckets(LocalFileSystem):
 
     def __init__(self, **options: Any) -> None:
         options.pop("finalize_on_close", None)
-        super().__init__(auto_mkdir=True, **options)
+        super().__init__(auto_mkdir=False, **options)
 
     @classmethod
     def _strip_protocol(cls, path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -42,6 +42,15 @@ class FolderBuckets(LocalFileSystem):
         inside = text.startswith(root)
         return (text if inside else f"{root}/{text.lstrip('/')}").rstrip("/")
 
+    def mkdir(self, path: str, *args: Any, **kwargs: Any) -> None:
+        """A bucket has no folders, only objects with such names."""
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """The same."""
+
+    def _make_parents(self, path: str) -> None:
+        Path(self._strip_protocol(path)).parent.mkdir(parents=True, exist_ok=True)
+
     def glob(self, path: str, *args: Any, **kwargs: Any) -> Any:
         """Names without the scheme, as gcsfs gives them."""
         root = os.environ[_ROOT]
@@ -51,6 +60,8 @@ class FolderBuckets(LocalFileSystem):
     def _open(self, path: str, mode: str = "rb", *args: Any, **kwargs: Any) -> Any:
         if "a" in mode or "+" in mode:
             raise NotImplementedError("a bucket knows no appending")
+        if "w" in mode:
+            self._make_parents(path)
         return super()._open(path, mode, *args, **kwargs)
 
 

@@ -1,11 +1,11 @@
 """Annotation files that are made here, once, and lie in the cache as ordinary COCO files."""
 
-import contextlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from pointrend_jax.storage import write_whole
 
 
 def write_once(path: Path, content: Callable[[], dict[str, Any]]) -> None:
@@ -13,17 +13,11 @@ def write_once(path: Path, content: Callable[[], dict[str, Any]]) -> None:
 
     Raises: ValueError if the folder cannot be written, or whatever `content` raises.
     """
-    text = json.dumps(content())
-    # Whole or not at all, also if two processes write at once.
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    text = json.dumps(content()).encode()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text)
-        unfinished.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+        write_whole(path, text)
+    except ValueError as error:
         raise ValueError(
-            f"The annotation file {path} cannot be written ({error.strerror}); free some space or "
-            "set config.data.cache_dir."
+            f"The annotation file {path} cannot be written ({error}); free some space or set "
+            "config.data.cache_dir."
         ) from error

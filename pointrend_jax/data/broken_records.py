@@ -74,8 +74,8 @@ class BrokenRecords:
         if number > allowed:
             raise BrokenRecordsError(
                 f"{what}\n{number} of {total} records are broken, and {allowed} may be "
-                "(config.data.max_broken_share); restore the record files: `prepare --verify` "
-                "says which are damaged."
+                "(config.data.max_broken_share); remove the folder of the record files, so that it "
+                "is made or copied again, or see with `prepare --verify` which are damaged."
             ) from error
         print(
             f"{what}\nanother image of its batch takes its place; {number} of {total} records are "

@@ -22,7 +22,7 @@ from pointrend_jax.data.embedded import generate_embedded
 from pointrend_jax.data.fetch_records import fetch_records
 from pointrend_jax.data.lvis import read_lvis
 from pointrend_jax.data.pipeline import Augmentation, TrainPlan, eval_samples, train_batches
-from pointrend_jax.data.records import default_cache_dir
+from pointrend_jax.data.records import default_cache_dir, facts_digest
 from pointrend_jax.data.repeat_factors import image_repeat_factors
 from pointrend_jax.data.transforms import check_fit
 from pointrend_jax.storage import as_path
@@ -39,6 +39,7 @@ class Datasets(NamedTuple):
 
     Attributes:
       class_names, category_ids: by class index; the ids are those of the annotation files.
+      train_digest: of the training images, their sizes and classes.
       num_train_images: after leaving out images without annotations, if the config says so.
       train_batches: (process_index, process_count, start) to this host's batches from number
         `start` on, without end.
@@ -50,6 +51,7 @@ class Datasets(NamedTuple):
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
     num_train_images: int
+    train_digest: str
     train_batches: Callable[..., grain.DatasetIterator]
     eval_samples: Callable[..., Iterator[EvalSample]]
     eval_ground_truth: dict[str, Any]
@@ -110,6 +112,7 @@ def build_datasets(config: Config) -> Datasets:
         class_names=evaluation.class_names,
         category_ids=evaluation.category_ids,
         num_train_images=len(records),
+        train_digest=facts_digest(images),
         train_batches=batches,
         eval_samples=evaluation.eval_samples,
         eval_ground_truth=evaluation.eval_ground_truth,

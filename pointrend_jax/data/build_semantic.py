@@ -9,6 +9,7 @@ import grain.python as grain
 from pointrend_jax.data.build import buckets, cache_dir, check_classes, local_records
 from pointrend_jax.data.camvid import read_camvid
 from pointrend_jax.data.cityscapes import read_cityscapes
+from pointrend_jax.data.records import facts_digest
 from pointrend_jax.data.semantic_builder import (
     EvalTruth,
     PreparedMaps,
@@ -48,6 +49,7 @@ class SemanticDatasets(NamedTuple):
     Attributes:
       class_names: by class index.
       instance_classes: classes whose objects `eval_truth.instance_ids` tells apart.
+      train_digest: of the training images and their sizes.
       train_batches: (process_index, process_count, start) to this host's batches from number
         `start` on, without end.
       eval_samples: an iterator over the evaluation images; `image_ids` are positions in
@@ -58,6 +60,7 @@ class SemanticDatasets(NamedTuple):
     class_names: tuple[str, ...]
     instance_classes: tuple[int, ...]
     num_train_images: int
+    train_digest: str
     train_batches: Callable[..., grain.DatasetIterator]
     eval_samples: EvalSamples
     eval_truth: EvalTruth
@@ -116,6 +119,7 @@ def build_semantic_datasets(config: Config) -> SemanticDatasets:
         class_names=evaluation.class_names,
         instance_classes=evaluation.instance_classes,
         num_train_images=len(images),
+        train_digest=facts_digest(training.images),
         train_batches=batches,
         eval_samples=evaluation.eval_samples,
         eval_truth=evaluation.eval_truth,

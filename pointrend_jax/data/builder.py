@@ -20,6 +20,7 @@ from pointrend_jax.data.folders import StoredFile
 from pointrend_jax.data.images import decode_image, decode_map
 from pointrend_jax.data.record_writer import write_records
 from pointrend_jax.data.records import (
+    FORMAT,
     ImageFacts,
     RecordSet,
     Split,
@@ -70,11 +71,14 @@ def prepare_set(
 ) -> PreparedSet:
     """As `prepare`, of the checked set of `annotations`."""
     print_skipped(dataset.skipped, annotations)
-    files = (f"{image.file.fingerprint()}\n" for image in dataset.images)
-    folder = cache_dir / content_key([annotations.read_bytes(), *files])
+    content = instance_records("coco_instances", {_SPLIT: dataset}, {_SPLIT: instance_files})
+    # What the keys of the shards say, but for the objects, which the annotation file stands for:
+    # millions of coordinates would take long to write out.
+    images = (f"{_image_key(image, instance_files)}\n" for image in dataset.images)
+    meaning = json.dumps([FORMAT, content.metadata])
+    folder = cache_dir / content_key([meaning, annotations.read_bytes(), *images])
     if not is_complete(folder):
-        files_of_maps = {_SPLIT: instance_files}
-        write_records(instance_records("coco_instances", {_SPLIT: dataset}, files_of_maps), folder)
+        write_records(content, folder)
     return open_instances(folder, _SPLIT)
 
 
@@ -178,31 +182,27 @@ def ground_truth(prepared: PreparedSet) -> dict[str, Any]:
 def _annotations(
     objects: Mapping[str, Any], image_id: int, category_ids: tuple[int, ...]
 ) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": int(objects["id"][i]),
-            "image_id": image_id,
-            "category_id": category_ids[int(objects["label"][i])],
-            "bbox": [float(x) for x in objects["bbox"][i]],
-            "area": float(objects["area"][i]),
-            "iscrowd": int(objects["is_crowd"][i]),
-            "segmentation": json.loads(text(objects["segmentation"][i])),
-        }
-        for i in range(len(objects["id"]))
-    ]
+    found = []
+    for i, annotation in enumerate(objects["annotation"]):
+        exact = json.loads(text(annotation))
+        entry = {"id": int(objects["id"][i]), "image_id": image_id}
+        entry |= {"category_id": category_ids[int(objects["label"][i])]}
+        entry |= {name: exact[name] for name in ("bbox", "area", "segmentation")}
+        found.append(entry | {"iscrowd": int(objects["is_crowd"][i])})
+    return found
 
 
 def _features(class_names: tuple[str, ...]) -> tfds.features.FeaturesDict:
-    numbers = tfds.features.Tensor(shape=(4,), dtype=np.float64)
     objects = {
         "id": np.int64,
-        "bbox": numbers,  # x, y, width, height as the file has them
-        "box": numbers,  # xyxy, inside the image
-        "area": np.float64,
+        # x, y, width, height; for other programs, as records round numbers to 32 bits.
+        "bbox": tfds.features.Tensor(shape=(4,), dtype=np.float32),
         # Names as the file has them need not be unique, so no ClassLabel.
         "label": np.int64,
         "is_crowd": np.bool_,
-        "segmentation": tfds.features.Text(),  # JSON: polygons or compressed RLE
+        # JSON, exact: "bbox" and "area" as the file has them, "box" (xyxy, inside the image),
+        # "segmentation" (polygons or compressed RLE).
+        "annotation": tfds.features.Text(),
     }
     return tfds.features.FeaturesDict(
         {
@@ -224,9 +224,7 @@ def _split(dataset: CocoSet, instance_files: InstanceFiles | None) -> Split:
     images = dataset.images
 
     def key(index: int) -> str:
-        image = images[index]
-        ids = instance_files(image.id).fingerprint() if instance_files else ""
-        return f"{image.file.fingerprint()} {ids} {image[2:]}"
+        return f"{_image_key(images[index], instance_files)} {images[index].objects}"
 
     def check(index: int) -> dict[str, Any] | str:
         image = images[index]
@@ -237,6 +235,12 @@ def _split(dataset: CocoSet, instance_files: InstanceFiles | None) -> Split:
             return str(error)
 
     return Split(tuple(_facts(image) for image in images), key, check)
+
+
+def _image_key(image: CocoImage, instance_files: InstanceFiles | None) -> str:
+    ids = instance_files(image.id).fingerprint() if instance_files else ""
+    lists = image.neg_category_ids, image.not_exhaustive_category_ids
+    return f"{image.id} {image.file.fingerprint()} {image.height} {image.width} {lists} {ids}"
 
 
 def _facts(image: CocoImage) -> ImageFacts:
@@ -266,12 +270,12 @@ def _example(image: CocoImage, encoded: bytes, ids: bytes) -> dict[str, Any]:
         "objects": [
             {
                 "id": o.id,
-                "bbox": np.asarray(o.bbox, np.float64),
-                "box": np.asarray(o.box, np.float64),
-                "area": o.area,
+                "bbox": np.asarray(o.bbox, np.float32),
                 "label": o.label,
                 "is_crowd": o.is_crowd,
-                "segmentation": json.dumps(o.segmentation),
+                "annotation": json.dumps(
+                    {"bbox": o.bbox, "area": o.area, "box": o.box, "segmentation": o.segmentation}
+                ),
             }
             for o in image.objects
         ],

@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pointrend_jax.data.records import COMPLETE, MANIFEST, content_key, is_complete, read_manifest
-from pointrend_jax.storage import AnyPath, copy_file, file_size, is_remote, sha256
+from pointrend_jax.storage import AnyPath, as_os_errors, copy_file, file_size, is_remote, sha256
 
 # Files copied at a time.
 _THREADS = 8
@@ -28,7 +28,8 @@ def fetch_records(folder: AnyPath, cache_dir: Path) -> Path:
     if not is_remote(folder):
         return Path(folder)
     try:
-        manifest = read_manifest(folder)
+        with as_os_errors():
+            manifest = read_manifest(folder)
         what = str(sorted(_files(manifest).items()))
         target = cache_dir / f"fetched-{content_key([os.fspath(folder), what])}"
         target.mkdir(parents=True, exist_ok=True)

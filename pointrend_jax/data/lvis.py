@@ -49,7 +49,9 @@ def load_lvis(annotation_file: Path, folder: str) -> dict[str, Any]:
     """
     data = load_coco_json(annotation_file)
     images = [image | {"file_name": _file_name(image, folder)} for image in data["images"]]
-    data = data | {"images": images}
+    # LVIS knows no crowd regions, and its scores do not look at the flag.
+    annotations = [annotation | {"iscrowd": 0} for annotation in data["annotations"]]
+    data = data | {"images": images, "annotations": annotations}
     _, categories = check_ids(data, annotation_file)
     _check_frequencies(data["categories"], annotation_file)
     _check_lists(images, set(categories), annotation_file)

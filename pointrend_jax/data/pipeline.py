@@ -5,6 +5,7 @@ therefore its bucket, and which images share a batch. Every host plans the same 
 part.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -25,7 +26,6 @@ from pointrend_jax.data.transforms import (
     check_fit,
     choose_bucket,
     pack_masks,
-    parse_segmentation,
     place_image,
     resize_image,
     resized_hw,
@@ -229,9 +229,10 @@ def read_record(prepared: PreparedSet, record: int) -> tuple[np.ndarray, Instanc
     image = decode_image(content["image"], prepared.images[record].name)
     objects = content["objects"]
     kept = np.flatnonzero(~np.asarray(objects["is_crowd"], bool))
-    segmentations = [parse_segmentation(text(objects["segmentation"][i])) for i in kept]
-    boxes = np.asarray(objects["box"], np.float64).reshape(-1, 4)[kept]
-    return image, Instances(boxes, np.asarray(objects["label"], np.int32)[kept], segmentations)
+    annotations = [json.loads(text(objects["annotation"][i])) for i in kept]
+    boxes = np.asarray([a["box"] for a in annotations], np.float64).reshape(-1, 4)
+    labels = np.asarray(objects["label"], np.int32)[kept]
+    return image, Instances(boxes, labels, [a["segmentation"] for a in annotations])
 
 
 def _padded(hw: np.ndarray) -> np.ndarray:

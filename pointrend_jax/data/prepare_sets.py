@@ -6,6 +6,7 @@ Interrupted, it goes on with the shard it was at when started again. The numbers
 annotations of known sets are checked, so that an incomplete download is not taken for the set.
 """
 
+import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from pointrend_jax.data.cocofied_lvis import read_cocofied_lvis
 from pointrend_jax.data.fetch_records import verify_records
 from pointrend_jax.data.lvis import read_lvis
 from pointrend_jax.data.record_writer import IMAGES_PER_SHARD, write_records
-from pointrend_jax.data.records import VERSION, RecordSet, default_cache_dir, read_manifest
+from pointrend_jax.data.records import VERSION, RecordSet, read_manifest
 from pointrend_jax.data.semantic_builder import map_records
 from pointrend_jax.storage import AnyPath
 
@@ -86,6 +87,11 @@ def prepare_records(dataset: str, source: Source, data_dir: AnyPath, options: Op
         raise ValueError(f"splits must be of {', '.join(SPLITS)}, got {list(options.splits)}.")
     if dataset == "folder" and not options.name:
         raise ValueError("--dataset folder needs --name, what the set is to be called.")
+    if dataset in _FIXED_FILES and any([*source.annotations.values(), *source.images.values()]):
+        raise ValueError(
+            f"--dataset {dataset} finds its files itself; leave out --train-annotations and the "
+            "like."
+        )
     content = known.read(source, options.name or known.name, options.splits)
     _check_numbers(content, known.images, subset=options.subset)
     folder = data_dir / content.name / VERSION
@@ -161,7 +167,8 @@ def _read_lvis(
         path = source.root / (source.annotations.get(split) or _lvis_file(version, split))
         images = source.images.get(split) or f"{split}2017"
         if cocofied:
-            found = read_cocofied_lvis(path, source.root, images, default_cache_dir())
+            with tempfile.TemporaryDirectory() as scratch:
+                found = read_cocofied_lvis(path, source.root, images, Path(scratch))
             sets[split] = found.dataset
         else:
             sets[split] = read_lvis(path, source.root, images)
@@ -173,7 +180,8 @@ def _read_cityscapes_instances(source: Source, name: str, splits: tuple[str, ...
     sets: dict[str, CocoSet] = {}
     files: dict[str, InstanceFiles | None] = {}
     for split in splits:
-        found = read_cityscapes_objects(source.root, split, default_cache_dir())
+        with tempfile.TemporaryDirectory() as scratch:
+            found = read_cityscapes_objects(source.root, split, Path(scratch))
         print_skipped(found.dataset.skipped, found.annotations)
         sets[split], files[split] = found.dataset, found.instance_files
     return instance_records(name, sets, files)
@@ -190,19 +198,18 @@ def _read_camvid(source: Source, name: str, splits: tuple[str, ...]) -> RecordSe
 _LVIS_V1_IMAGES = {"train": 100_170, "val": 19_809}
 _LVIS_V0_5_IMAGES = {"train": 57_263, "val": 5000}
 _CITYSCAPES_IMAGES = {"train": 2975, "val": 500}
+_FIXED_FILES = ("cityscapes", "cityscapes_instances", "camvid")
 # What --dataset accepts.
 DATASETS: Mapping[str, _Known] = {
     "coco": _Known("coco_instances", {"train": 118_287, "val": 5000}, _read_coco),
     "lvis_v1": _Known(
-        "lvis_v1",
-        {"train": 100_170, "val": 19_809},
-        partial(_read_lvis, version="v1", cocofied=False),
+        "lvis_v1", _LVIS_V1_IMAGES, partial(_read_lvis, version="v1", cocofied=False)
     ),
     "lvis_v0_5": _Known(
         "lvis_v0_5", _LVIS_V0_5_IMAGES, partial(_read_lvis, version="v0.5", cocofied=False)
     ),
-    "cofied_lvis": _Known(
-        "cofied_lvis_v0_5", _LVIS_V0_5_IMAGES, partial(_read_lvis, version="v0.5", cocofied=True)
+    "cocofied_lvis": _Known(
+        "cocofied_lvis_v0_5", _LVIS_V0_5_IMAGES, partial(_read_lvis, version="v0.5", cocofied=True)
     ),
     "cityscapes": _Known("cityscapes_semantic", _CITYSCAPES_IMAGES, _read_cityscapes),
     "cityscapes_instances": _Known(

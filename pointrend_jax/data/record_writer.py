@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from pointrend_jax.data.records import (
     COMPLETE,
+    FORMAT,
     MANIFEST,
     VERSION,
     ImageFacts,
@@ -34,6 +35,7 @@ from pointrend_jax.data.records import (
 )
 from pointrend_jax.storage import (
     AnyPath,
+    as_os_errors,
     file_size,
     is_remote,
     move_into,
@@ -43,8 +45,6 @@ from pointrend_jax.storage import (
 )
 
 IMAGES_PER_SHARD = 512
-# Part of every shard's key: raise it when records or files change.
-_FORMAT = 2
 _NOTE = ".done.json"
 _LOCK = ".lock"
 # Without a terminal: seconds between two lines of progress.
@@ -83,12 +83,15 @@ def write_records(
     shards = _shards(content, images_per_shard)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with as_os_errors(), _alone(folder):
             if is_complete(folder):
                 _check_unchanged(content, folder, shards)
             else:
                 notes = _write_shards(content, folder, shards)
+                _remove_others(content, folder, shards)
                 _write_descriptions(content, folder, shards, notes)
+            for note in folder.glob(f"*{_NOTE}"):
+                note.unlink()
     # The writer of the records reports a full disk as a RuntimeError.
     except (OSError, RuntimeError) as error:
         raise ValueError(
@@ -108,7 +111,7 @@ def _shards(content: RecordSet, images_per_shard: int) -> list[_Shard]:
 
 def _shard_key(content: RecordSet, shard: _Shard) -> str:
     key = content.splits[shard.split].key
-    meaning = json.dumps([_FORMAT, content.name, content.metadata, shard], sort_keys=True)
+    meaning = json.dumps([FORMAT, content.name, content.metadata, shard], sort_keys=True)
     return content_key([meaning, *(f"{key(i)}\n" for i in range(shard.start, shard.stop))])
 
 
@@ -117,7 +120,8 @@ def _check_unchanged(content: RecordSet, folder: AnyPath, shards: list[_Shard]) 
     if written != [_shard_key(content, shard) for shard in shards]:
         raise ValueError(
             f"{folder} holds another state of the set: images, annotations or the size of the "
-            "shards have changed since. Remove it, or choose another folder."
+            "shards have changed since, or other splits are asked for. Remove it, or choose "
+            "another folder."
         )
 
 
@@ -131,7 +135,7 @@ def _alone(folder: AnyPath) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         # Of a process that was killed.
         for unfinished in folder.glob(".*"):
-            if unfinished.name != _LOCK:
+            if unfinished.name != _LOCK and unfinished.is_file():
                 unfinished.unlink()
         yield
 
@@ -220,6 +224,14 @@ def _write_examples(
     return number, size
 
 
+def _remove_others(content: RecordSet, folder: AnyPath, shards: list[_Shard]) -> None:
+    """Shards of an unfinished set that had other images, or was cut into other pieces."""
+    current = {shard.file(content.name) for shard in shards}
+    for file in folder.glob(f"{content.name}-*.array_record-*"):
+        if file.name.removesuffix(_NOTE) not in current:
+            file.unlink()
+
+
 def _write_descriptions(
     content: RecordSet, folder: AnyPath, shards: list[_Shard], notes: list[dict[str, Any]]
 ) -> None:
@@ -233,11 +245,9 @@ def _write_descriptions(
         files = {p.name: {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in others}
         for path in others:
             (folder / path.name).write_bytes(path.read_bytes())
-        write_json(folder / MANIFEST, {"format": _FORMAT, "shards": notes, "files": files})
+        write_json(folder / MANIFEST, {"format": FORMAT, "shards": notes, "files": files})
         # Last: it says that all else is there.
         write_whole(folder / COMPLETE, (scratch / COMPLETE).read_bytes())
-    for note in notes:
-        (folder / (note["file"] + _NOTE)).unlink(missing_ok=True)
 
 
 def _write_tfds_info(

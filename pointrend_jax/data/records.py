@@ -20,9 +20,12 @@ from typing import Any, NamedTuple, TypeVar
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
+from pointrend_jax.data.folders import first
 from pointrend_jax.storage import AnyPath
 
 VERSION = "1.0.0"
+# Raise it when records or files change.
+FORMAT = 3
 MANIFEST = "manifest.json"
 COMPLETE = "dataset_info.json"
 # Images decoded ahead of the writer: all at once, a large set would pile up in memory.
@@ -126,12 +129,17 @@ def read_manifest(folder: AnyPath) -> dict[str, Any]:
     )
 
 
+def facts_digest(images: Sequence[ImageFacts]) -> str:
+    """Another text when the images of a set, their sizes or the classes on them are others."""
+    return content_key(f"{image}\n" for image in images)
+
+
 def open_split(folder: Path, split: str) -> OpenedSplit:
     """A split of the complete set in a folder of this machine.
 
-    Raises: ValueError if the set or the split is not there or not readable.
+    Raises: ValueError if the set or the split is not there, not whole or of another format.
     """
-    read_manifest(folder)
+    _check_files(folder, read_manifest(folder))
     builder: Any = tfds.builder_from_directory(str(folder))
     if split not in builder.info.splits:
         known = ", ".join(repr(str(name)) for name in builder.info.splits)
@@ -156,6 +164,26 @@ def open_split(folder: Path, split: str) -> OpenedSplit:
             "index; prepare the set again."
         )
     return OpenedSplit(source, images, dict(builder.info.metadata or {}))
+
+
+def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
+    if manifest.get("format") != FORMAT:
+        raise ValueError(
+            f"{folder} has format {manifest.get('format')}, this program reads {FORMAT}; prepare "
+            "the set again."
+        )
+    sizes = {note["file"]: note["file_bytes"] for note in manifest["shards"]}
+    sizes |= {name: entry["bytes"] for name, entry in manifest["files"].items()}
+    wrong = [
+        name
+        for name, size in sizes.items()
+        if not (folder / name).is_file() or (folder / name).stat().st_size != size
+    ]
+    if wrong:
+        raise ValueError(
+            f"{len(wrong)} files of {folder} are missing or cut short: {first(wrong)}; restore "
+            "them, or remove the folder and let it be made again."
+        )
 
 
 def text(value: Any) -> str:

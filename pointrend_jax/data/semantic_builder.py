@@ -18,6 +18,7 @@ from pointrend_jax.data.builder import check_kind
 from pointrend_jax.data.images import decode_image, decode_map
 from pointrend_jax.data.record_writer import write_records
 from pointrend_jax.data.records import (
+    FORMAT,
     ImageFacts,
     RecordSet,
     Split,
@@ -53,7 +54,7 @@ def prepare_maps(dataset: SemanticSet, cache_dir: Path) -> PreparedMaps:
     """
     content = map_records("label_maps", {_SPLIT: dataset})
     key = content.splits[_SPLIT].key
-    parts = [str(content.metadata), *(f"{key(i)}\n" for i in range(len(dataset.images)))]
+    parts = [str([FORMAT, content.metadata]), *(f"{key(i)}\n" for i in range(len(dataset.images)))]
     folder = cache_dir / content_key(parts)
     if not is_complete(folder):
         write_records(content, folder)

@@ -5,7 +5,6 @@ transformed as polygons and rasterised at network resolution, bitmaps are resize
 neighbour, boxes follow the box of the file, not the mask.
 """
 
-import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -183,11 +182,6 @@ def pack_masks(
     for slot, mask in enumerate(masks):
         bits[slot] = pack_mask(mask, canvas_hw)
     return bits
-
-
-def parse_segmentation(text: str) -> Segmentation:
-    """A segmentation from its JSON text in the prepared records."""
-    return json.loads(text)
 
 
 def place_image(

@@ -15,8 +15,8 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
-from pointrend_jax.storage import AnyPath, is_remote
-from pointrend_jax.training.processes import is_lead, tell, wait_for_all
+from pointrend_jax.storage import AnyPath, as_os_errors, is_remote, move_folder
+from pointrend_jax.training.processes import from_all, from_lead, tell
 from pointrend_jax.training.replicas import over_all_processes, replicated_like
 from pointrend_jax.training.step import TrainState
 from pointrend_jax.training.trees import WrongCheckpointError, check_same_tree, digest
@@ -27,6 +27,8 @@ class CheckpointMeta(NamedTuple):
 
     Attributes:
       num_train_images: of the training set; 0 where none is known.
+      train_digest: another one if the training images, their sizes or classes are others; "" where
+        none is known.
       versions: of the packages that decide results, by name.
     """
 
@@ -34,6 +36,7 @@ class CheckpointMeta(NamedTuple):
     class_names: tuple[str, ...]
     num_train_images: int = 0
     versions: Mapping[str, str] = {}
+    train_digest: str = ""
 
 
 class Retention(NamedTuple):
@@ -74,6 +77,7 @@ class Checkpoints:
             "class_names": list(meta.class_names),
             "num_train_images": meta.num_train_images,
             "versions": dict(meta.versions),
+            "train_digest": meta.train_digest,
             "digest": digest(_saved_tree(state)),
         }
         with self._clear_errors(step):
@@ -105,14 +109,20 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         problems = []
         for step in steps:
+            state, problem = None, None
             try:
-                return self._restore(step, like), step
+                state = self._restore(step, like)
             except WrongCheckpointError:
                 raise
             # Whatever a damaged file makes orbax, tensorstore or the JSON parser raise.
             except Exception as error:  # noqa: BLE001
-                problems.append(f"step {step}: {_first_line(error)}")
-                tell(f"the checkpoint of {problems[-1]}; trying the one before it")
+                problem = _first_line(error)
+            # One that a single process cannot read is no good to any.
+            found = [text for text in from_all(problem) if text is not None]
+            if state is not None and not found:
+                return state, step
+            problems.append(f"step {step}: {found[0]}")
+            tell(f"the checkpoint of {problems[-1]}; trying the one before it")
         if problems:
             raise ValueError(
                 f"no checkpoint of {self._manager.directory} can be read; restore the directory, "
@@ -123,15 +133,24 @@ class Checkpoints:
     def set_aside_after(self, step: int) -> None:
         """Moves newer checkpoints, which could not be read, out of the way of those to come."""
         damaged = [other for other in self._manager.all_steps() if other > step]
-        for other in damaged if is_lead() else ():
-            target = epath.Path(self._workdir) / "unreadable_checkpoints" / str(other)
-            target.parent.mkdir(exist_ok=True)
-            if target.exists():
-                target.rmtree()
-            epath.Path(_folder(self._workdir) / str(other)).rename(target)
-        if damaged:
-            wait_for_all("damaged checkpoints are set aside")
-            self._manager.reload()
+        if not damaged:
+            return
+        # The others wait for this; if it fails, all fail.
+        problem = from_lead(lambda: self._move_away(damaged))
+        if problem is not None:
+            raise OSError(f"damaged checkpoints of {self._workdir} cannot be moved: {problem}")
+        self._manager.reload()
+
+    def _move_away(self, steps: Sequence[int]) -> str | None:
+        try:
+            for step in steps:
+                target = self._workdir / "unreadable_checkpoints" / str(step)
+                if target.exists():
+                    epath.Path(target).rmtree()
+                move_folder(_folder(self._workdir) / str(step), target)
+        except OSError as error:
+            return str(error)
+        return None
 
     def _restore(self, step: int, like: TrainState) -> TrainState:
         metadata: Any = self._manager.item_metadata(step)
@@ -161,7 +180,8 @@ class Checkpoints:
     @contextlib.contextmanager
     def _clear_errors(self, step: int | None) -> Iterator[None]:
         try:
-            yield
+            with as_os_errors():
+                yield
         # Errors of the background thread: of the operating system, or tensorstore's ValueErrors.
         except (OSError, ValueError) as error:
             raise OSError(
@@ -221,7 +241,11 @@ def _restore(manager: ocp.CheckpointManager, step: int, **items: Any) -> Any:
 
 # Fields that checkpoints of earlier versions do not have, with the values that they were trained
 # with.
-_NEWER_FIELDS = {"model": {"compute_dtype": "float32"}, "train": {"remat": False}}
+_NEWER_FIELDS = {
+    "data": {"repeat_threshold": 0.0},
+    "model": {"compute_dtype": "float32"},
+    "train": {"remat": False},
+}
 
 
 def _meta(content: Any) -> CheckpointMeta:
@@ -232,6 +256,7 @@ def _meta(content: Any) -> CheckpointMeta:
         tuple(content["class_names"]),
         content.get("num_train_images", 0),
         content.get("versions", {}),
+        content.get("train_digest", ""),
     )
 
 
@@ -264,7 +289,8 @@ def save_variables(workdir: AnyPath, variables: dict[str, Any], meta: Checkpoint
 
 def newest_step(workdir: AnyPath) -> int | None:
     """The step of the newest complete checkpoint of a run; None if there is none."""
-    if not _folder(workdir).is_dir():
+    # One process says whether there is a folder: a faster one may be about to make it.
+    if not from_lead(_folder(workdir).is_dir):
         return None
     with _manager(_folder(workdir)) as manager:
         return manager.latest_step()

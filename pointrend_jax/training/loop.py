@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from pointrend_jax.storage import AnyPath
+from pointrend_jax.storage import AnyPath, as_os_errors
 from pointrend_jax.structures import Array, check_shapes
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.checkpoints import CheckpointMeta, Checkpoints, Retention
@@ -217,9 +217,10 @@ def check_workdir(workdir: AnyPath) -> None:
     # Each process has its own: they come here at the same time.
     probe = workdir / f".write_probe_{jax.process_index()}"
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"\0" * 4096)
-        probe.unlink()
+        with as_os_errors():
+            workdir.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"\0" * 4096)
+            probe.unlink()
     except OSError as error:
         raise ValueError(
             f"--workdir {workdir} cannot be written to ({error.strerror or error}); "

@@ -64,12 +64,20 @@ class MetricWriter:
             return
         self._published = time.monotonic()
         self._outputs[1].flush()
+        try:
+            self._copy_files()
+        except OSError as error:
+            # The numbers stay here; the next copy has them too.
+            print(f"metrics could not be copied to {self._workdir}: {error}", flush=True)
+
+    def _copy_files(self) -> None:
         for file in sorted(path for path in Path(self._here).rglob("*") if path.is_file()):
             name = file.relative_to(self._here).as_posix()
-            if self._copied.get(name) != file.stat().st_size:
-                self._copied[name] = file.stat().st_size
+            size = file.stat().st_size
+            if self._copied.get(name) != size:
                 (self._workdir / name).parent.mkdir(parents=True, exist_ok=True)
                 copy_file(file, self._workdir / name)
+                self._copied[name] = size
 
     def is_evaluated(self, step: int) -> bool:
         """Whether the scores of `step` are here."""

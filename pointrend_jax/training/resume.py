@@ -19,6 +19,8 @@ _FREE = (
     "train.keep_checkpoints", "train.keep_every", "train.best_metric", "train.watchdog_minutes",
     "train.strategy",
 )  # fmt: skip
+# Free as well where the checkpoint knows the set by its digest.
+_WHERE = ("data.source", "data.train_images", "data.train_annotations")
 
 
 def check_same_run(saved: CheckpointMeta, now: CheckpointMeta, *, accept_changes: bool) -> None:
@@ -30,6 +32,12 @@ def check_same_run(saved: CheckpointMeta, now: CheckpointMeta, *, accept_changes
     changed = differences(saved.config, now.config)
     free = [text for field, text in changed.items() if _is_free(field)]
     refused = [text for field, text in changed.items() if not _is_free(field)]
+    if saved.train_digest and now.train_digest:
+        # The set itself says more than where and in which form it lies.
+        free += [text for field, text in changed.items() if field in _WHERE]
+        refused = [text for field, text in changed.items() if not _is_free(field, _WHERE)]
+        if saved.train_digest != now.train_digest:
+            refused.append("training images: others, or their sizes or objects have changed")
     if saved.class_names != now.class_names:
         refused.append(f"classes: {list(saved.class_names)}, now {list(now.class_names)}")
     if saved.num_train_images not in (0, now.num_train_images):
@@ -74,5 +82,5 @@ def _plain(value: Any) -> Any:
     return tuple(_plain(v) for v in value) if isinstance(value, list | tuple) else value
 
 
-def _is_free(field: str) -> bool:
-    return any(field == free or field.startswith(f"{free}.") for free in _FREE)
+def _is_free(field: str, more: tuple[str, ...] = ()) -> bool:
+    return any(field == free or field.startswith(f"{free}.") for free in (*_FREE, *more))

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.data import builder
-from pointrend_jax.data.builder import ground_truth, prepare, prepare_set
+from pointrend_jax.data.builder import ground_truth, instance_records, prepare, prepare_set
 from pointrend_jax.data.coco import read_coco
 from pointrend_jax.data.pipeline import eval_samples, read_record
+from pointrend_jax.data.record_writer import write_records
 
 
 def _write_set(folder: Path, hw: tuple[int, int] = (8, 10)) -> Path:
@@ -155,7 +156,9 @@ def test_cache_that_cannot_be_written_is_an_error(tmp_path: Path):
 def test_ground_truth_is_what_the_annotation_file_says(tmp_path: Path):
     path = _write_set(tmp_path / "set")
     content = json.loads(path.read_text())
-    crowd = content["annotations"][0] | {"id": 41, "image_id": 2, "iscrowd": 1, "area": 9.5}
+    crowd = content["annotations"][0] | {"id": 41, "image_id": 2, "iscrowd": 1}
+    # Numbers that 32 bits do not hold.
+    crowd |= {"area": 16.1, "bbox": [2.1, 2.3, 4.7, 4.9]}
     content["annotations"].append(crowd)
     path.write_text(json.dumps(content))
     truth = ground_truth(prepare(path, tmp_path / "set", tmp_path / "cache"))
@@ -179,3 +182,21 @@ def test_records_of_a_federated_set_have_its_lists(tmp_path: Path):
     assert [i["neg_category_ids"] for i in truth["images"]] == [[], [1]]
     assert [i["not_exhaustive_category_ids"] for i in truth["images"]] == [[1], []]
     assert truth["categories"] == [{"id": 1, "name": "box", "frequency": "r"}]
+
+
+def test_the_same_file_read_otherwise_is_another_set(tmp_path: Path):
+    path = _write_set(tmp_path / "set")
+    dataset = read_coco(path, tmp_path / "set")
+    plain = prepare_set(dataset, path, tmp_path / "cache")
+    federated = prepare_set(dataset._replace(frequencies=("r",)), path, tmp_path / "cache")
+    assert (plain.frequencies, federated.frequencies) == ((), ("r",))
+
+
+def test_renumbered_images_are_another_set(tmp_path: Path):
+    dataset = read_coco(_write_set(tmp_path / "set"), tmp_path / "set")
+    renumbered = dataset._replace(
+        images=tuple(image._replace(id=image.id + 100) for image in dataset.images)
+    )
+    write_records(instance_records("one", {"train": dataset}, {}), tmp_path / "records")
+    with pytest.raises(ValueError, match="another state of the set"):
+        write_records(instance_records("one", {"train": renumbered}, {}), tmp_path / "records")

@@ -59,6 +59,18 @@ def _content(
     return RecordSet("some_set", _FEATURES, {"kind": "texts"}, {"train": split, "val": few})
 
 
+def _edit(folder: Path, **changes: Any) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+
+
+def _rewrite(folder: Path, name: str, text: str) -> None:
+    """Another content, which the manifest agrees to."""
+    (folder / name).write_text(text)
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    _edit(folder, files=files | {name: files[name] | {"bytes": len(text)}})
+
+
 def _files(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != ".lock"}
 
@@ -120,6 +132,17 @@ def test_a_shard_that_was_cut_short_is_written_anew(tmp_path: Path) -> None:
     assert verify_records(tmp_path) == []
 
 
+def test_shards_of_another_size_do_not_stay(tmp_path: Path) -> None:
+    with pytest.raises(_StopError):
+        write_records(_content(stop_at=9), tmp_path, images_per_shard=3)
+    # A folder of the file system's own.
+    (tmp_path / ".snapshot").mkdir()
+    write_records(_content(), tmp_path, images_per_shard=5)
+    names = {p.name for p in tmp_path.glob("*array_record*")}
+    assert names == {note["file"] for note in read_manifest(tmp_path)["shards"]}
+    assert len(names) == 3
+
+
 def test_all_damaged_images_are_listed_and_whole_shards_kept(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"2 of 12 .*\n  image 4 is damaged\n  image 9 is damaged"):
         write_records(_content(bad=(4, 9)), tmp_path, images_per_shard=3)
@@ -162,13 +185,22 @@ def test_record_files_of_this_machine_are_not_copied(tmp_path: Path) -> None:
     ("damage", "message"),
     [
         (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json cannot be read"),
-        (lambda folder: (folder / "index-train.json").write_text("[]"), "index-train"),
+        (lambda folder: _rewrite(folder, "index-train.json", "[]"), r"index-train\.json cannot"),
         (
-            lambda folder: (folder / "index-train.json").write_text(
-                json.dumps({k: [] for k in ImageFacts._fields})
+            lambda folder: _rewrite(
+                folder, "index-train.json", json.dumps({k: [] for k in ImageFacts._fields})
             ),
             "10 records of 'train' and 0 images",
         ),
+        (
+            lambda folder: next(folder.glob("*-train.array_record*")).unlink(),
+            "1 files of .* are missing or cut short: some_set-train",
+        ),
+        (
+            lambda folder: next(folder.glob("*-val.array_record*")).write_bytes(b"cut"),
+            "1 files of .* are missing or cut short: some_set-val",
+        ),
+        (lambda folder: _edit(folder, format=99), "has format 99, this program reads"),
     ],
 )
 def test_damaged_descriptions_are_named(

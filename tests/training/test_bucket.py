@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from orbax.checkpoint._src.path import gcs_utils
 
@@ -17,7 +19,13 @@ from pointrend_jax.experiment import evaluate_run, train
 from pointrend_jax.loading import load
 from pointrend_jax.storage import as_path
 from pointrend_jax.structures import Config
-from pointrend_jax.training.checkpoints import load_variables
+from pointrend_jax.training.checkpoints import (
+    CheckpointMeta,
+    Checkpoints,
+    Retention,
+    load_variables,
+)
+from pointrend_jax.training.step import DEFAULT_OPTIONS, TrainState, initial_state
 from tests.bucket import buckets
 from tests.data.label_sets import blocks, write_camvid
 from tests.tiny_run import get_config
@@ -31,6 +39,13 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with buckets(tmp_path_factory.mktemp("buckets") / "root") as folder:
         yield folder
     patch.undo()
+
+
+def _state(step: int) -> TrainState:
+    params = {"head": {"kernel": jnp.arange(4000.0).reshape(40, 100) + step}}
+    variables = {"params": params, "buffers": {}}
+    state = initial_state(variables, optax.sgd(0.1, momentum=0.9), DEFAULT_OPTIONS)
+    return state._replace(step=jnp.asarray(step, jnp.int32))
 
 
 def _config(cache: Path) -> Config:
@@ -62,6 +77,26 @@ def test_a_run_in_a_bucket_saves_resumes_and_scores(
     assert json.loads((folder / "results.json").read_text())["box"] == results["box"]
     predictor: Any = load("gs://bucket/runs/one")
     assert len(predictor.class_names) == 6
+
+
+def test_a_damaged_checkpoint_in_a_bucket_gives_way_to_the_one_before(
+    bucket: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir, like = as_path("gs://bucket/runs/damaged"), _state(0)
+    with Checkpoints(workdir, Retention(5)) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, _state(step), CheckpointMeta({"seed": 0}, ("a",)))
+    for file in (bucket / "runs/damaged/checkpoints/2/state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[:20])
+    with Checkpoints(workdir, Retention(5)) as checkpoints:
+        found = checkpoints.restore_newest(like)
+        assert found is not None
+        jax.tree.map(np.testing.assert_array_equal, found[0], _state(1))
+        checkpoints.set_aside_after(1)
+        assert checkpoints.latest == 1
+    assert "the checkpoint of step 2" in capsys.readouterr().out
+    assert any((bucket / "runs/damaged/unreadable_checkpoints/2").rglob("*"))
 
 
 def test_a_bucket_that_holds_another_run_says_so(bucket: Path, tmp_path: Path) -> None:

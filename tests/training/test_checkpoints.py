@@ -20,7 +20,7 @@ from pointrend_jax.training.resume import check_same_run, differences
 from pointrend_jax.training.step import DEFAULT_OPTIONS, TrainState, initial_state
 from pointrend_jax.training.trees import WrongCheckpointError, digest
 
-_META = CheckpointMeta({"seed": 0, "train": {"steps": 9}}, ("a", "b"))
+_META = CheckpointMeta({"seed": 0, "train": {"steps": 9, "remat": False}}, ("a", "b"))
 
 
 def _state(step: int) -> TrainState:
@@ -200,3 +200,14 @@ def test_a_checkpoint_without_newer_fields_has_their_old_meaning(tmp_path: Path)
     )
     with pytest.raises(WrongCheckpointError, match=r"compute_dtype: float32, now bfloat16"):
         check_same_run(meta, now, accept_changes=False)
+
+
+def test_the_same_set_may_come_from_elsewhere_but_not_another_set() -> None:
+    saved = CheckpointMeta({"data": {"source": "coco", "dir": "a"}}, ("a",), 10, {}, "digest")
+    moved = saved._replace(config={"data": {"source": "tfds", "dir": "b"}})
+    check_same_run(saved, moved, accept_changes=False)
+    with pytest.raises(WrongCheckpointError, match="training images: others"):
+        check_same_run(saved, moved._replace(train_digest="other"), accept_changes=False)
+    # Of an earlier version, which knows no digest.
+    with pytest.raises(WrongCheckpointError, match=r"source: coco, now tfds"):
+        check_same_run(saved._replace(train_digest=""), moved, accept_changes=False)
