@@ -79,7 +79,8 @@ def live(workdir: Path, cache: Path, moment: str, number: signal.Signals, delay:
             if due is None and line.startswith("step ") and _step(line) % 2 == parity:
                 due, moment = time.monotonic() + delay, moment + "!"
     status = process.wait()
-    if status not in (0, -signal.SIGKILL, 128 + signal.SIGTERM):
+    # SIGTERM before the first step, when there is nothing to save, ends the program as any other.
+    if status not in (0, -signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM):
         raise RuntimeError(f"the training failed with status {status}:\n{''.join(lines)}")
     return Life(moment, status, sum(line.startswith("step ") for line in lines))
 
