@@ -26,7 +26,7 @@ def run_layout(
 ) -> dict[str, Any]:
     """Losses, parameters, seconds a step and number of compilations of the lead process."""
     command = [
-        "-m", "tests.training.replica_program", "--devices", str(devices),
+        "tests/training/replica_program.py", "--devices", str(devices),
         "--strategy", strategy, "--output", str(output), *extra,
     ]  # fmt: skip
     flags = ("--processes={number}", "--index={index}", "--port={port}")

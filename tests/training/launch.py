@@ -12,6 +12,7 @@ from typing import IO, NamedTuple
 
 from tests.shared import REPOSITORY
 
+_RUNNER = "tests.training.cached_program"
 # Of train.py and eval.py.
 CLUSTER_FLAGS = (
     "--coordinator=localhost:{port}",
@@ -39,6 +40,7 @@ def started(
     """`command` once a process; those that still run at the end are killed.
 
     Args:
+      command: a Python file and its arguments.
       cluster_flags: of it, where {port}, {number} and {index} are filled in; for one process, none.
       devices: fake ones of each process.
     """
@@ -57,7 +59,7 @@ def started(
             flags = [flag.format(port=port, number=number, index=index) for flag in cluster_flags]
             output = stack.enter_context(tempfile.TemporaryFile("w+"))
             process = subprocess.Popen(
-                [sys.executable, *command, *(flags if number > 1 else ())],
+                [sys.executable, "-m", _RUNNER, *command, *(flags if number > 1 else ())],
                 cwd=REPOSITORY,
                 env=environment,
                 stdout=output,

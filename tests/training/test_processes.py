@@ -29,7 +29,7 @@ def _run_layout(folder: Path, processes: int, devices: int, strategy: str) -> di
     """Losses and parameters after five steps of four images."""
     output = folder / f"{processes}x{devices}-{strategy}.npz"
     command = [
-        "-m", "tests.training.replica_program", "--devices", str(devices), "--batch=4",
+        "tests/training/replica_program.py", "--devices", str(devices), "--batch=4",
         "--strategy", strategy, "--output", str(output),
     ]  # fmt: skip
     flags = ("--processes={number}", "--index={index}", "--port={port}")
