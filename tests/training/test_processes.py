@@ -38,18 +38,12 @@ def _run_layout(folder: Path, processes: int, devices: int, strategy: str) -> di
         return dict(content)
 
 
-@pytest.fixture(scope="module")
-def one_device(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return _run_layout(tmp_path_factory.mktemp("layout"), 1, 1, "pmap")
-
-
-@pytest.mark.parametrize("strategy", ["pmap", "shard_map"])
-def test_two_processes_of_two_devices_give_what_one_device_gives(
-    one_device: dict[str, Any], tmp_path: Path, strategy: str
-) -> None:
-    four = _run_layout(tmp_path, 2, 2, strategy)
-    assert four["compiled"] == one_device["compiled"] == 1
-    for name, expected in one_device.items():
+def test_two_processes_of_two_devices_give_what_one_device_gives(tmp_path: Path) -> None:
+    """By `shard_map`; the runs below are by `pmap`, and benchmarks/replicas.py has more layouts."""
+    one = _run_layout(tmp_path, 1, 1, "pmap")
+    four = _run_layout(tmp_path, 2, 2, "shard_map")
+    assert four["compiled"] == one["compiled"] == 1
+    for name, expected in one.items():
         if name.startswith(("losses/", "params/")):
             # Sums over images run in another order: rounding, grown over five steps.
             np.testing.assert_allclose(four[name], expected, rtol=2e-4, atol=2e-5, err_msg=name)
