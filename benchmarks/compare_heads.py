@@ -25,7 +25,7 @@ from pointrend_jax.flags import define_workdir, run
 from pointrend_jax.scoring import score
 from pointrend_jax.storage import write_json
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.training.checkpoints import load_variables
+from pointrend_jax.training.saved_variables import load_variables
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
 _WORKDIR = define_workdir()

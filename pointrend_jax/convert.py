@@ -9,8 +9,9 @@ from pointrend_jax.data.categories import class_names
 from pointrend_jax.storage import write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.training.checkpoints import CheckpointMeta, newest_step, save_variables
+from pointrend_jax.training.checkpoints import CheckpointMeta
 from pointrend_jax.training.loop import check_workdir
+from pointrend_jax.training.saved_variables import newest_step, save_variables
 from pointrend_jax.training.trees import nested
 from pointrend_jax.weights import Weights, import_file, report_record
 

@@ -15,8 +15,8 @@ from pointrend_jax.scoring import score
 from pointrend_jax.storage import write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.training.checkpoints import load_variables
 from pointrend_jax.training.loop import check_workdir
+from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.visualize import comparison_strip, explain_picture, overlay_instances
 
 _NUM_PICTURES = 4

@@ -11,16 +11,11 @@ from pointrend_jax.storage import AnyPath, is_remote, write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
-from pointrend_jax.training.checkpoints import (
-    CheckpointMeta,
-    Retention,
-    load_variables,
-    newest_step,
-    package_versions,
-)
+from pointrend_jax.training.checkpoints import CheckpointMeta, Retention, package_versions
 from pointrend_jax.training.loop import LoopSettings, check_workdir, run_training
 from pointrend_jax.training.optimizer import build_optimizer, scaled_to_batch
 from pointrend_jax.training.processes import is_lead
+from pointrend_jax.training.saved_variables import load_variables, newest_step
 from pointrend_jax.training.step import StepOptions
 from pointrend_jax.training.trees import check_same_tree
 from pointrend_jax.weights import describe_weights, report_record, starting_variables

@@ -12,7 +12,7 @@ from pointrend_jax.semantic_predictor import SemanticPredictor
 from pointrend_jax.storage import as_path, is_folder
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.task import Variables
-from pointrend_jax.training.checkpoints import load_variables
+from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.weights import check_same_backbone, load_weights
 
 

@@ -29,7 +29,7 @@ from pointrend_jax.storage import AnyPath, as_path, is_folder
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
-from pointrend_jax.training.checkpoints import load_variables
+from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.training.trees import array_shapes, flat, nested
 
 # Names that config.init.weights and config.model.backbone share, and the variants they mean.

@@ -16,13 +16,8 @@ from pointrend_jax.predictor import Predictor
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task
-from pointrend_jax.training.checkpoints import (
-    CheckpointMeta,
-    Checkpoints,
-    Retention,
-    load_variables,
-    save_variables,
-)
+from pointrend_jax.training.checkpoints import CheckpointMeta, Checkpoints, Retention
+from pointrend_jax.training.saved_variables import load_variables, save_variables
 from pointrend_jax.training.step import TrainState
 from pointrend_jax.training.trees import array_shapes, flat
 from pointrend_jax.weights import (

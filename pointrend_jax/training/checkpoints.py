@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
@@ -56,7 +55,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._kept, enable_async_checkpointing=True
         )
-        self._manager = _manager(_folder(workdir), options)
+        self._manager = open_manager(checkpoints_folder(workdir), options)
 
     @property
     def latest(self) -> int | None:
@@ -96,7 +95,7 @@ class Checkpoints:
 
     def meta(self, step: int) -> CheckpointMeta:
         """What the checkpoint of `step` says about itself."""
-        return _meta(_restore(self._manager, step, meta=ocp.args.JsonRestore())["meta"])
+        return parse_meta(_restore(self._manager, step, meta=ocp.args.JsonRestore())["meta"])
 
     def restore_newest(self, like: TrainState) -> tuple[TrainState, int] | None:
         """State and step of the newest checkpoint that can be read; None if there is none at all.
@@ -147,7 +146,7 @@ class Checkpoints:
                 target = self._workdir / "unreadable_checkpoints" / str(step)
                 if target.exists():
                     epath.Path(target).rmtree()
-                move_folder(_folder(self._workdir) / str(step), target)
+                move_folder(checkpoints_folder(self._workdir) / str(step), target)
         except OSError as error:
             return str(error)
         return None
@@ -248,7 +247,8 @@ _NEWER_FIELDS = {
 }
 
 
-def _meta(content: Any) -> CheckpointMeta:
+def parse_meta(content: Any) -> CheckpointMeta:
+    """From the JSON of a checkpoint."""
     config = content["config"]
     newer = {name: new | config[name] for name, new in _NEWER_FIELDS.items() if name in config}
     return CheckpointMeta(
@@ -264,80 +264,20 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:300]
 
 
-def save_variables(workdir: AnyPath, variables: dict[str, Any], meta: CheckpointMeta) -> None:
-    """A checkpoint of step 0 that predicts, scores and starts other runs, but was never trained.
-
-    Raises: ValueError if `workdir` has checkpoints already; OSError if it cannot be written.
-    """
-    folder = _folder(workdir)
-    with _manager(folder) as manager:
-        if manager.latest_step() is not None:
-            raise ValueError(f"{folder} has checkpoints already; choose another directory.")
-        manager.save(
-            0,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(
-                    {"params": variables["params"], "buffers": variables["buffers"]}
-                ),
-                meta=ocp.args.JsonSave(
-                    {"config": meta.config, "class_names": list(meta.class_names)}
-                ),
-            ),
-        )
-        manager.wait_until_finished()
+def checkpoints_folder(workdir: AnyPath) -> AnyPath:
+    """Where the checkpoints of a run lie, one folder a step."""
+    return absolute(workdir / "checkpoints")
 
 
-def newest_step(workdir: AnyPath) -> int | None:
-    """The step of the newest complete checkpoint of a run; None if there is none."""
-    # One process says whether there is a folder: a faster one may be about to make it.
-    if not from_lead(_folder(workdir).is_dir):
-        return None
-    with _manager(_folder(workdir)) as manager:
-        return manager.latest_step()
-
-
-def load_variables(workdir: AnyPath) -> tuple[dict[str, Any], CheckpointMeta, int]:
-    """Variables, description and step of the newest checkpoint of a run.
-
-    Args:
-      workdir: a run's work directory, or its `checkpoints` folder.
-    Raises: ValueError if there is no complete checkpoint.
-    """
-    folder = workdir if workdir.name == "checkpoints" else _folder(workdir)
-    if not folder.is_dir():
-        raise ValueError(f"{workdir} has no checkpoints; give the --workdir of a training run.")
-    with _manager(_absolute(folder)) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise ValueError(f"{folder} holds no complete checkpoint.")
-        # On this process's own device, whatever devices it was saved from.
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        target = jax.tree.map(
-            lambda saved: jax.ShapeDtypeStruct(saved.shape, saved.dtype, sharding=here),
-            manager.item_metadata(step)["state"].tree,
-        )
-        restored = manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
-            ),
-        )
-    state = restored["state"]
-    params = state.get("average", state["params"])
-    return {"params": params, "buffers": state["buffers"]}, _meta(restored["meta"]), step
-
-
-def _folder(workdir: AnyPath) -> AnyPath:
-    return _absolute(workdir / "checkpoints")
-
-
-def _absolute(folder: AnyPath) -> AnyPath:
+def absolute(folder: AnyPath) -> AnyPath:
+    """As orbax wants a path."""
     return folder if is_remote(folder) else folder.absolute()
 
 
-def _manager(
+def open_manager(
     folder: AnyPath, options: ocp.CheckpointManagerOptions | None = None
 ) -> ocp.CheckpointManager:
+    """Orbax's view of a folder. Raises ValueError for a bucket without the packages for it."""
     try:
         # Named handlers, so that a new process can ask for shapes before it restores.
         return ocp.CheckpointManager(folder, options=options, item_handlers=_handlers())

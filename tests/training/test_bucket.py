@@ -19,12 +19,8 @@ from pointrend_jax.experiment import evaluate_run, train
 from pointrend_jax.loading import load
 from pointrend_jax.storage import as_path
 from pointrend_jax.structures import Config
-from pointrend_jax.training.checkpoints import (
-    CheckpointMeta,
-    Checkpoints,
-    Retention,
-    load_variables,
-)
+from pointrend_jax.training.checkpoints import CheckpointMeta, Checkpoints, Retention
+from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.training.step import DEFAULT_OPTIONS, TrainState, initial_state
 from tests.bucket import buckets
 from tests.data.label_sets import blocks, write_camvid

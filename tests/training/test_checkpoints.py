@@ -9,14 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from pointrend_jax.training.checkpoints import (
-    CheckpointMeta,
-    Checkpoints,
-    Retention,
-    load_variables,
-    save_variables,
-)
+from pointrend_jax.training.checkpoints import CheckpointMeta, Checkpoints, Retention
 from pointrend_jax.training.resume import check_same_run, differences
+from pointrend_jax.training.saved_variables import load_variables, save_variables
 from pointrend_jax.training.step import DEFAULT_OPTIONS, TrainState, initial_state
 from pointrend_jax.training.trees import WrongCheckpointError, digest
 

@@ -12,7 +12,7 @@ import pytest
 
 from pointrend_jax.structures import InstanceBatch
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.training.checkpoints import CheckpointMeta, Retention, load_variables
+from pointrend_jax.training.checkpoints import CheckpointMeta, Retention
 from pointrend_jax.training.loop import (
     LoopSettings,
     NonFiniteLossError,
@@ -22,6 +22,7 @@ from pointrend_jax.training.loop import (
 )
 from pointrend_jax.training.metrics import duration
 from pointrend_jax.training.optimizer import build_optimizer
+from pointrend_jax.training.saved_variables import load_variables
 from tests.tiny import instance_batch, tiny_config, tiny_variables
 
 

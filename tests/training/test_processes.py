@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.training.checkpoints import CheckpointMeta, save_variables
+from pointrend_jax.training.checkpoints import CheckpointMeta
 from pointrend_jax.training.interruptions import StopSignal
 from pointrend_jax.training.processes import Cluster, join_processes
+from pointrend_jax.training.saved_variables import save_variables
 from tests.tiny import tiny_config, tiny_variables
 from tests.training.launch import CLUSTER_FLAGS, finish, run_processes, started, wait_for
 
