@@ -57,9 +57,14 @@ def test_any_bucket_gives_the_detections_of_the_exact_shape(backbone: str, mask_
         exact.detections._fields, padded.detections, exact.detections, strict=True
     ):
         np.testing.assert_allclose(ours, theirs, err_msg=name, **TOLERANCE)
-    apart = ~np.isclose(padded.mask_logits, exact.mask_logits, **TOLERANCE)
-    # The implicit head's random MLPs give logits beyond 100, whose rounding moves a few points.
-    assert apart.mean() <= (1e-3 if mask_head == "implicit" else 0)
+    if mask_head == "implicit":
+        # Its random MLPs give logits beyond 100 and are as steep, so rounding of a box shows: it is
+        # measured in parts of the largest logit, and moves a few points.
+        largest = np.abs(exact.mask_logits).max(axis=(-2, -1), keepdims=True)
+        apart = np.abs(padded.mask_logits - exact.mask_logits) > 1e-3 * largest
+        assert apart.mean() <= 1e-3
+    else:
+        np.testing.assert_allclose(padded.mask_logits, exact.mask_logits, **TOLERANCE)
     coarse_scale = max(1.0, float(np.abs(exact.coarse_logits).max()) / 50)
     np.testing.assert_allclose(
         padded.coarse_logits, exact.coarse_logits, rtol=1e-4, atol=2e-4 * coarse_scale
