@@ -62,8 +62,8 @@ def test_any_bucket_gives_the_detections_of_the_exact_shape(backbone: str, mask_
         (padded.coarse_logits, exact.coarse_logits),
     ):
         if mask_head == "implicit":
-            # Its random MLPs give logits beyond 100 and are as steep, so rounding of a box shows: it
-            # is measured in parts of the largest logit, and moves a few points.
+            # Its random MLPs give logits beyond 100 and are as steep, so rounding of a box shows:
+            # it is measured in parts of the largest logit, and moves a few points.
             largest = np.abs(theirs).max(axis=(-2, -1), keepdims=True)
             assert (np.abs(ours - theirs) > 1e-3 * largest).mean() <= 1e-3
         else:
