@@ -4,6 +4,7 @@ The order matters: the environment before the import of jax, the shape hook befo
 package. Warnings are errors by pyproject.toml.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -31,6 +32,18 @@ install_import_hook("pointrend_jax", "tests.typechecker.check")
 # The same examples in every run, on machines of any speed (a compile may take seconds).
 settings.register_profile("reproducible", deadline=None, derandomize=True, database=None)
 settings.load_profile("reproducible")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def free_compiled_programs() -> Iterator[None]:
+    """Drops what a file of tests has compiled; others load what they share from the folder above.
+
+    Kept to the end, the programs of all tests take more than 10 GB and, on Linux, more memory maps
+    than a process may have (65,530), at which XLA aborts.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture
