@@ -16,6 +16,9 @@ Config = Any
 
 # The label of pixels that have no ground truth.
 IGNORE_LABEL = 255
+# What every image of a federated set (LVIS) says: the categories that it is known to lack, and
+# those of which it may have more objects than are annotated.
+FEDERATED_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
 # The axis of devices that share a batch.
 DATA_AXIS = "data"
 

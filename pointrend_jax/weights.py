@@ -11,7 +11,7 @@ import numpy as np
 from pointrend_jax.data.categories import class_names
 from pointrend_jax.importers.detectron2 import backbone_prefix, detectron2_rules
 from pointrend_jax.importers.detectron2_names import canonical_names
-from pointrend_jax.importers.download import resolve_weights, sha256_of
+from pointrend_jax.importers.download import resolve_weights
 from pointrend_jax.importers.efficientnet_lite import (
     load_efficientnet_lite,
     locate_efficientnet_lite,
@@ -25,7 +25,7 @@ from pointrend_jax.importers.take_tensors import (
 )
 from pointrend_jax.importers.weights_file import read_weights_file
 from pointrend_jax.models.backbones import BACKBONES
-from pointrend_jax.storage import AnyPath, as_path, is_folder
+from pointrend_jax.storage import AnyPath, as_path, is_folder, sha256
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
@@ -107,7 +107,7 @@ def import_file(
     return Weights(
         arrays,
         path,
-        sha256_of(path),
+        sha256(path),
         canonical.scheme,
         report,
         renamed=canonical.renamed,
@@ -235,7 +235,7 @@ def _own_weights(
         )
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
-    digest = sha256_of(source) if isinstance(source, Path) and source.is_file() else ""
+    digest = sha256(source) if isinstance(source, Path) and source.is_file() else ""
     return Weights(arrays, source, digest, "pointrend_jax", report)
 
 

@@ -45,14 +45,16 @@ class BrokenRecords:
         # Batches are loaded by several threads.
         self._lock = threading.Lock()
 
-    def load(self, batch: Sequence[Any], position: int, read: Callable[[Any], Loaded]) -> Loaded:
+    def load(
+        self, batch: Sequence[Planned], position: int, read: Callable[[Any], Loaded]
+    ) -> Loaded:
         """`read` of image `position` of a batch, or else of the next one that can be read.
 
         Of the same batch, so that its canvas fits, and so that it depends on nothing but the batch
         and which records are broken.
 
         Args:
-          batch: `Planned` images of all hosts.
+          batch: the images of all hosts.
         Raises: BrokenRecordsError if too many are broken, or none of the batch can be read.
         """
         for offset in range(len(batch)):

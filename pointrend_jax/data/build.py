@@ -29,7 +29,7 @@ from pointrend_jax.storage import as_path
 from pointrend_jax.structures import Config, EvalSample
 
 # Splits of a data set by what they are for.
-_SPLITS = {"train": "train", "eval": "val"}
+SPLITS = {"train": "train", "eval": "val"}
 # From the id of an image to its map of Cityscapes' label ids and instance ids.
 InstanceIds = Callable[[int], Int32[np.ndarray, "H W"]]
 
@@ -162,7 +162,7 @@ def _prepare(config: Config, split: str) -> PreparedSet:
         annotations = root / data[f"{split}_annotations"]
         return prepare(annotations, root / data[f"{split}_images"], cache)
     if data.source == "cityscapes":
-        objects = read_cityscapes_objects(Path(data.dir), _SPLITS[split], cache)
+        objects = read_cityscapes_objects(Path(data.dir), SPLITS[split], cache)
         dataset, annotations, instance_files = objects
         return prepare_set(dataset, annotations, cache, instance_files)
     if data.source in ("lvis", "cocofied_lvis"):
@@ -170,7 +170,7 @@ def _prepare(config: Config, split: str) -> PreparedSet:
     if data.source == "embedded":
         return _prepare_embedded(config, split, cache)
     if data.source == "tfds":
-        return open_instances(local_records(config), _SPLITS[split])
+        return open_instances(local_records(config), SPLITS[split])
     raise ValueError(
         "config.data.source must be 'coco', 'lvis', 'cocofied_lvis', 'cityscapes', 'tfds' or "
         f"'embedded' for config.task 'instance', got {data.source!r}."

@@ -6,7 +6,13 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import grain.python as grain
 
-from pointrend_jax.data.build import buckets, cache_dir, check_classes, local_records
+from pointrend_jax.data.build import (
+    SPLITS,
+    buckets,
+    cache_dir,
+    check_classes,
+    local_records,
+)
 from pointrend_jax.data.camvid import read_camvid
 from pointrend_jax.data.cityscapes import read_cityscapes
 from pointrend_jax.data.records import facts_digest
@@ -26,7 +32,6 @@ from pointrend_jax.data.semantic_set import SemanticSet
 from pointrend_jax.data.transforms import check_fit
 from pointrend_jax.structures import Config, EvalSample
 
-_SPLITS = {"train": "train", "eval": "val"}
 _READERS = {"camvid": read_camvid, "cityscapes": read_cityscapes}
 
 
@@ -181,9 +186,9 @@ def _source(config: Config, split: str) -> SemanticSet | PreparedMaps:
     """A split before its images are read: files as they came, or record files."""
     source = config.data.source
     if source == "tfds":
-        dataset = open_maps(local_records(config), _SPLITS[split])
+        dataset = open_maps(local_records(config), SPLITS[split])
     elif source in _READERS:
-        dataset = _READERS[source](Path(config.data.dir), _SPLITS[split])
+        dataset = _READERS[source](Path(config.data.dir), SPLITS[split])
     else:
         known = ", ".join(repr(name) for name in _READERS)
         raise ValueError(

@@ -24,11 +24,13 @@ from pointrend_jax.data.records import (
     ImageFacts,
     RecordSet,
     Split,
+    check_same_classes,
     content_key,
     is_complete,
     open_split,
     text,
 )
+from pointrend_jax.structures import FEDERATED_LISTS
 
 KIND = "instances"
 # The only split of a set in the cache.
@@ -91,16 +93,11 @@ def instance_records(
 
     Raises: ValueError if the sets differ in their classes.
     """
-    one, *others = splits.values()
-    for other in others:
-        if (other.category_ids, other.class_names) != (one.category_ids, one.class_names):
-            raise ValueError(
-                f"the splits {', '.join(splits)} differ in their categories: "
-                f"{list(one.class_names)} and {list(other.class_names)}."
-            )
+    check_same_classes({s: (d.category_ids, d.class_names) for s, d in splits.items()})
+    one = next(iter(splits.values()))
     return RecordSet(
         name=name,
-        features=_features(one.class_names),
+        features=_features(),
         metadata={
             "kind": KIND,
             "class_names": list(one.class_names),
@@ -166,7 +163,7 @@ def ground_truth(prepared: PreparedSet) -> dict[str, Any]:
         image: dict[str, Any] = {"id": facts.id, "file_name": facts.name}
         image |= {"height": facts.height, "width": facts.width}
         if prepared.frequencies:
-            for name in ("neg_category_ids", "not_exhaustive_category_ids"):
+            for name in FEDERATED_LISTS:
                 image[name] = [int(i) for i in content[name]]
         images.append(image)
         annotations += _annotations(content["objects"], facts.id, prepared.category_ids)
@@ -192,12 +189,12 @@ def _annotations(
     return found
 
 
-def _features(class_names: tuple[str, ...]) -> tfds.features.FeaturesDict:
+def _features() -> tfds.features.FeaturesDict:
     objects = {
         "id": np.int64,
         # x, y, width, height; for other programs, as records round numbers to 32 bits.
         "bbox": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-        # Names as the file has them need not be unique, so no ClassLabel.
+        # 0..K-1; no ClassLabel, as names of a file need not be unique.
         "label": np.int64,
         "is_crowd": np.bool_,
         # JSON, exact: "bbox" and "area" as the file has them, "box" (xyxy, inside the image),
@@ -212,8 +209,7 @@ def _features(class_names: tuple[str, ...]) -> tfds.features.FeaturesDict:
             "height": np.int64,
             "width": np.int64,
             "objects": tfds.features.Sequence(objects),
-            "neg_category_ids": tfds.features.Sequence(np.int64),
-            "not_exhaustive_category_ids": tfds.features.Sequence(np.int64),
+            **{name: tfds.features.Sequence(np.int64) for name in FEDERATED_LISTS},
             # Bytes and no Image, which cannot be absent.
             "instance_ids": tfds.features.Text(),
         }
@@ -239,7 +235,7 @@ def _split(dataset: CocoSet, instance_files: InstanceFiles | None) -> Split:
 
 def _image_key(image: CocoImage, instance_files: InstanceFiles | None) -> str:
     ids = instance_files(image.id).fingerprint() if instance_files else ""
-    lists = image.neg_category_ids, image.not_exhaustive_category_ids
+    lists = [getattr(image, name) for name in FEDERATED_LISTS]
     return f"{image.id} {image.file.fingerprint()} {image.height} {image.width} {lists} {ids}"
 
 
@@ -279,7 +275,5 @@ def _example(image: CocoImage, encoded: bytes, ids: bytes) -> dict[str, Any]:
             }
             for o in image.objects
         ],
-        "neg_category_ids": list(image.neg_category_ids),
-        "not_exhaustive_category_ids": list(image.not_exhaustive_category_ids),
         "instance_ids": ids,
-    }
+    } | {name: list(getattr(image, name)) for name in FEDERATED_LISTS}

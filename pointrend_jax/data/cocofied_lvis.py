@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from pointrend_jax.data.annotation_cache import write_once
 from pointrend_jax.data.categories import COCO
 from pointrend_jax.data.coco import CocoSet
-from pointrend_jax.data.lvis import LISTS, load_lvis, lvis_set
+from pointrend_jax.data.lvis import load_lvis, lvis_set
 from pointrend_jax.data.records import content_key
+from pointrend_jax.structures import FEDERATED_LISTS
 
 # Part of the key: raise it when the annotation file changes.
 _FORMAT = 1
@@ -87,7 +88,8 @@ def cocofy(lvis: dict[str, Any], annotation_file: Path) -> dict[str, Any]:
         for number, a in enumerate(kept, 1)
     ]
     images = [
-        image | {name: [coco_ids[i] for i in image[name] if i in coco_ids] for name in LISTS}
+        image
+        | {name: [coco_ids[i] for i in image[name] if i in coco_ids] for name in FEDERATED_LISTS}
         for image in lvis["images"]
     ]
     frequencies = {

@@ -7,9 +7,7 @@ demonstrations and short trainings; results on them say nothing about COCO.
 """
 
 import contextlib
-import fcntl
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -30,6 +28,7 @@ from pointrend_jax.data.embedded_shapes import (
     draw_outline,
     place_outline,
 )
+from pointrend_jax.storage import locked
 
 # Raise it whenever the same parameters give other images or annotations.
 _FORMAT_VERSION = 1
@@ -101,7 +100,8 @@ def generate_embedded(
     cv2.setNumThreads(0)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(directory), _scratch(directory) as root:
+        lock = directory.with_name(f".{directory.name}.lock")
+        with locked(lock), _scratch(directory) as root:
             if _is_complete(directory, fingerprint):
                 return
             for split, count in zip(_SPLITS, (num_train, num_eval), strict=True):
@@ -115,19 +115,6 @@ def generate_embedded(
             f"The directory of the data set must be writable, but {directory} is not "
             f"({error}); choose another one."
         ) from error
-
-
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """While no other process of this machine writes beside or to `directory`."""
-    folder = os.open(directory.parent, os.O_RDONLY)
-    try:
-        # Some network file systems lock no folders; two processes may then draw the set twice.
-        with contextlib.suppress(OSError):
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ copied when a run starts and kept in the cache. A file whose size and checksum a
 manifest is not copied again; one that was cut short is.
 """
 
-import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +12,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pointrend_jax.data.records import COMPLETE, MANIFEST, content_key, is_complete, read_manifest
-from pointrend_jax.storage import AnyPath, as_os_errors, copy_file, file_size, is_remote, sha256
+from pointrend_jax.storage import (
+    AnyPath,
+    as_os_errors,
+    copy_file,
+    file_size,
+    is_remote,
+    locked,
+    sha256,
+)
 
 # Files copied at a time.
 _THREADS = 8
@@ -33,9 +40,8 @@ def fetch_records(folder: AnyPath, cache_dir: Path) -> Path:
         what = str(sorted(_files(manifest).items()))
         target = cache_dir / f"fetched-{content_key([os.fspath(folder), what])}"
         target.mkdir(parents=True, exist_ok=True)
-        with (target / ".lock").open("w") as lock:
-            # One process of a machine copies, the others wait.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        # One process of a machine copies, the others wait.
+        with locked(target / ".lock"):
             if not is_complete(target):
                 _fetch(folder, target, _files(manifest))
     except OSError as error:

@@ -20,10 +20,10 @@ from pointrend_jax.data.coco import (
     load_coco_json,
 )
 from pointrend_jax.data.folders import first
+from pointrend_jax.structures import FEDERATED_LISTS
 
 # Rare, common, frequent: below 10, below 100 and from 100 training images on.
 FREQUENCIES = ("r", "c", "f")
-LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
 # COCO 2014's names, as v0.5 has them: COCO_val2014_000000001268.jpg
 _OLD_PREFIX, _NAME_LENGTH = "COCO_", len("000000001268.jpg")
 
@@ -64,7 +64,7 @@ def lvis_set(data: dict[str, Any], annotation_file: Path, root: Path) -> CocoSet
     dataset = check_coco(data, annotation_file, partial(image_in_folder, Path(root)))
     entries = {image["id"]: image for image in data["images"]}
     images = (
-        image._replace(**{name: tuple(entries[image.id][name]) for name in LISTS})
+        image._replace(**{name: tuple(entries[image.id][name]) for name in FEDERATED_LISTS})
         for image in dataset.images
     )
     frequencies = {category["id"]: category["frequency"] for category in data["categories"]}
@@ -99,7 +99,7 @@ def _check_frequencies(categories: list[dict[str, Any]], annotation_file: Path) 
 def _check_lists(
     images: list[dict[str, Any]], category_ids: set[int], annotation_file: Path
 ) -> None:
-    for name in LISTS:
+    for name in FEDERATED_LISTS:
         missing = [str(image["id"]) for image in images if not isinstance(image.get(name), list)]
         if missing:
             raise ValueError(

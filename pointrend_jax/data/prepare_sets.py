@@ -2,8 +2,8 @@
 
     DATA_DIR/<name>/1.0.0/    see `records.py`; a folder of this machine or gs://BUCKET/FOLDER
 
-Interrupted, it goes on with the shard it was at when started again. The numbers of images and
-annotations of known sets are checked, so that an incomplete download is not taken for the set.
+Interrupted, it goes on with the shard it was at when started again. The numbers of images of
+known sets are checked, so that an incomplete download is not taken for the set.
 """
 
 import tempfile
@@ -17,9 +17,9 @@ from pointrend_jax.data.camvid import read_camvid
 from pointrend_jax.data.cityscapes import read_cityscapes
 from pointrend_jax.data.cityscapes_instances import read_cityscapes_objects
 from pointrend_jax.data.coco import CocoSet, print_skipped, read_coco
-from pointrend_jax.data.cocofied_lvis import read_cocofied_lvis
+from pointrend_jax.data.cocofied_lvis import cocofy
 from pointrend_jax.data.fetch_records import verify_records
-from pointrend_jax.data.lvis import read_lvis
+from pointrend_jax.data.lvis import load_lvis, lvis_set, read_lvis
 from pointrend_jax.data.record_writer import IMAGES_PER_SHARD, write_records
 from pointrend_jax.data.records import VERSION, RecordSet, read_manifest
 from pointrend_jax.data.semantic_builder import map_records
@@ -68,7 +68,7 @@ class _Known(NamedTuple):
 
     name: str
     images: Mapping[str, int]
-    read: Callable[..., RecordSet]
+    read: Callable[[Source, str, tuple[str, ...]], RecordSet]
 
 
 def prepare_records(dataset: str, source: Source, data_dir: AnyPath, options: Options) -> AnyPath:
@@ -138,42 +138,35 @@ def _tell(content: RecordSet, folder: AnyPath, *, verified: bool) -> None:
     print(f"{folder}: complete{' and verified' if verified else ''}", flush=True)
 
 
-_COCO = Source(
-    Path(),
-    {split: f"annotations/instances_{split}2017.json" for split in SPLITS},
-    {split: f"{split}2017" for split in SPLITS},
-)
-
-
-def _read_coco(source: Source, name: str, splits: tuple[str, ...]) -> RecordSet:
-    sets: dict[str, CocoSet] = {}
-    for split in splits:
-        annotations = source.root / (source.annotations.get(split) or _COCO.annotations[split])
-        images = source.root / (source.images.get(split) or _COCO.images[split])
-        sets[split] = read_coco(annotations, images)
-        print_skipped(sets[split].skipped, annotations)
-    return instance_records(name, sets, {})
-
-
-def _lvis_file(version: str, split: str) -> str:
-    return f"annotations/lvis_{version}_{split}.json"
-
-
-def _read_lvis(
-    source: Source, name: str, splits: tuple[str, ...], version: str, cocofied: bool
+def _read_annotations(
+    source: Source,
+    name: str,
+    splits: tuple[str, ...],
+    annotations: str,
+    read: Callable[[Path, Path, str], CocoSet],
 ) -> RecordSet:
+    """A set of objects that lies in COCO's folders.
+
+    Args:
+      annotations: the usual file of a split, with "{split}" in its name.
+      read: (annotation file, root, folder of images below the root) to the checked set.
+    """
     sets: dict[str, CocoSet] = {}
     for split in splits:
-        path = source.root / (source.annotations.get(split) or _lvis_file(version, split))
+        file = source.annotations.get(split) or annotations.format(split=split)
         images = source.images.get(split) or f"{split}2017"
-        if cocofied:
-            with tempfile.TemporaryDirectory() as scratch:
-                found = read_cocofied_lvis(path, source.root, images, Path(scratch))
-            sets[split] = found.dataset
-        else:
-            sets[split] = read_lvis(path, source.root, images)
-        print_skipped(sets[split].skipped, path)
+        sets[split] = read(source.root / file, source.root, images)
+        print_skipped(sets[split].skipped, source.root / file)
     return instance_records(name, sets, {})
+
+
+def _coco(annotation_file: Path, root: Path, folder: str) -> CocoSet:
+    return read_coco(annotation_file, root / folder)
+
+
+def _cocofied_lvis(annotation_file: Path, root: Path, folder: str) -> CocoSet:
+    data = cocofy(load_lvis(annotation_file, folder), annotation_file)
+    return lvis_set(data, annotation_file, root)
 
 
 def _read_cityscapes_instances(source: Source, name: str, splits: tuple[str, ...]) -> RecordSet:
@@ -199,18 +192,21 @@ _LVIS_V1_IMAGES = {"train": 100_170, "val": 19_809}
 _LVIS_V0_5_IMAGES = {"train": 57_263, "val": 5000}
 _CITYSCAPES_IMAGES = {"train": 2975, "val": 500}
 _FIXED_FILES = ("cityscapes", "cityscapes_instances", "camvid")
+
+_COCO_FILES = "annotations/instances_{split}2017.json"
+_LVIS_V1_FILES = "annotations/lvis_v1_{split}.json"
+_LVIS_V0_5_FILES = "annotations/lvis_v0.5_{split}.json"
+_read_coco = partial(_read_annotations, annotations=_COCO_FILES, read=_coco)
+_read_lvis_v1 = partial(_read_annotations, annotations=_LVIS_V1_FILES, read=read_lvis)
+_read_lvis_v0_5 = partial(_read_annotations, annotations=_LVIS_V0_5_FILES, read=read_lvis)
+_read_cocofied = partial(_read_annotations, annotations=_LVIS_V0_5_FILES, read=_cocofied_lvis)
+
 # What --dataset accepts.
 DATASETS: Mapping[str, _Known] = {
     "coco": _Known("coco_instances", {"train": 118_287, "val": 5000}, _read_coco),
-    "lvis_v1": _Known(
-        "lvis_v1", _LVIS_V1_IMAGES, partial(_read_lvis, version="v1", cocofied=False)
-    ),
-    "lvis_v0_5": _Known(
-        "lvis_v0_5", _LVIS_V0_5_IMAGES, partial(_read_lvis, version="v0.5", cocofied=False)
-    ),
-    "cocofied_lvis": _Known(
-        "cocofied_lvis_v0_5", _LVIS_V0_5_IMAGES, partial(_read_lvis, version="v0.5", cocofied=True)
-    ),
+    "lvis_v1": _Known("lvis_v1", _LVIS_V1_IMAGES, _read_lvis_v1),
+    "lvis_v0_5": _Known("lvis_v0_5", _LVIS_V0_5_IMAGES, _read_lvis_v0_5),
+    "cocofied_lvis": _Known("cocofied_lvis_v0_5", _LVIS_V0_5_IMAGES, _read_cocofied),
     "cityscapes": _Known("cityscapes_semantic", _CITYSCAPES_IMAGES, _read_cityscapes),
     "cityscapes_instances": _Known(
         "cityscapes_instances", _CITYSCAPES_IMAGES, _read_cityscapes_instances

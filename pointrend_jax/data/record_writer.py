@@ -6,7 +6,6 @@ is decoded once by the way. The layout is said in `records.py`; TensorFlow is no
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import tempfile
@@ -38,6 +37,7 @@ from pointrend_jax.storage import (
     as_os_errors,
     file_size,
     is_remote,
+    locked,
     move_into,
     sha256,
     write_json,
@@ -131,8 +131,7 @@ def _alone(folder: AnyPath) -> Iterator[None]:
     if is_remote(folder):
         yield
         return
-    with (folder / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(Path(folder / _LOCK)):
         # Of a process that was killed.
         for unfinished in folder.glob(".*"):
             if unfinished.name != _LOCK and unfinished.is_file():

@@ -12,7 +12,7 @@ comes last: without it the set is not complete.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -127,6 +127,17 @@ def read_manifest(folder: AnyPath) -> dict[str, Any]:
         f"{folder} holds no complete set; give the folder with {COMPLETE} that `prepare` wrote, "
         "or run it again: it goes on where it stopped."
     )
+
+
+def check_same_classes(classes: Mapping[str, Any]) -> None:
+    """Raises ValueError unless all splits have what the first has. Args: classes, by split."""
+    (first_split, expected), *others = classes.items()
+    for split, found in others:
+        if found != expected:
+            raise ValueError(
+                f"the splits must have the same classes, {first_split} has {expected}, {split} has "
+                f"{found}."
+            )
 
 
 def facts_digest(images: Sequence[ImageFacts]) -> str:

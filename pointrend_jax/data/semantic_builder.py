@@ -22,6 +22,7 @@ from pointrend_jax.data.records import (
     ImageFacts,
     RecordSet,
     Split,
+    check_same_classes,
     content_key,
     is_complete,
     open_split,
@@ -66,13 +67,8 @@ def map_records(name: str, splits: Mapping[str, SemanticSet]) -> RecordSet:
 
     Raises: ValueError if the sets differ in their classes.
     """
-    one, *others = splits.values()
-    for other in others:
-        if (other.class_names, other.instance_classes) != (one.class_names, one.instance_classes):
-            raise ValueError(
-                f"the splits {', '.join(splits)} differ in their classes: "
-                f"{list(one.class_names)} and {list(other.class_names)}."
-            )
+    check_same_classes({s: (d.class_names, d.instance_classes) for s, d in splits.items()})
+    one = next(iter(splits.values()))
     return RecordSet(
         name=name,
         features=_features(),

@@ -20,9 +20,7 @@ from pointrend_jax.evaluation.rle import (
     rle_area,
     rle_box,
 )
-
-# What an image of LVIS has besides: `lvis.py` says what it means.
-FEDERATED_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
+from pointrend_jax.structures import FEDERATED_LISTS
 
 
 def load_ground_truth(source: Mapping[str, Any] | Path | str) -> COCO:

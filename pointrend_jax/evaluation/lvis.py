@@ -25,8 +25,8 @@ from pointrend_jax.evaluation.coco import (
     Statistics,
     open_evaluation,
 )
-from pointrend_jax.evaluation.ground_truth import FEDERATED_LISTS
 from pointrend_jax.evaluation.rle import rle_area
+from pointrend_jax.structures import FEDERATED_LISTS
 
 # "ar300" is AR at 300 detections an image, as are those by area; areas as COCO's.
 LVIS_STAT_NAMES = (

@@ -6,8 +6,6 @@ refused. One process downloads a file at a time. How a file comes over the netwo
 """
 
 import contextlib
-import fcntl
-import hashlib
 import os
 import re
 import sys
@@ -17,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pointrend_jax.importers.published import DETECTRON2_BASE, weights_url
 from pointrend_jax.importers.transfer import TransferPolicy, check_url, discard, transfer
+from pointrend_jax.storage import locked, sha256
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HOST = re.compile(r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?")
@@ -54,14 +53,15 @@ def resolve_weights(
     if os.path.isdir(name):
         raise ValueError(f"The weights must be a file, but {name} is a folder; name its file.")
     if os.path.isfile(name):
-        _check_expected(Path(name), sha256_of(Path(name)) if expected else "", expected)
+        _check_expected(Path(name), sha256(Path(name)) if expected else "", expected)
         return Path(name)
     url = weights_url(name, base_url=base_url)
     path = (cache_dir or default_cache_dir()) / "weights" / _cache_name(url)
     with _explain_disk_errors(path.parent):
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(path):
+            waiting = f"waiting for the process that downloads {path}"
+            with locked(_beside(path, ".lock"), waiting):
                 # Another process may have brought it meanwhile.
                 if not path.is_file():
                     _download(url, path, expected, policy or TransferPolicy())
@@ -73,12 +73,6 @@ def default_cache_dir() -> Path:
     """$POINTREND_JAX_CACHE, or .cache/pointrend_jax of the home directory."""
     chosen = os.environ.get("POINTREND_JAX_CACHE")
     return Path(chosen) if chosen else Path.home() / ".cache" / "pointrend_jax"
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file's content, 64 hex digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cache_name(url: str) -> Path:
@@ -109,7 +103,7 @@ def _download(url: str, path: Path, expected: str, policy: TransferPolicy) -> No
     print(f"downloading {url} to {path}", file=sys.stderr, flush=True)
     part, sidecar = _beside(path, ".part"), _beside(path, ".sha256")
     transfer(url, part, policy=policy)
-    digest = sha256_of(part)
+    digest = sha256(part)
     try:
         _check_expected(path, digest, expected)
         if sidecar.is_file() and digest != _recorded(sidecar):
@@ -128,7 +122,7 @@ def _download(url: str, path: Path, expected: str, policy: TransferPolicy) -> No
 
 
 def _check_cached(path: Path, expected: str) -> None:
-    digest, sidecar = sha256_of(path), _beside(path, ".sha256")
+    digest, sidecar = sha256(path), _beside(path, ".sha256")
     if not sidecar.is_file():
         # Put there by hand.
         _check_expected(path, digest, expected)
@@ -163,18 +157,6 @@ def _record(sidecar: Path, name: str, digest: str) -> None:
     # In the format of the command sha256sum, which can check it.
     temporary.write_text(f"{digest}  {name}\n", encoding="utf-8")
     os.replace(temporary, sidecar)
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """One process at a time. The lock ends with its process; the empty file stays."""
-    with open(_beside(path, ".lock"), "wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for the process that downloads {path}", file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager

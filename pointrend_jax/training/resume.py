@@ -30,14 +30,13 @@ def check_same_run(saved: CheckpointMeta, now: CheckpointMeta, *, accept_changes
       one, unless `accept_changes`.
     """
     changed = differences(saved.config, now.config)
-    free = [text for field, text in changed.items() if _is_free(field)]
-    refused = [text for field, text in changed.items() if not _is_free(field)]
-    if saved.train_digest and now.train_digest:
-        # The set itself says more than where and in which form it lies.
-        free += [text for field, text in changed.items() if field in _WHERE]
-        refused = [text for field, text in changed.items() if not _is_free(field, _WHERE)]
-        if saved.train_digest != now.train_digest:
-            refused.append("training images: others, or their sizes or objects have changed")
+    # Where both know the set itself, it does not matter where and in which form it lies.
+    known = bool(saved.train_digest and now.train_digest)
+    may_change = (*_FREE, *_WHERE) if known else _FREE
+    free = [text for field, text in changed.items() if _is_one_of(field, may_change)]
+    refused = [text for field, text in changed.items() if not _is_one_of(field, may_change)]
+    if known and saved.train_digest != now.train_digest:
+        refused.append("training images: others, or their sizes or classes have changed")
     if saved.class_names != now.class_names:
         refused.append(f"classes: {list(saved.class_names)}, now {list(now.class_names)}")
     if saved.num_train_images not in (0, now.num_train_images):
@@ -82,5 +81,6 @@ def _plain(value: Any) -> Any:
     return tuple(_plain(v) for v in value) if isinstance(value, list | tuple) else value
 
 
-def _is_free(field: str, more: tuple[str, ...] = ()) -> bool:
-    return any(field == free or field.startswith(f"{free}.") for free in (*_FREE, *more))
+def _is_one_of(field: str, fields: tuple[str, ...]) -> bool:
+    """Whether a field is one of `fields`, or in a group of fields that is."""
+    return any(field == free or field.startswith(f"{free}.") for free in fields)

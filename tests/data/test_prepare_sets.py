@@ -12,6 +12,7 @@ from pointrend_jax.cli import main
 from pointrend_jax.data.build import build_datasets
 from pointrend_jax.data.build_semantic import build_semantic_datasets
 from pointrend_jax.structures import Config
+from tests.data import lvis_files
 from tests.data.label_sets import blocks, write_camvid, write_frame
 from tests.shared import shared_path
 
@@ -132,3 +133,43 @@ def test_mistakes_are_named(tmp_path: Path, arguments: list[str], message: str) 
 def test_the_shared_sets_are_prepared(tmp_path: Path) -> None:
     folders = ["--source", str(shared_path("data/cityscapes-fake")), "--data-dir", str(tmp_path)]
     _prepare("--dataset", "cityscapes_instances", "--subset", "--verify", *folders)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "source", "classes"),
+    [
+        ("lvis_v1", "lvis_v1", "lvis", 3),
+        ("cocofied_lvis", "cocofied_lvis_v0_5", "cocofied_lvis", 80),
+    ],
+)
+def test_records_of_lvis_train_and_score_as_its_files(
+    tmp_path: Path, dataset: str, name: str, source: str, classes: int
+) -> None:
+    root = tmp_path / "set"
+    # A cow alone, an acorn with a person, and an image without annotations.
+    lvis_files.write(
+        root,
+        lvis_files.content(
+            lvis_files.annotation(1, 10, 2),
+            lvis_files.annotation(2, 30, 1),
+            lvis_files.annotation(3, 30, 3),
+        ),
+        "all.json",
+    )
+    config = _embedded(tmp_path)
+    config.num_classes, config.train.batch_size, config.eval.batch_size = classes, 1, 1
+    data = config.data
+    data.source, data.dir, data.repeat_threshold = source, str(root), 1.0
+    data.train_annotations = data.eval_annotations = "all.json"
+    direct = build_datasets(config)
+    expected = _batches(direct, 8)
+    command = ["--dataset", dataset, "--source", str(root), "--subset"]
+    command += ["--train-annotations", "all.json", "--val-annotations", "all.json"]
+    _prepare(*command, "--data-dir", str(tmp_path / "records"))
+    data.source, data.dir = "tfds", str(tmp_path / "records" / name / "1.0.0")
+    prepared = build_datasets(config)
+    _assert_same(_batches(prepared, 8), expected)
+    assert prepared.eval_ground_truth == direct.eval_ground_truth
+    assert prepared.train_digest == direct.train_digest
+    frequencies = {c["frequency"] for c in prepared.eval_ground_truth["categories"]}
+    assert frequencies == {"r", "c", "f"}

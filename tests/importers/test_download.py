@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pointrend_jax.importers.download import default_cache_dir, resolve_weights, sha256_of
+from pointrend_jax.importers.download import default_cache_dir, resolve_weights
+from pointrend_jax.storage import sha256
 from tests.importers.weight_server import PATIENT, WeightServer, weight_server
 
 ADDRESS = "detectron2://PointRend/w.pkl"
@@ -96,7 +97,7 @@ def test_recorded_digest_is_what_sha256sum_checks(server: WeightServer, tmp_path
 def test_file_damaged_in_the_cache_is_refused_until_deleted(server: WeightServer, tmp_path: Path):
     path = _resolve(server, tmp_path)
     path.write_bytes(server.content[:-1] + b"?")
-    pattern = rf"{sha256_of(path)}[^0-9]*{_digest(server.content)}.*delete it to download it again"
+    pattern = rf"{sha256(path)}[^0-9]*{_digest(server.content)}.*delete it to download it again"
     with pytest.raises(ValueError, match=f"(?s){path}.*{pattern}"):
         _resolve(server, tmp_path)
     path.unlink()

@@ -20,6 +20,7 @@ from pointrend_jax.training.processes import Cluster, is_lead, join_processes
 from pointrend_jax.training.replicas import build_replicas, local_value
 from pointrend_jax.training.step import DEFAULT_OPTIONS, initial_state
 from pointrend_jax.training.trees import flat
+from tests.compilations import counted_compilations
 from tests.shared import REPOSITORY
 from tests.tiny import instance_batch, tiny_config, tiny_variables
 
@@ -41,14 +42,15 @@ def main() -> None:
     replicas = build_replicas(args.strategy, task, optimizer)
     state = initial_state(variables, optimizer, DEFAULT_OPTIONS)
     state, key = replicas.replicate((state, jax.random.key(7)))
-    losses, seconds, compiled, of_steps = [], [], _count_compilations(), 0
+    losses, seconds, of_steps = [], [], 0
     for number in range(args.steps):
         batch = replicas.place(_part(instance_batch(args.batch, seed=number)))
-        start, before = time.monotonic(), len(compiled)
-        state, metrics = replicas.step(state, batch, key)
+        start = time.monotonic()
+        with counted_compilations() as compiled:
+            state, metrics = replicas.step(state, batch, key)
         losses.append({name: float(local_value(value)) for name, value in metrics.items()})
         seconds.append(time.monotonic() - start)
-        of_steps += len(compiled) - before
+        of_steps += len(compiled)
     if is_lead():
         content: dict[str, Any] = {"seconds": np.array(seconds), "compiled": of_steps}
         content |= {
@@ -63,18 +65,6 @@ def _part(batch: Any) -> Any:
     size = len(batch.images) // jax.process_count()
     first = jax.process_index() * size
     return jax.tree.map(lambda x: x[first : first + size], batch)
-
-
-def _count_compilations() -> list[str]:
-    compiled: list[str] = []
-
-    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
-        del duration_secs
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(str(kwargs["fun_name"]))
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    return compiled
 
 
 def _arguments() -> argparse.Namespace:

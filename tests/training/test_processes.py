@@ -125,6 +125,14 @@ def stopped(programs: _Programs) -> Path:
     return workdir
 
 
+def _go_on(programs: _Programs, stopped: Path, workdir: Path, *, processes: int) -> _Run:
+    """A copy of a stopped run, run to its end."""
+    shutil.copytree(stopped, workdir)
+    outputs = run_processes(programs.train(workdir), processes, cluster_flags=CLUSTER_FLAGS)
+    assert "resuming" in outputs[0]
+    return _Run(workdir, outputs)
+
+
 def test_only_the_lead_process_prints_and_writes(whole: _Run) -> None:
     lead, other = whole.outputs
     assert f"step {_STEPS}/{_STEPS}" in lead
@@ -155,19 +163,15 @@ def test_the_scores_of_two_processes_are_those_of_one(
 def test_sigterm_to_one_process_stops_both_and_the_run_goes_on_bit_for_bit(
     programs: _Programs, whole: _Run, stopped: Path, tmp_path: Path
 ) -> None:
-    workdir = shutil.copytree(stopped, tmp_path / "work")
-    outputs = run_processes(programs.train(workdir), 2, cluster_flags=CLUSTER_FLAGS)
-    assert "resuming" in outputs[0]
-    assert _Run(workdir, outputs).losses() == whole.losses()
+    resumed = _go_on(programs, stopped, tmp_path / "work", processes=2)
+    assert resumed.losses() == whole.losses()
 
 
 def test_a_checkpoint_of_two_processes_goes_on_in_one(
     programs: _Programs, whole: _Run, stopped: Path, tmp_path: Path
 ) -> None:
-    workdir = shutil.copytree(stopped, tmp_path / "work")
-    outputs = run_processes(programs.train(workdir), 1, cluster_flags=CLUSTER_FLAGS)
-    assert "resuming" in outputs[0]
-    for step, losses in _Run(workdir, outputs).losses().items():
+    resumed = _go_on(programs, stopped, tmp_path / "work", processes=1)
+    for step, losses in resumed.losses().items():
         for name, expected in whole.losses()[step].items():
             # Sums over images run in another order, as above.
             np.testing.assert_allclose(losses[name], expected, rtol=2e-4, err_msg=name)

@@ -12,6 +12,7 @@ from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.optimizer import build_optimizer, module_path, warmup_multistep
 from pointrend_jax.training.replicas import build_replicas, shard
 from pointrend_jax.training.step import StepOptions, TrainState, initial_state, train_step
+from tests.compilations import counted_compilations
 from tests.tiny import instance_batch, tiny_config, tiny_variables
 from tests.training.collectives import collectives_of
 
@@ -72,17 +73,9 @@ def test_three_steps_of_one_bucket_compile_once(pieces: Any, strategy: str) -> N
     replicas = build_replicas(strategy, task, optimizer)
     state, key = replicas.replicate((state, jax.random.key(7)))
     batches = [replicas.place(batch) for batch in _batches(3)]
-    compiled: list[str] = []
-
-    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
-        del duration_secs
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(str(kwargs["fun_name"]))
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    for batch in batches:
-        state, _ = replicas.step(state, batch, key)
-    jax.monitoring.clear_event_listeners()
+    with counted_compilations() as compiled:
+        for batch in batches:
+            state, _ = replicas.step(state, batch, key)
     assert len(compiled) == 1, compiled
 
 
