@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.init import msra
 from pointrend_jax.layers.regions import MaskLogits, Regions, mask_loss
@@ -45,7 +46,7 @@ class ConvMaskHead(nn.Module):
             padded_hw=padded_hw,
         )
         for i in range(1, self.num_convs + 1):
-            conv = nn.Conv(
+            conv = Conv(
                 self.conv_dim, (3, 3), padding=1, dtype=x.dtype, kernel_init=msra, name=f"conv{i}"
             )
             x = nn.relu(conv(x))
@@ -55,7 +56,7 @@ class ConvMaskHead(nn.Module):
         )  # fmt: skip
         x = nn.relu(deconv(x))
         init = nn.initializers.normal(0.001)
-        predictor = nn.Conv(self.num_classes, (1, 1), kernel_init=init, name="predictor")
+        predictor = Conv(self.num_classes, (1, 1), kernel_init=init, name="predictor")
         return predictor(x.astype(jnp.float32))
 
     def draw_candidates(self, key: Array, num_regions: int) -> CandidatePoints:

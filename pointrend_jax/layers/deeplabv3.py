@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.init import msra, xavier
 from pointrend_jax.layers.norm import HeadNorm, head_norm
 from pointrend_jax.layers.padding import mean_inside, zero_beyond
@@ -42,7 +43,7 @@ class ASPP(nn.Module):
         for i, dilation in enumerate(self.dilations, 1):
             branches.append(self._branch(x, padded_hw, 3, dilation, f"branch{i}"))
         pooled, inside = self._pool(x, padded_hw)
-        conv = nn.Conv(self.dim, (1, 1), dtype=x.dtype, kernel_init=xavier, name="pooled")
+        conv = Conv(self.dim, (1, 1), dtype=x.dtype, kernel_init=xavier, name="pooled")
         pooled = nn.relu(conv(pooled))
         inside_hw = padded_hw // self.stride
         branches.append(resize_within(pooled, inside, inside_hw, (x.shape[1], x.shape[2])))
@@ -50,7 +51,7 @@ class ASPP(nn.Module):
         return x if dropout_keys is None else drop_out(x, dropout_keys, self.dropout)
 
     def _branch(self, x: Array, padded_hw: Array, kernel: int, dilation: int, name: str) -> Array:
-        x = nn.Conv(
+        x = Conv(
             self.dim, (kernel, kernel), kernel_dilation=(dilation, dilation),
             padding=kernel // 2 * dilation, use_bias=self.norm == "none", dtype=x.dtype,
             kernel_init=xavier, name=f"{name}_conv",
@@ -100,7 +101,7 @@ class DeepLabV3Head(nn.Module):
         dropout_keys: Array | None = None,
     ) -> Float[Array, "B h w K"]:
         x = self.aspp(maps["res5"], padded_hw, dropout_keys)
-        predictor = nn.Conv(self.num_classes, (1, 1), kernel_init=_predictor_init, name="predictor")
+        predictor = Conv(self.num_classes, (1, 1), kernel_init=_predictor_init, name="predictor")
         return predictor(x.astype(jnp.float32))
 
 
@@ -130,12 +131,12 @@ class DeepLabV3PlusHead(nn.Module):
         x = jnp.concatenate([low, coarse], axis=-1)
         for i in range(2):
             x = self._conv(zero_beyond(x, padded_hw, 4), padded_hw, self.aspp.dim, 3, f"fuse{i}")
-        predictor = nn.Conv(self.num_classes, (1, 1), kernel_init=_predictor_init, name="predictor")
+        predictor = Conv(self.num_classes, (1, 1), kernel_init=_predictor_init, name="predictor")
         return predictor(x.astype(jnp.float32))
 
     def _conv(self, x: Array, padded_hw: Array, channels: int, kernel: int, name: str) -> Array:
         norm = self.aspp.norm
-        x = nn.Conv(
+        x = Conv(
             channels, (kernel, kernel), padding=kernel // 2, use_bias=norm == "none",
             dtype=x.dtype, kernel_init=msra, name=f"{name}_conv",
         )(x)  # fmt: skip

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.depthwise import DepthwiseConv, Implementation
 from pointrend_jax.layers.norm import BatchNormLayer, FrozenBatchNorm
 from pointrend_jax.layers.padding import mean_inside, zero_beyond
@@ -256,7 +257,7 @@ def _conv(
     dtype: DTypeLike = jnp.float32,
     name: str | None = None,
 ) -> nn.Conv:
-    return nn.Conv(
+    return Conv(
         channels,
         (kernel_size, kernel_size),
         strides=(stride, stride),

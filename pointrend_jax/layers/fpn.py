@@ -3,6 +3,7 @@
 import flax.linen as nn
 from jaxtyping import Array, Float, Int
 
+from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.init import xavier
 from pointrend_jax.layers.padding import zero_beyond
 from pointrend_jax.ops.resize import upsample_nearest_2x
@@ -27,12 +28,12 @@ class FPN(nn.Module):
         top_down = None
         for level in (5, 4, 3, 2):
             x = maps[f"res{level}"] * self.input_scales[level - 2]
-            x = nn.Conv(
+            x = Conv(
                 self.channels, (1, 1), dtype=x.dtype, kernel_init=xavier, name=f"lateral{level}"
             )(x)
             # Sums before the output convolution travel down, not its results.
             top_down = x if top_down is None else x + upsample_nearest_2x(top_down)
-            output = nn.Conv(
+            output = Conv(
                 self.channels, (3, 3), padding=1, dtype=x.dtype, kernel_init=xavier,
                 name=f"output{level}",
             )  # fmt: skip

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.init import msra, xavier
 from pointrend_jax.layers.regions import MaskLogits, Regions, mask_loss, point_loss
@@ -75,9 +76,9 @@ def region_vectors(
     dtype = p2.dtype
     x = pool_on_grid(p2, boxes, image_index, pooler_resolution)
     if p2.shape[-1] > conv_dim:
-        x = nn.relu(nn.Conv(conv_dim, (1, 1), dtype=dtype, kernel_init=msra, name="reduce")(x))
+        x = nn.relu(Conv(conv_dim, (1, 1), dtype=dtype, kernel_init=msra, name="reduce")(x))
     window = (conv_stride, conv_stride)
-    x = nn.Conv(
+    x = Conv(
         conv_dim, window, window, "VALID", dtype=dtype, kernel_init=msra, name="conv"
     )(x)  # fmt: skip
     x = nn.relu(x).reshape(x.shape[0], -1)

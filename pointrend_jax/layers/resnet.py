@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.grouped_conv import GroupedConv
 from pointrend_jax.layers.init import msra
 from pointrend_jax.layers.norm import BatchNormLayer, FrozenBatchNorm
@@ -38,7 +39,7 @@ def _conv(
     x: Array, channels: int, kernel: int, stride: int, name: str, dilation: int = 1
 ) -> Float[Array, "B h w C"]:
     """A convolution without bias; belongs to the calling module."""
-    conv = nn.Conv(
+    conv = Conv(
         channels,
         (kernel, kernel),
         strides=(stride, stride),

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.padding import inside_padded
 from pointrend_jax.ops.boxes import (
@@ -56,9 +57,9 @@ class RPN(nn.Module):
         init = nn.initializers.normal(0.01)
         num_anchors = len(self.aspect_ratios)
         channels, dtype = pyramid["p2"].shape[-1], pyramid["p2"].dtype
-        conv = nn.Conv(channels, (3, 3), padding=1, dtype=dtype, kernel_init=init, name="conv")
-        objectness = nn.Conv(num_anchors, (1, 1), kernel_init=init, name="objectness")
-        regression = nn.Conv(4 * num_anchors, (1, 1), kernel_init=init, name="deltas")
+        conv = Conv(channels, (3, 3), padding=1, dtype=dtype, kernel_init=init, name="conv")
+        objectness = Conv(num_anchors, (1, 1), kernel_init=init, name="objectness")
+        regression = Conv(4 * num_anchors, (1, 1), kernel_init=init, name="deltas")
         logits, deltas, anchors, inside = [], [], [], []
         for (name, stride), size in zip(STRIDES.items(), self.anchor_sizes, strict=True):
             x = pyramid[name]

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.init import msra
 from pointrend_jax.layers.norm import HeadNorm, head_norm
@@ -44,11 +45,11 @@ class SemanticFPNHead(nn.Module):
                 if stride > self.stride:
                     x, stride = upsample_2x(x, padded_hw // stride), stride // 2
             total = x if level == self.levels[0] else total + x
-        predictor = nn.Conv(self.num_classes, (1, 1), kernel_init=msra, name="predictor")
+        predictor = Conv(self.num_classes, (1, 1), kernel_init=msra, name="predictor")
         return predictor(total.astype(jnp.float32))
 
     def _conv(self, x: Array, padded_hw: Array, stride: int, name: str) -> Array:
-        conv = nn.Conv(
+        conv = Conv(
             self.conv_dim, (3, 3), padding=1, use_bias=self.norm == "none", dtype=x.dtype,
             kernel_init=msra, name=f"{name}_conv",
         )  # fmt: skip

@@ -120,9 +120,12 @@ def _pool(output_size: int, rows: Array, sampling: _Sampling) -> Array:
     """[N, S, S, C] means, added up in float32. Its own derivative, because a dynamic trip count has
     none."""
     order, chunks = _in_chunks(sampling)
+    num_rois, shape = order.shape[0], (CHUNK, output_size, output_size, rows.shape[1])
+    # Slots that fill the last chunk have no place in the result.
+    places = jnp.pad(order, (0, -num_rois % CHUNK), constant_values=num_rois).reshape(-1, CHUNK)
 
-    def pool_chunk(chunk: _Sampling) -> Array:
-        shape = (CHUNK, output_size, output_size, rows.shape[1])
+    def pool_chunk(index: Array, pooled: Array) -> Array:
+        chunk = jax.tree.map(lambda x: x[index], chunks)
 
         def add_sample(sample: Array, total: Array) -> Array:
             for row, weight in _neighbours(chunk, sample, output_size):
@@ -131,11 +134,13 @@ def _pool(output_size: int, rows: Array, sampling: _Sampling) -> Array:
             return total
 
         count = chunk.grid_y * chunk.grid_x
-        return jax.lax.fori_loop(0, jnp.max(count), add_sample, jnp.zeros(shape, jnp.float32))
+        total = jax.lax.fori_loop(0, jnp.max(count), add_sample, jnp.zeros(shape, jnp.float32))
+        # Written where it belongs while it is at hand: putting all in order at the end takes as
+        # long as the sampling.
+        return pooled.at[places[index]].set(total.astype(rows.dtype), mode="drop")
 
-    pooled = jax.lax.map(pool_chunk, chunks).astype(rows.dtype)
-    pooled = pooled.reshape(-1, *pooled.shape[2:])[: order.shape[0]]
-    return jnp.zeros_like(pooled).at[order].set(pooled, unique_indices=True)
+    pooled = jnp.zeros((num_rois, *shape[1:]), rows.dtype)
+    return jax.lax.fori_loop(0, places.shape[0], pool_chunk, pooled)
 
 
 def _pool_forward(output_size: int, rows: Array, sampling: _Sampling) -> tuple:
