@@ -77,6 +77,11 @@ class ConvMaskHead(nn.Module):
         own = select_class(logits, regions.classes)[..., 0]
         return {"loss_mask": mask_loss(own, regions, batch)}
 
+    def prepare(self, pyramid: dict[str, Array], num_regions: int) -> dict[str, Array]:
+        """What all regions of `predict` share: the maps as they are."""
+        del num_regions
+        return pyramid
+
     def predict(
         self, pyramid: dict[str, Array], regions: Regions, padded_hw: Int[Array, "B 2"]
     ) -> MaskLogits:

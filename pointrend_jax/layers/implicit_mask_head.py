@@ -175,6 +175,11 @@ class ImplicitMaskHead(nn.Module):
             "loss_l2": LossTerm(self.parameter_decay * jnp.sum(squares), num_valid),
         }
 
+    def prepare(self, pyramid: dict[str, Array], num_regions: int) -> dict[str, Array]:
+        """What all regions of `predict` share: the maps as they are."""
+        del num_regions
+        return pyramid
+
     def predict(
         self, pyramid: dict[str, Array], regions: Regions, padded_hw: Int[Array, "B 2"]
     ) -> MaskLogits:

@@ -4,6 +4,8 @@ It gives `losses` for training and `predict` for inference, as `ConvMaskHead` do
 either. The method itself is `pointrend.py`; here stands what it is given for instances.
 """
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.init import msra, xavier
+from pointrend_jax.layers.own_class_points import FinePart, fine_part, own_class_points
 from pointrend_jax.layers.regions import MaskLogits, Regions, mask_loss, point_loss
 from pointrend_jax.ops.losses import LossTerm, select_class
 from pointrend_jax.ops.points import point_sample, regular_grid
@@ -99,6 +102,16 @@ def pool_on_grid(
     return x.reshape(-1, side, side, p2.shape[-1])
 
 
+class PreparedMaps(NamedTuple):
+    """The maps of an image for the chunks of its regions.
+
+    fine: the part of the point head that is taken before sampling; None: the head as it is.
+    """
+
+    pyramid: dict[str, Array]
+    fine: FinePart | None
+
+
 class PointRendMaskHead(nn.Module):
     """Coarse mask, then points.
 
@@ -165,13 +178,23 @@ class PointRendMaskHead(nn.Module):
         loss_mask_point = point_loss(point_logits, point_coords, regions, batch)
         return {"loss_mask": loss_mask, "loss_mask_point": loss_mask_point}
 
+    def prepare(self, pyramid: dict[str, Array], num_regions: int) -> PreparedMaps:
+        """What all regions of `predict` share. num_regions: as many as there may be."""
+        if self.is_initializing():
+            return PreparedMaps(pyramid, None)
+        start_side, subdivision_steps = self.start
+        num_points = start_side**2 + subdivision_steps * self.subdivision_num_points
+        maps, strides = self._fine_maps(pyramid)
+        params = self.point_head.variables["params"]
+        fine = fine_part(params, maps, strides=strides, num_points=num_regions * num_points)
+        return PreparedMaps(pyramid, fine)
+
     def predict(
-        self, pyramid: dict[str, Array], regions: Regions, padded_hw: Int[Array, "B 2"]
+        self, prepared: PreparedMaps, regions: Regions, padded_hw: Int[Array, "B 2"]
     ) -> MaskLogits:
         """Renders every region: a regular grid first, then subdivision."""
         del padded_hw  # points read 0 beyond it, and so do the maps
-        coarse_logits = self.coarse_head(pyramid["p2"], regions.boxes, regions.image_index)
-        predict_points = self._point_logits(pyramid, regions, coarse_logits)
+        coarse_logits, predict_points = self._coarse_and_points(prepared, regions)
         start_side, subdivision_steps = self.start
         logits = render(
             predict_grid(predict_points, regions.boxes.shape[0], start_side),
@@ -187,27 +210,39 @@ class PointRendMaskHead(nn.Module):
         self, pyramid: dict[str, Array], regions: Regions
     ) -> tuple[MaskLogits, list[RenderStep]]:
         """`predict` with what each step saw and chose; the first step is the regular grid."""
-        coarse_logits = self.coarse_head(pyramid["p2"], regions.boxes, regions.image_index)
-        steps = render_steps(
-            self._point_logits(pyramid, regions, coarse_logits),
-            regions.boxes.shape[0],
-            self.start,
-            self.subdivision_num_points,
-        )
+        num_regions = regions.boxes.shape[0]
+        prepared = self.prepare(pyramid, num_regions)
+        coarse_logits, predict_points = self._coarse_and_points(prepared, regions)
+        steps = render_steps(predict_points, num_regions, self.start, self.subdivision_num_points)
         own_coarse = select_class(coarse_logits, regions.classes)
         return MaskLogits(steps[-1].logits[..., 0], own_coarse[..., 0]), steps
 
     def point_predictor(self, pyramid: dict[str, Array], regions: Regions) -> PredictPoints:
         """The function from points of the regions to logits [N, P, 1], to render as one likes."""
+        prepared = self.prepare(pyramid, regions.boxes.shape[0])
+        return self._coarse_and_points(prepared, regions)[1]
+
+    def _coarse_and_points(
+        self, prepared: PreparedMaps, regions: Regions
+    ) -> tuple[Float[Array, "N h h K"], PredictPoints]:
+        pyramid = prepared.pyramid
         coarse_logits = self.coarse_head(pyramid["p2"], regions.boxes, regions.image_index)
-        return self._point_logits(pyramid, regions, coarse_logits)
+        if prepared.fine is None:
+            return coarse_logits, self._point_logits(pyramid, regions, coarse_logits)
+        params = self.point_head.variables["params"]
+        return coarse_logits, own_class_points(
+            self.point_head, params, prepared.fine, coarse_logits, regions
+        )
+
+    def _fine_maps(self, pyramid: dict[str, Array]) -> tuple[list[Array], list[int]]:
+        maps = [pyramid[level] for level in self.fine_levels]
+        return maps, [STRIDES[level] for level in self.fine_levels]
 
     def _point_logits(
         self, pyramid: dict[str, Array], regions: Regions, coarse_logits: Float[Array, "N h h K"]
     ) -> PredictPoints:
         """The function from points to logits [N, P, 1] of each region's own class."""
-        maps = [pyramid[level] for level in self.fine_levels]
-        strides = [STRIDES[level] for level in self.fine_levels]
+        maps, strides = self._fine_maps(pyramid)
 
         def predict_points(point_coords: Float[Array, "N P 2"]) -> Float[Array, "N P 1"]:
             fine_grained = point_features(

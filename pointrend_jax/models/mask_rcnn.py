@@ -4,7 +4,8 @@ The parts come ready-made (`models/build.py` makes them); here is their order, o
 (`losses`) and once for inference (`predict`).
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -177,22 +178,31 @@ class MaskRCNN(nn.Module):
         order = jnp.pad(order, (0, -order.shape[0] % chunk))
         regions = regions_of(detections)
 
-        def segment_chunk(first: Array, masks: MaskLogits) -> MaskLogits:
+        num_valid = jnp.sum(regions.valid, dtype=jnp.int32)
+
+        def segment_chunk(prepared: Any, first: Array, masks: MaskLogits) -> MaskLogits:
             index = jax.lax.dynamic_slice_in_dim(order, first * chunk, chunk)
             chosen = jax.tree.map(lambda x: x[index], regions)
-            own = self.mask_head.predict(pyramid, chosen, padded_hw)
+            own = self.mask_head.predict(prepared, chosen, padded_hw)
             # A padded entry of `order` repeats slot 0 and must not write; nor does an invalid slot.
-            fresh = first * chunk + jnp.arange(chunk) < jnp.sum(regions.valid)
+            fresh = first * chunk + jnp.arange(chunk) < num_valid
             target = jnp.where(fresh, index, batch_size * slots)
             return jax.tree.map(lambda all, own: all.at[target].set(own, mode="drop"), masks, own)
+
+        def segment_all(masks: MaskLogits) -> MaskLogits:
+            prepared = self.mask_head.prepare(pyramid, batch_size * slots)
+            if self.is_initializing():
+                return segment_chunk(prepared, jnp.zeros((), jnp.int32), masks)
+            num_chunks = -(-num_valid // chunk)
+            return jax.lax.fori_loop(0, num_chunks, partial(segment_chunk, prepared), masks)
 
         sides = self.mask_head.side, self.mask_head.coarse_side
         masks = MaskLogits(*(jnp.zeros((batch_size * slots, side, side)) for side in sides))
         if self.is_initializing():
-            masks = segment_chunk(jnp.zeros((), jnp.int32), masks)
+            masks = segment_all(masks)
         else:
-            num_chunks = -(-jnp.sum(regions.valid, dtype=jnp.int32) // chunk)
-            masks = jax.lax.fori_loop(0, num_chunks, segment_chunk, masks)
+            # Without an instance an image costs what its detector costs.
+            masks = jax.lax.cond(num_valid > 0, segment_all, lambda masks: masks, masks)
         return jax.tree.map(lambda x: x.reshape(batch_size, slots, *x.shape[1:]), masks)
 
     def explain(self, batch: ImageBatch, regions: Regions) -> tuple[MaskLogits, list[RenderStep]]:

@@ -33,6 +33,25 @@ def point_sample(
     )
 
 
+def sampling_matrix(
+    map_hw: tuple[int, int], point_coords: Float[Array, "N P 2"]
+) -> Float[Array, "N P HW"]:
+    """`point_sample` as a matrix: its product with the map's [H * W, C] pixels are the samples.
+
+    For small maps, where a product is cheaper than reading four neighbours.
+    """
+    height, width = map_hw
+
+    def axis_weights(place: Float[Array, "N P 1"], size: int) -> Float[Array, "N P _"]:
+        cells = jnp.arange(size, dtype=place.dtype).reshape(1, 1, size)
+        return jnp.maximum(1.0 - jnp.abs(place * size - 0.5 - cells), 0.0)
+
+    rows = axis_weights(point_coords[..., 1:], height)
+    columns = axis_weights(point_coords[..., :1], width)
+    weights = rows[..., :, None] * columns[..., None, :]
+    return weights.reshape(*weights.shape[:2], height * width)
+
+
 def sample_rows(
     rows: Float[Array, "T C"],
     first_row: Int[Array, "N 1"],

@@ -18,7 +18,9 @@ def pasted_rows(stages: Stages) -> Iterator[Row]:
     """Golden detections with our masks, pasted."""
     regions = regions_at(stages.golden["det/boxes"], stages.golden["det/classes"])
     masks = stages.run(
-        lambda m, p, r, hw: m.mask_head.predict(p, r, hw).rendered,
+        lambda m, p, r, hw: (
+            m.mask_head.predict(m.mask_head.prepare(p, r.boxes.shape[0]), r, hw).rendered
+        ),
         stages.pyramid,
         regions,
         stages.batch.padded_hw,

@@ -1,0 +1,84 @@
+"""The point head of inference, by algebra, is the point head."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pointrend_jax.layers.own_class_points import fine_part, own_class_points
+from pointrend_jax.layers.regions import Regions
+from pointrend_jax.ops.losses import select_class
+from pointrend_jax.ops.points import point_sample, sampling_matrix
+from pointrend_jax.pointrend import PointHead, point_features
+
+NUM_CLASSES, NUM_REGIONS, NUM_POINTS = 5, 6, 40
+
+
+def _regions() -> Regions:
+    """Some reach beyond the image, where features are zero; one is empty."""
+    corners = jax.random.uniform(jax.random.key(2), (NUM_REGIONS, 2), minval=-20, maxval=40)
+    sides = jax.random.uniform(jax.random.key(3), (NUM_REGIONS, 2), minval=3, maxval=60)
+    boxes = jnp.concatenate([corners, corners + sides], axis=1).at[-1].set(0.0)
+    return Regions(
+        boxes=boxes,
+        image_index=jnp.array([0, 1, 0, 1, 1, 0]),
+        classes=jnp.array([0, 4, 2, 2, 1, 3]),
+        gt_index=jnp.zeros(NUM_REGIONS, jnp.int32),
+        valid=jnp.ones(NUM_REGIONS, bool),
+    )
+
+
+@pytest.mark.parametrize("projected", [True, False])
+@pytest.mark.parametrize("coarse_each_layer", [True, False])
+@pytest.mark.parametrize("strides", [(4,), (4, 8)])
+@pytest.mark.parametrize("num_fcs", [1, 3])
+def test_fewer_products_give_the_logits_of_the_plain_head(
+    projected, coarse_each_layer, strides, num_fcs
+):
+    head = PointHead(NUM_CLASSES, 16, num_fcs, coarse_each_layer)
+    maps = [
+        jax.random.normal(jax.random.key(i), (2, 64 // s, 48 // s, 8))
+        for i, s in enumerate(strides)
+    ]
+    coarse_logits = jax.random.normal(jax.random.key(5), (NUM_REGIONS, 7, 7, NUM_CLASSES))
+    points = jax.random.uniform(jax.random.key(6), (NUM_REGIONS, NUM_POINTS, 2))
+    # The corners too, where a coarse cell is blended with zeros.
+    points = points.at[:, :2].set(jnp.array([[0.0, 0.0], [1.0, 1.0]]))
+    regions = _regions()
+
+    features = point_features(maps, regions.boxes, regions.image_index, points, strides=strides)
+    coarse = point_sample(coarse_logits, points)
+    variables = head.init(jax.random.key(7), features, coarse)
+    # At initialisation biases are zero and the predictor is nearly so, which would hide them.
+    variables = jax.tree.map(
+        lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape), variables
+    )
+    plain = select_class(head.apply(variables, features, coarse), regions.classes)
+
+    num_points = 10_000 if projected else 1
+    fine = fine_part(variables["params"], maps, strides=strides, num_points=num_points)
+    assert (fine.kernels is None) == projected
+    predict = own_class_points(head, variables["params"], fine, coarse_logits, regions)
+    ours = predict(points)
+    assert ours.shape == plain.shape
+    # Sums of some 30 float32 terms in another order.
+    np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-5 * float(jnp.abs(plain).max()))
+    assert float(jnp.std(plain)) > 0.5
+
+
+def test_bfloat16_maps_are_multiplied_in_float32():
+    maps = [jax.random.normal(jax.random.key(0), (1, 16, 12, 8)).astype(jnp.bfloat16)]
+    params = {"fc1": {"kernel": jax.random.normal(jax.random.key(1), (8 + 3, 16))}}
+    fine = fine_part(params, maps, strides=(4,), num_points=10_000)
+    expected = maps[0].astype(jnp.float32) @ params["fc1"]["kernel"][:8]
+    assert fine.maps[0].dtype == jnp.float32
+    np.testing.assert_array_equal(fine.maps[0], expected)
+
+
+def test_sampling_matrix_is_point_sample():
+    maps = jax.random.normal(jax.random.key(0), (3, 7, 5, 4))
+    points = jax.random.uniform(jax.random.key(1), (3, 50, 2), minval=-0.3, maxval=1.3)
+    matrix = sampling_matrix((7, 5), points)
+    np.testing.assert_allclose(
+        matrix @ maps.reshape(3, 35, 4), point_sample(maps, points), rtol=1e-5, atol=1e-6
+    )
