@@ -1,7 +1,10 @@
 """Convolution, in the form that is fastest where the program runs.
 
-A 1x1 convolution is a matrix product of the pixels. XLA on CPU does not see that: its convolutions
-of 64 channels run at a fifth of the product's rate (docs/benchmarks.md).
+XLA has one convolution for every shape; on CPU that is slow for some (docs/benchmarks.md):
+
+  - a 1x1 convolution, or one whose windows lie side by side, is a matrix product of the pixels or
+    of the windows, several times faster;
+  - the gradient of a 3x3 kernel on a large map is nine matrix products, twice as fast.
 """
 
 from collections.abc import Sequence
@@ -10,7 +13,13 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+_ONE = ((1, 1), (1, 1))
+# Pixels of the batch from which the nine products are faster.
+_LARGE = 4096
 
 
 def convolve(
@@ -19,25 +28,77 @@ def convolve(
     strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
     *,
+    rhs_dilation: Sequence[int] | None = None,
     feature_group_count: int = 1,
     precision: Any = None,
     **how: Any,
 ) -> Float[Array, "B h w D"]:
-    """`jax.lax.conv_general_dilated` of an NHWC map, or the product that it is for a 1x1 kernel.
+    """`jax.lax.conv_general_dilated` of an NHWC map, equal up to rounding.
 
     Args:
-      how: the other arguments of `conv_general_dilated`, which mean nothing to a 1x1 kernel.
+      how: its other arguments; a layer of flax leaves them at what they are by default.
     """
+    size, undilated = kernel.shape[:2], tuple(rhs_dilation or (1, 1)) == (1, 1)
     # "SAME" and "VALID" add nothing around a 1x1 kernel.
-    unpadded = isinstance(padding, str) or all(tuple(side) == (0, 0) for side in padding)
-    if kernel.shape[:2] != (1, 1) or feature_group_count > 1 or not unpadded:
-        return jax.lax.conv_general_dilated(
-            x, kernel, strides, padding, feature_group_count=feature_group_count,
-            precision=precision, **how,
-        )  # fmt: skip
-    pixels = x[:, :: strides[0], :: strides[1]]
-    return jax.lax.dot_general(pixels, kernel[0, 0], (((3,), (0,)), ((), ())), precision=precision)
+    unpadded = padding == "VALID" or (isinstance(padding, str) and size == (1, 1))
+    unpadded = unpadded or (not isinstance(padding, str) and not any(map(any, padding)))
+    if feature_group_count == 1 and undilated and precision is None:
+        if size == (1, 1) and unpadded:
+            return x[:, :: strides[0], :: strides[1]] @ kernel[0, 0]
+        if size == tuple(strides) and unpadded:
+            return _windows(x, kernel)
+        pixels = x.shape[0] * x.shape[1] * x.shape[2]
+        same = size == (3, 3) and tuple(strides) == (1, 1) and _is_one(padding)
+        if same and pixels >= _LARGE and jax.default_backend() == "cpu":
+            return _conv3x3(x, kernel)
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, padding, rhs_dilation=rhs_dilation,
+        feature_group_count=feature_group_count, precision=precision, **how,
+    )  # fmt: skip
 
 
 # `flax.linen.Conv`, with its parameters, through `convolve`.
 Conv = partial(nn.Conv, conv_general_dilated_cls=lambda: convolve)
+
+
+def _is_one(padding: str | Sequence[tuple[int, int]]) -> bool:
+    return padding == "SAME" or tuple(map(tuple, padding)) == _ONE
+
+
+def _windows(x: Array, kernel: Array) -> Float[Array, "B h w D"]:
+    """Windows side by side, without padding; what is left over at the end is dropped."""
+    kernel_height, kernel_width, channels, outputs = kernel.shape
+    batch, height, width = x.shape[0], x.shape[1] // kernel_height, x.shape[2] // kernel_width
+    x = x[:, : height * kernel_height, : width * kernel_width]
+    x = x.reshape(batch, height, kernel_height, width, kernel_width, channels)
+    windows = jnp.swapaxes(x, 2, 3).reshape(batch, height, width, -1)
+    return windows @ kernel.reshape(-1, outputs)
+
+
+@jax.custom_vjp
+def _conv3x3(x: Array, kernel: Array) -> Float[Array, "B H W D"]:
+    """Of stride 1, padded by 1. Its own derivative, for that of the kernel."""
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), _ONE, dimension_numbers=_DIMENSIONS)
+
+
+def _conv3x3_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _conv3x3(x, kernel), (x, kernel)
+
+
+def _conv3x3_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    x, kernel = residuals
+    # Every input pixel is read by the turned-round kernel.
+    turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+    x_gradient = _conv3x3(cotangent, turned)
+    _, height, width, channels = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    outputs = cotangent.reshape(-1, cotangent.shape[-1])
+    taps = [
+        padded[:, row : row + height, column : column + width].reshape(-1, channels).T @ outputs
+        for row in range(3)
+        for column in range(3)
+    ]
+    return x_gradient, jnp.stack(taps).reshape(kernel.shape)
+
+
+_conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)

@@ -14,10 +14,10 @@ from jaxtyping import Array, Float, Int
 from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.init import msra, xavier
-from pointrend_jax.layers.own_class_points import FinePart, fine_part, own_class_points
+from pointrend_jax.layers.own_class_points import FinePart, Params, fine_part, own_class_points
 from pointrend_jax.layers.regions import MaskLogits, Regions, mask_loss, point_loss
 from pointrend_jax.ops.losses import LossTerm, select_class
-from pointrend_jax.ops.points import point_sample, regular_grid
+from pointrend_jax.ops.points import regular_grid
 from pointrend_jax.pointrend import (
     CandidatePoints,
     PointHead,
@@ -105,11 +105,12 @@ def pool_on_grid(
 class PreparedMaps(NamedTuple):
     """The maps of an image for the chunks of its regions.
 
-    fine: the part of the point head that is taken before sampling; None: the head as it is.
+    point_params: of the point head. fine: what of it is taken before sampling.
     """
 
     pyramid: dict[str, Array]
-    fine: FinePart | None
+    point_params: Params
+    fine: FinePart
 
 
 class PointRendMaskHead(nn.Module):
@@ -164,7 +165,9 @@ class PointRendMaskHead(nn.Module):
         candidates: CandidatePoints,
     ) -> dict[str, LossTerm]:
         """loss_mask at the coarse resolution and loss_mask_point at the training points."""
-        coarse_logits = self.coarse_head(pyramid["p2"], regions.boxes, regions.image_index)
+        num_points = regions.boxes.shape[0] * self.train_num_points
+        prepared = self._prepare(pyramid, num_points)
+        coarse_logits, predict_points = self._coarse_and_points(prepared, regions)
         own_coarse = select_class(coarse_logits, regions.classes)
         loss_mask = mask_loss(own_coarse[..., 0], regions, batch)
 
@@ -174,20 +177,15 @@ class PointRendMaskHead(nn.Module):
             binary_uncertainty,
             num_points=self.train_num_points,
         )
-        point_logits = self._point_logits(pyramid, regions, coarse_logits)(point_coords)[..., 0]
+        point_logits = predict_points(point_coords)[..., 0]
         loss_mask_point = point_loss(point_logits, point_coords, regions, batch)
         return {"loss_mask": loss_mask, "loss_mask_point": loss_mask_point}
 
     def prepare(self, pyramid: dict[str, Array], num_regions: int) -> PreparedMaps:
         """What all regions of `predict` share. num_regions: as many as there may be."""
-        if self.is_initializing():
-            return PreparedMaps(pyramid, None)
         start_side, subdivision_steps = self.start
         num_points = start_side**2 + subdivision_steps * self.subdivision_num_points
-        maps, strides = self._fine_maps(pyramid)
-        params = self.point_head.variables["params"]
-        fine = fine_part(params, maps, strides=strides, num_points=num_regions * num_points)
-        return PreparedMaps(pyramid, fine)
+        return self._prepare(pyramid, num_regions * num_points)
 
     def predict(
         self, prepared: PreparedMaps, regions: Regions, padded_hw: Int[Array, "B 2"]
@@ -222,36 +220,26 @@ class PointRendMaskHead(nn.Module):
         prepared = self.prepare(pyramid, regions.boxes.shape[0])
         return self._coarse_and_points(prepared, regions)[1]
 
+    def _prepare(self, pyramid: dict[str, Array], num_points: int) -> PreparedMaps:
+        maps = [pyramid[level] for level in self.fine_levels]
+        strides = [STRIDES[level] for level in self.fine_levels]
+        if self.is_initializing():
+            channels = sum(x.shape[-1] for x in maps), self.coarse_head.num_classes
+            self.point_head(*(jnp.zeros((1, 1, size)) for size in channels))
+        params = self.point_head.variables["params"]
+        fine = fine_part(params, maps, strides=strides, num_points=num_points)
+        return PreparedMaps(pyramid, params, fine)
+
     def _coarse_and_points(
         self, prepared: PreparedMaps, regions: Regions
     ) -> tuple[Float[Array, "N h h K"], PredictPoints]:
-        pyramid = prepared.pyramid
-        coarse_logits = self.coarse_head(pyramid["p2"], regions.boxes, regions.image_index)
-        if prepared.fine is None:
-            return coarse_logits, self._point_logits(pyramid, regions, coarse_logits)
-        params = self.point_head.variables["params"]
+        """The coarse logits, and the function from points to logits [N, P, 1] of each region's own
+        class."""
+        p2 = prepared.pyramid["p2"]
+        coarse_logits = self.coarse_head(p2, regions.boxes, regions.image_index)
         return coarse_logits, own_class_points(
-            self.point_head, params, prepared.fine, coarse_logits, regions
+            self.point_head, prepared.point_params, prepared.fine, coarse_logits, regions
         )
-
-    def _fine_maps(self, pyramid: dict[str, Array]) -> tuple[list[Array], list[int]]:
-        maps = [pyramid[level] for level in self.fine_levels]
-        return maps, [STRIDES[level] for level in self.fine_levels]
-
-    def _point_logits(
-        self, pyramid: dict[str, Array], regions: Regions, coarse_logits: Float[Array, "N h h K"]
-    ) -> PredictPoints:
-        """The function from points to logits [N, P, 1] of each region's own class."""
-        maps, strides = self._fine_maps(pyramid)
-
-        def predict_points(point_coords: Float[Array, "N P 2"]) -> Float[Array, "N P 1"]:
-            fine_grained = point_features(
-                maps, regions.boxes, regions.image_index, point_coords, strides=strides
-            )
-            coarse = point_sample(coarse_logits, point_coords)
-            return select_class(self.point_head(fine_grained, coarse), regions.classes)
-
-        return predict_points
 
 
 def render_steps(

@@ -1,4 +1,4 @@
-"""The point head of inference: the same MLP and the same output, by fewer products.
+"""The point head for regions of one class each: the same MLP and output, by fewer products.
 
 Bilinear sampling is linear, zeros outside included, so it commutes with a matrix product (the bias
 is added after it). Therefore

@@ -5,8 +5,9 @@ centre of pixel (row i, column j) of an H x W map is ((j + 0.5) / W, (i + 0.5) /
 torch's `grid_sample(align_corners=False)`. Outside the map there is 0.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, UInt8
 
@@ -66,38 +67,68 @@ def sample_rows(
       xy: in pixels of the map, continuous (the centre of pixel 0 is 0.5). The result has its type,
         whatever that of the maps.
     """
-    # Before the reading, into which it is fused, so that gradients of points that share a pixel are
-    # added up in float32.
-    rows = rows.astype(xy.dtype)
-
-    def read(first_row: Array, y: Array, x: Array, inside: Array) -> Array:
-        row = first_row + jnp.where(inside, y * map_hw[1] + x, 0)
-        return rows.at[row].get(mode="promise_in_bounds") * inside[..., None].astype(rows.dtype)
-
-    return _blend_neighbours(read, first_row, map_hw, xy)
+    places, weights = [], []
+    for y, x, inside, weight in _neighbours(map_hw, xy):
+        places.append(first_row + jnp.where(inside, y * map_hw[1] + x, 0))
+        weights.append(jnp.where(inside, weight, 0.0))
+    return _weighted_rows(rows, jnp.stack(places), jnp.stack(weights))
 
 
-def _blend_neighbours(
-    read: Callable[[Array, Array, Array, Array], Array],
-    first_row: Int[Array, "N 1"],
-    map_hw: tuple[int, int],
-    xy: Float[Array, "N P 2"],
-) -> Array:
-    """Sum over the four neighbours of `xy` of their bilinear weight times `read(...)`."""
+@jax.custom_vjp
+def _weighted_rows(
+    rows: Float[Array, "T C"], places: Int[Array, "4 N P"], weights: Float[Array, "4 N P"]
+) -> Float[Array, "N P C"]:
+    """Sum of four rows at each point. Its own derivative: the one that jax derives holds every
+    neighbour's gradient of every point at once, and takes eight times as long on CPU."""
+    total = jnp.zeros((), weights.dtype)
+    for place, weight in zip(places, weights, strict=True):
+        row = rows.at[place].get(mode="promise_in_bounds").astype(weights.dtype)
+        total = total + row * weight[..., None]
+    return total
+
+
+def _weighted_rows_forward(rows: Array, places: Array, weights: Array) -> tuple[Array, tuple]:
+    return _weighted_rows(rows, places, weights), (rows, places, weights)
+
+
+def _weighted_rows_backward(residuals: tuple, cotangent: Array) -> tuple[Array, None, Array]:
+    rows, places, weights = residuals
+    num_regions = cotangent.shape[0]
+
+    def add_region(region: Array, total: Array) -> Array:
+        for place, weight in zip(places, weights, strict=True):
+            update = cotangent[region] * weight[region][:, None]
+            total = total.at[place[region]].add(update, mode="promise_in_bounds")
+        return total
+
+    # Added up in float32, whatever the type of the maps.
+    total = jnp.zeros(rows.shape, weights.dtype)
+    total = jax.lax.fori_loop(0, num_regions, add_region, total).astype(rows.dtype)
+    of_weights = [
+        jnp.sum(rows.at[place].get(mode="promise_in_bounds").astype(weights.dtype) * cotangent, -1)
+        for place in places
+    ]
+    return total, None, jnp.stack(of_weights)
+
+
+_weighted_rows.defvjp(_weighted_rows_forward, _weighted_rows_backward)
+
+
+def _neighbours(
+    map_hw: tuple[int, int], xy: Float[Array, "N P 2"]
+) -> Iterator[tuple[Array, Array, Array, Array]]:
+    """Of the four neighbours of `xy`: row, column, whether it lies in the map, bilinear weight."""
     height, width = map_hw
     x, y = xy[..., 0] - 0.5, xy[..., 1] - 0.5
     x_floor, y_floor = jnp.floor(x), jnp.floor(y)
-    total = jnp.zeros((), xy.dtype)
     for dy in (0, 1):
         for dx in (0, 1):
             # Compared as floats: a far-away point must not wrap around as an integer.
             xi, yi = x_floor + dx, y_floor + dy
             inside = (xi >= 0) & (xi < width) & (yi >= 0) & (yi < height)
-            xi = jnp.clip(xi, 0, width - 1).astype(jnp.int32)
-            yi = jnp.clip(yi, 0, height - 1).astype(jnp.int32)
             weight = jnp.abs(x_floor + (1 - dx) - x) * jnp.abs(y_floor + (1 - dy) - y)
-            total = total + read(first_row, yi, xi, inside) * weight[..., None]
-    return total
+            row = jnp.clip(yi, 0, height - 1).astype(jnp.int32)
+            yield row, jnp.clip(xi, 0, width - 1).astype(jnp.int32), inside, weight
 
 
 def point_sample_nearest(
@@ -135,13 +166,13 @@ def point_sample_bits(
     _, height, width_bytes = mask_bits.shape
     flat = mask_bits.reshape(-1)
 
-    def read(first_byte: Array, y: Array, x: Array, inside: Array) -> Array:
+    first_byte = (mask_index * (height * width_bytes))[:, None]
+    total = jnp.zeros((), xy.dtype)
+    for y, x, inside, weight in _neighbours((height, width_bytes * 8), xy):
         byte = flat.at[first_byte + y * width_bytes + x // 8].get(mode="promise_in_bounds")
         bit = (byte >> (x % 8).astype(jnp.uint8)) & 1
-        return jnp.where(inside, bit, 0)[..., None].astype(xy.dtype)
-
-    first_byte = (mask_index * (height * width_bytes))[:, None]
-    return _blend_neighbours(read, first_byte, (height, width_bytes * 8), xy)[..., 0]
+        total = total + jnp.where(inside, bit, 0).astype(xy.dtype) * weight
+    return total
 
 
 def point_scatter(

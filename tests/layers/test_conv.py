@@ -1,4 +1,4 @@
-"""A 1x1 convolution as a product is the convolution; other kernels are left alone."""
+"""Convolutions in other forms are flax's, with their parameters and gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+import pointrend_jax.layers.conv as conv_module
 from pointrend_jax.layers.conv import Conv
 
 
@@ -17,10 +18,18 @@ from pointrend_jax.layers.conv import Conv
         {"kernel_size": (1, 1), "strides": (2, 1), "use_bias": False},
         {"kernel_size": (1, 1), "padding": 1},
         {"kernel_size": (1, 1), "feature_group_count": 2},
+        {"kernel_size": (2, 2), "padding": "VALID", "strides": (2, 2)},
+        {"kernel_size": (2, 3), "padding": "VALID", "strides": (2, 3)},
+        {"kernel_size": (2, 2), "padding": "SAME", "strides": (2, 2)},
         {"kernel_size": (3, 3), "padding": 1, "strides": (2, 2)},
+        {"kernel_size": (3, 3), "padding": 1},
+        {"kernel_size": (3, 3), "padding": "SAME"},
+        {"kernel_size": (3, 3), "padding": "VALID"},
+        {"kernel_size": (3, 3), "padding": 2, "kernel_dilation": 2},
     ],
 )
-def test_conv_has_the_parameters_values_and_gradients_of_flax(how):
+def test_conv_has_the_parameters_values_and_gradients_of_flax(how, monkeypatch):
+    monkeypatch.setattr(conv_module, "_LARGE", 1)
     x = jax.random.normal(jax.random.key(0), (2, 7, 6, 8))
     ours, theirs = Conv(4, **how), nn.Conv(4, **how)
     variables = theirs.init(jax.random.key(1), x)

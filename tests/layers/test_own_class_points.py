@@ -53,7 +53,7 @@ def test_fewer_products_give_the_logits_of_the_plain_head(
     variables = jax.tree.map(
         lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape), variables
     )
-    plain = select_class(head.apply(variables, features, coarse), regions.classes)
+    plain = select_class(jnp.asarray(head.apply(variables, features, coarse)), regions.classes)
 
     num_points = 10_000 if projected else 1
     fine = fine_part(variables["params"], maps, strides=strides, num_points=num_points)
