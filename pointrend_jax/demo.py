@@ -7,8 +7,9 @@ import jax
 import numpy as np
 from PIL import Image
 
+from pointrend_jax.compilation_cache import use_compilation_cache
 from pointrend_jax.data.build import EvalSet, build_eval_set
-from pointrend_jax.experiment import check_devices, train, use_compilation_cache
+from pointrend_jax.experiment import check_devices, train
 from pointrend_jax.loading import load
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.scoring import score
@@ -29,7 +30,7 @@ def run_demo(config: Config, workdir: Path) -> None:
     """
     check_workdir(workdir)
     check_devices(config)
-    use_compilation_cache(workdir)
+    use_compilation_cache(workdir / "compiled")
     seconds = {}
     start = time.monotonic()
     config = config.copy_and_resolve_references().unlock()

@@ -5,9 +5,10 @@ from functools import partial
 import jax
 from ml_collections import ConfigDict
 
+from pointrend_jax.compilation_cache import use_compilation_cache
 from pointrend_jax.evaluation.coco import Results
 from pointrend_jax.scoring import Scores, build_task_datasets, build_task_eval_set, score
-from pointrend_jax.storage import AnyPath, is_remote, write_json
+from pointrend_jax.storage import AnyPath, write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
@@ -38,7 +39,7 @@ def train(
     config = scaled_to_batch(config)
     check_devices(config)
     check_workdir(workdir)
-    use_compilation_cache(workdir)
+    use_compilation_cache(workdir / "compiled")
     task = build_task(config)
     datasets = build_task_datasets(config)
     variables = _variables_to_start(config, task, workdir)
@@ -107,7 +108,7 @@ def evaluate_run(workdir: AnyPath, config: Config | None = None) -> Results:
     """
     variables, meta, step = load_variables(workdir)
     config = ConfigDict(meta.config).lock() if config is None else config
-    use_compilation_cache(workdir)
+    use_compilation_cache(workdir / "compiled")
     datasets = build_task_eval_set(config)
     if datasets.class_names != meta.class_names:
         raise ValueError(
@@ -153,11 +154,3 @@ def check_devices(config: Config) -> None:
                 f"{field} must be a multiple of the {num_devices} devices, got {size}; "
                 f"use {max(size // num_devices, 1) * num_devices}."
             )
-
-
-def use_compilation_cache(workdir: AnyPath) -> None:
-    """Keeps compiled programs beside the run, so that resuming and scoring start at once."""
-    if not jax.config.values["jax_compilation_cache_dir"]:
-        here = workdir if is_remote(workdir) else workdir.absolute()
-        jax.config.update("jax_compilation_cache_dir", str(here / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 1)

@@ -6,7 +6,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from pointrend_jax.compilation_cache import use_compilation_cache
 from pointrend_jax.flags import check_field, load_config
+from pointrend_jax.importers.download import default_cache_dir
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.semantic_predictor import SemanticPredictor
 from pointrend_jax.storage import as_path, is_folder
@@ -34,6 +36,10 @@ def load(
         configuration. Fields of inference can be changed (how large images are resized, the
         thresholds, how many detections); one that changes the arrays of the model is refused.
 
+    Compiled programs are kept in the user's cache folder (`default_cache_dir`), so that the next
+    process predicts at once; $JAX_COMPILATION_CACHE_DIR names another place, and
+    JAX_ENABLE_COMPILATION_CACHE=false keeps none.
+
     Raises: ValueError if there is no checkpoint or file, a field does not exist or has another
       type, or the model of `config` is not that of the weights, with every array that differs.
 
@@ -42,6 +48,7 @@ def load(
       fast = load("runs/people", {"data.eval_min_size": 480, "model.box.score_threshold": 0.5})
       coco = load("model_final_edd263.pkl", "configs/pointrend_rcnn_r50_fpn_3x_coco.py")
     """
+    use_compilation_cache(default_cache_dir() / "compiled")
     if is_folder(source):
         variables, meta, _ = load_variables(as_path(source))
         own: Config = ConfigDict(meta.config).lock()

@@ -18,7 +18,7 @@ from pointrend_jax.instances import (
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.loaded_model import LoadedModel
 from pointrend_jax.structures import Config, EvalSample, InstancePredictions
-from pointrend_jax.tasks.instance import probability
+from pointrend_jax.tasks.instance import fetch_predictions, probability
 from pointrend_jax.tasks.task import Variables
 
 
@@ -173,7 +173,7 @@ class Predictor:
         score_threshold: float,
         max_instances: int | None,
     ) -> PredictedInstances:
-        predictions = jax.device_get(predictions)
+        predictions = fetch_predictions(predictions)
         detections = jax.tree.map(lambda x: x[0], predictions.detections)
         kept = np.flatnonzero(detections.valid & (detections.scores >= score_threshold))
         height, width = (int(side) for side in sample.batch.image_hw[0])

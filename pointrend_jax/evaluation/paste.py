@@ -85,8 +85,7 @@ class _Plan(NamedTuple):
     x_fraction: Float[np.ndarray, " w"]
 
     def columns(self, part: slice) -> Float[np.ndarray, "part h"]:
-        index, fraction = self.x_index[part], self.x_fraction[part, None]
-        return _lerp(self.mask_columns[index], self.mask_columns[index + 1], fraction)
+        return _lerp_rows(self.mask_columns, self.x_index[part], self.x_fraction[part])
 
 
 def _plan(
@@ -103,9 +102,10 @@ def _plan(
     x0, x_index, x_fraction = _axis(box[0], box[2], width, side)
     y0, y_index, y_fraction = _axis(box[1], box[3], height, side)
     # Zeros outside: index -1 and M read the border.
-    columns = np.pad(mask_probs.T.astype(np.float32), 1)
-    columns = _lerp(columns[:, y_index], columns[:, y_index + 1], y_fraction[None, :])
-    return _Plan(x0, y0, columns, x_index, x_fraction)
+    padded = np.zeros((side + 2, side + 2), np.float32)
+    padded[1:-1, 1:-1] = mask_probs
+    rows = _lerp_rows(padded, y_index, y_fraction)
+    return _Plan(x0, y0, np.ascontiguousarray(rows.T), x_index, x_fraction)
 
 
 def _axis(
@@ -127,9 +127,16 @@ def _axis(
     return first, index + 1, fraction.astype(np.float32)
 
 
-def _lerp(low: np.ndarray, high: np.ndarray, fraction: np.ndarray) -> np.ndarray:
-    result = low * (np.float32(1) - fraction)
-    result += high * fraction
+def _lerp_rows(
+    values: Float[np.ndarray, "m n"],
+    index: Int[np.ndarray, " k"],
+    fraction: Float[np.ndarray, " k"],
+) -> Float[np.ndarray, "k n"]:
+    """Between rows `index` and the rows after them. Whole rows, which memory gives fastest."""
+    result, above = values.take(index, axis=0), values.take(index + 1, axis=0)
+    result *= (np.float32(1) - fraction)[:, None]
+    above *= fraction[:, None]
+    result += above
     return result
 
 
@@ -143,7 +150,7 @@ def _binary_columns(
     # A few columns at a time stay in the cache.
     for start in range(0, len(bits), _COLUMNS_AT_A_TIME):
         part = slice(start, start + _COLUMNS_AT_A_TIME)
-        bits[part, rows] = plan.columns(part) >= _THRESHOLD
+        np.greater_equal(plan.columns(part), _THRESHOLD, out=bits[part, rows])
     return plan.x0, bits
 
 

@@ -20,6 +20,8 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _ONE = ((1, 1), (1, 1))
 # Pixels of the batch from which the nine products are faster.
 _LARGE = 4096
+# Channels of the narrower side, below which the gradient of a 1x1 kernel is a convolution's.
+_NARROW = 128
 
 
 def convolve(
@@ -44,7 +46,7 @@ def convolve(
     unpadded = unpadded or (not isinstance(padding, str) and not any(map(any, padding)))
     if feature_group_count == 1 and undilated and precision is None:
         if size == (1, 1) and unpadded:
-            return x[:, :: strides[0], :: strides[1]] @ kernel[0, 0]
+            return _pointwise(x[:, :: strides[0], :: strides[1]], kernel)
         if size == tuple(strides) and unpadded:
             return _windows(x, kernel)
         pixels = x.shape[0] * x.shape[1] * x.shape[2]
@@ -63,6 +65,35 @@ Conv = partial(nn.Conv, conv_general_dilated_cls=lambda: convolve)
 
 def _is_one(padding: str | Sequence[tuple[int, int]]) -> bool:
     return padding == "SAME" or tuple(map(tuple, padding)) == _ONE
+
+
+@jax.custom_vjp
+def _pointwise(x: Array, kernel: Array) -> Float[Array, "B H W D"]:
+    """A 1x1 convolution. Its own derivative, for that of narrow kernels: as a product it is a tiny
+    matrix from sums over all pixels, which XLA's convolution adds up faster."""
+    return x @ kernel[0, 0]
+
+
+def _pointwise_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _pointwise(x, kernel), (x, kernel)
+
+
+def _pointwise_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    x, kernel = residuals
+    of_x = cotangent @ kernel[0, 0].T
+    if min(kernel.shape[2:]) < _NARROW:
+
+        def conv(kernel: Array) -> Array:
+            return jax.lax.conv_general_dilated(
+                x, kernel, (1, 1), "VALID", dimension_numbers=_DIMENSIONS
+            )
+
+        return of_x, jax.linear_transpose(conv, kernel)(cotangent)[0]
+    rows, outputs = x.reshape(-1, x.shape[-1]), cotangent.reshape(-1, cotangent.shape[-1])
+    return of_x, (rows.T @ outputs).reshape(kernel.shape)
+
+
+_pointwise.defvjp(_pointwise_forward, _pointwise_backward)
 
 
 def _windows(x: Array, kernel: Array) -> Float[Array, "B h w D"]:

@@ -14,18 +14,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.fpn import STRIDES
-from pointrend_jax.layers.mask_head import region_vectors, render_steps
+from pointrend_jax.layers.mask_head import region_vectors, render_regions, render_steps
 from pointrend_jax.layers.regions import MaskLogits, Regions, point_loss
 from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.pointrend import (
     CandidatePoints,
     PredictPoints,
     RenderStep,
-    binary_uncertainty,
     draw_candidate_points,
     point_features,
     predict_grid,
-    render,
 )
 from pointrend_jax.structures import InstanceBatch
 
@@ -130,6 +128,7 @@ class ImplicitMaskHead(nn.Module):
     subdivision_steps: int = 3
     subdivision_num_points: int = 784
     parameter_decay: float = 1e-5
+    min_cell_px: float = 0.0
 
     @property
     def start(self) -> tuple[int, int]:
@@ -187,12 +186,13 @@ class ImplicitMaskHead(nn.Module):
         del padded_hw  # points read 0 beyond it, and so do the maps
         predict_points = self.point_predictor(pyramid, regions)
         grid = predict_grid(predict_points, regions.boxes.shape[0], self.coarse_side)
-        logits = render(
+        logits = render_regions(
             grid,
             predict_points,
-            binary_uncertainty,
+            regions.boxes,
             subdivision_steps=self.subdivision_steps,
             subdivision_num_points=self.subdivision_num_points,
+            min_cell_px=self.min_cell_px,
         )
         return MaskLogits(logits[..., 0], grid[..., 0])
 

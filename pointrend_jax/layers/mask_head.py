@@ -18,6 +18,7 @@ from pointrend_jax.layers.own_class_points import FinePart, Params, fine_part, o
 from pointrend_jax.layers.regions import MaskLogits, Regions, mask_loss, point_loss
 from pointrend_jax.ops.losses import LossTerm, select_class
 from pointrend_jax.ops.points import regular_grid
+from pointrend_jax.ops.resize import upsample_2x
 from pointrend_jax.pointrend import (
     CandidatePoints,
     PointHead,
@@ -129,6 +130,7 @@ class PointRendMaskHead(nn.Module):
     importance_sample_ratio: float = 0.75
     subdivision_steps: int = 5
     subdivision_num_points: int = 784
+    min_cell_px: float = 0.0
 
     @property
     def start(self) -> tuple[int, int]:
@@ -194,12 +196,13 @@ class PointRendMaskHead(nn.Module):
         del padded_hw  # points read 0 beyond it, and so do the maps
         coarse_logits, predict_points = self._coarse_and_points(prepared, regions)
         start_side, subdivision_steps = self.start
-        logits = render(
+        logits = render_regions(
             predict_grid(predict_points, regions.boxes.shape[0], start_side),
             predict_points,
-            binary_uncertainty,
+            regions.boxes,
             subdivision_steps=subdivision_steps,
             subdivision_num_points=self.subdivision_num_points,
+            min_cell_px=self.min_cell_px,
         )
         own_coarse = select_class(coarse_logits, regions.classes)
         return MaskLogits(logits[..., 0], own_coarse[..., 0])
@@ -240,6 +243,35 @@ class PointRendMaskHead(nn.Module):
         return coarse_logits, own_class_points(
             self.point_head, prepared.point_params, prepared.fine, coarse_logits, regions
         )
+
+
+def render_regions(
+    initial_logits: Float[Array, "N h w 1"],
+    predict_points: PredictPoints,
+    boxes: Float[Array, "N 4"],
+    *,
+    subdivision_steps: int,
+    subdivision_num_points: int,
+    min_cell_px: float,
+) -> Float[Array, "N H W 1"]:
+    """`render`; for a `min_cell_px` above 0 only as far as any region has cells of that size.
+
+    What follows is upsampled. Work is saved where regions of like size come together.
+    """
+    if min_cell_px == 0:
+        return render(
+            initial_logits, predict_points, binary_uncertainty,
+            subdivision_steps=subdivision_steps, subdivision_num_points=subdivision_num_points,
+        )  # fmt: skip
+
+    def predict_anew(logits: Array) -> Array:
+        return subdivide(logits, predict_points, binary_uncertainty, subdivision_num_points).logits
+
+    logits, longest = initial_logits, jnp.max(boxes[:, 2:] - boxes[:, :2])
+    for _ in range(subdivision_steps):
+        coarse_enough = longest >= min_cell_px * logits.shape[1]
+        logits = jax.lax.cond(coarse_enough, predict_anew, upsample_2x, logits)
+    return logits
 
 
 def render_steps(

@@ -115,6 +115,7 @@ def _pointrend_head(config: Config) -> PointRendMaskHead:
         importance_sample_ratio=mask.importance_sample_ratio,
         subdivision_steps=mask.subdivision_steps,
         subdivision_num_points=mask.subdivision_num_points,
+        min_cell_px=mask.min_cell_px,
     )
 
 
@@ -145,5 +146,6 @@ def _implicit_head(config: Config) -> ImplicitMaskHead:
         train_num_points=mask.train_num_points,
         subdivision_steps=mask.subdivision_steps,
         subdivision_num_points=mask.subdivision_num_points,
+        min_cell_px=mask.min_cell_px,
         parameter_decay=mask.implicit_parameter_decay,
     )

@@ -25,6 +25,9 @@ from pointrend_jax.structures import (
 )
 from pointrend_jax.tasks.task import Task, Variables
 
+# Masks are fetched in multiples of so many slots.
+_SLOTS_AT_A_TIME = 10
+
 AddInstances = Callable[[int, np.ndarray, np.ndarray, np.ndarray, list[Rle], list[Rle]], None]
 
 
@@ -119,7 +122,7 @@ def _add_batch(
     add: AddInstances,
     category_ids: np.ndarray,
 ) -> None:
-    predictions = jax.device_get(predictions)
+    predictions = fetch_predictions(predictions)
     slots = np.flatnonzero(sample.batch.valid)
     for slot, image_id, original_hw in zip(
         slots, sample.image_ids, sample.original_hw, strict=True
@@ -130,21 +133,33 @@ def _add_batch(
         boxes, kept = scale_boxes_to_original(
             detections.boxes[detections.valid], (height, width), original_hw
         )
+        rows = np.flatnonzero(detections.valid)[kept]
         masks = [
-            paste_masks_to_rle(
-                probability(logits[detections.valid][kept]), boxes[kept], original_hw
-            )
+            paste_masks_to_rle(probability(logits[rows]), boxes, original_hw)
             for logits in (one.mask_logits, one.coarse_logits)
         ]
-        add(
-            image_id,
-            boxes[kept],
-            detections.scores[detections.valid][kept],
-            category_ids[detections.classes[detections.valid][kept]],
-            *masks,
-        )
+        classes = category_ids[detections.classes[rows]]
+        add(image_id, boxes, detections.scores[rows], classes, *masks)
+
+
+def fetch_predictions(predictions: InstancePredictions) -> InstancePredictions:
+    """Predictions in the host's memory, with the masks of the first slots of each image only: as
+    many as the image with the most instances has valid ones, so that what leaves the device follows
+    what was found.
+    """
+    detections = jax.device_get(predictions.detections)
+    # A few lengths only: each is a small program.
+    used = -(-int(detections.valid.sum(axis=1).max()) // _SLOTS_AT_A_TIME) * _SLOTS_AT_A_TIME
+    masks = predictions.mask_logits, predictions.coarse_logits
+    if used < detections.valid.shape[1]:
+        masks = tuple(x[:, :used] for x in masks)
+    return InstancePredictions(detections, *jax.device_get(masks))
 
 
 def probability(logits: np.ndarray) -> np.ndarray:
+    """The sigmoid, in one new array."""
+    result = np.negative(logits)
     with np.errstate(over="ignore"):
-        return 1.0 / (1.0 + np.exp(-logits))
+        np.exp(result, out=result)
+    result += 1
+    return np.reciprocal(result, out=result)

@@ -245,12 +245,15 @@ _NEWER_FIELDS = {
     "model": {"compute_dtype": "float32"},
     "train": {"remat": False},
 }
+_NEWER_MASK_FIELDS = {"min_cell_px": 0.0}
 
 
 def parse_meta(content: Any) -> CheckpointMeta:
     """From the JSON of a checkpoint."""
     config = content["config"]
     newer = {name: new | config[name] for name, new in _NEWER_FIELDS.items() if name in config}
+    if "mask" in newer.get("model", {}):
+        newer["model"]["mask"] = _NEWER_MASK_FIELDS | newer["model"]["mask"]
     return CheckpointMeta(
         config | newer,
         tuple(content["class_names"]),

@@ -1,0 +1,1 @@
+"""Speed, memory and cost of prediction and training: `python -m benchmarks.speed --help`."""

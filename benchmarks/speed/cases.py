@@ -1,0 +1,267 @@
+"""The cases: functions of keyword arguments to a JSON-ready record, each in its own process."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.speed import heads, models
+from benchmarks.speed.measure import peak_mib, product_rate, seconds
+from pointrend_jax.models.mask_rcnn import MaskRCNN
+from pointrend_jax.predictor import Predictor
+from pointrend_jax.structures import InstanceBatch
+from pointrend_jax.training.optimizer import build_optimizer
+from pointrend_jax.training.replicas import build_replicas
+from pointrend_jax.training.step import DEFAULT_OPTIONS, initial_state
+
+Record = dict[str, Any]
+_NUM_GT = 8
+
+
+def predict(kit: Path | None, *, side: int, instances: int, repeats: int = 5) -> Record:
+    """One image, from pixels to RLE at its own size, and the network's stages by themselves."""
+    predictor, built = models.instance_predictor(kit, side, instances)
+    pixels = models.image(kit)
+
+    def call() -> list[Any]:
+        return predictor.predict(pixels).masks.rle()
+
+    whole = seconds(call, repeats)
+    peak = peak_mib()
+    return {
+        "weights": built.weights,
+        "found": len(call()),
+        "seconds": whole,
+        "peak_mib": peak,
+        "stages": _stages(predictor, built, pixels, side, repeats),
+        "product_gflops": product_rate(),
+    }
+
+
+def _stages(
+    predictor: Predictor, built: models.Benchmarked, pixels: np.ndarray, side: int, repeats: int
+) -> Record:
+    # The same resized pixels for every stage.
+    height, width = models.SIZES[side][0]
+    resized = np.asarray(jax.image.resize(pixels, (height, width, 3), "linear")).astype(np.uint8)
+    batch = models.batch_of(resized, models.SIZES[side][1])
+    run = partial(_method, built)
+    pyramid_of = run(lambda m, b: m.pyramid(b.images, b.image_hw, b.padded_hw))
+    pyramid = pyramid_of(batch)
+    propose, detect = run(MaskRCNN.propose), run(MaskRCNN.detect)
+    detections = detect(pyramid, batch)
+    segment = run(MaskRCNN.segment)
+    instances = predictor.predict(pixels)
+    times = {
+        "backbone and FPN": seconds(lambda: pyramid_of(batch), repeats),
+        "RPN": seconds(lambda: propose(pyramid, batch), repeats),
+        "RPN and box head": seconds(lambda: detect(pyramid, batch), repeats),
+        "masks": seconds(lambda: segment(pyramid, detections, batch.padded_hw), repeats),
+        "paste to RLE": seconds(instances.masks.rle, repeats),
+    }
+    detector = run(lambda m, b: m.detect(m.pyramid(b.images, b.image_hw, b.padded_hw), b))
+    times["detector alone"] = seconds(lambda: detector(batch), repeats)
+    network = jax.jit(partial(built.task.predict, built.variables))
+    times["network"] = seconds(lambda: network(batch), repeats)
+    return {name: each["median"] for name, each in times.items()}
+
+
+def _method(built: models.Benchmarked, method: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.jit(lambda *args: built.model.apply(built.variables, *args, method=method))
+
+
+def images_a_call(kit: Path | None, *, number: int, side: int, repeats: int = 3) -> Record:
+    """The network alone on several equal images at once, 100 instances each."""
+    _, built = models.instance_predictor(kit, side, 100)
+    height, width = models.SIZES[side][0]
+    batch = models.batch_of(models.image(kit, (height, width)), models.SIZES[side][1], number)
+    network = jax.jit(partial(built.task.predict, built.variables))
+    times = seconds(lambda: network(batch), repeats)
+    return {"seconds": times, "images_a_second": number / times["median"], "peak_mib": peak_mib()}
+
+
+def semantic(kit: Path | None, *, height: int, width: int, repeats: int = 3) -> Record:
+    """One image to its label map."""
+    predictor, built = models.semantic_predictor(kit, (height, width))
+    pixels = models.image(kit, (height, width))
+    whole = seconds(lambda: predictor.predict(pixels).labels, repeats)
+    return {
+        "weights": built.weights,
+        "seconds": whole,
+        "peak_mib": peak_mib(),
+        "product_gflops": product_rate(),
+    }
+
+
+def train(kit: Path | None, *, images: int = 2, repeats: int = 4) -> Record:
+    """A training step, optimiser included, of images of 320x484 and 320x394."""
+    built = models.build(models.R50, kit, {"train.batch_size": images})
+    batch = _training_batch(images)
+    params = built.variables["params"]
+    optimizer, _ = build_optimizer(built.config, params, built.task.is_trainable)
+    replicas = build_replicas("pmap", built.task, optimizer)
+    state = replicas.replicate(initial_state(built.variables, optimizer, DEFAULT_OPTIONS))
+    key = replicas.replicate(jax.random.key(0))
+    placed = replicas.place(batch)
+
+    def step() -> Any:
+        nonlocal state
+        state, metrics = replicas.step(state, placed, key)
+        return metrics
+
+    whole = seconds(step, repeats)
+    losses = {
+        "all": None,
+        "RPN": ("loss_rpn_cls", "loss_rpn_loc"),
+        "coarse mask": ("loss_mask",),
+        "coarse mask and points": ("loss_mask", "loss_mask_point"),
+    }
+    parts = {name: _gradient_seconds(built, batch, of, repeats) for name, of in losses.items()}
+    return {
+        "weights": built.weights,
+        "seconds": whole,
+        "gradients": parts,
+        "peak_mib": peak_mib(),
+        "product_gflops": product_rate(),
+    }
+
+
+def _gradient_seconds(
+    built: models.Benchmarked, batch: InstanceBatch, names: tuple[str, ...] | None, repeats: int
+) -> float:
+    """Of the losses `names`, and so of the layers that they need."""
+    on_device = jax.tree.map(jnp.asarray, batch)
+
+    def loss(params: Any) -> jax.Array:
+        variables = {"params": params, "buffers": built.variables["buffers"]}
+        terms, _ = built.task.loss(variables, on_device, jax.random.key(0))
+        chosen = [term for name, term in terms.items() if names is None or name in names]
+        return jnp.sum(jnp.stack([t.total / jnp.maximum(t.denominator, 1) for t in chosen]))
+
+    gradient = jax.jit(jax.grad(loss))
+    return seconds(lambda: gradient(built.variables["params"]), repeats)["median"]
+
+
+def _training_batch(images: int) -> InstanceBatch:
+    """Rectangles on noise."""
+    rng = np.random.default_rng(0)
+    canvas = (320, 512)
+    height = canvas[0]
+    widths = [(484, 394)[i % 2] for i in range(images)]
+    masks = np.zeros((images, _NUM_GT, *canvas), bool)
+    boxes = np.zeros((images, _NUM_GT, 4), np.float32)
+    pixels = rng.integers(0, 255, (images, *canvas, 3)).astype(np.uint8)
+    for b, image_width in enumerate(widths):
+        pixels[b, :, image_width:] = 0
+        for g in range(_NUM_GT):
+            x0, y0 = rng.integers(0, image_width - 130), rng.integers(0, height - 130)
+            w, h = rng.integers(24, 128, 2)
+            masks[b, g, y0 : y0 + h, x0 : x0 + w] = True
+            boxes[b, g] = (x0, y0, x0 + w, y0 + h)
+    return InstanceBatch(
+        images=pixels,
+        image_hw=np.array([(height, w) for w in widths], np.int32),
+        padded_hw=np.array([(height, -(-w // 32) * 32) for w in widths], np.int32),
+        image_index=np.arange(images, dtype=np.int32),
+        boxes=boxes,
+        classes=rng.integers(0, 80, (images, _NUM_GT)).astype(np.int32),
+        mask_bits=np.packbits(masks, axis=-1, bitorder="little"),
+        valid=np.ones((images, _NUM_GT), bool),
+    )
+
+
+def first_result(kit: Path | None, *, cache: str, began: float) -> Record:
+    """From the start of the process to the first RLEs. began: `time.time()` before it."""
+    jax.config.update("jax_compilation_cache_dir", cache)
+    predictor, _ = models.instance_predictor(kit, 320, 20)
+    pixels = models.image(kit)
+    loaded = time.time()
+    found = len(predictor.predict(pixels).masks.rle())
+    return {
+        "imports_and_weights": loaded - began,
+        "first_image": time.time() - loaded,
+        "seconds": time.time() - began,
+        "found": found,
+    }
+
+
+def compilations(kit: Path | None, *, images: int = 100) -> Record:
+    """Programs compiled for images of random sizes, by a small model with several buckets."""
+    del kit
+    buckets = ((128, 192), (192, 128), (128, 256), (256, 128), (256, 256))
+    built = models.build(
+        models.R50,
+        None,
+        {
+            "model.backbone": "resnet18",
+            "model.fpn_channels": 32,
+            "model.box.fc_dim": 64,
+            "model.box.detections_per_image": 10,
+            "data.eval_min_size": 128,
+            "data.max_size": 256,
+            "data.buckets": buckets,
+        },
+    )
+    names = [str(label) for label in range(built.config.num_classes)]
+    predictor = Predictor(built.variables, built.config, names)
+    rng = np.random.default_rng(0)
+    sizes = {(int(h), int(w)) for h, w in rng.integers(60, 900, (images, 2))}
+    with _compiled() as programs:
+        for hw in sizes:
+            predictor.predict(models.image(None, hw)).masks.rle()
+    networks = [name for name in programs if "predict" in name]
+    return {
+        "images": len(sizes),
+        "buckets": len(buckets),
+        "networks": len(networks),
+        "all_programs": len(programs),
+        "programs": sorted(set(programs)),
+    }
+
+
+@contextmanager
+def _compiled() -> Iterator[list[str]]:
+    """The names of what is compiled inside, growing."""
+    names: list[str] = []
+
+    def listen(event: str, duration_secs: float, **how: str | int) -> None:
+        del duration_secs
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(str(how["fun_name"]))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield names
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+CASES: dict[str, Callable[..., Record]] = {
+    "predict": predict,
+    "images_a_call": images_a_call,
+    "semantic": semantic,
+    "train": train,
+    "first_result": first_result,
+    "compilations": compilations,
+    "heads": heads.compare,
+    "curve": heads.curve,
+}
+
+
+def run(name: str, kit: Path | None, threads: int, arguments: dict[str, Any]) -> Record:
+    """A case on that many cores. jax must not have started."""
+    if threads:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    if name != "first_result" and not jax.config.values["jax_compilation_cache_dir"]:
+        cache = Path(tempfile.gettempdir()) / "pointrend_jax_bench"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    return CASES[name](kit, **arguments)
