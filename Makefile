@@ -4,7 +4,7 @@
 #   make test                      the whole test suite; make test ARGS='tests/ops -k nms' a part
 #   make lint type format          ruff and the arrow rule; pyright; rewrite the files
 #   make parity KIT=DIR [MODEL=M] [STAGE=S]    compare with stored Detectron2 numbers
-#   make bench                     times of the core operations on this machine
+#   make bench [KIT=DIR] [ARGS='--only predict']    speed, memory and cost: runs/bench.json
 #   make ci                        lint, type, test: what .ci/run runs
 #   make VENV=.venv312 PYTHON=python3.12 test  the same on another Python, beside the first
 
@@ -74,8 +74,7 @@ parity: $(STAMP)
 	  $(if $(STAGE),--stage $(STAGE)) $(ARGS)
 
 bench: $(STAMP)
-	@for file in benchmarks/bench_*.py; do \
-	  echo "== $$file"; PYTHONPATH=. $(RUN) "$$file" $(ARGS); done
+	$(RUN) -m benchmarks.speed $(if $(KIT),--kit $(KIT)) $(ARGS)
 
 # One after the other, also under `make -j`, so that the first failure is the last thing printed.
 ci:

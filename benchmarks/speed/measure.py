@@ -41,7 +41,7 @@ def peak_mib() -> float:
 
 def flops(function: Callable[..., Any], *arguments: Any) -> float:
     """The compiler's count of floating-point operations; a loop's body counts once."""
-    cost = jax.jit(function).lower(*arguments).cost_analysis()
+    cost: Any = jax.jit(function).lower(*arguments).cost_analysis()
     return float(cost["flops"])
 
 

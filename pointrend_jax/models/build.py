@@ -76,6 +76,9 @@ def _build_mask_head(config: Config) -> MaskHead:
         raise ValueError(
             f"config.model.mask_head must be 'pointrend', 'implicit' or 'conv', got {kind!r}."
         )
+    for name in ("min_cell_px", "detections_per_chunk"):
+        if mask[name] < 0:
+            raise ValueError(f"config.model.mask.{name} must be 0 or more, got {mask[name]}.")
     if kind == "conv":
         return ConvMaskHead(config.num_classes, mask.conv_dim, mask.conv_pooler_resolution)
     if mask.coarse_pooler_resolution % mask.coarse_resolution:

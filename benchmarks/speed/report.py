@@ -1,0 +1,225 @@
+"""docs/benchmarks.md and its plots, from what `benchmarks.speed` and `benchmarks.speed.dial` wrote.
+
+python -m benchmarks.speed.report --bench runs/bench.json --dial runs/dial.json
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.detectron2 import CONV_HEAD_MILLISECONDS, MILLISECONDS
+from benchmarks.speed.plot import Series, line_plot
+
+Records = dict[str, dict[str, Any]]
+_DOCS = Path(__file__).resolve().parents[2] / "docs"
+_KNOBS = {
+    "instances": "instances of the image",
+    "subdivision_num_points": "points of a step (N)",
+    "subdivision_steps": "subdivision steps",
+}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def of_case(bench: Records, name: str) -> list[dict[str, Any]]:
+    return [record for record in bench.values() if record["case"] == name]
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.0f}"
+
+
+def comparison(bench: Records) -> str:
+    """Whole calls beside Detectron2's."""
+    rows = []
+    for record in of_case(bench, "predict") + of_case(bench, "semantic") + of_case(bench, "train"):
+        name, arguments = record["case"], record["arguments"]
+        if name == "predict":
+            key = (name, arguments["side"], arguments["instances"])
+            what = f"R50, short side {key[1]}, {key[2]} instances, to RLE"
+        elif name == "semantic":
+            key = (name, arguments["height"], arguments["width"])
+            what = f"semantic R101, {key[1]}x{key[2]}, to labels"
+        else:
+            key, what = (name, 320, 2), "training step, 2 images of short side 320"
+        theirs = MILLISECONDS.get(key, (0, 0))[record["threads"] - 1]
+        ours = record["seconds"]["median"]
+        rows.append((
+            what, record["threads"], _ms(ours), theirs or "-",
+            f"{1e3 * ours / theirs:.2f}" if theirs else "-",
+            f"{record['product_gflops']:.0f}", f"{record['peak_mib']:.0f}",
+        ))  # fmt: skip
+    head = ("what", "cores", "ms", "Detectron2, ms", "ratio", "GFLOP/s of a product", "peak MiB")
+    return table(head, rows)
+
+
+def stages(bench: Records) -> str:
+    names = (
+        "backbone and FPN", "RPN", "RPN and box head", "masks", "paste to RLE", "network",
+        "detector alone",
+    )  # fmt: skip
+    rows = [
+        (r["arguments"]["side"], r["found"], r["threads"], *(_ms(r["stages"][n]) for n in names))
+        for r in of_case(bench, "predict")
+    ]
+    return table(("short side", "instances", "cores", *names), rows)
+
+
+def head_costs(record: dict[str, Any]) -> str:
+    rows, base = record["rows"], record["rows"]["4-conv 224x224"]
+    cells = []
+    for name, row in rows.items():
+        if "multiply_adds_plain" in row:
+            plain = row["multiply_adds_plain"]
+            cells.append((
+                f"{name}, the MLP as written", f"{plain / 1e9:.2f}",
+                f"{base['multiply_adds'] / plain:.1f}", f"{row['activations'] / 1e6:.2f}", "-", "-",
+            ))  # fmt: skip
+            name = f"{name}, as it runs (coarse head included)"
+        cells.append((
+            name, f"{row['multiply_adds'] / 1e9:.2f}",
+            f"{base['multiply_adds'] / row['multiply_adds']:.1f}",
+            f"{row['activations'] / 1e6:.2f}", f"{1e3 * row['seconds_a_region']:.1f}",
+            f"{base['seconds_a_region'] / row['seconds_a_region']:.1f}",
+        ))  # fmt: skip
+    head = (
+        "head", "G multiply-adds a region", "fewer than 4-conv 224x224", "M activations",
+        "ms a region", "faster than 4-conv 224x224",
+    )  # fmt: skip
+    return table(head, cells)
+
+
+def first_and_others(bench: Records) -> str:
+    first, parts = bench["first_result"], []
+    cells = [
+        (
+            name,
+            f"{first[name]['imports_and_weights']:.1f}",
+            f"{first[name]['first_image']:.1f}",
+            f"{first[name]['seconds']:.1f}",
+        )
+        for name in ("cold", "warm")
+    ]
+    head = ("compiled programs", "imports and weights, s", "first image, s", "whole, s")
+    parts.append(table(head, cells))
+    batches = of_case(bench, "images_a_call")
+    parts.append(
+        "Several images of 320x484 with 100 instances each in one call of the network:\n\n"
+        + table(
+            ("images a call", "ms", "images a second", "peak MiB"),
+            [
+                (
+                    r["arguments"]["number"],
+                    _ms(r["seconds"]["median"]),
+                    f"{r['images_a_second']:.2f}",
+                    f"{r['peak_mib']:.0f}",
+                )
+                for r in batches
+            ],
+        )
+    )
+    for r in of_case(bench, "compilations"):
+        others = r["all_programs"] - r["networks"]
+        parts.append(
+            f"{r['images']} images of as many sizes, {r['buckets']} buckets: the network was "
+            f"compiled {r['networks']} times, and {others} small programs beside it (slices of "
+            "what leaves the device)."
+        )
+    return "\n\n".join(parts)
+
+
+def curves(bench: Records, folder: Path) -> str:
+    parts = []
+    for record in of_case(bench, "curve"):
+        knob, values = record["knob"], record["values"]
+        name = f"benchmark_{knob}.svg"
+        points = list(zip(values, [1e3 * s for s in record["seconds"]], strict=True))
+        picture = line_plot([Series("masks", points)], x_label=_KNOBS[knob], y_label="ms")
+        (folder / name).write_text(picture)
+        rows = [[_KNOBS[knob], *values], ["ms", *(_ms(s) for s in record["seconds"])]]
+        if knob == "subdivision_steps":
+            rows.insert(1, ["resolution", *(7 * 2**v for v in values)])
+        parts.append(f"![{_KNOBS[knob]}]({name})\n\n" + table([str(c) for c in rows[0]], rows[1:]))
+    return "\n\n".join(parts)
+
+
+def dial(record: dict[str, Any], folder: Path) -> str:
+    rows = record["rows"]
+    paper, whole = {"subdivision_num_points": 784}, {"min_cell_px": 0.0}
+
+    def those(**fields: float) -> list[dict[str, Any]]:
+        return [r for r in rows if all(r[name] == value for name, value in fields.items())]
+
+    groups = {
+        "steps 0 to 5": those(**paper, **whole),
+        "points 196 to 1568": sorted(
+            those(subdivision_steps=5, **whole), key=lambda r: r["subdivision_num_points"]
+        ),
+        "min_cell_px 0 to 2": those(subdivision_steps=5, **paper),
+    }
+    series = [
+        Series(name, [(r["milliseconds"], 100 * r["boundary_ap"]) for r in group])
+        for name, group in groups.items()
+    ]
+    picture = line_plot(series, x_label="masks, ms an image", y_label="Boundary AP", points=True)
+    (folder / "benchmark_dial.svg").write_text(picture)
+    head = (
+        "subdivision_steps", "resolution", "subdivision_num_points", "min_cell_px",
+        "points an instance, at most", "masks, ms an image", "mask AP", "mask AP75", "Boundary AP",
+    )  # fmt: skip
+    cells = [
+        (
+            r["subdivision_steps"], r["resolution"], r["subdivision_num_points"], r["min_cell_px"],
+            r["most_points"], f"{r['milliseconds']:.1f}", f"{100 * r['mask_ap']:.1f}",
+            f"{100 * r['mask_ap75']:.1f}", f"{100 * r['boundary_ap']:.1f}",
+        )
+        for r in rows
+    ]  # fmt: skip
+    return f"![Boundary AP against time](benchmark_dial.svg)\n\n{table(head, cells)}"
+
+
+def write(bench: Records, dialled: dict[str, Any], template: str, folder: Path) -> str:
+    """The document; its plots go to `folder`. A template names the parts."""
+    facts = next(iter(of_case(bench, "predict")))
+    machine = facts["machine"]
+    where = (
+        f"{machine['date']}, {machine['processor']}, jax {machine['jax']}, Python "
+        f"{machine['python']}, {facts['weights']} weights, at commit {machine['commit']}."
+    )
+    parts = {
+        "WHERE": where,
+        "COMPARISON": comparison(bench),
+        "CONV_HEAD": f"{CONV_HEAD_MILLISECONDS[0]} and {CONV_HEAD_MILLISECONDS[1]}",
+        "STAGES": stages(bench),
+        "HEADS": head_costs(of_case(bench, "heads")[0]),
+        "FIRST": first_and_others(bench),
+        "CURVES": curves(bench, folder),
+        "DIAL": dial(dialled, folder),
+        "DIAL_IMAGES": str(dialled["images"]),
+    }
+    for name, text in parts.items():
+        template = template.replace("{{" + name + "}}", text)
+    return template
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--bench", type=Path, required=True)
+    parser.add_argument("--dial", type=Path, required=True)
+    parser.add_argument("--docs", type=Path, default=_DOCS)
+    args = parser.parse_args()
+    template = Path(__file__).with_name("benchmarks.md.in").read_text()
+    bench, dialled = json.loads(args.bench.read_text()), json.loads(args.dial.read_text())
+    (args.docs / "benchmarks.md").write_text(write(bench, dialled, template, args.docs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The benchmarks' document: every part of it from made-up measurements."""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+from benchmarks.speed.__main__ import all_cases
+from benchmarks.speed.cases import CASES
+from benchmarks.speed.measure import flops, layer_outputs
+from benchmarks.speed.plot import Series, line_plot
+from benchmarks.speed.report import write
+
+_TEMPLATE = Path(__file__).resolve().parents[2] / "benchmarks/speed/benchmarks.md.in"
+_STAGES = (
+    "backbone and FPN", "RPN", "RPN and box head", "masks", "paste to RLE", "network",
+    "detector alone",
+)  # fmt: skip
+
+
+def _bench() -> dict[str, dict[str, Any]]:
+    machine = {
+        "date": "2026-01-02", "processor": "some", "jax": "1", "python": "3", "commit": "abc",
+    }  # fmt: skip
+    common = {
+        "seconds": {"median": 0.5}, "peak_mib": 100.0, "product_gflops": 200.0, "machine": machine,
+        "weights": "random", "found": 20, "stages": dict.fromkeys(_STAGES, 0.1),
+        "images_a_second": 2.0, "images": 9, "buckets": 5, "networks": 4, "all_programs": 6,
+    }  # fmt: skip
+    row = {"multiply_adds": 1e9, "activations": 1e6, "seconds_a_region": 0.1}
+    rows = {
+        "4-conv 28x28": row,
+        "4-conv 224x224": row | {"multiply_adds": 40e9, "seconds_a_region": 4.0},
+        "PointRend 224x224": row | {"multiply_adds_plain": 2e9},
+    }
+    bench = {}
+    for case in all_cases():
+        record = common | {"case": case.name, **case._asdict(), "rows": rows}
+        if case.name == "curve":
+            values = case.arguments["values"]
+            record |= {**case.arguments, "seconds": [0.01 * v for v in values]}
+        bench[case.label] = record
+    start = {"imports_and_weights": 1.0, "first_image": 2.0, "seconds": 3.0}
+    bench["first_result"] = {"case": "first_result", "cold": start, "warm": start}
+    return bench
+
+
+def _dial() -> dict[str, Any]:
+    settings = [(0, 784, 0.0), (5, 784, 0.0), (5, 196, 0.0), (5, 784, 1.0)]
+    rows = [
+        {
+            "subdivision_steps": steps, "subdivision_num_points": points, "min_cell_px": cell,
+            "resolution": 7 * 2**steps, "most_points": points, "milliseconds": 3.0 + steps,
+            "mask_ap": 0.5, "mask_ap75": 0.4, "boundary_ap": 0.2 + 0.01 * steps,
+        }
+        for steps, points, cell in settings
+    ]  # fmt: skip
+    return {"images": 34, "rows": rows}
+
+
+def test_the_document_has_every_part_and_its_plots(tmp_path):
+    document = write(_bench(), _dial(), _TEMPLATE.read_text(), tmp_path)
+    assert "{{" not in document
+    # 500 ms beside Detectron2's 8050, and 40 times fewer multiply-adds.
+    assert "| R50, short side 320, 100 instances, to RLE | 2 | 500 | 8050 | 0.06 | 200 | 100 |" in (
+        document
+    )
+    assert "| 1.00 | 40.0 | 1.00 | 100.0 | 40.0 |" in document
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [
+        "benchmark_dial.svg", "benchmark_instances.svg", "benchmark_subdivision_num_points.svg",
+        "benchmark_subdivision_steps.svg",
+    ]  # fmt: skip
+    for name in names:
+        ElementTree.parse(tmp_path / name)
+        assert f"({name})" in document
+
+
+def test_every_case_is_known_and_has_a_label_of_its_own():
+    cases = all_cases()
+    assert {case.name for case in cases} | {"first_result"} == set(CASES)
+    assert len({case.label for case in cases}) == len(cases)
+
+
+def test_costs_are_counted_as_by_hand():
+    x, w = jnp.ones((4, 8)), jnp.ones((8, 16))
+    assert flops(lambda x, w: x @ w, x, w) == 2 * 4 * 8 * 16
+    assert layer_outputs(lambda x, w: jnp.tanh(x @ w) @ w.T, x, w) == 4 * 16 + 4 * 8
+
+
+def test_a_line_plot_places_its_points_from_left_to_right_and_upwards():
+    picture = ElementTree.fromstring(
+        line_plot([Series("a", [(1, 10), (2, 20)])], x_label="x & y", y_label="ms")
+    )
+    line = picture.find("{http://www.w3.org/2000/svg}polyline")
+    assert line is not None
+    (x0, y0), (x1, y1) = (map(float, pair.split(",")) for pair in line.attrib["points"].split())
+    assert x0 < x1
+    assert y0 > y1

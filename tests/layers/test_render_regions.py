@@ -1,0 +1,61 @@
+"""Subdivision that ends where cells are small: the paper's, or upsampling, or something between."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pointrend_jax.layers.mask_head import render_regions
+from pointrend_jax.models.build import build_model
+from pointrend_jax.ops.resize import upsample_2x
+from pointrend_jax.pointrend import binary_uncertainty, render
+from tests.tiny import tiny_config
+
+NUM_POINTS = 20
+# Longest side 64 px: cells of 8, 4 and 2 px before the three steps.
+BOXES = jnp.array([[0.0, 0.0, 64.0, 20.0], [5.0, 5.0, 15.0, 15.0]])
+
+
+def _initial() -> jax.Array:
+    return jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
+
+
+def _predict_points(point_coords: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.sin(9 * point_coords), axis=-1, keepdims=True)
+
+
+def _rendered(steps: int, min_cell_px: float) -> jax.Array:
+    return render_regions(
+        _initial(), _predict_points, BOXES,
+        subdivision_steps=steps, subdivision_num_points=NUM_POINTS, min_cell_px=min_cell_px,
+    )  # fmt: skip
+
+
+def _paper(steps: int) -> jax.Array:
+    return render(
+        _initial(), _predict_points, binary_uncertainty,
+        subdivision_steps=steps, subdivision_num_points=NUM_POINTS,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("min_cell_px", [0.0, 2.0])
+def test_cells_that_are_large_enough_are_subdivided_as_in_the_paper(min_cell_px):
+    np.testing.assert_array_equal(_rendered(3, min_cell_px), _paper(3))
+
+
+def test_smaller_cells_are_upsampled():
+    upsampled = upsample_2x(upsample_2x(upsample_2x(_initial())))
+    for ours, expected in (
+        (_rendered(3, 3.0), upsample_2x(_paper(2))),
+        (_rendered(3, 9.0), upsampled),
+    ):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+    assert float(jnp.abs(_paper(3) - upsampled).max()) > 0.1
+
+
+@pytest.mark.parametrize("field", ["min_cell_px", "detections_per_chunk"])
+def test_a_negative_setting_is_refused(field):
+    config = tiny_config()
+    config.model.mask[field] = -1
+    with pytest.raises(ValueError, match=f"{field} must be 0 or more, got -1"):
+        build_model(config)

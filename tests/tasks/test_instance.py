@@ -1,0 +1,64 @@
+"""What leaves the device, and what reaches an evaluator."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from pointrend_jax.structures import Detections, EvalSample, ImageBatch, InstancePredictions
+from pointrend_jax.tasks.instance import evaluate_instances, fetch_predictions, probability
+
+SLOTS, SIDE = 24, 8
+
+
+def _predictions(counts: tuple[int, ...], boxes: np.ndarray | None = None) -> InstancePredictions:
+    images = len(counts)
+    valid = np.arange(SLOTS)[None] < np.array(counts)[:, None]
+    if boxes is None:
+        boxes = np.tile(np.array([2.0, 2.0, 10.0, 12.0], np.float32), (images, SLOTS, 1))
+    rng = np.random.default_rng(0)
+    detections = Detections(
+        boxes=np.where(valid[..., None], boxes, 0).astype(np.float32),
+        scores=valid * np.linspace(1, 0.1, SLOTS, dtype=np.float32),
+        classes=np.where(valid, 1, 0),
+        valid=valid,
+        proposal_index=np.zeros((images, SLOTS), np.int32),
+    )
+    logits = rng.normal(size=(images, SLOTS, SIDE, SIDE)).astype(np.float32)
+    return jax.device_put(InstancePredictions(detections, logits, logits[..., :4, :4]))
+
+
+@pytest.mark.parametrize(("counts", "fetched"), [((0, 0), 0), ((3, 11), 20), ((24, 1), SLOTS)])
+def test_masks_are_fetched_as_far_as_slots_are_used(counts, fetched):
+    predictions = _predictions(counts)
+    ours = fetch_predictions(predictions)
+    assert ours.mask_logits.shape == (2, fetched, SIDE, SIDE)
+    assert ours.coarse_logits.shape == (2, fetched, 4, 4)
+    np.testing.assert_array_equal(ours.mask_logits, predictions.mask_logits[:, :fetched])
+    np.testing.assert_array_equal(ours.detections.valid, predictions.detections.valid)
+
+
+def test_a_box_that_is_empty_on_the_original_image_is_left_out_of_a_score():
+    boxes = np.tile(np.array([2.0, 2.0, 10.0, 12.0], np.float32), (1, SLOTS, 1))
+    boxes[0, 1] = (5.0, 5.0, 5.0, 9.0)
+    canvas = np.zeros((1, 32, 32, 3), np.uint8)
+    hw = np.full((1, 2), 32, np.int32)
+    sample = EvalSample(ImageBatch(canvas, hw, hw, np.ones(1, bool)), (7,), ((32, 32),))
+    added: list[Any] = []
+    evaluate_instances(
+        lambda _: _predictions((3,), boxes), [sample], lambda *args: added.append(args), [10, 20]
+    )
+    ((image_id, kept, scores, categories, rendered, coarse),) = added
+    assert image_id == 7
+    np.testing.assert_array_equal(kept, boxes[0, [0, 2]])
+    np.testing.assert_array_equal(categories, [20, 20])
+    np.testing.assert_allclose(scores, np.linspace(1, 0.1, SLOTS)[[0, 2]], rtol=1e-6)
+    assert len(rendered) == len(coarse) == 2
+
+
+def test_probability_is_the_sigmoid_and_keeps_its_input():
+    logits = np.array([-200.0, -1.0, 0.0, 3.0], np.float32)
+    before = logits.copy()
+    np.testing.assert_allclose(probability(logits), [0, 0.26894142, 0.5, 0.95257413], rtol=1e-6)
+    np.testing.assert_array_equal(logits, before)
