@@ -61,25 +61,28 @@ class LoadedModel:
         data = self.config.data
         return choose_canvas(image_hw, data.eval_min_size, data.max_size, self._buckets)
 
-    def blank_samples(self, sizes: Sequence[tuple[int, int]] | None) -> Iterator[EvalSample]:
-        """Black images, one on every canvas that images of `sizes` go to (None: every bucket)."""
+    def blank_samples(
+        self, sizes: Sequence[tuple[int, int]] | None, batch_size: int = 1
+    ) -> Iterator[EvalSample]:
+        """Black images: a batch on every canvas that images of `sizes` go to; None: every bucket."""
         canvases = set(self._buckets) if sizes is None else {self.canvas(hw) for hw in sizes}
         # One cell is enough: what an image contains changes no program.
         cell = np.zeros((1, 1, 3), np.uint8)
         for canvas in sorted(canvases):
-            yield make_sample([cell], (0,), canvas, 1, 1, 1)
+            yield make_sample([cell], (0,), canvas, 1, 1, batch_size)
 
     def one_ahead(
-        self, images: Iterable[np.ndarray], predict: Callable[[EvalSample], Result]
+        self,
+        images: Iterable[np.ndarray],
+        predict: Callable[[EvalSample], Result],
+        batch_size: int = 1,
     ) -> Iterator[tuple[EvalSample, Result]]:
-        """Every image's result, each after the next image has been given to the device.
+        """The results of batches, each after the next batch has been given to the device.
 
         Raises: ValueError for an image of another type or shape, when it is taken.
         """
         pending: tuple[EvalSample, Result] | None = None
-        for position, image in enumerate(images):
-            check_image(image, f"image {position}")
-            sample = self.sample(image)
+        for sample in self._samples(images, batch_size):
             # Returns at once; the device works on it while the caller has the result before.
             predicted = predict(sample)
             if pending is not None:
@@ -87,3 +90,27 @@ class LoadedModel:
             pending = sample, predicted
         if pending is not None:
             yield pending
+
+    def _samples(self, images: Iterable[np.ndarray], batch_size: int) -> Iterator[EvalSample]:
+        """Batches of images that follow one another and share a canvas; the last slots may be
+        empty."""
+        data, waiting, canvas = self.config.data, [], (0, 0)
+
+        def batch() -> EvalSample:
+            ids = tuple(range(len(waiting)))
+            sizes = data.eval_min_size, data.max_size
+            return make_sample(waiting, ids, canvas, *sizes, batch_size)
+
+        for position, image in enumerate(images):
+            check_image(image, f"image {position}")
+            own = self.canvas((image.shape[0], image.shape[1]))
+            if waiting and own != canvas:
+                yield batch()
+                waiting = []
+            canvas = own
+            waiting.append(image)
+            if len(waiting) == batch_size:
+                yield batch()
+                waiting = []
+        if waiting:
+            yield batch()

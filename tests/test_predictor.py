@@ -90,6 +90,26 @@ def test_one_image_gives_what_it_gives_among_many(
         assert_equal_instances(predictor.predict(image), among_many)
 
 
+def test_batches_of_images_give_what_each_gives_alone(predictor: Predictor) -> None:
+    images = random_images()
+    alone, together = predictor.predict(images), predictor.predict(images, batch_size=2)
+    assert len(together) == len(images)
+    for ours, theirs in zip(together, alone, strict=True):
+        assert ours.image_hw == theirs.image_hw
+        np.testing.assert_array_equal(ours.classes, theirs.classes)
+        # Another program: rounding.
+        np.testing.assert_allclose(ours.boxes, theirs.boxes, rtol=1e-4, atol=2e-3)
+        np.testing.assert_allclose(ours.scores, theirs.scores, rtol=1e-4, atol=1e-5)
+        apart = np.abs(ours.masks.logits - theirs.masks.logits)
+        assert (apart > 1e-3 * np.abs(theirs.masks.logits).max(initial=1)).mean() < 1e-3
+
+
+def test_a_batch_ends_where_the_next_image_needs_another_canvas(predictor: Predictor) -> None:
+    images = random_images()[:3]
+    streamed = list(predictor.stream(iter(images), batch_size=2))
+    assert [result.image_hw for result in streamed] == [image.shape[:2] for image in images]
+
+
 def test_no_images_give_no_results(predictor: Predictor) -> None:
     assert predictor.predict([]) == []
 
@@ -118,7 +138,11 @@ def test_an_image_without_instances_gives_empty_arrays(
 
 @pytest.mark.parametrize(
     ("options", "match"),
-    [({"score_threshold": 50.0}, "score_threshold"), ({"max_instances": 0}, "max_instances")],
+    [
+        ({"score_threshold": 50.0}, "score_threshold"),
+        ({"max_instances": 0}, "max_instances"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+    ],
 )
 def test_options_out_of_range_are_refused_at_once(
     predictor: Predictor, options: dict[str, Any], match: str

@@ -157,8 +157,8 @@ def dial(record: dict[str, Any], folder: Path) -> str:
         return [r for r in rows if all(r[name] == value for name, value in fields.items())]
 
     groups = {
-        "steps 0 to 5": those(**paper, **whole),
-        "points 196 to 1568": sorted(
+        "steps 2 to 5": those(**paper, **whole),
+        "points 196 to 784": sorted(
             those(subdivision_steps=5, **whole), key=lambda r: r["subdivision_num_points"]
         ),
         "min_cell_px 0 to 2": those(subdivision_steps=5, **paper),

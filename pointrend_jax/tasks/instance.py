@@ -151,9 +151,10 @@ def fetch_predictions(predictions: InstancePredictions) -> InstancePredictions:
     # A few lengths only: each is a small program.
     used = -(-int(detections.valid.sum(axis=1).max()) // _SLOTS_AT_A_TIME) * _SLOTS_AT_A_TIME
     masks = predictions.mask_logits, predictions.coarse_logits
-    if used < detections.valid.shape[1]:
+    # On a CPU nothing is brought over: the host reads the device's memory.
+    if jax.default_backend() != "cpu":
         masks = tuple(x[:, :used] for x in masks)
-    return InstancePredictions(detections, *jax.device_get(masks))
+    return InstancePredictions(detections, *(x[:, :used] for x in jax.device_get(masks)))
 
 
 def probability(logits: np.ndarray) -> np.ndarray:

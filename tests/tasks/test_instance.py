@@ -29,8 +29,11 @@ def _predictions(counts: tuple[int, ...], boxes: np.ndarray | None = None) -> In
     return jax.device_put(InstancePredictions(detections, logits, logits[..., :4, :4]))
 
 
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
 @pytest.mark.parametrize(("counts", "fetched"), [((0, 0), 0), ((3, 11), 20), ((24, 1), SLOTS)])
-def test_masks_are_fetched_as_far_as_slots_are_used(counts, fetched):
+def test_masks_are_fetched_as_far_as_slots_are_used(counts, fetched, backend, monkeypatch):
+    # An accelerator's arrays are cut before they are brought over.
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     predictions = _predictions(counts)
     ours = fetch_predictions(predictions)
     assert ours.mask_logits.shape == (2, fetched, SIDE, SIDE)
