@@ -64,7 +64,7 @@ class LoadedModel:
     def blank_samples(
         self, sizes: Sequence[tuple[int, int]] | None, batch_size: int = 1
     ) -> Iterator[EvalSample]:
-        """Black images: a batch on every canvas that images of `sizes` go to; None: every bucket."""
+        """Black images, a batch for each canvas that images of `sizes` go to (None: all)."""
         canvases = set(self._buckets) if sizes is None else {self.canvas(hw) for hw in sizes}
         # One cell is enough: what an image contains changes no program.
         cell = np.zeros((1, 1, 3), np.uint8)

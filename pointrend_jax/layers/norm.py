@@ -126,17 +126,21 @@ class GroupNorm(nn.Module):
         batch_size, height, width, channels = x.shape
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        inside = inside_padded(height, width, padded_hw, stride)[..., None, None]
-        grouped = x.astype(jnp.float32).reshape(
-            batch_size, height, width, self.num_groups, channels // self.num_groups
-        )
-        count = jnp.sum(inside, (1, 2, 3, 4), dtype=jnp.float32) * grouped.shape[-1]
+        inside = inside_padded(height, width, padded_hw, stride)[..., None]
+        own = x.astype(jnp.float32)
+        a_group = channels // self.num_groups
+        count = jnp.sum(inside, (1, 2, 3), dtype=jnp.float32) * a_group
         count = jnp.maximum(count, 1.0)[:, None]
-        mean = jnp.sum(jnp.where(inside, grouped, 0.0), (1, 2, 4)) / count
-        centred = grouped - mean[:, None, None, :, None]
-        var = jnp.sum(jnp.where(inside, centred**2, 0.0), (1, 2, 4)) / count
-        normed = centred * jax.lax.rsqrt(var + self.eps)[:, None, None, :, None]
-        affine = normed.reshape(x.shape) * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)
+
+        def group_mean(values: Float[Array, "B H W C"]) -> Float[Array, "B 1 1 C"]:
+            # By channel first: groups of four numbers side by side would be slow to work on.
+            sums = jnp.sum(jnp.where(inside, values, 0.0), (1, 2))
+            of_groups = jnp.sum(sums.reshape(batch_size, self.num_groups, a_group), -1) / count
+            return jnp.repeat(of_groups, a_group, axis=1)[:, None, None]
+
+        centred = own - group_mean(own)
+        multiplier = jax.lax.rsqrt(group_mean(centred**2) + self.eps) * scale.reshape(1, 1, 1, -1)
+        affine = centred * multiplier + bias.reshape(1, 1, 1, -1)
         return affine.astype(x.dtype)
 
 
