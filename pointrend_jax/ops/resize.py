@@ -135,7 +135,17 @@ def label_map(
     def best(strip: Array) -> Array:
         return jnp.argmax(strip, axis=-1).astype(jnp.uint8)
 
-    return map_rows(logits, inside_hw, output_hw, canvas_hw, best)
+    def resized(logits: Array) -> Array:
+        return map_rows(logits, inside_hw, output_hw, canvas_hw, best)
+
+    def as_they_are(logits: Array) -> Array:
+        height, width = canvas_hw
+        labels = best(logits[:, :height, :width])
+        missing = [(0, height - labels.shape[1]), (0, width - labels.shape[2])]
+        return jnp.pad(labels, [(0, 0), *missing])
+
+    # An image that was not resized, as in Cityscapes' evaluation, needs no blending of neighbours.
+    return jax.lax.cond(jnp.all(inside_hw == output_hw), as_they_are, resized, logits)
 
 
 def _blend(x: Array, low: Array, high: Array, weight: Array, axis: int) -> Array:

@@ -1,5 +1,6 @@
 """Upsampling and resizing against the general resize, on canvases larger than the map too."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -89,3 +90,15 @@ def test_resize_within_of_bfloat16_blends_in_float32() -> None:
     exact = resize_within(x.astype(jnp.float32), *sizes)
     # Rounded after the rows and after the columns.
     np.testing.assert_allclose(resized.astype(jnp.float32), exact, rtol=2**-7, atol=2**-7)
+
+
+def test_labels_of_maps_that_keep_their_size_are_those_of_resizing() -> None:
+    logits = jax.random.normal(jax.random.key(0), (2, 8, 12, 5))
+    for canvas in ((8, 12), (6, 10), (10, 16)):
+        inside = jnp.array([[6, 10], [5, 7]])
+        ours = label_map(logits, inside, inside, canvas)
+        rows = map_rows(logits, inside, inside, canvas, lambda x: jnp.argmax(x, -1))
+        assert ours.shape == (2, *canvas)
+        for image, (height, width) in enumerate(inside):
+            expected = rows[image, :height, :width]
+            np.testing.assert_array_equal(ours[image, :height, :width], expected)
