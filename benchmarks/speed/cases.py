@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util as tree
 
 from benchmarks.speed import heads, models
 from benchmarks.speed.measure import peak_mib, product_rate, seconds
@@ -69,13 +70,19 @@ def _stages(
     }
     detector = run(lambda m, b: m.detect(m.pyramid(b.images, b.image_hw, b.padded_hw), b))
     times["detector alone"] = seconds(lambda: detector(batch), repeats)
-    network = jax.jit(partial(built.task.predict, built.variables))
+    network = _network(built)
     times["network"] = seconds(lambda: network(batch), repeats)
     return {name: each["median"] for name, each in times.items()}
 
 
 def _method(built: models.Benchmarked, method: Callable[..., Any]) -> Callable[..., Any]:
-    return jax.jit(lambda *args: built.model.apply(built.variables, *args, method=method))
+    # Weights as arguments: as constants they would be compiled into the program.
+    compiled = jax.jit(partial(built.model.apply, method=method))
+    return partial(compiled, built.variables)
+
+
+def _network(built: models.Benchmarked) -> Callable[..., Any]:
+    return partial(jax.jit(built.task.predict), built.variables)
 
 
 def images_a_call(kit: Path | None, *, number: int, side: int, repeats: int = 3) -> Record:
@@ -83,7 +90,7 @@ def images_a_call(kit: Path | None, *, number: int, side: int, repeats: int = 3)
     _, built = models.instance_predictor(kit, side, 100)
     height, width = models.SIZES[side][0]
     batch = models.batch_of(models.image(kit, (height, width)), models.SIZES[side][1], number)
-    network = jax.jit(partial(built.task.predict, built.variables))
+    network = _network(built)
     times = seconds(lambda: network(batch), repeats)
     return {"seconds": times, "images_a_second": number / times["median"], "peak_mib": peak_mib()}
 
@@ -140,14 +147,19 @@ def _gradient_seconds(
     """Of the losses `names`, and so of the layers that they need."""
     on_device = jax.tree.map(jnp.asarray, batch)
 
-    def loss(params: Any) -> jax.Array:
-        variables = {"params": params, "buffers": built.variables["buffers"]}
-        terms, _ = built.task.loss(variables, on_device, jax.random.key(0))
+    def loss(trained: Any, others: Any, batch: InstanceBatch) -> jax.Array:
+        params = tree.unflatten_dict(trained | others["params"])
+        variables = {"params": params, "buffers": others["buffers"]}
+        terms, _ = built.task.loss(variables, batch, jax.random.key(0))
         chosen = [term for name, term in terms.items() if names is None or name in names]
         return jnp.sum(jnp.stack([t.total / jnp.maximum(t.denominator, 1) for t in chosen]))
 
+    flat = tree.flatten_dict(built.variables["params"])
+    trained = {path: x for path, x in flat.items() if built.task.is_trainable(path)}
+    kept = {path: x for path, x in flat.items() if path not in trained}
+    others = {"params": kept, "buffers": built.variables["buffers"]}
     gradient = jax.jit(jax.grad(loss))
-    return seconds(lambda: gradient(built.variables["params"]), repeats)["median"]
+    return seconds(lambda: gradient(trained, others, on_device), repeats)["median"]
 
 
 def _training_batch(images: int) -> InstanceBatch:

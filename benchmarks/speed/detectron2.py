@@ -1,7 +1,7 @@
 """Detectron2's time for the same work, in ms: CPU, PyTorch 2.5.1, float32, medians of whole calls.
 
-Measured on 2 cores of an AMD Zen 4 machine (commit 02b5c4e2), with the weights of the parity kit and
-the output of 423x640, with one thread and with two. It cannot be run beside this code from this
+Measured on 2 cores of an AMD Zen 4 machine (commit 02b5c4e2), with the weights of the parity kit
+and the output of 423x640, with one thread and with two. It cannot be run beside this code from this
 repository: a ratio is between machines, and the rate of a matrix product says how fast ours was.
 """
 

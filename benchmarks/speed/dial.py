@@ -60,14 +60,14 @@ def measure(
 def _mask_seconds(config: Config, variables: Any, data: Any) -> float:
     """Median over rounds of the mean over images."""
     model = build_model(config)
-    apply = partial(model.apply, variables)
+    apply = model.apply
 
     def detected(model: Any, batch: Any) -> Any:
         pyramid = model.pyramid(batch.images, batch.image_hw, batch.padded_hw)
         return pyramid, model.detect(pyramid, batch)
 
-    detect = jax.jit(partial(apply, method=detected))
-    segment = jax.jit(partial(apply, method=type(model).segment))
+    detect = partial(jax.jit(partial(apply, method=detected)), variables)
+    segment = partial(jax.jit(partial(apply, method=type(model).segment)), variables)
     inputs = []
     for sample in islice(data.eval_samples(0, 1), _IMAGES):
         inputs.append((*detect(sample.batch), sample.batch.padded_hw))

@@ -44,8 +44,8 @@ def compare(kit: Path | None, *, repeats: int = 3) -> dict[str, Any]:
             # Over 4 regions the product on the map would count 25 times as much as over 100.
             cells = _CANVAS[0] * _CANVAS[1] // 16
             operations += 2 * cells * 256 * 256 * (1 / 100 - 1 / number)
-        masks = jax.jit(partial(_masks, head, variables, pyramid))
-        took = seconds(lambda masks=masks, regions=regions: masks(regions), repeats)["median"]
+        masks = partial(jax.jit(partial(_masks, head)), variables, pyramid, regions)
+        took = seconds(masks, repeats)["median"]
         rows[name] = {
             "multiply_adds": operations / 2,
             "activations": _activations(head, variables, pyramid),
@@ -101,14 +101,15 @@ def curve(kit: Path | None, *, knob: str, values: list[int], repeats: int = 3) -
         built = models.build(models.R50, kit, overrides)
         (height, width), canvas = models.SIZES[320]
         batch = models.batch_of(models.image(kit, (height, width)), canvas)
-        apply = partial(built.model.apply, built.variables)
+        apply = built.model.apply
 
         def detected(model: Any, batch: Any) -> Any:
             pyramid = model.pyramid(batch.images, batch.image_hw, batch.padded_hw)
             return pyramid, model.detect(pyramid, batch)
 
-        pyramid, detections = jax.jit(partial(apply, method=detected))(batch)
+        pyramid, detections = jax.jit(partial(apply, method=detected))(built.variables, batch)
         segment = jax.jit(partial(apply, method=type(built.model).segment))
+        segment = partial(segment, built.variables)
         took = seconds(
             lambda f=segment, p=pyramid, d=detections, b=batch: f(p, d, b.padded_hw), repeats
         )
