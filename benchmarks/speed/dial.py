@@ -20,6 +20,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from benchmarks.speed.heads import detected
 from benchmarks.speed.measure import machine, product_rate
 from pointrend_jax.data.build import build_eval_set
 from pointrend_jax.models.build import build_model
@@ -61,10 +62,6 @@ def _mask_seconds(config: Config, variables: Any, data: Any) -> float:
     """Median over rounds of the mean over images."""
     model = build_model(config)
     apply = model.apply
-
-    def detected(model: Any, batch: Any) -> Any:
-        pyramid = model.pyramid(batch.images, batch.image_hw, batch.padded_hw)
-        return pyramid, model.detect(pyramid, batch)
 
     detect = partial(jax.jit(partial(apply, method=detected)), variables)
     segment = partial(jax.jit(partial(apply, method=type(model).segment)), variables)

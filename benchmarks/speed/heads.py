@@ -14,8 +14,11 @@ from benchmarks.speed.measure import flops, layer_outputs, product_rate, seconds
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.mask_head import CoarseMaskHead, PointRendMaskHead
 from pointrend_jax.layers.regions import Regions
+from pointrend_jax.models.build import build_model
+from pointrend_jax.models.mask_rcnn import MaskRCNN
 from pointrend_jax.ops.points import point_sample
 from pointrend_jax.pointrend import PointHead, point_features
+from pointrend_jax.structures import Detections, ImageBatch
 
 _CLASSES = 80
 _CANVAS = (320, 512)
@@ -92,29 +95,28 @@ def _activations(head: Any, variables: Any, pyramid: dict[str, Any]) -> int:
 def curve(kit: Path | None, *, knob: str, values: list[int], repeats: int = 3) -> dict[str, Any]:
     """Seconds of the masks of an image of 320x484 as one knob turns, the others at the paper's
     value: instances, subdivision_num_points, or subdivision_steps."""
+    built = models.build(models.R50, kit, {"model.box.detections_per_image": 20})
+    (height, width), canvas = models.SIZES[320]
+    batch = models.batch_of(models.image(kit, (height, width)), canvas)
     seconds_of = []
     for value in values:
-        instances = value if knob == "instances" else 20
-        overrides = {"model.box.detections_per_image": instances}
-        if knob != "instances":
-            overrides[f"model.mask.{knob}"] = value
-        built = models.build(models.R50, kit, overrides)
-        (height, width), canvas = models.SIZES[320]
-        batch = models.batch_of(models.image(kit, (height, width)), canvas)
-        apply = built.model.apply
-
-        def detected(model: Any, batch: Any) -> Any:
-            pyramid = model.pyramid(batch.images, batch.image_hw, batch.padded_hw)
-            return pyramid, model.detect(pyramid, batch)
-
-        pyramid, detections = jax.jit(partial(apply, method=detected))(built.variables, batch)
-        segment = jax.jit(partial(apply, method=type(built.model).segment))
-        segment = partial(segment, built.variables)
-        took = seconds(
-            lambda f=segment, p=pyramid, d=detections, b=batch: f(p, d, b.padded_hw), repeats
-        )
-        seconds_of.append(took["median"])
+        config = built.config.copy_and_resolve_references()
+        if knob == "instances":
+            config.model.box.detections_per_image = value
+        else:
+            config.model.mask[knob] = value
+        apply = build_model(config).apply
+        detect = partial(jax.jit(partial(apply, method=detected)), built.variables)
+        segment = partial(jax.jit(partial(apply, method=MaskRCNN.segment)), built.variables)
+        inputs = (*detect(batch), batch.padded_hw)
+        seconds_of.append(seconds(partial(segment, *inputs), repeats)["median"])
     return {"knob": knob, "values": values, "seconds": seconds_of}
+
+
+def detected(model: MaskRCNN, batch: ImageBatch) -> tuple[dict[str, jax.Array], Detections]:
+    """What masks are made from."""
+    pyramid = model.pyramid(batch.images, batch.image_hw, batch.padded_hw)
+    return pyramid, model.detect(pyramid, batch)
 
 
 def _pyramid() -> dict[str, jax.Array]:
