@@ -14,4 +14,3 @@ def use_compilation_cache(folder: AnyPath) -> None:
     if not jax.config.values["jax_compilation_cache_dir"]:
         here = folder if is_remote(folder) else folder.absolute()
         jax.config.update("jax_compilation_cache_dir", str(here))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 1)

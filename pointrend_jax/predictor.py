@@ -18,7 +18,7 @@ from pointrend_jax.instances import (
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.loaded_model import LoadedModel
 from pointrend_jax.structures import Config, EvalSample, InstancePredictions
-from pointrend_jax.tasks.instance import fetch_predictions, probability
+from pointrend_jax.tasks.instance import probability
 from pointrend_jax.tasks.task import Variables
 
 
@@ -111,6 +111,7 @@ class Predictor:
         """
         if isinstance(images, np.ndarray):
             check_image(images, "the image")
+            _check_batch_size(batch_size)
             return next(
                 self.stream([images], score_threshold=score_threshold, max_instances=max_instances)
             )
@@ -141,8 +142,8 @@ class Predictor:
         out: the device works while the caller draws or saves. Two batches are held at a time; one
         ends early where the next image needs another canvas.
 
-        Raises: ValueError as `predict`; for an image, when it is taken, which is before the result
-          of the one before it.
+        Raises: ValueError as `predict`; for an image, when it is taken, which is before the results
+          of the images of its batch and of the batch before.
         """
         if not 0 <= score_threshold <= 1:
             raise ValueError(f"score_threshold must be in [0, 1], got {score_threshold}.")
@@ -150,8 +151,7 @@ class Predictor:
             raise ValueError(
                 f"max_instances must be at least 1, or None for all, got {max_instances}."
             )
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        _check_batch_size(batch_size)
         predicted = self._model.one_ahead(images, self._predict_sample, batch_size)
         return (
             instances
@@ -168,8 +168,9 @@ class Predictor:
           sizes: (height, width) of the images that will come, in pixels; None compiles every canvas
             of `data.buckets`.
           batch_size: as it will be given to `predict`.
-        Raises: ValueError if a side is less than 1.
+        Raises: ValueError if a side or `batch_size` is less than 1.
         """
+        _check_batch_size(batch_size)
         for sample in self._model.blank_samples(sizes, batch_size):
             jax.block_until_ready(self._predict_sample(sample))
 
@@ -202,7 +203,7 @@ class Predictor:
         max_instances: int | None,
     ) -> Iterator[PredictedInstances]:
         """Of each image of the batch."""
-        predictions = fetch_predictions(predictions)
+        predictions = jax.device_get(predictions)
         for slot, original_hw in enumerate(sample.original_hw):
             detections, mask_logits, coarse_logits = jax.tree.map(
                 lambda x, slot=slot: x[slot], predictions
@@ -240,3 +241,8 @@ class Predictor:
                 for s in steps
             ],
         )
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")

@@ -10,11 +10,9 @@ from pointrend_jax.compilation_cache import use_compilation_cache
 
 @pytest.fixture
 def _restored():
-    names = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
-    before = {name: jax.config.values[name] for name in names}
+    before = jax.config.values["jax_compilation_cache_dir"]
     yield
-    for name, value in before.items():
-        jax.config.update(name, value)
+    jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.mark.usefixtures("_restored")

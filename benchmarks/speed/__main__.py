@@ -80,7 +80,7 @@ def first_results(kit: Path | None) -> dict[str, Any]:
 
 
 def _run_here(request: str) -> None:
-    # Imports after the cores are chosen would be too late for jax, so `run` chooses them first.
+    # jax starts its threads with its first array: `run` chooses the cores before there is one.
     from benchmarks.speed.cases import run
     from benchmarks.speed.measure import machine
 

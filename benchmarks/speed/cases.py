@@ -92,7 +92,12 @@ def images_a_call(kit: Path | None, *, number: int, side: int, repeats: int = 3)
     batch = models.batch_of(models.image(kit, (height, width)), models.SIZES[side][1], number)
     network = _network(built)
     times = seconds(lambda: network(batch), repeats)
-    return {"seconds": times, "images_a_second": number / times["median"], "peak_mib": peak_mib()}
+    return {
+        "seconds": times,
+        "images_a_second": number / times["median"],
+        "found": int(network(batch).detections.valid.sum()) / number,
+        "peak_mib": peak_mib(),
+    }
 
 
 def semantic(kit: Path | None, *, height: int, width: int, repeats: int = 3) -> Record:

@@ -98,7 +98,7 @@ def curve(kit: Path | None, *, knob: str, values: list[int], repeats: int = 3) -
     built = models.build(models.R50, kit, {"model.box.detections_per_image": 20})
     (height, width), canvas = models.SIZES[320]
     batch = models.batch_of(models.image(kit, (height, width)), canvas)
-    seconds_of = []
+    seconds_of, found = [], []
     for value in values:
         config = built.config.copy_and_resolve_references()
         if knob == "instances":
@@ -109,8 +109,9 @@ def curve(kit: Path | None, *, knob: str, values: list[int], repeats: int = 3) -
         detect = partial(jax.jit(partial(apply, method=detected)), built.variables)
         segment = partial(jax.jit(partial(apply, method=MaskRCNN.segment)), built.variables)
         inputs = (*detect(batch), batch.padded_hw)
+        found.append(int(inputs[1].valid.sum()))
         seconds_of.append(seconds(partial(segment, *inputs), repeats)["median"])
-    return {"knob": knob, "values": values, "seconds": seconds_of}
+    return {"knob": knob, "values": values, "found": found, "seconds": seconds_of}
 
 
 def detected(model: MaskRCNN, batch: ImageBatch) -> tuple[dict[str, jax.Array], Detections]:

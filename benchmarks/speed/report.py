@@ -42,7 +42,7 @@ def comparison(bench: Records) -> str:
         name, arguments = record["case"], record["arguments"]
         if name == "predict":
             key = (name, arguments["side"], arguments["instances"])
-            what = f"R50, short side {key[1]}, {key[2]} instances, to RLE"
+            what = f"R50, short side {key[1]}, {record['found']} instances, to RLE"
         elif name == "semantic":
             key = (name, arguments["height"], arguments["width"])
             what = f"semantic R101, {key[1]}x{key[2]}, to labels"
@@ -110,12 +110,13 @@ def first_and_others(bench: Records) -> str:
     parts.append(table(head, cells))
     batches = of_case(bench, "images_a_call")
     parts.append(
-        "Several images of 320x484 with 100 instances each in one call of the network:\n\n"
+        "Several images of 320x484 in one call of the network:\n\n"
         + table(
-            ("images a call", "ms", "images a second", "peak MiB"),
+            ("images a call", "instances an image", "ms", "images a second", "peak MiB"),
             [
                 (
                     r["arguments"]["number"],
+                    f"{r['found']:g}",
                     _ms(r["seconds"]["median"]),
                     f"{r['images_a_second']:.2f}",
                     f"{r['peak_mib']:.0f}",
@@ -128,8 +129,7 @@ def first_and_others(bench: Records) -> str:
         others = r["all_programs"] - r["networks"]
         parts.append(
             f"{r['images']} images of as many sizes, {r['buckets']} buckets: the network was "
-            f"compiled {r['networks']} times, and {others} small programs beside it (slices of "
-            "what leaves the device)."
+            f"compiled {r['networks']} times, other programs {others} times."
         )
     return "\n\n".join(parts)
 
@@ -137,7 +137,8 @@ def first_and_others(bench: Records) -> str:
 def curves(bench: Records, folder: Path) -> str:
     parts = []
     for record in of_case(bench, "curve"):
-        knob, values = record["knob"], record["values"]
+        knob = record["knob"]
+        values = record["found"] if knob == "instances" else record["values"]
         name = f"benchmark_{knob}.svg"
         points = list(zip(values, [1e3 * s for s in record["seconds"]], strict=True))
         picture = line_plot([Series("masks", points)], x_label=_KNOBS[knob], y_label="ms")

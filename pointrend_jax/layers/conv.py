@@ -1,6 +1,7 @@
 """Convolution, in the form that is fastest where the program runs.
 
-XLA has one convolution for every shape; on CPU that is slow for some (docs/benchmarks.md):
+XLA has one convolution for every shape; on CPU, where this was measured, that is slow for some
+(docs/benchmarks.md):
 
   - a 1x1 convolution, or one whose windows lie side by side, is a matrix product of the pixels or
     of the windows, several times faster;
@@ -30,17 +31,19 @@ def convolve(
     strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
     *,
+    lhs_dilation: Sequence[int] | None = None,
     rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = _DIMENSIONS,
     feature_group_count: int = 1,
     precision: Any = None,
-    **how: Any,
 ) -> Float[Array, "B h w D"]:
-    """`jax.lax.conv_general_dilated` of an NHWC map, equal up to rounding.
+    """`jax.lax.conv_general_dilated` with its arguments, equal up to rounding.
 
-    Args:
-      how: its other arguments; a layer of flax leaves them at what they are by default.
+    Of NHWC maps and HWIO kernels, as flax has them. Where another form is taken it has a derivative
+    in reverse mode only.
     """
-    size, undilated = kernel.shape[:2], tuple(rhs_dilation or (1, 1)) == (1, 1)
+    size = kernel.shape[:2]
+    undilated = all(tuple(by or (1, 1)) == (1, 1) for by in (lhs_dilation, rhs_dilation))
     # "SAME" and "VALID" add nothing around a 1x1 kernel.
     unpadded = padding == "VALID" or (isinstance(padding, str) and size == (1, 1))
     unpadded = unpadded or (not isinstance(padding, str) and not any(map(any, padding)))
@@ -54,8 +57,9 @@ def convolve(
         if same and pixels >= _LARGE and jax.default_backend() == "cpu":
             return _conv3x3(x, kernel)
     return jax.lax.conv_general_dilated(
-        x, kernel, strides, padding, rhs_dilation=rhs_dilation,
-        feature_group_count=feature_group_count, precision=precision, **how,
+        x, kernel, strides, padding, lhs_dilation=lhs_dilation, rhs_dilation=rhs_dilation,
+        dimension_numbers=dimension_numbers, feature_group_count=feature_group_count,
+        precision=precision,
     )  # fmt: skip
 
 
@@ -102,8 +106,9 @@ def _windows(x: Array, kernel: Array) -> Float[Array, "B h w D"]:
     batch, height, width = x.shape[0], x.shape[1] // kernel_height, x.shape[2] // kernel_width
     x = x[:, : height * kernel_height, : width * kernel_width]
     x = x.reshape(batch, height, kernel_height, width, kernel_width, channels)
-    windows = jnp.swapaxes(x, 2, 3).reshape(batch, height, width, -1)
-    return windows @ kernel.reshape(-1, outputs)
+    inputs = kernel_height * kernel_width * channels
+    windows = jnp.swapaxes(x, 2, 3).reshape(batch, height, width, inputs)
+    return windows @ kernel.reshape(inputs, outputs)
 
 
 @jax.custom_vjp

@@ -199,7 +199,10 @@ class ImplicitMaskHead(nn.Module):
     def explain(
         self, pyramid: dict[str, Array], regions: Regions
     ) -> tuple[MaskLogits, list[RenderStep]]:
-        """`predict` with what each step saw and chose; the first step is the regular grid."""
+        """`predict` with what each step saw and chose; the first step is the regular grid.
+
+        All steps are shown, whatever `min_cell_px` is.
+        """
         steps = render_steps(
             self.point_predictor(pyramid, regions),
             regions.boxes.shape[0],

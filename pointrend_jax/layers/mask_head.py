@@ -210,7 +210,10 @@ class PointRendMaskHead(nn.Module):
     def explain(
         self, pyramid: dict[str, Array], regions: Regions
     ) -> tuple[MaskLogits, list[RenderStep]]:
-        """`predict` with what each step saw and chose; the first step is the regular grid."""
+        """`predict` with what each step saw and chose; the first step is the regular grid.
+
+        All steps are shown, whatever `min_cell_px` is.
+        """
         num_regions = regions.boxes.shape[0]
         prepared = self.prepare(pyramid, num_regions)
         coarse_logits, predict_points = self._coarse_and_points(prepared, regions)
@@ -254,9 +257,10 @@ def render_regions(
     subdivision_num_points: int,
     min_cell_px: float,
 ) -> Float[Array, "N H W 1"]:
-    """`render`; for a `min_cell_px` above 0 only as far as any region has cells of that size.
+    """`render`; for a `min_cell_px` above 0, a region only as far as its cells have that size.
 
-    What follows is upsampled. Work is saved where regions of like size come together.
+    What follows is upsampled. Work is saved where no region of the chunk goes on, so regions of
+    like size should come together; a region's result does not depend on the others.
     """
     if min_cell_px == 0:
         return render(
@@ -267,10 +271,15 @@ def render_regions(
     def predict_anew(logits: Array) -> Array:
         return subdivide(logits, predict_points, binary_uncertainty, subdivision_num_points).logits
 
-    logits, longest = initial_logits, jnp.max(boxes[:, 2:] - boxes[:, :2])
+    longest = jnp.max(boxes[:, 2:] - boxes[:, :2], axis=1)
+    logits = initial_logits
     for _ in range(subdivision_steps):
-        coarse_enough = longest >= min_cell_px * logits.shape[1]
-        logits = jax.lax.cond(coarse_enough, predict_anew, upsample_2x, logits)
+        large = longest >= min_cell_px * logits.shape[1]
+
+        def go_on(logits: Array, large: Array = large) -> Array:
+            return jnp.where(large[:, None, None, None], predict_anew(logits), upsample_2x(logits))
+
+        logits = jax.lax.cond(jnp.any(large), go_on, upsample_2x, logits)
     return logits
 
 

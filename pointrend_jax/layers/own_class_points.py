@@ -9,7 +9,7 @@ is added after it). Therefore
     sampled at its points by a [P, 49] matrix;
   - the last layer has one output, that of the region's own class.
 
-100 regions of an image of 320x484 then take 54 G multiply-adds instead of 82 G.
+The points of 100 regions of an image of 320x484 then take 54 G multiply-adds instead of 89 G.
 """
 
 from collections.abc import Mapping, Sequence

@@ -79,6 +79,10 @@ def _build_mask_head(config: Config) -> MaskHead:
     for name in ("min_cell_px", "detections_per_chunk"):
         if mask[name] < 0:
             raise ValueError(f"config.model.mask.{name} must be 0 or more, got {mask[name]}.")
+    if mask.point_num_fcs < 1:
+        raise ValueError(
+            f"config.model.mask.point_num_fcs must be at least 1, got {mask.point_num_fcs}."
+        )
     if kind == "conv":
         return ConvMaskHead(config.num_classes, mask.conv_dim, mask.conv_pooler_resolution)
     if mask.coarse_pooler_resolution % mask.coarse_resolution:

@@ -171,8 +171,9 @@ class MaskRCNN(nn.Module):
         """Masks [B, D, M, M] and [B, D, m, m] of the detections; 0 in slots that are not valid.
 
         Slots of all images are lined up, valid ones first, large ones before small ones, and go
-        through the mask head in chunks
-        until no valid one is left: work follows the number of objects, memory the size of a chunk.
+        through the mask head in chunks until no valid one is left: work follows the number of
+        objects, memory the size of a chunk. What the chunks share is made once if there is any
+        object: at most a product over the map of fine-grained features, in float32.
         """
         batch_size, slots = detections.valid.shape
         chunk = self.detections_per_chunk or (4 if jax.default_backend() == "cpu" else 32)

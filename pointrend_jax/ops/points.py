@@ -65,7 +65,7 @@ def sample_rows(
       rows: pixels of all maps; a map's pixel (i, j) is `rows[first_row + i * width + j]`.
       first_row: where the map of each region begins; regions may share one.
       xy: in pixels of the map, continuous (the centre of pixel 0 is 0.5). The result has its type,
-        whatever that of the maps.
+        whatever that of the maps. Differentiable in `rows` and in `xy`, in reverse mode.
     """
     places, weights = [], []
     for y, x, inside, weight in _neighbours(map_hw, xy):
@@ -78,8 +78,8 @@ def sample_rows(
 def _weighted_rows(
     rows: Float[Array, "T C"], places: Int[Array, "4 N P"], weights: Float[Array, "4 N P"]
 ) -> Float[Array, "N P C"]:
-    """Sum of four rows at each point. Its own derivative: the one that jax derives holds every
-    neighbour's gradient of every point at once, and takes eight times as long on CPU."""
+    """Sum of four rows at each point. Its own derivative, in reverse mode: the one that jax derives
+    holds all gradients of all points at once, and takes eight times as long on CPU."""
     total = jnp.zeros((), weights.dtype)
     for place, weight in zip(places, weights, strict=True):
         row = rows.at[place].get(mode="promise_in_bounds").astype(weights.dtype)
@@ -93,22 +93,26 @@ def _weighted_rows_forward(rows: Array, places: Array, weights: Array) -> tuple[
 
 def _weighted_rows_backward(residuals: tuple, cotangent: Array) -> tuple[Array, None, Array]:
     rows, places, weights = residuals
-    num_regions = cotangent.shape[0]
-
-    def add_region(region: Array, total: Array) -> Array:
-        for place, weight in zip(places, weights, strict=True):
-            update = cotangent[region] * weight[region][:, None]
-            total = total.at[place[region]].add(update, mode="promise_in_bounds")
-        return total
-
     # Added up in float32, whatever the type of the maps.
     total = jnp.zeros(rows.shape, weights.dtype)
-    total = jax.lax.fori_loop(0, num_regions, add_region, total).astype(rows.dtype)
+
+    def add(total: Array, points: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        places, weights, cotangent = points
+        for place, weight in zip(places, weights, strict=True):
+            total = total.at[place].add(cotangent * weight[..., None], mode="promise_in_bounds")
+        return total, None
+
+    if jax.default_backend() == "cpu":
+        # Region by region, so that what is added is in the cache.
+        by_region = jnp.swapaxes(places, 0, 1), jnp.swapaxes(weights, 0, 1), cotangent
+        total, _ = jax.lax.scan(add, total, by_region)
+    else:
+        total, _ = add(total, (places, weights, cotangent))
     of_weights = [
         jnp.sum(rows.at[place].get(mode="promise_in_bounds").astype(weights.dtype) * cotangent, -1)
         for place in places
     ]
-    return total, None, jnp.stack(of_weights)
+    return total.astype(rows.dtype), None, jnp.stack(of_weights)
 
 
 _weighted_rows.defvjp(_weighted_rows_forward, _weighted_rows_backward)

@@ -140,6 +140,8 @@ def _pool(output_size: int, rows: Array, sampling: _Sampling) -> Array:
         return pooled.at[places[index]].set(total.astype(rows.dtype), mode="drop")
 
     pooled = jnp.zeros((num_rois, *shape[1:]), rows.dtype)
+    if num_rois == 0:
+        return pooled
     return jax.lax.fori_loop(0, places.shape[0], pool_chunk, pooled)
 
 

@@ -25,9 +25,6 @@ from pointrend_jax.structures import (
 )
 from pointrend_jax.tasks.task import Task, Variables
 
-# Masks are fetched in multiples of so many slots.
-_SLOTS_AT_A_TIME = 10
-
 AddInstances = Callable[[int, np.ndarray, np.ndarray, np.ndarray, list[Rle], list[Rle]], None]
 
 
@@ -122,7 +119,7 @@ def _add_batch(
     add: AddInstances,
     category_ids: np.ndarray,
 ) -> None:
-    predictions = fetch_predictions(predictions)
+    predictions = jax.device_get(predictions)
     slots = np.flatnonzero(sample.batch.valid)
     for slot, image_id, original_hw in zip(
         slots, sample.image_ids, sample.original_hw, strict=True
@@ -140,21 +137,6 @@ def _add_batch(
         ]
         classes = category_ids[detections.classes[rows]]
         add(image_id, boxes, detections.scores[rows], classes, *masks)
-
-
-def fetch_predictions(predictions: InstancePredictions) -> InstancePredictions:
-    """Predictions in the host's memory, with the masks of the first slots of each image only: as
-    many as the image with the most instances has valid ones, so that what leaves the device follows
-    what was found.
-    """
-    detections = jax.device_get(predictions.detections)
-    # A few lengths only: each is a small program.
-    used = -(-int(detections.valid.sum(axis=1).max()) // _SLOTS_AT_A_TIME) * _SLOTS_AT_A_TIME
-    masks = predictions.mask_logits, predictions.coarse_logits
-    # On a CPU nothing is brought over: the host reads the device's memory.
-    if jax.default_backend() != "cpu":
-        masks = tuple(x[:, :used] for x in masks)
-    return InstancePredictions(detections, *(x[:, :used] for x in jax.device_get(masks)))
 
 
 def probability(logits: np.ndarray) -> np.ndarray:

@@ -37,9 +37,11 @@ def _bench() -> dict[str, dict[str, Any]]:
     bench = {}
     for case in all_cases():
         record = common | {"case": case.name, **case._asdict(), "rows": rows}
+        record["found"] = case.arguments.get("instances", 20)
         if case.name == "curve":
             values = case.arguments["values"]
-            record |= {**case.arguments, "seconds": [0.01 * v for v in values]}
+            seconds = [0.01 * value for value in values]
+            record |= {**case.arguments, "seconds": seconds, "found": values}
         bench[case.label] = record
     start = {"imports_and_weights": 1.0, "first_image": 2.0, "seconds": 3.0}
     bench["first_result"] = {"case": "first_result", "cold": start, "warm": start}

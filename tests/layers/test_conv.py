@@ -18,6 +18,7 @@ from pointrend_jax.layers.conv import Conv
         {"kernel_size": (1, 1), "strides": (2, 1), "use_bias": False},
         {"kernel_size": (1, 1), "padding": 1},
         {"kernel_size": (1, 1), "feature_group_count": 2},
+        {"kernel_size": (1, 1), "padding": 0, "input_dilation": 2},
         {"kernel_size": (2, 2), "padding": "VALID", "strides": (2, 2)},
         {"kernel_size": (2, 3), "padding": "VALID", "strides": (2, 3)},
         {"kernel_size": (2, 2), "padding": "SAME", "strides": (2, 2)},

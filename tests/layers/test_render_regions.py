@@ -12,7 +12,7 @@ from pointrend_jax.pointrend import binary_uncertainty, render
 from tests.tiny import tiny_config
 
 NUM_POINTS = 20
-# Longest side 64 px: cells of 8, 4 and 2 px before the three steps.
+# Cells of 8, 4 and 2 px before the three steps of the first; of 1.25, 0.6 and 0.3 of the second.
 BOXES = jnp.array([[0.0, 0.0, 64.0, 20.0], [5.0, 5.0, 15.0, 15.0]])
 
 
@@ -38,19 +38,22 @@ def _paper(steps: int) -> jax.Array:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("min_cell_px", [0.0, 2.0])
-def test_cells_that_are_large_enough_are_subdivided_as_in_the_paper(min_cell_px):
-    np.testing.assert_array_equal(_rendered(3, min_cell_px), _paper(3))
+def test_without_a_smallest_cell_every_region_is_subdivided_as_in_the_paper():
+    np.testing.assert_array_equal(_rendered(3, 0.0), _paper(3))
 
 
-def test_smaller_cells_are_upsampled():
-    upsampled = upsample_2x(upsample_2x(upsample_2x(_initial())))
-    for ours, expected in (
-        (_rendered(3, 3.0), upsample_2x(_paper(2))),
-        (_rendered(3, 9.0), upsampled),
-    ):
-        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
-    assert float(jnp.abs(_paper(3) - upsampled).max()) > 0.1
+# The steps of each region's own before its cells are too small.
+@pytest.mark.parametrize(
+    ("min_cell_px", "steps"), [(0.1, (3, 3)), (2.0, (3, 0)), (3.0, (2, 0)), (9.0, (0, 0))]
+)
+def test_a_region_is_subdivided_while_its_own_cells_are_large_enough(min_cell_px, steps):
+    ours = _rendered(3, min_cell_px)
+    for region, own in enumerate(steps):
+        expected = _paper(own)
+        for _ in range(3 - own):
+            expected = upsample_2x(expected)
+        np.testing.assert_allclose(ours[region], expected[region], rtol=1e-5, atol=1e-6)
+    assert float(jnp.abs(_paper(3) - upsample_2x(_paper(2))).max()) > 0.1
 
 
 @pytest.mark.parametrize("field", ["min_cell_px", "detections_per_chunk"])

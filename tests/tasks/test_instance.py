@@ -1,13 +1,12 @@
-"""What leaves the device, and what reaches an evaluator."""
+"""What reaches an evaluator."""
 
 from typing import Any
 
 import jax
 import numpy as np
-import pytest
 
 from pointrend_jax.structures import Detections, EvalSample, ImageBatch, InstancePredictions
-from pointrend_jax.tasks.instance import evaluate_instances, fetch_predictions, probability
+from pointrend_jax.tasks.instance import evaluate_instances, probability
 
 SLOTS, SIDE = 24, 8
 
@@ -27,19 +26,6 @@ def _predictions(counts: tuple[int, ...], boxes: np.ndarray | None = None) -> In
     )
     logits = rng.normal(size=(images, SLOTS, SIDE, SIDE)).astype(np.float32)
     return jax.device_put(InstancePredictions(detections, logits, logits[..., :4, :4]))
-
-
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])
-@pytest.mark.parametrize(("counts", "fetched"), [((0, 0), 0), ((3, 11), 20), ((24, 1), SLOTS)])
-def test_masks_are_fetched_as_far_as_slots_are_used(counts, fetched, backend, monkeypatch):
-    # An accelerator's arrays are cut before they are brought over.
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    predictions = _predictions(counts)
-    ours = fetch_predictions(predictions)
-    assert ours.mask_logits.shape == (2, fetched, SIDE, SIDE)
-    assert ours.coarse_logits.shape == (2, fetched, 4, 4)
-    np.testing.assert_array_equal(ours.mask_logits, predictions.mask_logits[:, :fetched])
-    np.testing.assert_array_equal(ours.detections.valid, predictions.detections.valid)
 
 
 def test_a_box_that_is_empty_on_the_original_image_is_left_out_of_a_score():
