@@ -31,31 +31,29 @@ class Case(NamedTuple):
 
 
 def all_cases() -> list[Case]:
-    """In the order of the report."""
-    both, cases = (1, 2), []
-    for side, instances in (
-        (320, 0),
-        (320, 1),
-        (320, 20),
-        (320, 100),
-        (800, 0),
-        (800, 20),
-        (800, 100),
-    ):
-        for threads in both if instances in (20, 100) else (2,):
-            cases.append(Case("predict", threads, {"side": side, "instances": instances}))
-    cases += [Case("semantic", t, {"height": 512, "width": 1024}) for t in both]
-    cases.append(Case("semantic", 2, {"height": 1024, "width": 2048}))
-    cases += [Case("train", t, {}) for t in both]
-    cases.append(Case("heads", 2, {}))
-    cases += [Case("images_a_call", 0, {"number": n, "side": 320}) for n in (1, 4)]
+    """What a reader asks for first comes first: a run can be stopped and gone on with."""
+    cases = [
+        Case("predict", 2, {"side": side, "instances": instances})
+        for side, instances in ((320, 100), (320, 20), (320, 0), (800, 100), (800, 20))
+    ]
+    semantic = {"height": 512, "width": 1024}
+    cases += [Case("train", 2, {}), Case("semantic", 2, semantic), Case("heads", 2, {})]
+    cases += [Case("compilations", 0, {}), Case("predict", 1, {"side": 320, "instances": 100})]
     for knob, values in (
         ("instances", [1, 5, 20, 50, 100]),
         ("subdivision_num_points", [196, 784, 3136]),
         ("subdivision_steps", [3, 4, 5, 6]),
     ):
         cases.append(Case("curve", 2, {"knob": knob, "values": values}))
-    cases.append(Case("compilations", 0, {}))
+    cases += [Case("predict", 1, {"side": s, "instances": n}) for s, n in ((800, 100), (320, 20))]
+    cases += [Case("train", 1, {}), Case("semantic", 1, semantic)]
+    cases += [Case("images_a_call", 0, {"number": n, "side": 320}) for n in (1, 4)]
+    cases += [
+        Case("predict", 2, {"side": 320, "instances": 1}),
+        Case("predict", 2, {"side": 800, "instances": 0}),
+        Case("predict", 1, {"side": 800, "instances": 20}),
+        Case("semantic", 2, {"height": 1024, "width": 2048}),
+    ]
     return cases
 
 

@@ -14,6 +14,7 @@ from benchmarks.speed.plot import Series, line_plot
 
 Records = dict[str, dict[str, Any]]
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
+_MISSING = "Not measured in this run."
 _KNOBS = {
     "instances": "instances of the image",
     "subdivision_num_points": "points of a step (N)",
@@ -28,7 +29,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def of_case(bench: Records, name: str) -> list[dict[str, Any]]:
-    return [record for record in bench.values() if record["case"] == name]
+    """In the order of their arguments, fewer threads first."""
+    records = [record for record in bench.values() if record["case"] == name]
+
+    def place(record: dict[str, Any]) -> tuple[list[str], int]:
+        # Numbers as text of one length, as a knob has a name.
+        return [str(v).zfill(6) for v in record["arguments"].values()], record["threads"]
+
+    return sorted(records, key=place)
 
 
 def _ms(seconds: float) -> str:
@@ -96,42 +104,31 @@ def head_costs(record: dict[str, Any]) -> str:
 
 
 def first_and_others(bench: Records) -> str:
-    first, parts = bench["first_result"], []
-    cells = [
-        (
-            name,
-            f"{first[name]['imports_and_weights']:.1f}",
-            f"{first[name]['first_image']:.1f}",
-            f"{first[name]['seconds']:.1f}",
+    parts = []
+    if first := bench.get("first_result"):
+        head = ("compiled programs", "imports and weights, s", "first image, s", "whole, s")
+        fields = "imports_and_weights", "first_image", "seconds"
+        rows = [(n, *(f"{first[n][f]:.1f}" for f in fields)) for n in ("cold", "warm")]
+        parts.append(table(head, rows))
+    if batches := of_case(bench, "images_a_call"):
+        head = ("images a call", "instances an image", "ms", "images a second", "peak MiB")
+        rows = [
+            (
+                r["arguments"]["number"], f"{r['found']:g}", _ms(r["seconds"]["median"]),
+                f"{r['images_a_second']:.2f}", f"{r['peak_mib']:.0f}",
+            )
+            for r in batches
+        ]  # fmt: skip
+        parts.append(
+            "Several images of 320x484 in one call of the network:\n\n" + table(head, rows)
         )
-        for name in ("cold", "warm")
-    ]
-    head = ("compiled programs", "imports and weights, s", "first image, s", "whole, s")
-    parts.append(table(head, cells))
-    batches = of_case(bench, "images_a_call")
-    parts.append(
-        "Several images of 320x484 in one call of the network:\n\n"
-        + table(
-            ("images a call", "instances an image", "ms", "images a second", "peak MiB"),
-            [
-                (
-                    r["arguments"]["number"],
-                    f"{r['found']:g}",
-                    _ms(r["seconds"]["median"]),
-                    f"{r['images_a_second']:.2f}",
-                    f"{r['peak_mib']:.0f}",
-                )
-                for r in batches
-            ],
-        )
-    )
     for r in of_case(bench, "compilations"):
         others = r["all_programs"] - r["networks"]
         parts.append(
             f"{r['images']} images of as many sizes, {r['buckets']} buckets: the network was "
             f"compiled {r['networks']} times, other programs {others} times."
         )
-    return "\n\n".join(parts)
+    return "\n\n".join(parts) or _MISSING
 
 
 def curves(bench: Records, folder: Path) -> str:
@@ -147,7 +144,7 @@ def curves(bench: Records, folder: Path) -> str:
         if knob == "subdivision_steps":
             rows.insert(1, ["resolution", *(7 * 2**v for v in values)])
         parts.append(f"![{_KNOBS[knob]}]({name})\n\n" + table([str(c) for c in rows[0]], rows[1:]))
-    return "\n\n".join(parts)
+    return "\n\n".join(parts) or _MISSING
 
 
 def dial(record: dict[str, Any], folder: Path) -> str:
@@ -198,7 +195,7 @@ def write(bench: Records, dialled: dict[str, Any], template: str, folder: Path) 
         "COMPARISON": comparison(bench),
         "CONV_HEAD": f"{CONV_HEAD_MILLISECONDS[0]} and {CONV_HEAD_MILLISECONDS[1]}",
         "STAGES": stages(bench),
-        "HEADS": head_costs(of_case(bench, "heads")[0]),
+        "HEADS": "\n\n".join(head_costs(record) for record in of_case(bench, "heads")) or _MISSING,
         "FIRST": first_and_others(bench),
         "CURVES": curves(bench, folder),
         "DIAL": dial(dialled, folder),
