@@ -182,7 +182,7 @@ def dial(record: dict[str, Any], folder: Path) -> str:
     return f"![Boundary AP against time](benchmark_dial.svg)\n\n{table(head, cells)}"
 
 
-def write(bench: Records, dialled: dict[str, Any], template: str, folder: Path) -> str:
+def write(bench: Records, dialled: dict[str, Any] | None, template: str, folder: Path) -> str:
     """The document; its plots go to `folder`. A template names the parts."""
     facts = next(iter(of_case(bench, "predict")))
     machine = facts["machine"]
@@ -198,8 +198,8 @@ def write(bench: Records, dialled: dict[str, Any], template: str, folder: Path) 
         "HEADS": "\n\n".join(head_costs(record) for record in of_case(bench, "heads")) or _MISSING,
         "FIRST": first_and_others(bench),
         "CURVES": curves(bench, folder),
-        "DIAL": dial(dialled, folder),
-        "DIAL_IMAGES": str(dialled["images"]),
+        "DIAL": dial(dialled, folder) if dialled else _MISSING,
+        "DIAL_IMAGES": str(dialled["images"]) if dialled else "on the",
     }
     for name, text in parts.items():
         template = template.replace("{{" + name + "}}", text)
@@ -211,11 +211,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bench", type=Path, required=True)
-    parser.add_argument("--dial", type=Path, required=True)
+    parser.add_argument("--dial", type=Path, help="of `benchmarks.speed.dial`")
     parser.add_argument("--docs", type=Path, default=_DOCS)
     args = parser.parse_args()
     template = Path(__file__).with_name("benchmarks.md.in").read_text()
-    bench, dialled = json.loads(args.bench.read_text()), json.loads(args.dial.read_text())
+    bench = json.loads(args.bench.read_text())
+    dialled = json.loads(args.dial.read_text()) if args.dial else None
     (args.docs / "benchmarks.md").write_text(write(bench, dialled, template, args.docs))
 
 
