@@ -135,7 +135,7 @@ def get_config() -> ConfigDict:
     # Slots rendered at a time; bounds the memory of prediction. 0 = 4 on a CPU, whose caches hold
     # so many, and 32 elsewhere.
     mask.detections_per_chunk = 0
-    # Speed for quality: once a cell of a mask is smaller than so many pixels of the input image,
+    # Speed for quality: once a cell of a mask is smaller than so many pixels of the resized image,
     # it is upsampled instead of subdivided (docs/benchmarks.md). 0 = the paper's steps for all.
     mask.min_cell_px = 0.0
 

@@ -52,9 +52,7 @@ class LoadedModel:
 
         It stays on the host: reading `image_hw` must not wait for what the device is doing.
         """
-        data = self.config.data
-        canvas = self.canvas((image.shape[0], image.shape[1]))
-        return make_sample([image], (0,), canvas, data.eval_min_size, data.max_size, 1)
+        return self._batch([image], self.canvas((image.shape[0], image.shape[1])), 1)
 
     def canvas(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of the canvas of an image of that size."""
@@ -94,23 +92,24 @@ class LoadedModel:
     def _samples(self, images: Iterable[np.ndarray], batch_size: int) -> Iterator[EvalSample]:
         """Batches of images that follow one another and share a canvas; the last slots may be
         empty."""
-        data, waiting, canvas = self.config.data, [], (0, 0)
-
-        def batch() -> EvalSample:
-            ids = tuple(range(len(waiting)))
-            sizes = data.eval_min_size, data.max_size
-            return make_sample(waiting, ids, canvas, *sizes, batch_size)
-
+        waiting: list[np.ndarray] = []
+        canvas = (0, 0)
         for position, image in enumerate(images):
             check_image(image, f"image {position}")
             own = self.canvas((image.shape[0], image.shape[1]))
             if waiting and own != canvas:
-                yield batch()
+                yield self._batch(waiting, canvas, batch_size)
                 waiting = []
             canvas = own
             waiting.append(image)
             if len(waiting) == batch_size:
-                yield batch()
+                yield self._batch(waiting, canvas, batch_size)
                 waiting = []
         if waiting:
-            yield batch()
+            yield self._batch(waiting, canvas, batch_size)
+
+    def _batch(
+        self, images: Sequence[np.ndarray], canvas: tuple[int, int], batch_size: int
+    ) -> EvalSample:
+        data, ids = self.config.data, tuple(range(len(images)))
+        return make_sample(images, ids, canvas, data.eval_min_size, data.max_size, batch_size)

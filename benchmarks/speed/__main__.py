@@ -38,6 +38,7 @@ def all_cases() -> list[Case]:
     ]
     semantic = {"height": 512, "width": 1024}
     cases += [Case("train", 2, {}), Case("semantic", 2, semantic), Case("heads", 2, {})]
+    cases.append(Case("operations", 2, {}))
     cases += [Case("compilations", 0, {}), Case("predict", 1, {"side": 320, "instances": 100})]
     for knob, values in (
         ("instances", [1, 5, 20, 50, 100]),

@@ -3,8 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util as tree
 
-from benchmarks.speed import heads, models
+from benchmarks.speed import heads, models, operations
 from benchmarks.speed.measure import peak_mib, product_rate, seconds
 from pointrend_jax.models.mask_rcnn import MaskRCNN
 from pointrend_jax.predictor import Predictor
@@ -22,6 +21,7 @@ from pointrend_jax.structures import InstanceBatch
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.replicas import build_replicas
 from pointrend_jax.training.step import DEFAULT_OPTIONS, initial_state
+from tests.compilations import counted_compilations
 
 Record = dict[str, Any]
 _NUM_GT = 8
@@ -231,7 +231,7 @@ def compilations(kit: Path | None, *, images: int = 100) -> Record:
     predictor = Predictor(built.variables, built.config, names)
     rng = np.random.default_rng(0)
     sizes = {(int(h), int(w)) for h, w in rng.integers(60, 900, (images, 2))}
-    with _compiled() as programs:
+    with counted_compilations() as programs:
         for hw in sizes:
             predictor.predict(models.image(None, hw)).masks.rle()
     networks = [name for name in programs if "predict" in name]
@@ -244,23 +244,6 @@ def compilations(kit: Path | None, *, images: int = 100) -> Record:
     }
 
 
-@contextmanager
-def _compiled() -> Iterator[list[str]]:
-    """The names of what is compiled inside, growing."""
-    names: list[str] = []
-
-    def listen(event: str, duration_secs: float, **how: str | int) -> None:
-        del duration_secs
-        if event == "/jax/core/compile/backend_compile_duration":
-            names.append(str(how["fun_name"]))
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield names
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-
-
 CASES: dict[str, Callable[..., Record]] = {
     "predict": predict,
     "images_a_call": images_a_call,
@@ -270,6 +253,7 @@ CASES: dict[str, Callable[..., Record]] = {
     "compilations": compilations,
     "heads": heads.compare,
     "curve": heads.curve,
+    "operations": operations.compare,
 }
 
 

@@ -103,6 +103,14 @@ def head_costs(record: dict[str, Any]) -> str:
     return table(head, cells)
 
 
+def operations(record: dict[str, Any]) -> str:
+    rows = [
+        (name, f"{1e3 * plain:.1f}" if plain else "-", f"{1e3 * ours:.1f}")
+        for name, (plain, ours) in record["operations"].items()
+    ]
+    return table(("operation", "plain, ms", "here, ms"), rows)
+
+
 def first_and_others(bench: Records) -> str:
     parts = []
     if first := bench.get("first_result"):
@@ -195,7 +203,8 @@ def write(bench: Records, dialled: dict[str, Any] | None, template: str, folder:
         "COMPARISON": comparison(bench),
         "CONV_HEAD": f"{CONV_HEAD_MILLISECONDS[0]} and {CONV_HEAD_MILLISECONDS[1]}",
         "STAGES": stages(bench),
-        "HEADS": "\n\n".join(head_costs(record) for record in of_case(bench, "heads")) or _MISSING,
+        "HEADS": "\n\n".join(map(head_costs, of_case(bench, "heads"))) or _MISSING,
+        "OPERATIONS": "\n\n".join(map(operations, of_case(bench, "operations"))) or _MISSING,
         "FIRST": first_and_others(bench),
         "CURVES": curves(bench, folder),
         "DIAL": dial(dialled, folder) if dialled else _MISSING,

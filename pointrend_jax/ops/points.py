@@ -79,7 +79,7 @@ def _weighted_rows(
     rows: Float[Array, "T C"], places: Int[Array, "4 N P"], weights: Float[Array, "4 N P"]
 ) -> Float[Array, "N P C"]:
     """Sum of four rows at each point. Its own derivative, in reverse mode: the one that jax derives
-    holds all gradients of all points at once, and takes eight times as long on CPU."""
+    holds all gradients of all points at once, and takes several times as long on CPU."""
     total = jnp.zeros((), weights.dtype)
     for place, weight in zip(places, weights, strict=True):
         row = rows.at[place].get(mode="promise_in_bounds").astype(weights.dtype)

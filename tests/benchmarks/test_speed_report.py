@@ -28,6 +28,7 @@ def _bench() -> dict[str, dict[str, Any]]:
         "weights": "random", "found": 20, "stages": dict.fromkeys(_STAGES, 0.1),
         "images_a_second": 2.0, "images": 9, "buckets": 5, "networks": 4, "all_programs": 6,
     }  # fmt: skip
+    common["operations"] = {"sampling": [0.3, 0.02], "pooling": [None, 0.1]}
     row = {"multiply_adds": 1e9, "activations": 1e6, "seconds_a_region": 0.1}
     rows = {
         "4-conv 28x28": row,
@@ -69,6 +70,8 @@ def test_the_document_has_every_part_and_its_plots(tmp_path):
         document
     )
     assert "| 1.00 | 40.0 | 1.00 | 100.0 | 40.0 |" in document
+    assert "| sampling | 300.0 | 20.0 |" in document
+    assert "| pooling | - | 100.0 |" in document
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [
         "benchmark_dial.svg", "benchmark_instances.svg", "benchmark_subdivision_num_points.svg",

@@ -29,8 +29,11 @@ from pointrend_jax.layers.conv import Conv
         {"kernel_size": (3, 3), "padding": 2, "kernel_dilation": 2},
     ],
 )
-def test_conv_has_the_parameters_values_and_gradients_of_flax(how, monkeypatch):
+@pytest.mark.parametrize("narrow", [1, 128])
+def test_conv_has_the_parameters_values_and_gradients_of_flax(how, narrow, monkeypatch):
+    # Every form, at the sizes of a test.
     monkeypatch.setattr(conv_module, "_LARGE", 1)
+    monkeypatch.setattr(conv_module, "_NARROW", narrow)
     x = jax.random.normal(jax.random.key(0), (2, 7, 6, 8))
     ours, theirs = Conv(4, **how), nn.Conv(4, **how)
     variables = theirs.init(jax.random.key(1), x)
