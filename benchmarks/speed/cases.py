@@ -14,10 +14,11 @@ import numpy as np
 from flax import traverse_util as tree
 
 from benchmarks.speed import heads, models, operations
-from benchmarks.speed.measure import peak_mib, product_rate, seconds
-from pointrend_jax.models.mask_rcnn import MaskRCNN
+from benchmarks.speed.measure import flops, peak_mib, product_rate, seconds
+from pointrend_jax.layers.regions import Regions
+from pointrend_jax.models.mask_rcnn import MaskRCNN, regions_of
 from pointrend_jax.predictor import Predictor
-from pointrend_jax.structures import InstanceBatch
+from pointrend_jax.structures import Detections, ImageBatch, InstanceBatch
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.replicas import build_replicas
 from pointrend_jax.training.step import DEFAULT_OPTIONS, initial_state
@@ -42,7 +43,7 @@ def predict(kit: Path | None, *, side: int, instances: int, repeats: int = 5) ->
         "found": len(call()),
         "seconds": whole,
         "peak_mib": peak,
-        "stages": _stages(predictor, built, pixels, side, repeats),
+        **_stages(predictor, built, pixels, side, repeats),
         "product_gflops": product_rate(),
     }
 
@@ -72,7 +73,35 @@ def _stages(
     times["detector alone"] = seconds(lambda: detector(batch), repeats)
     network = _network(built)
     times["network"] = seconds(lambda: network(batch), repeats)
-    return {name: each["median"] for name, each in times.items()}
+    detector_flops = flops(
+        partial(
+            built.model.apply,
+            method=lambda m, b: m.detect(m.pyramid(b.images, b.image_hw, b.padded_hw), b),
+        ),
+        built.variables,
+        batch,
+    )
+    return {
+        "stages": {name: each["median"] for name, each in times.items()},
+        "gflop": (detector_flops + _mask_flops(built, pyramid, detections, batch)) / 1e9,
+    }
+
+
+def _mask_flops(
+    built: models.Benchmarked, pyramid: Any, detections: Detections, batch: ImageBatch
+) -> float:
+    """Of all masks at once, as the compiler counts a loop's body but once."""
+    slots, found = detections.valid.size, int(detections.valid.sum())
+    if not found:
+        return 0.0
+
+    def masks(model: Any, pyramid: Any, regions: Regions) -> Any:
+        head = model.mask_head
+        coarse = head.predict_coarse(pyramid, regions)
+        return head.predict(head.prepare(pyramid, slots), coarse, regions, batch.padded_hw)
+
+    regions = jax.tree.map(lambda x: x[:found], regions_of(detections))
+    return flops(partial(built.model.apply, method=masks), built.variables, pyramid, regions)
 
 
 def _method(built: models.Benchmarked, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,8 +134,10 @@ def semantic(kit: Path | None, *, height: int, width: int, repeats: int = 3) -> 
     predictor, built = models.semantic_predictor(kit, (height, width))
     pixels = models.image(kit, (height, width))
     whole = seconds(lambda: predictor.predict(pixels).labels, repeats)
+    batch = models.batch_of(pixels, (height, width))
     return {
         "weights": built.weights,
+        "gflop": flops(built.task.predict, built.variables, batch) / 1e9,
         "seconds": whole,
         "peak_mib": peak_mib(),
         "product_gflops": product_rate(),
@@ -139,11 +170,22 @@ def train(kit: Path | None, *, images: int = 2, repeats: int = 4) -> Record:
     parts = {name: _gradient_seconds(built, batch, of, repeats) for name, of in losses.items()}
     return {
         "weights": built.weights,
+        "mask_samples": _mask_samples(built, batch),
         "seconds": whole,
         "gradients": parts,
         "peak_mib": peak_mib(),
         "product_gflops": product_rate(),
     }
+
+
+def _mask_samples(built: models.Benchmarked, batch: InstanceBatch) -> int:
+    """Foreground samples of the batch, which the mask head's work follows."""
+    side = built.config.model.mask.coarse_resolution
+
+    def denominator(variables: Any, batch: InstanceBatch) -> jax.Array:
+        return built.task.loss(variables, batch, jax.random.key(0))[0]["loss_mask"].denominator
+
+    return int(jax.jit(denominator)(built.variables, batch)) // side**2
 
 
 def _gradient_seconds(

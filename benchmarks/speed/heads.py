@@ -60,10 +60,16 @@ def compare(kit: Path | None, *, repeats: int = 3) -> dict[str, Any]:
 
 def _masks(head: Any, variables: Any, pyramid: dict[str, Any], regions: Regions) -> Any:
     def method(head: Any) -> Any:
-        # As many regions as an image may have decide what is multiplied on the map.
-        return head.predict(head.prepare(pyramid, 100), regions, jnp.array([_CANVAS]))
+        return _predict(head, pyramid, regions)
 
     return nn.apply(method, head)(variables)
+
+
+def _predict(head: Any, pyramid: dict[str, Any], regions: Regions) -> Any:
+    # As many regions as an image may have decide what is multiplied on the map.
+    prepared = head.prepare(pyramid, 100)
+    coarse = head.predict_coarse(pyramid, regions)
+    return head.predict(prepared, coarse, regions, jnp.array([_CANVAS]))
 
 
 def _plain_cost(pyramid: dict[str, Any]) -> float:
@@ -146,6 +152,6 @@ def _regions(number: int) -> Regions:
 
 def _variables(head: Any, pyramid: dict[str, jax.Array], regions: Regions) -> Any:
     def init(head: Any) -> Any:
-        return head.predict(head.prepare(pyramid, 100), regions, jnp.array([_CANVAS]))
+        return _predict(head, pyramid, regions)
 
     return jax.jit(lambda key: nn.init(init, head)(key))(jax.random.key(0))

@@ -12,7 +12,8 @@ from typing import Any
 from benchmarks.speed.detectron2 import CONV_HEAD_MILLISECONDS, MILLISECONDS
 from benchmarks.speed.plot import Series, line_plot
 
-Records = dict[str, dict[str, Any]]
+Record = dict[str, Any]
+Records = dict[str, Record]
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
 _MISSING = "Not measured in this run."
 _KNOBS = {
@@ -61,10 +62,38 @@ def comparison(bench: Records) -> str:
         rows.append((
             what, record["threads"], _ms(ours), theirs or "-",
             f"{1e3 * ours / theirs:.2f}" if theirs else "-",
-            f"{record['product_gflops']:.0f}", f"{record['peak_mib']:.0f}",
+            f"{record['product_gflops']:.0f}", _of_limit(record), f"{record['peak_mib']:.0f}",
         ))  # fmt: skip
-    head = ("what", "cores", "ms", "Detectron2, ms", "ratio", "GFLOP/s of a product", "peak MiB")
+    head = (
+        "what", "cores", "ms", "Detectron2, ms", "ratio", "GFLOP/s of a product",
+        "share of that rate", "peak MiB",
+    )  # fmt: skip
     return table(head, rows)
+
+
+def _of_limit(record: Record) -> str:
+    """The rate of the whole call as a share of the matrix product's."""
+    if "gflop" not in record:
+        return "-"
+    rate = record["gflop"] / record["seconds"]["median"]
+    return f"{100 * rate / record['product_gflops']:.0f} %"
+
+
+def training(bench: Records) -> str:
+    rows = []
+    for r in of_case(bench, "train"):
+        parts = r["gradients"]
+        points = parts["coarse mask and points"] - parts["coarse mask"]
+        rows.append((
+            r["threads"], r["mask_samples"], _ms(r["seconds"]["median"]), _ms(parts["all"]),
+            _ms(parts["RPN"]), _ms(parts["coarse mask"]), _ms(parts["coarse mask and points"]),
+            f"{100 * points / r['seconds']['median']:.0f} %",
+        ))  # fmt: skip
+    head = (
+        "cores", "mask samples", "step", "gradient of all losses", "of the RPN's",
+        "of the coarse mask's", "of the coarse mask's and the points'", "points, of a step",
+    )  # fmt: skip
+    return table(head, rows) if rows else _MISSING
 
 
 def stages(bench: Records) -> str:
@@ -190,25 +219,30 @@ def dial(record: dict[str, Any], folder: Path) -> str:
     return f"![Boundary AP against time](benchmark_dial.svg)\n\n{table(head, cells)}"
 
 
+def _where(machine: Record) -> str:
+    return (
+        f"{machine['date']}, {machine['processor']}, jax {machine['jax']}, Python "
+        f"{machine['python']}, at commit {machine['commit']}"
+    )
+
+
 def write(bench: Records, dialled: dict[str, Any] | None, template: str, folder: Path) -> str:
     """The document; its plots go to `folder`. A template names the parts."""
     facts = next(iter(of_case(bench, "predict")))
-    machine = facts["machine"]
-    where = (
-        f"{machine['date']}, {machine['processor']}, jax {machine['jax']}, Python "
-        f"{machine['python']}, {facts['weights']} weights, at commit {machine['commit']}."
-    )
+    where = f"{_where(facts['machine'])}, {facts['weights']} weights."
     parts = {
         "WHERE": where,
         "COMPARISON": comparison(bench),
         "CONV_HEAD": f"{CONV_HEAD_MILLISECONDS[0]} and {CONV_HEAD_MILLISECONDS[1]}",
         "STAGES": stages(bench),
+        "TRAINING": training(bench),
         "HEADS": "\n\n".join(map(head_costs, of_case(bench, "heads"))) or _MISSING,
         "OPERATIONS": "\n\n".join(map(operations, of_case(bench, "operations"))) or _MISSING,
         "FIRST": first_and_others(bench),
         "CURVES": curves(bench, folder),
         "DIAL": dial(dialled, folder) if dialled else _MISSING,
         "DIAL_IMAGES": str(dialled["images"]) if dialled else "on the",
+        "DIAL_WHERE": _where(dialled["machine"]) if dialled else "",
     }
     for name, text in parts.items():
         template = template.replace("{{" + name + "}}", text)

@@ -163,7 +163,7 @@ class ImplicitMaskHead(nn.Module):
         candidates: CandidatePoints,
     ) -> dict[str, LossTerm]:
         """loss_mask_point at uniform points, and loss_l2, the decay of the predicted parameters."""
-        parameters = self._parameters(pyramid, regions)
+        parameters = self.predict_coarse(pyramid, regions)
         point_coords = candidates.uniform
         predict_points = self._point_logits(pyramid, regions, parameters)
         point_logits = predict_points(point_coords)[..., 0]
@@ -179,12 +179,20 @@ class ImplicitMaskHead(nn.Module):
         del num_regions
         return pyramid
 
+    def predict_coarse(self, pyramid: dict[str, Array], regions: Regions) -> Float[Array, "N Q"]:
+        """What stands for a coarse prediction here: the parameters of the regions' MLPs."""
+        return self.parameter_head(pyramid["p2"], regions.boxes, regions.image_index)
+
     def predict(
-        self, pyramid: dict[str, Array], regions: Regions, padded_hw: Int[Array, "B 2"]
+        self,
+        pyramid: dict[str, Array],
+        parameters: Float[Array, "N Q"],
+        regions: Regions,
+        padded_hw: Int[Array, "B 2"],
     ) -> MaskLogits:
         """Renders every region. `coarse` is the regular grid that rendering starts from."""
         del padded_hw  # points read 0 beyond it, and so do the maps
-        predict_points = self.point_predictor(pyramid, regions)
+        predict_points = self._point_logits(pyramid, regions, parameters)
         grid = predict_grid(predict_points, regions.boxes.shape[0], self.coarse_side)
         logits = render_regions(
             grid,
@@ -213,10 +221,7 @@ class ImplicitMaskHead(nn.Module):
 
     def point_predictor(self, pyramid: dict[str, Array], regions: Regions) -> PredictPoints:
         """The function from points of the regions to logits [N, P, 1], to render as one likes."""
-        return self._point_logits(pyramid, regions, self._parameters(pyramid, regions))
-
-    def _parameters(self, pyramid: dict[str, Array], regions: Regions) -> Float[Array, "N Q"]:
-        return self.parameter_head(pyramid["p2"], regions.boxes, regions.image_index)
+        return self._point_logits(pyramid, regions, self.predict_coarse(pyramid, regions))
 
     def _point_logits(
         self, pyramid: dict[str, Array], regions: Regions, parameters: Float[Array, "N Q"]

@@ -109,7 +109,6 @@ class PreparedMaps(NamedTuple):
     point_params: of the point head. fine: what of it is taken before sampling.
     """
 
-    pyramid: dict[str, Array]
     point_params: Params
     fine: FinePart
 
@@ -168,8 +167,10 @@ class PointRendMaskHead(nn.Module):
     ) -> dict[str, LossTerm]:
         """loss_mask at the coarse resolution and loss_mask_point at the training points."""
         num_points = regions.boxes.shape[0] * self.train_num_points
-        prepared = self._prepare(pyramid, num_points)
-        coarse_logits, predict_points = self._coarse_and_points(prepared, regions)
+        coarse_logits = self.predict_coarse(pyramid, regions)
+        predict_points = self._point_logits(
+            self._prepare(pyramid, num_points), coarse_logits, regions
+        )
         own_coarse = select_class(coarse_logits, regions.classes)
         loss_mask = mask_loss(own_coarse[..., 0], regions, batch)
 
@@ -189,12 +190,22 @@ class PointRendMaskHead(nn.Module):
         num_points = start_side**2 + subdivision_steps * self.subdivision_num_points
         return self._prepare(pyramid, num_regions * num_points)
 
+    def predict_coarse(
+        self, pyramid: dict[str, Array], regions: Regions
+    ) -> Float[Array, "N h h K"]:
+        """The coarse logits."""
+        return self.coarse_head(pyramid["p2"], regions.boxes, regions.image_index)
+
     def predict(
-        self, prepared: PreparedMaps, regions: Regions, padded_hw: Int[Array, "B 2"]
+        self,
+        prepared: PreparedMaps,
+        coarse_logits: Float[Array, "N h h K"],
+        regions: Regions,
+        padded_hw: Int[Array, "B 2"],
     ) -> MaskLogits:
         """Renders every region: a regular grid first, then subdivision."""
         del padded_hw  # points read 0 beyond it, and so do the maps
-        coarse_logits, predict_points = self._coarse_and_points(prepared, regions)
+        predict_points = self._point_logits(prepared, coarse_logits, regions)
         start_side, subdivision_steps = self.start
         logits = render_regions(
             predict_grid(predict_points, regions.boxes.shape[0], start_side),
@@ -215,8 +226,9 @@ class PointRendMaskHead(nn.Module):
         All steps are shown, whatever `min_cell_px` is.
         """
         num_regions = regions.boxes.shape[0]
+        coarse_logits = self.predict_coarse(pyramid, regions)
         prepared = self.prepare(pyramid, num_regions)
-        coarse_logits, predict_points = self._coarse_and_points(prepared, regions)
+        predict_points = self._point_logits(prepared, coarse_logits, regions)
         steps = render_steps(predict_points, num_regions, self.start, self.subdivision_num_points)
         own_coarse = select_class(coarse_logits, regions.classes)
         return MaskLogits(steps[-1].logits[..., 0], own_coarse[..., 0]), steps
@@ -224,7 +236,7 @@ class PointRendMaskHead(nn.Module):
     def point_predictor(self, pyramid: dict[str, Array], regions: Regions) -> PredictPoints:
         """The function from points of the regions to logits [N, P, 1], to render as one likes."""
         prepared = self.prepare(pyramid, regions.boxes.shape[0])
-        return self._coarse_and_points(prepared, regions)[1]
+        return self._point_logits(prepared, self.predict_coarse(pyramid, regions), regions)
 
     def _prepare(self, pyramid: dict[str, Array], num_points: int) -> PreparedMaps:
         maps = [pyramid[level] for level in self.fine_levels]
@@ -234,16 +246,13 @@ class PointRendMaskHead(nn.Module):
             self.point_head(*(jnp.zeros((1, 1, size)) for size in channels))
         params = self.point_head.variables["params"]
         fine = fine_part(params, maps, strides=strides, num_points=num_points)
-        return PreparedMaps(pyramid, params, fine)
+        return PreparedMaps(params, fine)
 
-    def _coarse_and_points(
-        self, prepared: PreparedMaps, regions: Regions
-    ) -> tuple[Float[Array, "N h h K"], PredictPoints]:
-        """The coarse logits, and the function from points to logits [N, P, 1] of each region's own
-        class."""
-        p2 = prepared.pyramid["p2"]
-        coarse_logits = self.coarse_head(p2, regions.boxes, regions.image_index)
-        return coarse_logits, own_class_points(
+    def _point_logits(
+        self, prepared: PreparedMaps, coarse_logits: Float[Array, "N h h K"], regions: Regions
+    ) -> PredictPoints:
+        """The function from points to logits [N, P, 1] of each region's own class."""
+        return own_class_points(
             self.point_head, prepared.point_params, prepared.fine, coarse_logits, regions
         )
 

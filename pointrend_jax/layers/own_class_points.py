@@ -6,10 +6,11 @@ is added after it). Therefore
   - the first layer's product with the fine-grained features is taken once, on the maps, and its
     result is sampled, where there are more points than cells of the maps;
   - every layer's product with the coarse prediction is taken on the 7x7 cells of each region, and
-    sampled at its points by a [P, 49] matrix;
+    sampled at its points;
   - the last layer has one output, that of the region's own class.
 
-The points of 100 regions of an image of 320x484 then take 54 G multiply-adds instead of 89 G.
+The points of 100 regions of an image of 320x484 then take 43 G multiply-adds instead of 89 G (52 G
+where the coarse prediction is sampled by a product).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pointrend_jax.layers.regions import Regions
-from pointrend_jax.ops.points import sampling_matrix
+from pointrend_jax.ops.points import cell_sampler
 from pointrend_jax.pointrend import PointHead, PredictPoints, point_features
 
 Params = Mapping[str, Mapping[str, Array]]
@@ -79,16 +80,16 @@ def own_class_points(
     own_bias = params["predictor"]["bias"][regions.classes]
 
     def predict_points(point_coords: Float[Array, "N P 2"]) -> Float[Array, "N P 1"]:
-        sampling = sampling_matrix((height, width), point_coords)
+        sampled = cell_sampler((height, width), point_coords)
         x = _fine_features(fine, regions, point_coords)
         for i, layer in enumerate(layers):
             x = x @ layer["kernel"][: head.fc_dim] if i > 0 else x
-            x = x + sampling @ coarse_parts[i] if i < len(with_coarse) else x
+            x = x + sampled(coarse_parts[i]) if i < len(with_coarse) else x
             x = nn.relu(x + layer["bias"].reshape(1, 1, -1))
         logits = jnp.einsum("npc,nc->np", x, own_kernel[:, : head.fc_dim]) + own_bias[:, None]
         if head.coarse_each_layer:
             of_cells = jnp.einsum("nck,nk->nc", cells, own_kernel[:, head.fc_dim :])
-            logits += jnp.einsum("npc,nc->np", sampling, of_cells)
+            logits += sampled(of_cells[..., None])[..., 0]
         return logits[..., None]
 
     return predict_points

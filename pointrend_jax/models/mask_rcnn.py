@@ -4,8 +4,9 @@ The parts come ready-made (`models/build.py` makes them); here is their order, o
 (`losses`) and once for inference (`predict`).
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
@@ -32,6 +33,13 @@ from pointrend_jax.structures import (
 )
 
 MaskHead = PointRendMaskHead | ImplicitMaskHead | ConvMaskHead
+T = TypeVar("T")
+# The mask head trains on all of an image's slots, or on a part of them if its samples fit there.
+_SLOT_SHARES = (2, 4)
+# A smaller part is not worth compiling.
+_FEWEST_SLOTS = 16
+# Slots that the coarse prediction is made for at a time, at least, to be worth reading its weights.
+_COARSE_CHUNK = 16
 
 
 class InstanceNoise(NamedTuple):
@@ -121,7 +129,34 @@ class MaskRCNN(nn.Module):
         losses |= self.box_head.losses(box_outputs, samples, batch.boxes)
 
         regions = self._mask_regions(samples, box_outputs.deltas)
-        return losses | self.mask_head.losses(pyramid, regions, batch, noise.candidates)
+        return losses | self._mask_losses(pyramid, regions, batch, noise.candidates)
+
+    def _mask_losses(
+        self,
+        pyramid: dict[str, Array],
+        regions: Regions,
+        batch: InstanceBatch,
+        candidates: CandidatePoints,
+    ) -> dict[str, LossTerm]:
+        """Of the foreground samples, which come first among an image's slots.
+
+        There are as many slots as an image may have of them; where it has few, fewer slots do.
+        """
+        num_images, slots = batch.valid.shape[0], self._num_mask_slots
+
+        def of_slots(number: int) -> dict[str, LossTerm]:
+            def first(x: Array) -> Array:
+                x = x.reshape(num_images, slots, *x.shape[1:])[:, :number]
+                return _merge_two_axes(x)
+
+            chosen = jax.tree.map(first, (regions, candidates))
+            return self.mask_head.losses(pyramid, chosen[0], batch, chosen[1])
+
+        parts = {slots // share for share in _SLOT_SHARES}
+        numbers = sorted({number for number in parts if number >= _FEWEST_SLOTS} | {slots})
+        most = jnp.max(jnp.sum(regions.valid.reshape(num_images, slots), axis=1))
+        choice = jnp.sum(most > jnp.array(numbers[:-1], jnp.int32), dtype=jnp.int32)
+        return jax.lax.switch(choice, [partial(of_slots, number) for number in numbers])
 
     @property
     def _num_mask_slots(self) -> int:
@@ -172,43 +207,64 @@ class MaskRCNN(nn.Module):
 
         Slots of all images are lined up, valid ones first, large ones before small ones, and go
         through the mask head in chunks until no valid one is left: work follows the number of
-        objects, memory the size of a chunk. What the chunks share is made once if there is any
-        object: at most a product over the map of fine-grained features, in float32.
+        objects, memory the size of a chunk. The coarse prediction, whose weights are larger than
+        the features of many regions, has larger chunks than the points. What the chunks share is
+        made once if there is any object: at most a product over the map of fine-grained features,
+        in float32.
         """
         batch_size, slots = detections.valid.shape
         chunk = self.detections_per_chunk or (4 if jax.default_backend() == "cpu" else 32)
-        chunk = min(chunk, batch_size * slots)
         regions = regions_of(detections)
+        num_slots = batch_size * slots
         longest = jnp.max(regions.boxes[:, 2:] - regions.boxes[:, :2], axis=1)
         order = jnp.argsort(jnp.where(regions.valid, -longest, jnp.inf), stable=True)
-        order = jnp.pad(order, (0, -order.shape[0] % chunk))
-
         num_valid = jnp.sum(regions.valid, dtype=jnp.int32)
 
-        def segment_chunk(prepared: Any, first: Array, masks: MaskLogits) -> MaskLogits:
-            index = jax.lax.dynamic_slice_in_dim(order, first * chunk, chunk)
-            chosen = jax.tree.map(lambda x: x[index], regions)
-            own = self.mask_head.predict(prepared, chosen, padded_hw)
-            # A padded entry of `order` repeats slot 0 and must not write; nor does an invalid slot.
-            fresh = first * chunk + jnp.arange(chunk) < num_valid
-            target = jnp.where(fresh, index, batch_size * slots)
-            return jax.tree.map(lambda all, own: all.at[target].set(own, mode="drop"), masks, own)
+        def predict_coarse(index: Array) -> Any:
+            return self.mask_head.predict_coarse(pyramid, jax.tree.map(lambda x: x[index], regions))
 
-        def segment_all(masks: MaskLogits) -> MaskLogits:
-            prepared = self.mask_head.prepare(pyramid, batch_size * slots)
-            if self.is_initializing():
-                return segment_chunk(prepared, jnp.zeros((), jnp.int32), masks)
-            num_chunks = -(-num_valid // chunk)
-            return jax.lax.fori_loop(0, num_chunks, partial(segment_chunk, prepared), masks)
+        def segment_all() -> MaskLogits:
+            prepared: Any = self.mask_head.prepare(pyramid, num_slots)
+            coarse = self._by_chunks(predict_coarse, max(chunk, _COARSE_CHUNK), order, num_valid)
 
-        sides = self.mask_head.side, self.mask_head.coarse_side
-        masks = MaskLogits(*(jnp.zeros((batch_size * slots, side, side)) for side in sides))
+            def predict(index: Array) -> MaskLogits:
+                own_coarse, own = jax.tree.map(lambda x: x[index], (coarse, regions))
+                return self.mask_head.predict(prepared, own_coarse, own, padded_hw)
+
+            return self._by_chunks(predict, chunk, order, num_valid)
+
+        def no_masks() -> MaskLogits:
+            sides = self.mask_head.side, self.mask_head.coarse_side
+            return MaskLogits(*(jnp.zeros((num_slots, side, side)) for side in sides))
+
         if self.is_initializing():
-            masks = segment_all(masks)
+            masks = segment_all()
         else:
             # Without an instance an image costs what its detector costs.
-            masks = jax.lax.cond(num_valid > 0, segment_all, lambda masks: masks, masks)
+            masks = jax.lax.cond(num_valid > 0, segment_all, no_masks)
         return jax.tree.map(lambda x: x.reshape(batch_size, slots, *x.shape[1:]), masks)
+
+    def _by_chunks(
+        self, of_slots: Callable[[Array], T], chunk: int, order: Int[Array, " N"], num_valid: Array
+    ) -> T:
+        """What `of_slots` gives for the first `num_valid` slots of `order`, [N, ...]; else 0."""
+        if self.is_initializing():
+            return of_slots(order)
+        num_slots = order.shape[0]
+        chunk = min(chunk, num_slots)
+        order = jnp.pad(order, (0, -num_slots % chunk))
+
+        def write_chunk(number: Array, results: T) -> T:
+            index = jax.lax.dynamic_slice_in_dim(order, number * chunk, chunk)
+            # A padded entry of `order` repeats slot 0 and must not write; nor does an invalid slot.
+            fresh = number * chunk + jnp.arange(chunk) < num_valid
+            target = jnp.where(fresh, index, num_slots)
+            own = of_slots(index)
+            return jax.tree.map(lambda all, own: all.at[target].set(own, mode="drop"), results, own)
+
+        shapes = jax.eval_shape(of_slots, order[:chunk])
+        zeros = jax.tree.map(lambda x: jnp.zeros((num_slots, *x.shape[1:]), x.dtype), shapes)
+        return jax.lax.fori_loop(0, -(-num_valid // chunk), write_chunk, zeros)
 
     def explain(self, batch: ImageBatch, regions: Regions) -> tuple[MaskLogits, list[RenderStep]]:
         """Every rendering step of given regions. Raises ValueError if the model renders nothing."""

@@ -5,7 +5,7 @@ centre of pixel (row i, column j) of an H x W map is ((j + 0.5) / W, (i + 0.5) /
 torch's `grid_sample(align_corners=False)`. Outside the map there is 0.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,24 @@ def point_sample(
     return sample_rows(
         features.reshape(-1, channels), first_row, (height, width), point_coords * scale
     )
+
+
+def cell_sampler(
+    map_hw: tuple[int, int], point_coords: Float[Array, "N P 2"]
+) -> Callable[[Float[Array, "N HW C"]], Float[Array, "N P C"]]:
+    """`point_sample` of several small maps [N, H * W, C] at the same points.
+
+    On a CPU by reading four cells, which its caches hold; elsewhere by a product with
+    `sampling_matrix`.
+    """
+    if jax.default_backend() != "cpu":
+        matrix = sampling_matrix(map_hw, point_coords)
+        return lambda cells: matrix @ cells
+    num_maps, (height, width) = point_coords.shape[0], map_hw
+    first_row = (jnp.arange(num_maps) * (height * width))[:, None]
+    scale = jnp.array([width, height], point_coords.dtype).reshape(1, 1, 2)
+    places = _places(first_row, map_hw, point_coords * scale)
+    return lambda cells: _weighted_rows(cells.reshape(-1, cells.shape[-1]), *places)
 
 
 def sampling_matrix(
@@ -67,11 +85,18 @@ def sample_rows(
       xy: in pixels of the map, continuous (the centre of pixel 0 is 0.5). The result has its type,
         whatever that of the maps. Differentiable in `rows` and in `xy`, in reverse mode.
     """
+    return _weighted_rows(rows, *_places(first_row, map_hw, xy))
+
+
+def _places(
+    first_row: Int[Array, "N 1"], map_hw: tuple[int, int], xy: Float[Array, "N P 2"]
+) -> tuple[Int[Array, "4 N P"], Float[Array, "4 N P"]]:
+    """The rows that a point reads, and their weights: 0 outside the map."""
     places, weights = [], []
     for y, x, inside, weight in _neighbours(map_hw, xy):
         places.append(first_row + jnp.where(inside, y * map_hw[1] + x, 0))
         weights.append(jnp.where(inside, weight, 0.0))
-    return _weighted_rows(rows, jnp.stack(places), jnp.stack(weights))
+    return jnp.stack(places), jnp.stack(weights)
 
 
 @jax.custom_vjp
@@ -80,6 +105,12 @@ def _weighted_rows(
 ) -> Float[Array, "N P C"]:
     """Sum of four rows at each point. Its own derivative, in reverse mode: the one that jax derives
     holds all gradients of all points at once, and takes several times as long on CPU."""
+    return _sum_of_rows(rows, places, weights)
+
+
+def _sum_of_rows(
+    rows: Float[Array, "T C"], places: Int[Array, "4 ..."], weights: Float[Array, "4 ..."]
+) -> Float[Array, "... C"]:
     total = jnp.zeros((), weights.dtype)
     for place, weight in zip(places, weights, strict=True):
         row = rows.at[place].get(mode="promise_in_bounds").astype(weights.dtype)
@@ -88,7 +119,14 @@ def _weighted_rows(
 
 
 def _weighted_rows_forward(rows: Array, places: Array, weights: Array) -> tuple[Array, tuple]:
-    return _weighted_rows(rows, places, weights), (rows, places, weights)
+    if jax.default_backend() == "cpu":
+        # In a loop, which keeps the sum as one array: XLA would read the four rows anew in every
+        # layer and gradient that uses it, in an order that is not theirs.
+        by_region = jnp.swapaxes(places, 0, 1), jnp.swapaxes(weights, 0, 1)
+        sampled = jax.lax.map(lambda taps: _sum_of_rows(rows, *taps), by_region)
+    else:
+        sampled = _sum_of_rows(rows, places, weights)
+    return sampled, (rows, places, weights)
 
 
 def _weighted_rows_backward(residuals: tuple, cotangent: Array) -> tuple[Array, None, Array]:

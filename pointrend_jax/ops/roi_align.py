@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from pointrend_jax.ops.boxes import assign_levels
 
@@ -157,14 +157,13 @@ def _pool_backward(output_size: int, residuals: tuple, cotangent: Array) -> tupl
     def scatter_chunk(total: Array, inputs: tuple[_Sampling, Array]) -> tuple[Array, None]:
         chunk, chunk_gradient = inputs
 
-        def add_sample(sample: Array, total: Array) -> Array:
-            for row, weight in _neighbours(chunk, sample, output_size):
-                update = chunk_gradient * weight[..., None]
-                total = total.at[row].add(update, mode="promise_in_bounds")
-            return total
+        def add_pixel(number: Array, total: Array) -> Array:
+            row, weight = _pixel_of_bins(chunk, number, output_size)
+            update = chunk_gradient * weight[..., None]
+            return total.at[row].add(update, mode="promise_in_bounds")
 
-        count = chunk.grid_y * chunk.grid_x
-        return jax.lax.fori_loop(0, jnp.max(count), add_sample, total), None
+        count = _pixels(chunk.bin_y, chunk.grid_y) * _pixels(chunk.bin_x, chunk.grid_x)
+        return jax.lax.fori_loop(0, jnp.max(count), add_pixel, total), None
 
     total, _ = jax.lax.scan(scatter_chunk, jnp.zeros(shape, jnp.float32), (chunks, gradient))
     return total.astype(cotangent.dtype), None
@@ -207,17 +206,66 @@ def _neighbours(
     return neighbours
 
 
+def _pixels(bin_size: Array, grid: Array) -> Int[Array, " n"]:
+    """How many pixels along an axis the samples of a bin touch, at most.
+
+    Samples that lie at most a pixel apart, as adaptive ones do, share most of theirs.
+    """
+    together = jnp.where(grid > 0, grid + 1, 0)
+    return jnp.where(_are_apart(bin_size, grid), 2 * grid, together)
+
+
+def _are_apart(bin_size: Array, grid: Array) -> Bool[Array, " n"]:
+    """Whether a bin's samples lie more than a pixel apart."""
+    return bin_size > grid.astype(bin_size.dtype)
+
+
+def _pixel_of_bins(
+    chunk: _Sampling, number: Array, output_size: int
+) -> tuple[Int[Array, "n S S"], Float[Array, "n S S"]]:
+    """Of the pixels that the samples of every bin touch: the row of one, and its weight."""
+    num_y, num_x = _pixels(chunk.bin_y, chunk.grid_y), _pixels(chunk.bin_x, chunk.grid_x)
+    pixel_y, pixel_x = number // jnp.maximum(num_x, 1), number % jnp.maximum(num_x, 1)
+    axes = (
+        (chunk.start_y, chunk.bin_y, chunk.grid_y, pixel_y, chunk.edge_y),
+        (chunk.start_x, chunk.bin_x, chunk.grid_x, pixel_x, chunk.edge_x),
+    )
+    (y, y_weight), (x, x_weight) = (_axis_pixel(*axis, output_size) for axis in axes)
+    row = y[:, :, None] * chunk.map_width[:, None, None] + x[:, None, :]
+    active = (number < num_y * num_x)[:, None, None]
+    weight = jnp.where(active, y_weight[:, :, None] * x_weight[:, None, :], 0.0)
+    return chunk.first_row[:, None, None] + row, weight
+
+
+def _axis_pixel(
+    start: Array, bin_size: Array, grid: Array, pixel: Array, edge: Array, output_size: int
+) -> tuple[Int[Array, "n S"], Float[Array, "n S"]]:
+    """The `pixel`-th that each bin's samples touch along an axis, and its share of their mean."""
+    place = partial(_place, start, bin_size, grid, edge=edge, output_size=output_size)
+    # Far apart, every sample has its own two pixels.
+    apart = _are_apart(bin_size, grid)
+    sample_of_pixel = jnp.where(apart, pixel // 2, 0)
+    nearest, _ = place(sample_of_pixel)
+    after = jnp.where(apart, pixel % 2, pixel)[:, None].astype(nearest.dtype)
+    row = jnp.floor(nearest) + after
+
+    def add_sample(sample: Array, weight: Array) -> Array:
+        position, inside = place(jnp.full_like(grid, sample))
+        counts = (sample < grid) & (~apart | (sample == sample_of_pixel))
+        near = jnp.maximum(1.0 - jnp.abs(position - row), 0.0)
+        return weight + jnp.where(inside & counts[:, None], near, 0.0)
+
+    weight = jax.lax.fori_loop(0, jnp.max(grid), add_sample, jnp.zeros_like(nearest))
+    row = jnp.minimum(row, (edge - 1)[:, None].astype(row.dtype))
+    return row.astype(jnp.int32), weight / jnp.maximum(grid, 1)[:, None].astype(weight.dtype)
+
+
 def _taps(
     start: Array, bin_size: Array, grid: Array, sample: Array, edge: Array, output_size: int
 ) -> list[tuple[Int[Array, "n S"], Float[Array, "n S"]]]:
     """Two pixels and weights along one axis: the border repeats for one pixel, then comes 0."""
-    bins = jnp.arange(output_size, dtype=start.dtype)[None, :]
-    place = (sample.astype(start.dtype) + 0.5) / jnp.maximum(grid, 1).astype(start.dtype)
-    within = place[:, None] * bin_size[:, None]
-    position = start[:, None] + bins * bin_size[:, None] + within
+    position, inside = _place(start, bin_size, grid, sample, edge=edge, output_size=output_size)
     last = (edge - 1)[:, None].astype(start.dtype)
-    inside = (position >= -1.0) & (position <= last + 1.0)
-    position = jnp.clip(position, 0.0, last)
     low = jnp.floor(position)
     high = jnp.minimum(low + 1, last)
     weight = position - low
@@ -225,3 +273,15 @@ def _taps(
         (low.astype(jnp.int32), jnp.where(inside, 1.0 - weight, 0.0)),
         (high.astype(jnp.int32), jnp.where(inside, weight, 0.0)),
     ]
+
+
+def _place(
+    start: Array, bin_size: Array, grid: Array, sample: Array, *, edge: Array, output_size: int
+) -> tuple[Float[Array, "n S"], Bool[Array, "n S"]]:
+    """Where a sample of each bin lies along an axis, held within the map, and whether it counts."""
+    bins = jnp.arange(output_size, dtype=start.dtype)[None, :]
+    place = (sample.astype(start.dtype) + 0.5) / jnp.maximum(grid, 1).astype(start.dtype)
+    position = start[:, None] + bins * bin_size[:, None] + place[:, None] * bin_size[:, None]
+    last = (edge - 1)[:, None].astype(start.dtype)
+    inside = (position >= -1.0) & (position <= last + 1.0)
+    return jnp.clip(position, 0.0, last), inside

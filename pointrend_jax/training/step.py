@@ -93,7 +93,7 @@ def train_step(
             gradients_of, state.buffers, _in_parts(batch, options.accumulate_steps)
         )
         gradients, losses = jax.tree.map(lambda x: jnp.mean(x, axis=0), results)
-    gradients, losses = jax.lax.psum((gradients, losses), DATA_AXIS)
+    gradients, losses = _sum_over_devices((gradients, losses))
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     average = _averaged(state, params, options.average_decay) if state.average else {}
@@ -109,7 +109,7 @@ def _gradients(
     def total_loss(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
         terms, buffers = task.loss(variables | {"params": params}, batch, key)
         denominators = {name: term.denominator for name, term in terms.items()}
-        denominators = jax.lax.psum(jax.lax.stop_gradient(denominators), DATA_AXIS)
+        denominators = _sum_over_devices(jax.lax.stop_gradient(denominators))
         losses = {
             name: term.total / jnp.maximum(denominators[name], 1.0) for name, term in terms.items()
         }
@@ -118,6 +118,11 @@ def _gradients(
     value_and_gradients = jax.value_and_grad(total_loss, has_aux=True)
     (total, (losses, buffers)), gradients = value_and_gradients(variables["params"])
     return buffers, (gradients, losses | {"loss": total})
+
+
+def _sum_over_devices(x: Any) -> Any:
+    # On one device XLA would still copy it.
+    return x if jax.lax.axis_size(DATA_AXIS) == 1 else jax.lax.psum(x, DATA_AXIS)
 
 
 def _in_parts(batch: Batch, number: int) -> Batch:

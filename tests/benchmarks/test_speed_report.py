@@ -19,14 +19,20 @@ _STAGES = (
 )  # fmt: skip
 
 
+_MACHINE = {
+    "date": "2026-01-02", "processor": "some", "jax": "1", "python": "3", "commit": "abc",
+}  # fmt: skip
+
+
 def _bench() -> dict[str, dict[str, Any]]:
-    machine = {
-        "date": "2026-01-02", "processor": "some", "jax": "1", "python": "3", "commit": "abc",
-    }  # fmt: skip
     common = {
-        "seconds": {"median": 0.5}, "peak_mib": 100.0, "product_gflops": 200.0, "machine": machine,
+        "seconds": {"median": 0.5}, "peak_mib": 100.0, "product_gflops": 200.0, "machine": _MACHINE,
         "weights": "random", "found": 20, "stages": dict.fromkeys(_STAGES, 0.1),
         "images_a_second": 2.0, "images": 9, "buckets": 5, "networks": 4, "all_programs": 6,
+    }  # fmt: skip
+    common["gflop"], common["mask_samples"] = 50.0, 17
+    common["gradients"] = {
+        "all": 0.09, "RPN": 0.05, "coarse mask": 0.04, "coarse mask and points": 0.07,
     }  # fmt: skip
     common["operations"] = {"sampling": [0.3, 0.02], "pooling": [None, 0.1]}
     row = {"multiply_adds": 1e9, "activations": 1e6, "seconds_a_region": 0.1}
@@ -59,16 +65,19 @@ def _dial() -> dict[str, Any]:
         }
         for steps, points, cell in settings
     ]  # fmt: skip
-    return {"images": 34, "rows": rows}
+    return {"images": 34, "rows": rows, "machine": _MACHINE}
 
 
 def test_the_document_has_every_part_and_its_plots(tmp_path):
     document = write(_bench(), _dial(), _TEMPLATE.read_text(), tmp_path)
     assert "{{" not in document
     # 500 ms beside Detectron2's 8050, and 40 times fewer multiply-adds.
-    assert "| R50, short side 320, 100 instances, to RLE | 2 | 500 | 8050 | 0.06 | 200 | 100 |" in (
-        document
+    assert (
+        "| R50, short side 320, 100 instances, to RLE | 2 | 500 | 8050 | 0.06 | 200 | 50 % | 100 |"
+        in (document)
     )
+    # 30 ms of 500 are the points'.
+    assert "| 2 | 17 | 500 | 90 | 50 | 40 | 70 | 6 % |" in document
     assert "| 1.00 | 40.0 | 1.00 | 100.0 | 40.0 |" in document
     assert "| sampling | 300.0 | 20.0 |" in document
     assert "| pooling | - | 100.0 |" in document

@@ -1,6 +1,6 @@
 """The whole network: any bucket equals the exact shape, and padding touches nothing."""
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pointrend_jax.models import mask_rcnn
 from pointrend_jax.models.build import build_model
 from pointrend_jax.structures import InstanceBatch, InstancePredictions
 from pointrend_jax.tasks.instance import instance_task
-from tests.tiny import images_of, instance_batch, on_device, tiny_config
+from tests.tiny import GT_SLOTS, images_of, instance_batch, on_device, tiny_config
 
 # Convolutions of another canvas may be split differently by the compiler: rounding, no more.
 TOLERANCE: dict[str, Any] = {"rtol": 1e-4, "atol": 2e-4}
@@ -101,8 +102,7 @@ def test_detections_are_sorted_inside_the_image_and_of_known_classes() -> None:
     assert set(np.unique(detections.classes)) <= {0, 1, 2}
 
 
-@cache
-def _loss_and_gradient(mask_head: str) -> Any:
+def _loss_and_gradient_of(mask_head: str) -> Any:
     task, variables, _ = _model("resnet18", mask_head)
 
     def total(params: Any, batch: InstanceBatch) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -113,6 +113,9 @@ def _loss_and_gradient(mask_head: str) -> Any:
         return sum(losses.values(), jnp.zeros(())), losses
 
     return jax.jit(jax.value_and_grad(total, has_aux=True)), variables["params"]
+
+
+_loss_and_gradient = cache(_loss_and_gradient_of)
 
 
 def test_losses_have_the_names_of_the_reference_and_are_finite() -> None:
@@ -143,6 +146,27 @@ def test_content_of_padded_slots_changes_no_loss_and_no_gradient() -> None:
     (other, _), other_gradient = function(params, on_device(changed))
     assert float(loss) == float(other)
     jax.tree.map(np.testing.assert_array_equal, gradient, other_gradient)
+
+
+def test_the_mask_head_trains_alike_on_all_slots_and_on_a_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with_all_slots, params = _loss_and_gradient("pointrend")
+    # 4 slots an image here, which are too few to part otherwise.
+    monkeypatch.setattr(mask_rcnn, "_FEWEST_SLOTS", 1)
+    function, _ = _loss_and_gradient_of("pointrend")
+    batch = instance_batch()
+    # One object in each image, or in one: few samples; and as many as there are.
+    for objects in ([1, 1], [0, 1], [GT_SLOTS, GT_SLOTS]):
+        valid = batch.valid & (np.arange(GT_SLOTS) < np.array(objects)[:, None])
+        chosen = on_device(batch._replace(valid=valid))
+        (_, losses), gradient = function(params, chosen)
+        (_, expected), expected_gradient = with_all_slots(params, chosen)
+        for name, value in expected.items():
+            np.testing.assert_allclose(losses[name], value, rtol=1e-5, err_msg=name)
+        jax.tree.map(
+            partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), gradient, expected_gradient
+        )
 
 
 @pytest.mark.parametrize("mask_head", ["pointrend", "conv", "implicit"])

@@ -63,6 +63,34 @@ def test_roi_align_gradient_is_the_transpose_of_its_value() -> None:
     np.testing.assert_allclose(product, weighted(maps), rtol=1e-3)
 
 
+@pytest.mark.parametrize("sampling_ratio", [0, 1, 2])
+def test_roi_align_gradient_has_the_weights_of_its_value(sampling_ratio: int) -> None:
+    rng = np.random.default_rng(3)
+    height, width, number = 9, 11, 60
+    corner = rng.uniform(-12, 30, (number, 2))
+    side = rng.uniform(0.2, 40, (number, 2))
+    # Bins of a whole number of pixels, at whole and half pixels: floors are decided by rounding.
+    side[:20] = rng.integers(1, 5, (20, 2)) * 12
+    corner[:20] = rng.integers(-4, 12, (20, 2)) * 2
+    boxes = jnp.asarray(np.concatenate([corner, corner + side], axis=1), jnp.float32)
+
+    def pool(maps: jax.Array) -> jax.Array:
+        index = jnp.zeros(number, jnp.int32)
+        return roi_align(
+            [maps], boxes, index, strides=(4,), output_size=3, sampling_ratio=sampling_ratio,
+            levels=index, padded_hw=jnp.array([[4 * height - 4, 4 * width]]),
+        )  # fmt: skip
+
+    # A channel a pixel, with 1 at that pixel: the value of a channel is the weight of its pixel.
+    pixels = jnp.eye(height * width).reshape(1, height, width, -1)
+    weights = np.asarray(pool(pixels))
+    cotangent = rng.normal(size=(*weights.shape[:3], 2)).astype(np.float32)
+    _, backward = jax.vjp(pool, jnp.zeros((1, height, width, 2)))
+    (gradient,) = backward(jnp.asarray(cotangent))
+    expected = np.einsum("nijp,nijc->pc", weights, cotangent).reshape(gradient.shape)
+    np.testing.assert_allclose(gradient, expected, atol=2e-6)
+
+
 def test_roi_align_names_a_missing_stride() -> None:
     with pytest.raises(ValueError, match="as many strides"):
         roi_align(

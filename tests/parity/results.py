@@ -19,7 +19,9 @@ def pasted_rows(stages: Stages) -> Iterator[Row]:
     regions = regions_at(stages.golden["det/boxes"], stages.golden["det/classes"])
     masks = stages.run(
         lambda m, p, r, hw: (
-            m.mask_head.predict(m.mask_head.prepare(p, r.boxes.shape[0]), r, hw).rendered
+            m.mask_head.predict(
+                m.mask_head.prepare(p, r.boxes.shape[0]), m.mask_head.predict_coarse(p, r), r, hw
+            ).rendered
         ),
         stages.pyramid,
         regions,
