@@ -132,8 +132,8 @@ def get_config() -> ConfigDict:
     mask.implicit_parameter_decay = 1e-5  # of the mean square of the predicted MLP parameters
     mask.conv_dim = 256  # channels of the convolutions of either mask head
     mask.conv_pooler_resolution = 14
-    # Slots rendered at a time; bounds the memory of prediction. 0 = 4 on a CPU, whose caches hold
-    # so many, and 32 elsewhere.
+    # Slots rendered at a time; bounds the memory of prediction (their coarse masks are predicted at
+    # least 16 at a time). 0 = 4 on a CPU, whose caches hold so many, and 32 elsewhere.
     mask.detections_per_chunk = 0
     # Speed for quality: once a cell of a mask is smaller than so many pixels of the resized image,
     # it is upsampled instead of subdivided (docs/benchmarks.md). 0 = the paper's steps for all.

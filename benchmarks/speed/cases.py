@@ -9,23 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util as tree
 
-from benchmarks.speed import heads, models, operations
+from benchmarks.speed import heads, models, operations, training
 from benchmarks.speed.measure import flops, peak_mib, product_rate, seconds
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.models.mask_rcnn import MaskRCNN, regions_of
 from pointrend_jax.predictor import Predictor
-from pointrend_jax.structures import Detections, ImageBatch, InstanceBatch
-from pointrend_jax.training.optimizer import build_optimizer
-from pointrend_jax.training.replicas import build_replicas
-from pointrend_jax.training.step import DEFAULT_OPTIONS, initial_state
+from pointrend_jax.structures import Detections, ImageBatch
 from tests.compilations import counted_compilations
 
 Record = dict[str, Any]
-_NUM_GT = 8
 
 
 def predict(kit: Path | None, *, side: int, instances: int, repeats: int = 5) -> Record:
@@ -97,7 +91,7 @@ def _mask_flops(
 
     def masks(model: Any, pyramid: Any, regions: Regions) -> Any:
         head = model.mask_head
-        coarse = head.predict_coarse(pyramid, regions)
+        coarse = head.encode_regions(pyramid, regions)
         return head.predict(head.prepare(pyramid, slots), coarse, regions, batch.padded_hw)
 
     regions = jax.tree.map(lambda x: x[:found], regions_of(detections))
@@ -134,107 +128,15 @@ def semantic(kit: Path | None, *, height: int, width: int, repeats: int = 3) -> 
     predictor, built = models.semantic_predictor(kit, (height, width))
     pixels = models.image(kit, (height, width))
     whole = seconds(lambda: predictor.predict(pixels).labels, repeats)
+    peak = peak_mib()
     batch = models.batch_of(pixels, (height, width))
     return {
         "weights": built.weights,
+        "seconds": whole,
+        "peak_mib": peak,
         "gflop": flops(built.task.predict, built.variables, batch) / 1e9,
-        "seconds": whole,
-        "peak_mib": peak_mib(),
         "product_gflops": product_rate(),
     }
-
-
-def train(kit: Path | None, *, images: int = 2, repeats: int = 4) -> Record:
-    """A training step, optimiser included, of images of 320x484 and 320x394."""
-    built = models.build(models.R50, kit, {"train.batch_size": images})
-    batch = _training_batch(images)
-    params = built.variables["params"]
-    optimizer, _ = build_optimizer(built.config, params, built.task.is_trainable)
-    replicas = build_replicas("pmap", built.task, optimizer)
-    state = replicas.replicate(initial_state(built.variables, optimizer, DEFAULT_OPTIONS))
-    key = replicas.replicate(jax.random.key(0))
-    placed = replicas.place(batch)
-
-    def step() -> Any:
-        nonlocal state
-        state, metrics = replicas.step(state, placed, key)
-        return metrics
-
-    whole = seconds(step, repeats)
-    losses = {
-        "all": None,
-        "RPN": ("loss_rpn_cls", "loss_rpn_loc"),
-        "coarse mask": ("loss_mask",),
-        "coarse mask and points": ("loss_mask", "loss_mask_point"),
-    }
-    parts = {name: _gradient_seconds(built, batch, of, repeats) for name, of in losses.items()}
-    return {
-        "weights": built.weights,
-        "mask_samples": _mask_samples(built, batch),
-        "seconds": whole,
-        "gradients": parts,
-        "peak_mib": peak_mib(),
-        "product_gflops": product_rate(),
-    }
-
-
-def _mask_samples(built: models.Benchmarked, batch: InstanceBatch) -> int:
-    """Foreground samples of the batch, which the mask head's work follows."""
-    side = built.config.model.mask.coarse_resolution
-
-    def denominator(variables: Any, batch: InstanceBatch) -> jax.Array:
-        return built.task.loss(variables, batch, jax.random.key(0))[0]["loss_mask"].denominator
-
-    return int(jax.jit(denominator)(built.variables, batch)) // side**2
-
-
-def _gradient_seconds(
-    built: models.Benchmarked, batch: InstanceBatch, names: tuple[str, ...] | None, repeats: int
-) -> float:
-    """Of the losses `names`, and so of the layers that they need."""
-    on_device = jax.tree.map(jnp.asarray, batch)
-
-    def loss(trained: Any, others: Any, batch: InstanceBatch) -> jax.Array:
-        params = tree.unflatten_dict(trained | others["params"])
-        variables = {"params": params, "buffers": others["buffers"]}
-        terms, _ = built.task.loss(variables, batch, jax.random.key(0))
-        chosen = [term for name, term in terms.items() if names is None or name in names]
-        return jnp.sum(jnp.stack([t.total / jnp.maximum(t.denominator, 1) for t in chosen]))
-
-    flat = tree.flatten_dict(built.variables["params"])
-    trained = {path: x for path, x in flat.items() if built.task.is_trainable(path)}
-    kept = {path: x for path, x in flat.items() if path not in trained}
-    others = {"params": kept, "buffers": built.variables["buffers"]}
-    gradient = jax.jit(jax.grad(loss))
-    return seconds(lambda: gradient(trained, others, on_device), repeats)["median"]
-
-
-def _training_batch(images: int) -> InstanceBatch:
-    """Rectangles on noise."""
-    rng = np.random.default_rng(0)
-    canvas = (320, 512)
-    height = canvas[0]
-    widths = [(484, 394)[i % 2] for i in range(images)]
-    masks = np.zeros((images, _NUM_GT, *canvas), bool)
-    boxes = np.zeros((images, _NUM_GT, 4), np.float32)
-    pixels = rng.integers(0, 255, (images, *canvas, 3)).astype(np.uint8)
-    for b, image_width in enumerate(widths):
-        pixels[b, :, image_width:] = 0
-        for g in range(_NUM_GT):
-            x0, y0 = rng.integers(0, image_width - 130), rng.integers(0, height - 130)
-            w, h = rng.integers(24, 128, 2)
-            masks[b, g, y0 : y0 + h, x0 : x0 + w] = True
-            boxes[b, g] = (x0, y0, x0 + w, y0 + h)
-    return InstanceBatch(
-        images=pixels,
-        image_hw=np.array([(height, w) for w in widths], np.int32),
-        padded_hw=np.array([(height, -(-w // 32) * 32) for w in widths], np.int32),
-        image_index=np.arange(images, dtype=np.int32),
-        boxes=boxes,
-        classes=rng.integers(0, 80, (images, _NUM_GT)).astype(np.int32),
-        mask_bits=np.packbits(masks, axis=-1, bitorder="little"),
-        valid=np.ones((images, _NUM_GT), bool),
-    )
 
 
 def first_result(kit: Path | None, *, cache: str, began: float) -> Record:
@@ -290,7 +192,7 @@ CASES: dict[str, Callable[..., Record]] = {
     "predict": predict,
     "images_a_call": images_a_call,
     "semantic": semantic,
-    "train": train,
+    "train": training.step,
     "first_result": first_result,
     "compilations": compilations,
     "heads": heads.compare,

@@ -68,7 +68,7 @@ def _masks(head: Any, variables: Any, pyramid: dict[str, Any], regions: Regions)
 def _predict(head: Any, pyramid: dict[str, Any], regions: Regions) -> Any:
     # As many regions as an image may have decide what is multiplied on the map.
     prepared = head.prepare(pyramid, 100)
-    coarse = head.predict_coarse(pyramid, regions)
+    coarse = head.encode_regions(pyramid, regions)
     return head.predict(prepared, coarse, regions, jnp.array([_CANVAS]))
 
 

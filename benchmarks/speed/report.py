@@ -85,13 +85,14 @@ def training(bench: Records) -> str:
         parts = r["gradients"]
         points = parts["coarse mask and points"] - parts["coarse mask"]
         rows.append((
-            r["threads"], r["mask_samples"], _ms(r["seconds"]["median"]), _ms(parts["all"]),
+            r["threads"], max(r["mask_samples"]), _ms(r["seconds"]["median"]), _ms(parts["all"]),
             _ms(parts["RPN"]), _ms(parts["coarse mask"]), _ms(parts["coarse mask and points"]),
             f"{100 * points / r['seconds']['median']:.0f} %",
         ))  # fmt: skip
     head = (
-        "cores", "mask samples", "step", "gradient of all losses", "of the RPN's",
-        "of the coarse mask's", "of the coarse mask's and the points'", "points, of a step",
+        "cores", "most mask samples of an image", "step", "gradient of all losses",
+        "of the RPN's", "of the coarse mask's", "of the coarse mask's and the points'",
+        "points, of a step",
     )  # fmt: skip
     return table(head, rows) if rows else _MISSING
 
@@ -230,6 +231,9 @@ def write(bench: Records, dialled: dict[str, Any] | None, template: str, folder:
     """The document; its plots go to `folder`. A template names the parts."""
     facts = next(iter(of_case(bench, "predict")))
     where = f"{_where(facts['machine'])}, {facts['weights']} weights."
+    commits = {record["machine"]["commit"] for record in bench.values() if "machine" in record}
+    if others := sorted(commits - {facts["machine"]["commit"]}):
+        where += f" Some parts at commit {', '.join(others)}."
     parts = {
         "WHERE": where,
         "COMPARISON": comparison(bench),
@@ -242,7 +246,7 @@ def write(bench: Records, dialled: dict[str, Any] | None, template: str, folder:
         "CURVES": curves(bench, folder),
         "DIAL": dial(dialled, folder) if dialled else _MISSING,
         "DIAL_IMAGES": str(dialled["images"]) if dialled else "on the",
-        "DIAL_WHERE": _where(dialled["machine"]) if dialled else "",
+        "DIAL_WHERE": f"{_where(dialled['machine'])}. " if dialled else "",
     }
     for name, text in parts.items():
         template = template.replace("{{" + name + "}}", text)

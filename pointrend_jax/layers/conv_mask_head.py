@@ -82,19 +82,19 @@ class ConvMaskHead(nn.Module):
         del num_regions
         return pyramid
 
-    def predict_coarse(self, pyramid: dict[str, Array], regions: Regions) -> tuple[()]:
-        """There is nothing coarse before a dense mask."""
+    def encode_regions(self, pyramid: dict[str, Array], regions: Regions) -> tuple[()]:
+        """What `predict` needs of each region: nothing beforehand."""
         del pyramid, regions
         return ()
 
     def predict(
         self,
         pyramid: dict[str, Array],
-        coarse: tuple[()],
+        encoded: tuple[()],
         regions: Regions,
         padded_hw: Int[Array, "B 2"],
     ) -> MaskLogits:
         """Every region's mask."""
-        del coarse
+        del encoded
         own = select_class(self(pyramid, regions, padded_hw), regions.classes)[..., 0]
         return MaskLogits(own, own)

@@ -163,7 +163,7 @@ class ImplicitMaskHead(nn.Module):
         candidates: CandidatePoints,
     ) -> dict[str, LossTerm]:
         """loss_mask_point at uniform points, and loss_l2, the decay of the predicted parameters."""
-        parameters = self.predict_coarse(pyramid, regions)
+        parameters = self.encode_regions(pyramid, regions)
         point_coords = candidates.uniform
         predict_points = self._point_logits(pyramid, regions, parameters)
         point_logits = predict_points(point_coords)[..., 0]
@@ -179,8 +179,8 @@ class ImplicitMaskHead(nn.Module):
         del num_regions
         return pyramid
 
-    def predict_coarse(self, pyramid: dict[str, Array], regions: Regions) -> Float[Array, "N Q"]:
-        """What stands for a coarse prediction here: the parameters of the regions' MLPs."""
+    def encode_regions(self, pyramid: dict[str, Array], regions: Regions) -> Float[Array, "N Q"]:
+        """What `predict` needs of each region: the parameters of its MLP."""
         return self.parameter_head(pyramid["p2"], regions.boxes, regions.image_index)
 
     def predict(
@@ -221,7 +221,7 @@ class ImplicitMaskHead(nn.Module):
 
     def point_predictor(self, pyramid: dict[str, Array], regions: Regions) -> PredictPoints:
         """The function from points of the regions to logits [N, P, 1], to render as one likes."""
-        return self._point_logits(pyramid, regions, self.predict_coarse(pyramid, regions))
+        return self._point_logits(pyramid, regions, self.encode_regions(pyramid, regions))
 
     def _point_logits(
         self, pyramid: dict[str, Array], regions: Regions, parameters: Float[Array, "N Q"]

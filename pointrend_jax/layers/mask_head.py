@@ -104,7 +104,7 @@ def pool_on_grid(
 
 
 class PreparedMaps(NamedTuple):
-    """The maps of an image for the chunks of its regions.
+    """What all chunks of regions read.
 
     point_params: of the point head. fine: what of it is taken before sampling.
     """
@@ -167,7 +167,7 @@ class PointRendMaskHead(nn.Module):
     ) -> dict[str, LossTerm]:
         """loss_mask at the coarse resolution and loss_mask_point at the training points."""
         num_points = regions.boxes.shape[0] * self.train_num_points
-        coarse_logits = self.predict_coarse(pyramid, regions)
+        coarse_logits = self.encode_regions(pyramid, regions)
         predict_points = self._point_logits(
             self._prepare(pyramid, num_points), coarse_logits, regions
         )
@@ -190,10 +190,10 @@ class PointRendMaskHead(nn.Module):
         num_points = start_side**2 + subdivision_steps * self.subdivision_num_points
         return self._prepare(pyramid, num_regions * num_points)
 
-    def predict_coarse(
+    def encode_regions(
         self, pyramid: dict[str, Array], regions: Regions
     ) -> Float[Array, "N h h K"]:
-        """The coarse logits."""
+        """What `predict` needs of each region: its coarse logits."""
         return self.coarse_head(pyramid["p2"], regions.boxes, regions.image_index)
 
     def predict(
@@ -226,7 +226,7 @@ class PointRendMaskHead(nn.Module):
         All steps are shown, whatever `min_cell_px` is.
         """
         num_regions = regions.boxes.shape[0]
-        coarse_logits = self.predict_coarse(pyramid, regions)
+        coarse_logits = self.encode_regions(pyramid, regions)
         prepared = self.prepare(pyramid, num_regions)
         predict_points = self._point_logits(prepared, coarse_logits, regions)
         steps = render_steps(predict_points, num_regions, self.start, self.subdivision_num_points)
@@ -236,7 +236,7 @@ class PointRendMaskHead(nn.Module):
     def point_predictor(self, pyramid: dict[str, Array], regions: Regions) -> PredictPoints:
         """The function from points of the regions to logits [N, P, 1], to render as one likes."""
         prepared = self.prepare(pyramid, regions.boxes.shape[0])
-        return self._point_logits(prepared, self.predict_coarse(pyramid, regions), regions)
+        return self._point_logits(prepared, self.encode_regions(pyramid, regions), regions)
 
     def _prepare(self, pyramid: dict[str, Array], num_points: int) -> PreparedMaps:
         maps = [pyramid[level] for level in self.fine_levels]

@@ -4,9 +4,8 @@ The parts come ready-made (`models/build.py` makes them); here is their order, o
 (`losses`) and once for inference (`predict`).
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -33,13 +32,12 @@ from pointrend_jax.structures import (
 )
 
 MaskHead = PointRendMaskHead | ImplicitMaskHead | ConvMaskHead
-T = TypeVar("T")
-# The mask head trains on all of an image's slots, or on a part of them if its samples fit there.
+# The mask head trains on all slots of the images, or on such a part if every image's samples fit.
 _SLOT_SHARES = (2, 4)
 # A smaller part is not worth compiling.
 _FEWEST_SLOTS = 16
-# Slots that the coarse prediction is made for at a time, at least, to be worth reading its weights.
-_COARSE_CHUNK = 16
+# Regions that are encoded at a time, at least, to be worth reading the weights that it takes.
+_FEWEST_ENCODED = 16
 
 
 class InstanceNoise(NamedTuple):
@@ -69,8 +67,8 @@ class MaskRCNN(nn.Module):
       pixel_mean, pixel_std, bgr: what the backbone's weights expect.
       compute_dtype: of the maps, and so of the layers that read them.
       train_on_pred_boxes: the mask head trains on the boxes that the box head predicts.
-      detections_per_chunk: slots that go through the mask head at a time at inference; 0 = 4 on a
-        CPU, whose caches hold so many, and 32 elsewhere.
+      detections_per_chunk: slots whose points go through the mask head at a time at inference; 0 =
+        4 on a CPU, whose caches hold so many, and 32 elsewhere.
     """
 
     backbone: nn.Module
@@ -140,7 +138,8 @@ class MaskRCNN(nn.Module):
     ) -> dict[str, LossTerm]:
         """Of the foreground samples, which come first among an image's slots.
 
-        There are as many slots as an image may have of them; where it has few, fewer slots do.
+        All images give the same number of slots: the smallest of up to three that holds the
+        samples of each.
         """
         num_images, slots = batch.valid.shape[0], self._num_mask_slots
 
@@ -207,64 +206,78 @@ class MaskRCNN(nn.Module):
 
         Slots of all images are lined up, valid ones first, large ones before small ones, and go
         through the mask head in chunks until no valid one is left: work follows the number of
-        objects, memory the size of a chunk. The coarse prediction, whose weights are larger than
-        the features of many regions, has larger chunks than the points. What the chunks share is
+        objects, memory the size of a chunk. What needs weights larger than the features of many
+        regions, as the coarse prediction does, has chunks of at least 16. What all chunks share is
         made once if there is any object: at most a product over the map of fine-grained features,
         in float32.
         """
         batch_size, slots = detections.valid.shape
-        chunk = self.detections_per_chunk or (4 if jax.default_backend() == "cpu" else 32)
         regions = regions_of(detections)
         num_slots = batch_size * slots
         longest = jnp.max(regions.boxes[:, 2:] - regions.boxes[:, :2], axis=1)
         order = jnp.argsort(jnp.where(regions.valid, -longest, jnp.inf), stable=True)
         num_valid = jnp.sum(regions.valid, dtype=jnp.int32)
 
-        def predict_coarse(index: Array) -> Any:
-            return self.mask_head.predict_coarse(pyramid, jax.tree.map(lambda x: x[index], regions))
-
         def segment_all() -> MaskLogits:
-            prepared: Any = self.mask_head.prepare(pyramid, num_slots)
-            coarse = self._by_chunks(predict_coarse, max(chunk, _COARSE_CHUNK), order, num_valid)
-
-            def predict(index: Array) -> MaskLogits:
-                own_coarse, own = jax.tree.map(lambda x: x[index], (coarse, regions))
-                return self.mask_head.predict(prepared, own_coarse, own, padded_hw)
-
-            return self._by_chunks(predict, chunk, order, num_valid)
-
-        def no_masks() -> MaskLogits:
-            sides = self.mask_head.side, self.mask_head.coarse_side
-            return MaskLogits(*(jnp.zeros((num_slots, side, side)) for side in sides))
+            return self._segment_by_chunks(pyramid, regions, padded_hw, order, num_valid)
 
         if self.is_initializing():
-            masks = segment_all()
+            # Only which layers there are, and their shapes, matters.
+            prepared: Any = self.mask_head.prepare(pyramid, num_slots)
+            encoded: Any = self.mask_head.encode_regions(pyramid, regions)
+            masks = self.mask_head.predict(prepared, encoded, regions, padded_hw)
         else:
             # Without an instance an image costs what its detector costs.
+            no_masks = partial(self._no_masks, num_slots)
             masks = jax.lax.cond(num_valid > 0, segment_all, no_masks)
         return jax.tree.map(lambda x: x.reshape(batch_size, slots, *x.shape[1:]), masks)
 
-    def _by_chunks(
-        self, of_slots: Callable[[Array], T], chunk: int, order: Int[Array, " N"], num_valid: Array
-    ) -> T:
-        """What `of_slots` gives for the first `num_valid` slots of `order`, [N, ...]; else 0."""
-        if self.is_initializing():
-            return of_slots(order)
+    def _segment_by_chunks(
+        self,
+        pyramid: dict[str, Array],
+        regions: Regions,
+        padded_hw: Int[Array, "B 2"],
+        order: Int[Array, " N"],
+        num_valid: Int[Array, ""],
+    ) -> MaskLogits:
+        """Masks of the first `num_valid` regions of `order`, [N, M, M] and [N, m, m]; else 0."""
         num_slots = order.shape[0]
+        chunk = self.detections_per_chunk or (4 if jax.default_backend() == "cpu" else 32)
         chunk = min(chunk, num_slots)
-        order = jnp.pad(order, (0, -num_slots % chunk))
+        chunks_encoded = -(-_FEWEST_ENCODED // chunk)
+        order = jnp.pad(order, (0, -num_slots % (chunk * chunks_encoded)))
+        num_chunks = -(-num_valid // chunk)
+        prepared: Any = self.mask_head.prepare(pyramid, num_slots)
 
-        def write_chunk(number: Array, results: T) -> T:
+        def segment_chunk(
+            first: Array, encoded: Any, number: Array, masks: MaskLogits
+        ) -> MaskLogits:
             index = jax.lax.dynamic_slice_in_dim(order, number * chunk, chunk)
+            chosen = jax.tree.map(lambda x: x[index], regions)
+            place = (number - first) * chunk
+            encoded = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, place, chunk), encoded)
+            own = self.mask_head.predict(prepared, encoded, chosen, padded_hw)
             # A padded entry of `order` repeats slot 0 and must not write; nor does an invalid slot.
             fresh = number * chunk + jnp.arange(chunk) < num_valid
             target = jnp.where(fresh, index, num_slots)
-            own = of_slots(index)
-            return jax.tree.map(lambda all, own: all.at[target].set(own, mode="drop"), results, own)
+            return jax.tree.map(lambda x, new: x.at[target].set(new, mode="drop"), masks, own)
 
-        shapes = jax.eval_shape(of_slots, order[:chunk])
-        zeros = jax.tree.map(lambda x: jnp.zeros((num_slots, *x.shape[1:]), x.dtype), shapes)
-        return jax.lax.fori_loop(0, -(-num_valid // chunk), write_chunk, zeros)
+        def encode_and_segment(number: Array, masks: MaskLogits) -> MaskLogits:
+            first = number * chunks_encoded
+            size = chunk * chunks_encoded
+            index = jax.lax.dynamic_slice_in_dim(order, first * chunk, size)
+            encoded: Any = self.mask_head.encode_regions(
+                pyramid, jax.tree.map(lambda x: x[index], regions)
+            )
+            last = jnp.minimum(first + chunks_encoded, num_chunks)
+            return jax.lax.fori_loop(first, last, partial(segment_chunk, first, encoded), masks)
+
+        masks = self._no_masks(num_slots)
+        return jax.lax.fori_loop(0, -(-num_chunks // chunks_encoded), encode_and_segment, masks)
+
+    def _no_masks(self, num_slots: int) -> MaskLogits:
+        sides = self.mask_head.side, self.mask_head.coarse_side
+        return MaskLogits(*(jnp.zeros((num_slots, side, side)) for side in sides))
 
     def explain(self, batch: ImageBatch, regions: Regions) -> tuple[MaskLogits, list[RenderStep]]:
         """Every rendering step of given regions. Raises ValueError if the model renders nothing."""

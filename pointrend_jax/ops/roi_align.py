@@ -99,7 +99,7 @@ def _place_samples(
     side = side if aligned else jnp.maximum(side, 1.0)
     bins = side / output_size
     grid = jnp.ceil(bins) if sampling_ratio == 0 else jnp.full_like(bins, sampling_ratio)
-    # A box turned inside out has no samples and pools to 0.
+    # A box turned inside out has no adaptive samples and pools to 0.
     grid = jnp.maximum(grid, 0.0).astype(jnp.int32)
     return _Sampling(
         first_row=first + image_index * height * width,
@@ -157,13 +157,24 @@ def _pool_backward(output_size: int, residuals: tuple, cotangent: Array) -> tupl
     def scatter_chunk(total: Array, inputs: tuple[_Sampling, Array]) -> tuple[Array, None]:
         chunk, chunk_gradient = inputs
 
-        def add_pixel(number: Array, total: Array) -> Array:
-            row, weight = _pixel_of_bins(chunk, number, output_size)
+        def add(row: Array, weight: Array, total: Array) -> Array:
             update = chunk_gradient * weight[..., None]
             return total.at[row].add(update, mode="promise_in_bounds")
 
-        count = _pixels(chunk.bin_y, chunk.grid_y) * _pixels(chunk.bin_x, chunk.grid_x)
-        return jax.lax.fori_loop(0, jnp.max(count), add_pixel, total), None
+        def add_pixel(number: Array, total: Array) -> Array:
+            return add(*_pixel_of_bins(chunk, number, output_size), total)
+
+        def add_sample(sample: Array, total: Array) -> Array:
+            for row, weight in _neighbours(chunk, sample, output_size):
+                total = add(row, weight, total)
+            return total
+
+        if jax.default_backend() == "cpu":
+            # Adding takes the time here; elsewhere the small loops of `_axis_pixel` might.
+            count = _pixels(chunk.bin_y, chunk.grid_y) * _pixels(chunk.bin_x, chunk.grid_x)
+            return jax.lax.fori_loop(0, jnp.max(count), add_pixel, total), None
+        count = chunk.grid_y * chunk.grid_x
+        return jax.lax.fori_loop(0, jnp.max(count), add_sample, total), None
 
     total, _ = jax.lax.scan(scatter_chunk, jnp.zeros(shape, jnp.float32), (chunks, gradient))
     return total.astype(cotangent.dtype), None
@@ -217,7 +228,8 @@ def _pixels(bin_size: Array, grid: Array) -> Int[Array, " n"]:
 
 def _are_apart(bin_size: Array, grid: Array) -> Bool[Array, " n"]:
     """Whether a bin's samples lie more than a pixel apart."""
-    return bin_size > grid.astype(bin_size.dtype)
+    # In a box turned inside out they run backwards.
+    return (bin_size < 0) | (bin_size > grid.astype(bin_size.dtype))
 
 
 def _pixel_of_bins(
@@ -241,13 +253,13 @@ def _axis_pixel(
     start: Array, bin_size: Array, grid: Array, pixel: Array, edge: Array, output_size: int
 ) -> tuple[Int[Array, "n S"], Float[Array, "n S"]]:
     """The `pixel`-th that each bin's samples touch along an axis, and its share of their mean."""
-    place = partial(_place, start, bin_size, grid, edge=edge, output_size=output_size)
+    place = partial(_sample_position, start, bin_size, grid, edge=edge, output_size=output_size)
     # Far apart, every sample has its own two pixels.
     apart = _are_apart(bin_size, grid)
     sample_of_pixel = jnp.where(apart, pixel // 2, 0)
-    nearest, _ = place(sample_of_pixel)
-    after = jnp.where(apart, pixel % 2, pixel)[:, None].astype(nearest.dtype)
-    row = jnp.floor(nearest) + after
+    position, _ = place(sample_of_pixel)
+    after = jnp.where(apart, pixel % 2, pixel)[:, None].astype(position.dtype)
+    row = jnp.floor(position) + after
 
     def add_sample(sample: Array, weight: Array) -> Array:
         position, inside = place(jnp.full_like(grid, sample))
@@ -255,7 +267,7 @@ def _axis_pixel(
         near = jnp.maximum(1.0 - jnp.abs(position - row), 0.0)
         return weight + jnp.where(inside & counts[:, None], near, 0.0)
 
-    weight = jax.lax.fori_loop(0, jnp.max(grid), add_sample, jnp.zeros_like(nearest))
+    weight = jax.lax.fori_loop(0, jnp.max(grid), add_sample, jnp.zeros_like(row))
     row = jnp.minimum(row, (edge - 1)[:, None].astype(row.dtype))
     return row.astype(jnp.int32), weight / jnp.maximum(grid, 1)[:, None].astype(weight.dtype)
 
@@ -264,7 +276,9 @@ def _taps(
     start: Array, bin_size: Array, grid: Array, sample: Array, edge: Array, output_size: int
 ) -> list[tuple[Int[Array, "n S"], Float[Array, "n S"]]]:
     """Two pixels and weights along one axis: the border repeats for one pixel, then comes 0."""
-    position, inside = _place(start, bin_size, grid, sample, edge=edge, output_size=output_size)
+    position, inside = _sample_position(
+        start, bin_size, grid, sample, edge=edge, output_size=output_size
+    )
     last = (edge - 1)[:, None].astype(start.dtype)
     low = jnp.floor(position)
     high = jnp.minimum(low + 1, last)
@@ -275,7 +289,7 @@ def _taps(
     ]
 
 
-def _place(
+def _sample_position(
     start: Array, bin_size: Array, grid: Array, sample: Array, *, edge: Array, output_size: int
 ) -> tuple[Float[Array, "n S"], Bool[Array, "n S"]]:
     """Where a sample of each bin lies along an axis, held within the map, and whether it counts."""

@@ -30,7 +30,7 @@ def _bench() -> dict[str, dict[str, Any]]:
         "weights": "random", "found": 20, "stages": dict.fromkeys(_STAGES, 0.1),
         "images_a_second": 2.0, "images": 9, "buckets": 5, "networks": 4, "all_programs": 6,
     }  # fmt: skip
-    common["gflop"], common["mask_samples"] = 50.0, 17
+    common["gflop"], common["mask_samples"] = 50.0, [9, 17]
     common["gradients"] = {
         "all": 0.09, "RPN": 0.05, "coarse mask": 0.04, "coarse mask and points": 0.07,
     }  # fmt: skip

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pointrend_jax.layers.mask_head import PointRendMaskHead
+from pointrend_jax.layers.regions import Regions
 from pointrend_jax.models import mask_rcnn
 from pointrend_jax.models.build import build_model
 from pointrend_jax.structures import InstanceBatch, InstancePredictions
@@ -151,22 +153,37 @@ def test_content_of_padded_slots_changes_no_loss_and_no_gradient() -> None:
 def test_the_mask_head_trains_alike_on_all_slots_and_on_a_part(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    batch = instance_batch()
     with_all_slots, params = _loss_and_gradient("pointrend")
+    with_all_slots(params, on_device(batch))  # traced before what follows
     # 4 slots an image here, which are too few to part otherwise.
     monkeypatch.setattr(mask_rcnn, "_FEWEST_SLOTS", 1)
     function, _ = _loss_and_gradient_of("pointrend")
-    batch = instance_batch()
+    sizes = _sizes_of_mask_losses(monkeypatch)
     # One object in each image, or in one: few samples; and as many as there are.
     for objects in ([1, 1], [0, 1], [GT_SLOTS, GT_SLOTS]):
         valid = batch.valid & (np.arange(GT_SLOTS) < np.array(objects)[:, None])
         chosen = on_device(batch._replace(valid=valid))
         (_, losses), gradient = function(params, chosen)
+        assert sizes == [2, 4, 8]
         (_, expected), expected_gradient = with_all_slots(params, chosen)
         for name, value in expected.items():
             np.testing.assert_allclose(losses[name], value, rtol=1e-5, err_msg=name)
         jax.tree.map(
             partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), gradient, expected_gradient
         )
+
+
+def _sizes_of_mask_losses(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many regions the mask head is traced for, from now on."""
+    sizes, losses = [], PointRendMaskHead.losses
+
+    def spied(self: Any, pyramid: Any, regions: Regions, *rest: Any) -> Any:
+        sizes.append(regions.boxes.shape[0])
+        return losses(self, pyramid, regions, *rest)
+
+    monkeypatch.setattr(PointRendMaskHead, "losses", spied)
+    return sizes
 
 
 @pytest.mark.parametrize("mask_head", ["pointrend", "conv", "implicit"])

@@ -63,8 +63,12 @@ def test_roi_align_gradient_is_the_transpose_of_its_value() -> None:
     np.testing.assert_allclose(product, weighted(maps), rtol=1e-3)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "tpu"])
 @pytest.mark.parametrize("sampling_ratio", [0, 1, 2])
-def test_roi_align_gradient_has_the_weights_of_its_value(sampling_ratio: int) -> None:
+def test_roi_align_gradient_has_the_weights_of_its_value(
+    sampling_ratio: int, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     rng = np.random.default_rng(3)
     height, width, number = 9, 11, 60
     corner = rng.uniform(-12, 30, (number, 2))
@@ -72,6 +76,8 @@ def test_roi_align_gradient_has_the_weights_of_its_value(sampling_ratio: int) ->
     # Bins of a whole number of pixels, at whole and half pixels: floors are decided by rounding.
     side[:20] = rng.integers(1, 5, (20, 2)) * 12
     corner[:20] = rng.integers(-4, 12, (20, 2)) * 2
+    # An empty box, and one turned inside out.
+    side[-2:] = [[0.0, 0.0], [-25.0, -9.0]]
     boxes = jnp.asarray(np.concatenate([corner, corner + side], axis=1), jnp.float32)
 
     def pool(maps: jax.Array) -> jax.Array:

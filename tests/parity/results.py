@@ -20,7 +20,7 @@ def pasted_rows(stages: Stages) -> Iterator[Row]:
     masks = stages.run(
         lambda m, p, r, hw: (
             m.mask_head.predict(
-                m.mask_head.prepare(p, r.boxes.shape[0]), m.mask_head.predict_coarse(p, r), r, hw
+                m.mask_head.prepare(p, r.boxes.shape[0]), m.mask_head.encode_regions(p, r), r, hw
             ).rendered
         ),
         stages.pyramid,

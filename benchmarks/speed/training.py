@@ -1,0 +1,121 @@
+"""A training step of Mask R-CNN with PointRend, and the gradients of its losses."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util as tree
+
+from benchmarks.speed import models
+from benchmarks.speed.measure import peak_mib, product_rate, seconds
+from pointrend_jax.models.mask_rcnn import InstanceNoise, MaskRCNN
+from pointrend_jax.structures import InstanceBatch
+from pointrend_jax.training.optimizer import build_optimizer
+from pointrend_jax.training.replicas import build_replicas
+from pointrend_jax.training.step import DEFAULT_OPTIONS, initial_state
+
+_NUM_GT = 8
+
+
+def step(kit: Path | None, *, images: int = 2, repeats: int = 4) -> dict[str, Any]:
+    """A training step, optimiser included, of images of 320x484 and 320x394."""
+    built = models.build(models.R50, kit, {"train.batch_size": images})
+    batch = _training_batch(images)
+    params = built.variables["params"]
+    optimizer, _ = build_optimizer(built.config, params, built.task.is_trainable)
+    replicas = build_replicas("pmap", built.task, optimizer)
+    state = replicas.replicate(initial_state(built.variables, optimizer, DEFAULT_OPTIONS))
+    key = replicas.replicate(jax.random.key(0))
+    placed = replicas.place(batch)
+
+    def run() -> Any:
+        nonlocal state
+        state, metrics = replicas.step(state, placed, key)
+        return metrics
+
+    whole = seconds(run, repeats)
+    peak = peak_mib()
+    losses = {
+        "all": None,
+        "RPN": ("loss_rpn_cls", "loss_rpn_loc"),
+        "coarse mask": ("loss_mask",),
+        "coarse mask and points": ("loss_mask", "loss_mask_point"),
+    }
+    parts = {name: _gradient_seconds(built, batch, of, repeats) for name, of in losses.items()}
+    return {
+        "weights": built.weights,
+        "seconds": whole,
+        "mask_samples": _mask_samples(built, batch),
+        "gradients": parts,
+        "peak_mib": peak,
+        "product_gflops": product_rate(),
+    }
+
+
+def _mask_samples(built: models.Benchmarked, batch: InstanceBatch) -> list[int]:
+    """Foreground samples of each image; the mask head's work follows the most of them."""
+
+    def foreground(model: MaskRCNN, batch: InstanceBatch, noise: InstanceNoise) -> jax.Array:
+        pyramid = model.pyramid(batch.images, batch.image_hw, batch.padded_hw)
+        proposals = model.rpn.propose(
+            model.rpn(pyramid, batch.padded_hw), batch.image_hw, **model.proposals_train._asdict()
+        )
+        samples = model.box_head.sample(proposals, batch, noise.roi_priority)
+        return jnp.sum(samples.foreground, axis=1)
+
+    keys = jax.random.split(jax.random.key(0), len(batch.valid))
+    noise = built.model.apply({}, keys, batch, method=MaskRCNN.draw_noise)
+    counts = jax.jit(partial(built.model.apply, method=foreground))(built.variables, batch, noise)
+    return counts.tolist()
+
+
+def _gradient_seconds(
+    built: models.Benchmarked, batch: InstanceBatch, names: tuple[str, ...] | None, repeats: int
+) -> float:
+    """Of the losses `names`, and so of the layers that they need."""
+    on_device = jax.tree.map(jnp.asarray, batch)
+
+    def loss(trained: Any, others: Any, batch: InstanceBatch) -> jax.Array:
+        params = tree.unflatten_dict(trained | others["params"])
+        variables = {"params": params, "buffers": others["buffers"]}
+        terms, _ = built.task.loss(variables, batch, jax.random.key(0))
+        chosen = [term for name, term in terms.items() if names is None or name in names]
+        return jnp.sum(jnp.stack([t.total / jnp.maximum(t.denominator, 1) for t in chosen]))
+
+    flat = tree.flatten_dict(built.variables["params"])
+    trained = {path: x for path, x in flat.items() if built.task.is_trainable(path)}
+    kept = {path: x for path, x in flat.items() if path not in trained}
+    others = {"params": kept, "buffers": built.variables["buffers"]}
+    gradient = jax.jit(jax.grad(loss))
+    return seconds(lambda: gradient(trained, others, on_device), repeats)["median"]
+
+
+def _training_batch(images: int) -> InstanceBatch:
+    """Rectangles on noise."""
+    rng = np.random.default_rng(0)
+    canvas = (320, 512)
+    height = canvas[0]
+    widths = [(484, 394)[i % 2] for i in range(images)]
+    masks = np.zeros((images, _NUM_GT, *canvas), bool)
+    boxes = np.zeros((images, _NUM_GT, 4), np.float32)
+    pixels = rng.integers(0, 255, (images, *canvas, 3)).astype(np.uint8)
+    for b, image_width in enumerate(widths):
+        pixels[b, :, image_width:] = 0
+        for g in range(_NUM_GT):
+            x0, y0 = rng.integers(0, image_width - 130), rng.integers(0, height - 130)
+            w, h = rng.integers(24, 128, 2)
+            masks[b, g, y0 : y0 + h, x0 : x0 + w] = True
+            boxes[b, g] = (x0, y0, x0 + w, y0 + h)
+    return InstanceBatch(
+        images=pixels,
+        image_hw=np.array([(height, w) for w in widths], np.int32),
+        padded_hw=np.array([(height, -(-w // 32) * 32) for w in widths], np.int32),
+        image_index=np.arange(images, dtype=np.int32),
+        boxes=boxes,
+        classes=rng.integers(0, 80, (images, _NUM_GT)).astype(np.int32),
+        mask_bits=np.packbits(masks, axis=-1, bitorder="little"),
+        valid=np.ones((images, _NUM_GT), bool),
+    )
