@@ -110,7 +110,9 @@ def main() -> None:
 
     def keep(label: str, record: dict[str, Any]) -> None:
         results[label] = record
-        args.output.write_text(json.dumps(results, indent=1) + "\n")
+        labels = [*(case.label for case in all_cases()), "first_result"]
+        in_order = {label: results[label] for label in labels if label in results}
+        args.output.write_text(json.dumps(in_order, indent=1) + "\n")
 
     for case in all_cases():
         if case.label in results or (args.only and case.name not in args.only):
