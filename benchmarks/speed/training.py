@@ -1,5 +1,6 @@
 """A training step of Mask R-CNN with PointRend, and the gradients of its losses."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import numpy as np
 from flax import traverse_util as tree
 
 from benchmarks.speed import models
-from benchmarks.speed.measure import peak_mib, product_rate, seconds
+from benchmarks.speed.measure import flops, peak_mib, product_rate, seconds
 from pointrend_jax.models.mask_rcnn import InstanceNoise, MaskRCNN
 from pointrend_jax.structures import InstanceBatch
+from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.task import Task
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.replicas import build_replicas
 from pointrend_jax.training.step import DEFAULT_OPTIONS, initial_state
@@ -38,6 +41,7 @@ def step(kit: Path | None, *, images: int = 2, repeats: int = 4) -> dict[str, An
 
     whole = seconds(run, repeats)
     peak = peak_mib()
+    samples = _mask_samples(built, batch)
     losses = {
         "all": None,
         "RPN": ("loss_rpn_cls", "loss_rpn_loc"),
@@ -48,7 +52,8 @@ def step(kit: Path | None, *, images: int = 2, repeats: int = 4) -> dict[str, An
     return {
         "weights": built.weights,
         "seconds": whole,
-        "mask_samples": _mask_samples(built, batch),
+        "mask_samples": samples,
+        "gflop": _gflop(built, batch, max(samples)),
         "gradients": parts,
         "peak_mib": peak,
         "product_gflops": product_rate(),
@@ -72,25 +77,43 @@ def _mask_samples(built: models.Benchmarked, batch: InstanceBatch) -> list[int]:
     return counts.tolist()
 
 
-def _gradient_seconds(
-    built: models.Benchmarked, batch: InstanceBatch, names: tuple[str, ...] | None, repeats: int
-) -> float:
-    """Of the losses `names`, and so of the layers that they need."""
-    on_device = jax.tree.map(jnp.asarray, batch)
+def _gradient(
+    task: Task, built: models.Benchmarked, batch: InstanceBatch, names: tuple[str, ...] | None
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Of the losses `names`, and so of the layers that they need; with its arguments."""
 
     def loss(trained: Any, others: Any, batch: InstanceBatch) -> jax.Array:
         params = tree.unflatten_dict(trained | others["params"])
         variables = {"params": params, "buffers": others["buffers"]}
-        terms, _ = built.task.loss(variables, batch, jax.random.key(0))
+        terms, _ = task.loss(variables, batch, jax.random.key(0))
         chosen = [term for name, term in terms.items() if names is None or name in names]
         return jnp.sum(jnp.stack([t.total / jnp.maximum(t.denominator, 1) for t in chosen]))
 
     flat = tree.flatten_dict(built.variables["params"])
-    trained = {path: x for path, x in flat.items() if built.task.is_trainable(path)}
+    trained = {path: x for path, x in flat.items() if task.is_trainable(path)}
     kept = {path: x for path, x in flat.items() if path not in trained}
     others = {"params": kept, "buffers": built.variables["buffers"]}
-    gradient = jax.jit(jax.grad(loss))
-    return seconds(lambda: gradient(trained, others, on_device), repeats)["median"]
+    return jax.grad(loss), (trained, others, jax.tree.map(jnp.asarray, batch))
+
+
+def _gradient_seconds(
+    built: models.Benchmarked, batch: InstanceBatch, names: tuple[str, ...] | None, repeats: int
+) -> float:
+    gradient, arguments = _gradient(built.task, built, batch, names)
+    compiled = jax.jit(gradient)
+    return seconds(lambda: compiled(*arguments), repeats)["median"]
+
+
+def _gflop(built: models.Benchmarked, batch: InstanceBatch, most_samples: int) -> float:
+    """Of the gradient, with the slots that this many samples have: the compiler counts the largest
+    of several branches, so the model gets no more."""
+    config = built.config.copy_and_resolve_references()
+    box = config.model.box
+    slots = int(box.samples_per_image * box.positive_fraction)
+    fitting = min(n for n in (slots // 4, slots // 2, slots) if n >= most_samples)
+    box.positive_fraction = fitting / box.samples_per_image
+    gradient, arguments = _gradient(build_task(config), built, batch, None)
+    return flops(gradient, *arguments) / 1e9
 
 
 def _training_batch(images: int) -> InstanceBatch:
