@@ -51,7 +51,8 @@ def comparison(bench: Records) -> str:
         name, arguments = record["case"], record["arguments"]
         if name == "predict":
             key = (name, arguments["side"], arguments["instances"])
-            what = f"R50, short side {key[1]}, {record['found']} instances, to RLE"
+            plural = "" if record["found"] == 1 else "s"
+            what = f"R50, short side {key[1]}, {record['found']} instance{plural}, to RLE"
         elif name == "semantic":
             key = (name, arguments["height"], arguments["width"])
             what = f"semantic R101, {key[1]}x{key[2]}, to labels"
