@@ -63,22 +63,19 @@ def _stages(
         "masks": seconds(lambda: segment(pyramid, detections, batch.padded_hw), repeats),
         "paste to RLE": seconds(instances.masks.rle, repeats),
     }
-    detector = run(lambda m, b: m.detect(m.pyramid(b.images, b.image_hw, b.padded_hw), b))
+    detector = run(_detect)
     times["detector alone"] = seconds(lambda: detector(batch), repeats)
     network = _network(built)
     times["network"] = seconds(lambda: network(batch), repeats)
-    detector_flops = flops(
-        partial(
-            built.model.apply,
-            method=lambda m, b: m.detect(m.pyramid(b.images, b.image_hw, b.padded_hw), b),
-        ),
-        built.variables,
-        batch,
-    )
+    detector_flops = flops(partial(built.model.apply, method=_detect), built.variables, batch)
     return {
         "stages": {name: each["median"] for name, each in times.items()},
         "gflop": (detector_flops + _mask_flops(built, pyramid, detections, batch)) / 1e9,
     }
+
+
+def _detect(model: MaskRCNN, batch: ImageBatch) -> Detections:
+    return model.detect(model.pyramid(batch.images, batch.image_hw, batch.padded_hw), batch)
 
 
 def _mask_flops(
@@ -89,10 +86,8 @@ def _mask_flops(
     if not found:
         return 0.0
 
-    def masks(model: Any, pyramid: Any, regions: Regions) -> Any:
-        head = model.mask_head
-        coarse = head.encode_regions(pyramid, regions)
-        return head.predict(head.prepare(pyramid, slots), coarse, regions, batch.padded_hw)
+    def masks(model: MaskRCNN, pyramid: Any, regions: Regions) -> Any:
+        return heads.predict(model.mask_head, pyramid, regions, batch.padded_hw, slots)
 
     regions = jax.tree.map(lambda x: x[:found], regions_of(detections))
     return flops(partial(built.model.apply, method=masks), built.variables, pyramid, regions)

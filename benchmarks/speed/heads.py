@@ -60,16 +60,20 @@ def compare(kit: Path | None, *, repeats: int = 3) -> dict[str, Any]:
 
 def _masks(head: Any, variables: Any, pyramid: dict[str, Any], regions: Regions) -> Any:
     def method(head: Any) -> Any:
-        return _predict(head, pyramid, regions)
+        return predict(head, pyramid, regions, jnp.array([_CANVAS]))
 
     return nn.apply(method, head)(variables)
 
 
-def _predict(head: Any, pyramid: dict[str, Any], regions: Regions) -> Any:
-    # As many regions as an image may have decide what is multiplied on the map.
-    prepared = head.prepare(pyramid, 100)
-    coarse = head.encode_regions(pyramid, regions)
-    return head.predict(prepared, coarse, regions, jnp.array([_CANVAS]))
+def predict(
+    head: Any, pyramid: dict[str, Any], regions: Regions, padded_hw: Any, slots: int = 100
+) -> Any:
+    """The masks of all regions at once, without a loop over chunks of them.
+
+    slots: regions that there may be; they decide what is multiplied on the map.
+    """
+    prepared = head.prepare(pyramid, slots)
+    return head.predict(prepared, head.encode_regions(pyramid, regions), regions, padded_hw)
 
 
 def _plain_cost(pyramid: dict[str, Any]) -> float:
@@ -152,6 +156,6 @@ def _regions(number: int) -> Regions:
 
 def _variables(head: Any, pyramid: dict[str, jax.Array], regions: Regions) -> Any:
     def init(head: Any) -> Any:
-        return _predict(head, pyramid, regions)
+        return predict(head, pyramid, regions, jnp.array([_CANVAS]))
 
     return jax.jit(lambda key: nn.init(init, head)(key))(jax.random.key(0))

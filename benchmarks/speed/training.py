@@ -12,7 +12,7 @@ from flax import traverse_util as tree
 
 from benchmarks.speed import models
 from benchmarks.speed.measure import flops, peak_mib, product_rate, seconds
-from pointrend_jax.models.mask_rcnn import InstanceNoise, MaskRCNN
+from pointrend_jax.models.mask_rcnn import InstanceNoise, MaskRCNN, slot_numbers
 from pointrend_jax.structures import InstanceBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task
@@ -110,7 +110,7 @@ def _gflop(built: models.Benchmarked, batch: InstanceBatch, most_samples: int) -
     config = built.config.copy_and_resolve_references()
     box = config.model.box
     slots = int(box.samples_per_image * box.positive_fraction)
-    fitting = min(n for n in (slots // 4, slots // 2, slots) if n >= most_samples)
+    fitting = min(number for number in slot_numbers(slots) if number >= most_samples)
     box.positive_fraction = fitting / box.samples_per_image
     gradient, arguments = _gradient(build_task(config), built, batch, None)
     return flops(gradient, *arguments) / 1e9

@@ -151,8 +151,7 @@ class MaskRCNN(nn.Module):
             chosen = jax.tree.map(first, (regions, candidates))
             return self.mask_head.losses(pyramid, chosen[0], batch, chosen[1])
 
-        parts = {slots // share for share in _SLOT_SHARES}
-        numbers = sorted({number for number in parts if number >= _FEWEST_SLOTS} | {slots})
+        numbers = slot_numbers(slots)
         most = jnp.max(jnp.sum(regions.valid.reshape(num_images, slots), axis=1))
         choice = jnp.sum(most > jnp.array(numbers[:-1], jnp.int32), dtype=jnp.int32)
         return jax.lax.switch(choice, [partial(of_slots, number) for number in numbers])
@@ -288,6 +287,12 @@ class MaskRCNN(nn.Module):
             )
         pyramid = self.pyramid(batch.images, batch.image_hw, batch.padded_hw)
         return self.mask_head.explain(pyramid, regions)
+
+
+def slot_numbers(slots: int) -> list[int]:
+    """How many of an image's `slots` the mask head may train on, ascending."""
+    parts = {slots // share for share in _SLOT_SHARES}
+    return sorted({number for number in parts if number >= _FEWEST_SLOTS} | {slots})
 
 
 def regions_of(detections: Detections) -> Regions:
