@@ -70,7 +70,7 @@ format: $(STAMP)
 
 parity: $(STAMP)
 	@[ -n "$(KIT)" ] || { echo "Say where the parity kit lies: make parity KIT=DIR" >&2; exit 2; }
-	$(RUN) -m tests.parity.run --kit $(KIT) $(if $(MODEL),--model $(MODEL)) \
+	$(RUN) -m parity.run --kit $(KIT) $(if $(MODEL),--model $(MODEL)) \
 	  $(if $(STAGE),--stage $(STAGE)) $(ARGS)
 
 bench: $(STAMP)

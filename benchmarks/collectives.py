@@ -1,6 +1,6 @@
 """What the replicas of a training step tell each other, and how much a step computes.
 
-    PYTHONPATH=. python benchmarks/collectives.py [--config tests/tiny_run.py] [--canvas 64x96]
+    PYTHONPATH=. python benchmarks/collectives.py [--config configs/tiny.py] [--canvas 64x96]
         [--strategy shard_map] [--per_replica 1] [--replicas 2] [--json FILE] [--count_only]
 
 Lowers the step of a config for fake CPU devices, from shapes alone (no weights, no data): the
@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from benchmarks.hlo_collectives import collectives_of
 from pointrend_jax.flags import load_config
 from pointrend_jax.structures import Config, InstanceBatch, SemanticBatch
 from pointrend_jax.tasks.build import build_task
@@ -24,7 +25,6 @@ from pointrend_jax.tasks.task import Task
 from pointrend_jax.training.optimizer import build_optimizer, module_path
 from pointrend_jax.training.replicas import build_replicas
 from pointrend_jax.training.step import StepOptions, initial_state
-from tests.training.collectives import collectives_of
 
 _GT_SLOTS = 100
 
@@ -109,7 +109,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, default=Path("tests/tiny_run.py"))
+    parser.add_argument("--config", type=Path, default=Path("configs/tiny.py"))
     parser.add_argument("--strategy", choices=("pmap", "shard_map"), default="shard_map")
     parser.add_argument("--canvas", default="64x96", help="HEIGHTxWIDTH, multiples of 32")
     parser.add_argument("--replicas", type=int, default=2)

@@ -91,7 +91,7 @@ def _step(line: str) -> int:
 
 def _command(workdir: Path, cache: Path) -> list[str]:
     return [
-        sys.executable, "train.py", "--config", "tests/tiny_run.py", "--workdir", str(workdir),
+        sys.executable, "train.py", "--config", "configs/tiny.py", "--workdir", str(workdir),
         f"--config.data.cache_dir={cache}", f"--config.train.steps={_STEPS}",
         "--config.train.log_every=1", "--config.train.checkpoint_every=2",
     ]  # fmt: skip

@@ -20,7 +20,7 @@ from pointrend_jax.training.optimizer import build_optimizer, build_schedule
 from pointrend_jax.training.trees import array_shapes
 from tests.shared import REPOSITORY
 
-_NO_EXPERIMENTS = ("base", "presets")
+_NO_EXPERIMENTS = ("base", "presets", "tiny")
 CONFIGS = sorted(p for p in (REPOSITORY / "configs").glob("*.py") if p.stem not in _NO_EXPERIMENTS)
 
 # Cityscapes val as published. Paper: arXiv 1912.08193, tables 1, 6 and 7. Detectron2:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs.tiny import get_config
 from pointrend_jax.cli import Options, main, predict_files
 from pointrend_jax.data.masks import decode_rle
 from pointrend_jax.experiment import evaluate_run, train
@@ -14,7 +15,6 @@ from pointrend_jax.loading import load
 from pointrend_jax.predict_files import check_files
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.structures import Config
-from tests.tiny_run import get_config
 
 
 def _config(cache: Path) -> Config:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.compilations import counted_compilations
 from pointrend_jax import loaded_model
 from pointrend_jax.data.pipeline import make_sample
 from pointrend_jax.evaluation.paste import paste_masks_to_rle, scale_boxes_to_original
@@ -16,7 +17,6 @@ from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.instance import probability
 from pointrend_jax.tasks.task import Task, Variables
-from tests.compilations import counted_compilations
 from tests.tiny_predictor import (
     NAMES,
     SIZES,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs.base import get_config
+from configs.tiny import shrink
 from pointrend_jax.structures import (
     IGNORE_LABEL,
     Config,
@@ -23,19 +24,9 @@ GT_SLOTS = 4
 def tiny_config(backbone: str = "resnet18", mask_head: str = "pointrend") -> Config:
     """Every part of the real thing, at a fraction of its size."""
     config: Config = get_config()
+    shrink(config)
     config.num_classes = NUM_CLASSES
-    model = config.model
-    model.backbone, model.mask_head, model.fpn_channels = backbone, mask_head, 16
-    model.rpn.anchor_sizes = (16, 32, 64, 128, 256)
-    model.rpn.samples_per_image = 32
-    model.rpn.pre_nms_topk_train = model.rpn.pre_nms_topk_eval = 60
-    model.rpn.post_nms_topk_train = model.rpn.post_nms_topk_eval = 20
-    model.box.fc_dim, model.box.samples_per_image, model.box.detections_per_image = 32, 16, 6
-    model.mask.conv_dim = model.mask.coarse_fc_dim = model.mask.point_fc_dim = 16
-    model.mask.subdivision_steps, model.mask.subdivision_num_points = 3, 196
-    model.mask.train_num_points = 49
-    model.mask.detections_per_chunk = 4
-    config.train.batch_size = 2
+    config.model.backbone, config.model.mask_head = backbone, mask_head
     return config
 
 

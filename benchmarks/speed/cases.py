@@ -11,13 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.compilations import counted_compilations
 from benchmarks.speed import heads, models, operations, training
 from benchmarks.speed.measure import flops, peak_mib, product_rate, seconds
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.models.mask_rcnn import MaskRCNN, regions_of
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.structures import Detections, ImageBatch
-from tests.compilations import counted_compilations
 
 Record = dict[str, Any]
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from parity.kit import MODELS, load_model
 from pointrend_jax.data.images import read_image
 from pointrend_jax.flags import load_config
 from pointrend_jax.models.build import build_model
@@ -19,7 +20,6 @@ from pointrend_jax.semantic_predictor import SemanticPredictor
 from pointrend_jax.structures import Config, ImageBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
-from tests.parity.kit import MODELS, load_model
 
 _ROOT = Path(__file__).resolve().parents[2]
 R50 = "pointrend_rcnn_R_50_FPN_coco"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.parity.compare import Check, compare
+from parity.compare import Check, compare
 
 
 def test_compare_is_exact_for_integers_and_booleans() -> None:

@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.parity import run
-from tests.parity.compare import Row, fraction_row, row
-from tests.parity.kit import INSTANCE_MODELS, KitModel, load_model
-from tests.parity.matching import matched_rows
-from tests.parity.models import left_out, model_rows
-from tests.parity.recipe import normal, permutation, uniform
-from tests.parity.report import markdown, text_table
+from parity import run
+from parity.compare import Row, fraction_row, row
+from parity.kit import INSTANCE_MODELS, KitModel, load_model
+from parity.matching import matched_rows
+from parity.models import left_out, model_rows
+from parity.recipe import normal, permutation, uniform
+from parity.report import markdown, text_table
+from tests.shared import REPOSITORY
 
-KIT = Path(__file__).parent / "golden"
+KIT = REPOSITORY / "parity" / "golden"
 R50 = KIT / "models" / "pointrend_rcnn_R_50_FPN_coco"
 SEMANTIC = KIT / "models" / "pointrend_semantic_R_101_FPN_cityscapes"
 
@@ -35,7 +36,7 @@ def test_a_wrong_weight_shows(monkeypatch: pytest.MonkeyPatch) -> None:
         predictor["bias"] = predictor["bias"].at[0].add(0.1)
         return model
 
-    monkeypatch.setattr("tests.parity.models.load_model", with_a_wrong_weight)
+    monkeypatch.setattr("parity.models.load_model", with_a_wrong_weight)
     rows = list(model_rows(KIT, R50, "mask"))
     assert any(not r.passed for r in rows if r.quantity.startswith("coarse logits"))
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.parity.compare import compare
-from tests.parity.host import HOST_FILES
-from tests.parity.ops import OP_FILES, load
-from tests.shared import shared_path
+from parity.compare import compare
+from parity.host import HOST_FILES
+from parity.ops import OP_FILES, load
+from tests.shared import REPOSITORY, shared_path
 
-GOLDEN = Path(__file__).parent / "golden" / "ops"
+GOLDEN = REPOSITORY / "parity" / "golden" / "ops"
 # They need photos, which the repository does not hold.
 WITH_PHOTOS = {"color_aug_ssd", "crowd_rle", "gt_masks", "resize"}
 

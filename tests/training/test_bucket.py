@@ -12,6 +12,7 @@ import optax
 import pytest
 from orbax.checkpoint._src.path import gcs_utils
 
+from configs.tiny import get_config
 from pointrend_jax.cli import main
 from pointrend_jax.data.build import build_datasets
 from pointrend_jax.data.fetch_records import fetch_records
@@ -24,7 +25,6 @@ from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.training.step import DEFAULT_OPTIONS, TrainState, initial_state
 from tests.bucket import buckets
 from tests.data.label_sets import blocks, write_camvid
-from tests.tiny_run import get_config
 
 
 @pytest.fixture(scope="module")

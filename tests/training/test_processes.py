@@ -15,13 +15,13 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.launch import CLUSTER_FLAGS, finish, run_processes, started, wait_for
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.checkpoints import CheckpointMeta
 from pointrend_jax.training.interruptions import StopSignal
 from pointrend_jax.training.processes import Cluster, join_processes
 from pointrend_jax.training.saved_variables import save_variables
 from tests.tiny import tiny_config, tiny_variables
-from tests.training.launch import CLUSTER_FLAGS, finish, run_processes, started, wait_for
 
 _STEPS = 6
 
@@ -30,8 +30,8 @@ def _run_layout(folder: Path, processes: int, devices: int, strategy: str) -> di
     """Losses and parameters after five steps of four images."""
     output = folder / f"{processes}x{devices}-{strategy}.npz"
     command = [
-        "tests/training/replica_program.py", "--devices", str(devices), "--batch=4",
-        "--strategy", strategy, "--output", str(output),
+        "benchmarks/replica_program.py", "--devices", str(devices), "--batch=4",
+        "--strategy", strategy, "--data", str(folder / "data"), "--output", str(output),
     ]  # fmt: skip
     flags = ("--processes={number}", "--index={index}", "--port={port}")
     run_processes(command, processes, cluster_flags=flags, devices=devices)
@@ -91,7 +91,7 @@ class _Programs:
 
     def _settings(self, workdir: Path) -> Sequence[str]:
         return (
-            "--config=tests/tiny_run.py", f"--workdir={workdir}",
+            "--config=configs/tiny.py", f"--workdir={workdir}",
             f"--config.data.cache_dir={self.folder / 'cache'}", "--config.model.backbone=resnet18",
             f"--config.init.weights={self.folder / 'weights'}",
             "--config.data.embedded.num_eval=5",

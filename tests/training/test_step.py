@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.compilations import counted_compilations
+from benchmarks.hlo_collectives import collectives_of
 from pointrend_jax.models import mask_rcnn
 from pointrend_jax.structures import DATA_AXIS, InstanceBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.optimizer import build_optimizer, module_path, warmup_multistep
 from pointrend_jax.training.replicas import build_replicas, shard
 from pointrend_jax.training.step import StepOptions, TrainState, initial_state, train_step
-from tests.compilations import counted_compilations
 from tests.tiny import instance_batch, tiny_config, tiny_variables
-from tests.training.collectives import collectives_of
 
 
 @pytest.fixture(scope="module")
