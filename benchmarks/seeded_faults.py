@@ -1,0 +1,328 @@
+"""Breaks the code in one place at a time and asks whether the tests notice.
+
+    PYTHONPATH=. python benchmarks/seeded_faults.py [--only NAME ...] [--list]
+
+Each fault is one line of one room changed as a tired colleague might change it: a sign, a place
+off by one, a wrong axis, a leak of padding, a lost class, a swapped key. The tree is copied, the
+fault is put into the copy, and the tests that should find it are run there until the first fails.
+A fault that no test notices is printed as MISSED, and the exit status is 1. The tests named here
+are the ones that are known to find a fault; that the whole suite contains them is what pytest's
+collection says, because a name that collects nothing counts as MISSED too.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+_SOURCES = Path(__file__).resolve().parents[1]
+# pytest: some tests failed. Other numbers say that nothing was collected, or pytest was stopped.
+_TESTS_FAILED = 1
+
+
+class Fault(NamedTuple):
+    """A line of a file and what it becomes.
+
+    Attributes:
+      old: text that the file has exactly once.
+      tests: files or names below tests/, of which at least one must fail.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+FAULTS = (
+    Fault(
+        "points-rows-for-columns", "pointrend.py",
+        "x = (column.astype(uncertainty.dtype) + 0.5) / width",
+        "x = (row.astype(uncertainty.dtype) + 0.5) / width",
+        ("test_pointrend.py",),
+    ),
+    Fault(
+        "points-certain-first", "pointrend.py",
+        "_, index = jax.lax.top_k(uncertainty_fn(candidate_logits), num_uncertain)",
+        "_, index = jax.lax.top_k(-uncertainty_fn(candidate_logits), num_uncertain)",
+        ("test_pointrend.py",),
+    ),
+    Fault(
+        "point-head-forgets-coarse", "pointrend.py",
+        "            if self.coarse_each_layer:",
+        "            if self.coarse_each_layer and layer < self.num_fcs:",
+        ("test_pointrend.py", "layers/test_own_class_points.py"),
+    ),
+    Fault(
+        "boxes-unclamped", "ops/boxes.py",
+        "jnp.exp(jnp.minimum(deltas[..., 2:], SCALE_CLAMP))",
+        "jnp.exp(deltas[..., 2:])",
+        ("ops/test_boxes.py", "parity/test_ops.py"),
+    ),
+    Fault(
+        "nms-not-strict", "ops/nms.py",
+        "(box_iou(boxes, other_boxes) > iou_threshold)",
+        "(box_iou(boxes, other_boxes) >= iou_threshold)",
+        ("ops/test_nms.py",),
+    ),
+    Fault(
+        "sampling-half-pixel", "ops/points.py",
+        "jnp.maximum(1.0 - jnp.abs(place * size - 0.5 - cells), 0.0)",
+        "jnp.maximum(1.0 - jnp.abs(place * size - cells), 0.0)",
+        ("ops/test_points.py",),
+    ),
+    Fault(
+        "roi-align-legacy-shift", "ops/roi_align.py",
+        "boxes = boxes - 0.5 if aligned else boxes",
+        "boxes = boxes if aligned else boxes",
+        ("ops/test_roi_align.py", "parity/test_ops.py"),
+    ),
+    Fault(
+        "matching-low-quality-lost", "ops/matching.py",
+        "labels = jnp.where(is_best, 1, labels)",
+        "labels = jnp.where(is_best & (best >= low), 1, labels)",
+        ("ops/test_matching.py",),
+    ),
+    Fault(
+        "hard-pixels-off-by-a-bit", "ops/losses.py",
+        "candidate = last | (1 << (30 - i))",
+        "candidate = last | (1 << (29 - jnp.minimum(i, 29)))",
+        ("ops/test_losses.py",),
+    ),
+    Fault(
+        "upsampling-quarter-swapped", "ops/resize.py",
+        "pairs = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=axis + 1)",
+        "pairs = jnp.stack([0.75 * x + 0.25 * after, 0.75 * x + 0.25 * before], axis=axis + 1)",
+        ("ops/test_resize.py",),
+    ),
+    Fault(
+        "padding-leaks-a-cell", "layers/padding.py",
+        "    rows = jnp.arange(height)[None, :] < cells[:, :1]",
+        "    rows = jnp.arange(height)[None, :] <= cells[:, :1]",
+        ("layers/test_padding.py", "models"),
+    ),
+    Fault(
+        "batch-norm-biased-variance", "layers/norm.py",
+        "unbiased = batch_var * (count / jnp.maximum(count - 1, 1))",
+        "unbiased = batch_var",
+        ("layers/test_norm.py",),
+    ),
+    Fault(
+        "fpn-odd-cells", "layers/fpn.py",
+        "return p5[:, ::2, ::2]",
+        "return p5[:, 1::2, ::2]",
+        ("parity", "models"),
+    ),
+    Fault(
+        "box-head-background-as-class", "layers/box_head.py",
+        "classes=jnp.where(foreground, gt_classes[gt_index], self.num_classes),",
+        "classes=jnp.where(foreground, gt_classes[gt_index], self.num_classes - 1),",
+        ("parity", "models/test_mask_rcnn.py", "test_pointrend.py", "layers"),
+    ),
+    Fault(
+        "group-norm-whole-canvas", "layers/norm.py",
+        "sums = jnp.sum(jnp.where(inside, values, 0.0), (1, 2))",
+        "sums = jnp.sum(values, (1, 2))",
+        ("layers/test_norm.py",),
+    ),
+    Fault(
+        "flip-one-pixel-off", "data/transforms.py",
+        "points[:, 0] = new_hw[1] - points[:, 0]",
+        "points[:, 0] = new_hw[1] - 1 - points[:, 0]",
+        ("data/test_transforms.py",),
+    ),
+    Fault(
+        "epoch-drops-leftovers", "data/pipeline.py",
+        "batches += self._merge(leftovers, batches)",
+        "self._merge(leftovers, batches)",
+        ("data/test_pipeline.py",),
+    ),
+    Fault(
+        "repeat-factor-without-root", "data/repeat_factors.py",
+        "math.sqrt(threshold * len(image_labels) / count)",
+        "threshold * len(image_labels) / count",
+        ("data/test_repeat_factors.py",),
+    ),
+    Fault(
+        "crowds-train", "data/pipeline.py",
+        'kept = np.flatnonzero(~np.asarray(objects["is_crowd"], bool))',
+        'kept = np.flatnonzero(np.asarray(objects["is_crowd"], bool) >= 0)',
+        ("data/test_pipeline.py", "data/test_builder.py"),
+    ),
+    Fault(
+        "void-becomes-a-class", "data/camvid.py",
+        "{i: i for i in names} | {void: IGNORE_LABEL}",
+        "{i: i for i in names} | {void: 0}",
+        ("data/test_camvid.py",),
+    ),
+    Fault(
+        "paste-half-excluded", "evaluation/paste.py",
+        "np.greater_equal(plan.columns(part), _THRESHOLD, out=bits[part, rows])",
+        "np.greater(plan.columns(part), _THRESHOLD, out=bits[part, rows])",
+        ("evaluation/test_paste.py",),
+    ),
+    Fault(
+        "confusion-transposed", "evaluation/semantic_counts.py",
+        "cells = rings[labelled] * num_classes + truth[labelled]\n"
+        "    cells = cells * num_classes + predicted[labelled]",
+        "cells = rings[labelled] * num_classes + predicted[labelled]\n"
+        "    cells = cells * num_classes + truth[labelled]",
+        ("evaluation/test_semantic_counts.py", "evaluation/test_semantic.py"),
+    ),
+    Fault(
+        "boundary-of-crowds", "evaluation/boundary.py",
+        "return np.where(np.asarray(is_crowd, np.bool_)[None, :], mask_ious, both)",
+        "return both",
+        ("evaluation/test_boundary.py",),
+    ),
+    Fault(
+        "lvis-not-exhaustive-forgotten", "evaluation/lvis.py",
+        'result["dtIgnore"] = result["dtIgnore"] | (result["dtMatches"] == 0)',
+        'result["dtIgnore"] = result["dtIgnore"] | (result["dtMatches"] < 0)',
+        ("evaluation/test_lvis.py",),
+    ),
+    Fault(
+        "deconvolution-not-turned", "importers/layouts.py",
+        "load=lambda theirs, _: theirs.transpose(2, 3, 0, 1)[::-1, ::-1],",
+        "load=lambda theirs, _: theirs.transpose(2, 3, 0, 1),",
+        ("importers",),
+    ),
+    Fault(
+        "names-swapped", "importers/detectron2.py",
+        '"rpn/objectness": "proposal_generator.rpn_head.objectness_logits",\n'
+        '    r"rpn/deltas": "proposal_generator.rpn_head.anchor_deltas",',
+        '"rpn/deltas": "proposal_generator.rpn_head.objectness_logits",\n'
+        '    r"rpn/objectness": "proposal_generator.rpn_head.anchor_deltas",',
+        ("importers", "parity/test_models.py"),
+    ),
+    Fault(
+        "milestone-a-step-late", "training/optimizer.py",
+        "(jnp.asarray(step) >= m for m in milestones)",
+        "(jnp.asarray(step) > m for m in milestones)",
+        ("training/test_step.py", "training/test_optimizer.py"),
+    ),
+    Fault(
+        "norms-decay", "training/optimizer.py",
+        "return jax.tree.map(lambda _: False, params)",
+        "return jax.tree.map(lambda _: True, params)",
+        ("training/test_optimizer.py", "training/test_step.py"),
+    ),
+    Fault(
+        "same-noise-every-step", "training/step.py",
+        "step_key = jax.random.fold_in(key, state.step)",
+        "step_key = jax.random.fold_in(key, 0)",
+        ("training",),
+    ),
+    Fault(
+        "denominators-of-one-device", "training/step.py",
+        "denominators = _sum_over_devices(jax.lax.stop_gradient(denominators))",
+        "denominators = jax.lax.stop_gradient(denominators)",
+        ("training/test_step.py",),
+    ),
+    Fault(
+        "resume-with-another-rate", "training/resume.py",
+        '"train.steps", "train.log_every"',
+        '"train.steps", "train.learning_rate", "train.log_every"',
+        ("training", "test_experiment.py"),
+    ),
+    Fault(
+        "wrong-category-ids", "tasks/instance.py",
+        "classes = category_ids[detections.classes[rows]]",
+        "classes = category_ids[detections.classes[rows] - 1]",
+        ("tasks",),
+    ),
+    Fault(
+        "best-score-below", "visualize/overlay.py",
+        "    for i in order[::-1].tolist():",
+        "    for i in order.tolist():",
+        ("visualize/test_overlay.py",),
+    ),
+    Fault(
+        "tile-overlap-to-the-first", "tiles.py",
+        "cuts = [(a + b) // 2 for a, b in zip(starts[1:], ends[:-1], strict=True)]",
+        "cuts = [b for a, b in zip(starts[1:], ends[:-1], strict=True)]",
+        ("test_tiles.py",),
+    ),
+    Fault(
+        "boxes-scaled-by-the-other-axis", "predictor.py",
+        "boxes = np.asarray(boxes, np.float32) * scale[[1, 0, 1, 0]]",
+        "boxes = np.asarray(boxes, np.float32) * scale[[0, 1, 0, 1]]",
+        ("test_predictor.py",),
+    ),
+    Fault(
+        "shorter-side-first", "data/transforms.py",
+        "(min_size, scale * width) if height < width else",
+        "(min_size, scale * width) if height > width else",
+        ("data/test_transforms.py",),
+    ),
+)  # fmt: skip
+
+
+def copy_tree(target: Path) -> None:
+    """Copies what git knows and what is new, and links the environment and the compile cache."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=_SOURCES, check=True, capture_output=True,
+    )  # fmt: skip
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (_SOURCES / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(_SOURCES / name, target / name)
+    (_SOURCES / ".cache").mkdir(exist_ok=True)
+    (target / ".cache").symlink_to(_SOURCES / ".cache")
+
+
+def is_noticed(fault: Fault) -> bool:
+    """Whether a test fails in a copy with the fault. Raises ValueError if the line has changed."""
+    path = Path("pointrend_jax") / fault.file
+    content = (_SOURCES / path).read_text()
+    if content.count(fault.old) != 1:
+        raise ValueError(
+            f"{fault.name}: {path} must have the line exactly once, it has it "
+            f"{content.count(fault.old)} times; bring the fault up to date:\n{fault.old}"
+        )
+    with tempfile.TemporaryDirectory(prefix="seeded-fault-") as folder:
+        copy = Path(folder)
+        copy_tree(copy)
+        (copy / path).write_text(content.replace(fault.old, fault.new))
+        shared = os.environ.get("POINTREND_JAX_SHARED", str(_SOURCES.parent / "shared"))
+        tests = [f"tests/{name}" for name in fault.tests]
+        result = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", *tests],
+            cwd=copy, env=os.environ | {"POINTREND_JAX_SHARED": shared},
+            capture_output=True, text=True,
+        )  # fmt: skip
+    failed = [line for line in result.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    print(f"    {failed[0][:150] if failed else f'pytest ended with {result.returncode}'}")
+    return result.returncode == _TESTS_FAILED
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", default=(), help="names of faults")
+    parser.add_argument("--list", action="store_true", help="name the faults and stop")
+    args = parser.parse_args()
+    chosen = [f for f in FAULTS if not args.only or f.name in args.only]
+    if args.list:
+        for fault in chosen:
+            print(f"{fault.name}: pointrend_jax/{fault.file}")
+        return
+    missed = []
+    for fault in chosen:
+        start = time.monotonic()
+        noticed = is_noticed(fault)
+        missed += [] if noticed else [fault.name]
+        verdict = "caught" if noticed else "MISSED"
+        print(f"{verdict}  {fault.name}  {time.monotonic() - start:.0f} s", flush=True)
+    print(f"{len(chosen)} faults, {len(chosen) - len(missed)} caught, missed: {missed or 'none'}")
+    sys.exit(bool(missed))
+
+
+if __name__ == "__main__":
+    main()
