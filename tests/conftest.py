@@ -22,7 +22,10 @@ from tests.shared import REPOSITORY
 # Two fake devices show what is wrong between replicas; more cost time and show nothing new.
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Compiling is most of what the tests cost. The folder may be deleted at any time.
+# Compiling is most of what the tests cost, and half of it makes code fast that runs once. XLA's own
+# passes stay; what is left out is LLVM's. `tests/parity` compiles as users do.
+jax.config.update("jax_disable_most_optimizations", True)
+# The folder may be deleted at any time.
 jax.config.update("jax_compilation_cache_dir", str(REPOSITORY / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -1,7 +1,8 @@
 """The real loop on a tiny model: it learns, resumes bit for bit, and says what is wrong."""
 
 import json
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pointrend_jax.training.metrics import duration
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.saved_variables import load_variables
 from tests.tiny import instance_batch, tiny_config, tiny_variables
+from tests.tiny_training import SEED, Training, tiny_training
 
 
 class _Batches:
@@ -41,85 +43,74 @@ def _batches(start: int) -> grain.DatasetIterator:
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=0)))
 
 
+_STEPS = 14
+
+
+def _train(workdir: Path, steps: int, training: Training | None = None) -> list[dict[str, float]]:
+    """What is in the metrics after a run that begins or goes on in `workdir`."""
+    used = training or tiny_training()
+    settings = LoopSettings(
+        steps=steps, batch_size=2, log_every=1, eval_every=0, checkpoint_every=3,
+        retention=Retention(9), seed=SEED,
+    )  # fmt: skip
+    run_training(
+        used.task, used.optimizer, used.schedule, used.variables, _batches,
+        lambda variables, step: {"score": float(step)}, settings,
+        CheckpointMeta(used.config.to_dict(), ("a", "b", "c")), workdir,
+    )  # fmt: skip
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture(scope="module")
-def train() -> Callable[..., list[dict[str, float]]]:
-    config = tiny_config()
-    config.train.learning_rate, config.train.warmup_steps, config.train.milestones = 0.02, 5, ()
-    task = build_task(config)
-    variables = tiny_variables(task)
-    optimizer, schedule = build_optimizer(config, variables["params"], task.is_trainable)
-
-    def run(workdir: Path, steps: int, checkpoint_every: int = 0) -> list[dict[str, float]]:
-        settings = LoopSettings(
-            steps=steps, batch_size=2, log_every=1, eval_every=0,
-            checkpoint_every=checkpoint_every, retention=Retention(2), seed=3,
-        )  # fmt: skip
-        run_training(
-            task, optimizer, schedule, variables, _batches,
-            lambda variables, step: {"score": float(step)}, settings,
-            CheckpointMeta(config.to_dict(), ("a", "b", "c")), workdir,
-        )  # fmt: skip
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
-        return [json.loads(line) for line in lines]
-
-    return run
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, float]]]:
+    """A run that nobody stops, and its records."""
+    workdir = tmp_path_factory.mktemp("whole")
+    return workdir, _train(workdir, _STEPS)
 
 
-def test_resuming_gives_the_same_next_losses_bit_for_bit(
-    train: Callable[..., list[dict[str, float]]], tmp_path: Path
+def _losses(records: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [
+        {k: v for k, v in record.items() if k != "images_per_second"}
+        for record in records
+        if "loss" in record
+    ]
+
+
+def test_a_resumed_run_has_the_losses_of_a_whole_one_bit_for_bit_and_no_other_model(
+    whole: tuple[Path, list[dict[str, float]]], tmp_path: Path
 ) -> None:
-    whole = [r for r in train(tmp_path / "whole", 6) if "loss" in r]
-    train(tmp_path / "parts", 3)
-    parts = [r for r in train(tmp_path / "parts", 6) if "loss" in r]
-    assert [r["step"] for r in parts] == [1, 2, 3, 4, 5, 6]
-    for one, other in zip(whole, parts, strict=True):
-        losses = {k: v for k, v in one.items() if k not in ("images_per_second",)}
-        assert losses == {k: other[k] for k in losses}
-
-
-def test_tiny_model_overfits_eight_images(
-    train: Callable[..., list[dict[str, float]]], tmp_path: Path
-) -> None:
-    losses = [r["loss"] for r in train(tmp_path, 60) if "loss" in r]
-    assert np.mean(losses[-8:]) < 0.75 * np.mean(losses[:8])
-
-
-def test_evaluation_joins_the_metrics_and_the_checkpoint_knows_itself(
-    train: Callable[..., list[dict[str, float]]], tmp_path: Path
-) -> None:
-    records = train(tmp_path, 2)
-    assert records[-1] == {"step": 2, "score": 2.0}
-    variables, meta, step = load_variables(tmp_path)
-    assert step == 2
-    assert meta.class_names == ("a", "b", "c")
-    assert meta.config["num_classes"] == 3
-    assert sorted(variables) == ["buffers", "params"]
-    assert list((tmp_path / "tensorboard").iterdir())
-
-
-def test_checkpoint_of_another_model_lists_what_differs(
-    train: Callable[..., list[dict[str, float]]], tmp_path: Path
-) -> None:
-    train(tmp_path, 1)
+    stopped = shutil.copytree(whole[0], tmp_path / "stopped")
+    for checkpoint in (stopped / "checkpoints").iterdir():
+        if checkpoint.name != "3":
+            shutil.rmtree(checkpoint)
+    parts = _losses(_train(stopped, 6))
+    assert [record["step"] for record in parts] == [1, 2, 3, 4, 5, 6]
+    assert parts == _losses(whole[1])[:6]
     config = tiny_config()
     config.model.fpn_channels = 8
     task = build_task(config)
     variables = tiny_variables(task)
     optimizer, schedule = build_optimizer(config, variables["params"], task.is_trainable)
-    settings = LoopSettings(2, 2, 1, 0, 0, Retention(1), 0)
-    meta = CheckpointMeta(config.to_dict(), ("a", "b", "c"))
     with pytest.raises(ValueError, match="shape of params/fpn/lateral2/kernel: saved"):
-        run_training(
-            task,
-            optimizer,
-            schedule,
-            variables,
-            _batches,
-            lambda v, s: {},
-            settings,
-            meta,
-            tmp_path,
-        )
+        _train(stopped, 7, Training(config, task, variables, optimizer, schedule))
+
+
+def test_tiny_model_overfits_eight_images(whole: tuple[Path, list[dict[str, float]]]) -> None:
+    losses = [record["loss"] for record in _losses(whole[1])]
+    assert np.mean(losses[-4:]) < 0.85 * np.mean(losses[:4])
+
+
+def test_evaluation_joins_the_metrics_and_the_checkpoint_knows_itself(
+    whole: tuple[Path, list[dict[str, float]]],
+) -> None:
+    workdir, records = whole
+    assert records[-1] == {"step": _STEPS, "score": float(_STEPS)}
+    variables, meta, step = load_variables(workdir)
+    assert step == _STEPS
+    assert meta.class_names == ("a", "b", "c")
+    assert meta.config["num_classes"] == 3
+    assert sorted(variables) == ["buffers", "params"]
+    assert list((workdir / "tensorboard").iterdir())
 
 
 def test_non_finite_loss_is_named() -> None:

@@ -1,5 +1,6 @@
 """One step on one device and on two, and the optimiser's rules."""
 
+from functools import cache
 from typing import Any
 
 import jax
@@ -9,88 +10,68 @@ import pytest
 
 from benchmarks.compilations import counted_compilations
 from benchmarks.hlo_collectives import collectives_of
-from pointrend_jax.models import mask_rcnn
 from pointrend_jax.structures import DATA_AXIS, InstanceBatch
-from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.optimizer import build_optimizer, module_path, warmup_multistep
 from pointrend_jax.training.replicas import build_replicas, shard
-from pointrend_jax.training.step import StepOptions, TrainState, initial_state, train_step
-from tests.tiny import instance_batch, tiny_config, tiny_variables
-
-
-@pytest.fixture(scope="module")
-def pieces() -> Any:
-    config = tiny_config()
-    config.train.learning_rate, config.train.warmup_steps, config.train.milestones = 0.01, 0, ()
-    task = build_task(config)
-    variables = tiny_variables(task)
-    optimizer, _ = build_optimizer(config, variables["params"], task.is_trainable)
-    return task, optimizer, initial_state(variables, optimizer, StepOptions())
+from pointrend_jax.training.step import TrainState, train_step
+from tests.tiny import instance_batch, tiny_config
+from tests.tiny_training import SEED, tiny_training
 
 
 def _batches(number: int) -> list[InstanceBatch]:
     return [instance_batch(seed=seed) for seed in range(number)]
 
 
-def _steps_on_one_replica(pieces: Any, number: int) -> TrainState:
-    task, optimizer, state = pieces
+@cache
+def _on_one_replica() -> tuple[TrainState, ...]:
+    """The states after each of five steps, on one replica under a named axis of size one."""
+    training = tiny_training()
 
     def step(state: TrainState, batch: InstanceBatch, key: jax.Array) -> Any:
-        return train_step(state, batch, key, task=task, optimizer=optimizer)
+        return train_step(state, batch, key, task=training.task, optimizer=training.optimizer)
 
-    # One replica under a named axis of size one.
     replica = jax.jit(jax.vmap(step, in_axes=(None, 0, None), out_axes=0, axis_name=DATA_AXIS))
-    for batch in _batches(number):
-        stacked, _ = replica(state, shard(jax.tree.map(jnp.asarray, batch), 1), jax.random.key(7))
+    state, states = training.state(), []
+    for batch in _batches(5):
+        stacked, _ = replica(
+            state, shard(jax.tree.map(jnp.asarray, batch), 1), jax.random.key(SEED)
+        )
         state = jax.tree.map(lambda x: x[0], stacked)
-    return state
-
-
-# The programs of five steps are compiled by the first of these tests and cached for the others.
+        states.append(state)
+    return tuple(states)
 
 
 @pytest.mark.parametrize("strategy", ["pmap", "shard_map"])
-def test_one_and_two_devices_give_the_same_parameters_after_five_steps(
-    pieces: Any, strategy: str, monkeypatch: pytest.MonkeyPatch
+def test_two_devices_give_the_parameters_of_one_after_five_steps_of_one_program(
+    strategy: str,
 ) -> None:
-    # With several sizes of the mask head, of which each device takes what its images need.
-    monkeypatch.setattr(mask_rcnn, "_FEWEST_SLOTS", 1)
-    task, optimizer, state = pieces
-    one = _steps_on_one_replica(pieces, 5)
-    replicas = build_replicas(strategy, task, optimizer)
-    state, key = replicas.replicate((state, jax.random.key(7)))
-    for batch in _batches(5):
-        state, _ = replicas.step(state, replicas.place(batch), key)
+    training = tiny_training()
+    replicas = build_replicas(strategy, training.task, training.optimizer)
+    state, key = replicas.replicate((training.state(), jax.random.key(SEED)))
+    batches = [replicas.place(batch) for batch in _batches(5)]
+    with counted_compilations() as compiled:
+        for batch in batches:
+            state, _ = replicas.step(state, batch, key)
+    assert len(compiled) == 1, compiled
     assert int(state.step) == 5
     # Sums run in another order: rounding, grown over five steps.
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5),
         state.params,
-        one.params,
+        _on_one_replica()[-1].params,
     )
 
 
-@pytest.mark.parametrize("strategy", ["pmap", "shard_map"])
-def test_three_steps_of_one_bucket_compile_once(pieces: Any, strategy: str) -> None:
-    task, optimizer, state = pieces
-    replicas = build_replicas(strategy, task, optimizer)
-    state, key = replicas.replicate((state, jax.random.key(7)))
-    batches = [replicas.place(batch) for batch in _batches(3)]
-    with counted_compilations() as compiled:
-        for batch in batches:
-            state, _ = replicas.step(state, batch, key)
-    assert len(compiled) == 1, compiled
-
-
-def test_one_message_carries_the_trained_gradients_and_the_losses(pieces: Any) -> None:
-    task, optimizer, state = pieces
+def test_one_message_carries_the_trained_gradients_and_the_losses() -> None:
+    training = tiny_training()
+    task, state = training.task, training.state()
     trained = [
         x.nbytes
         for path, x in jax.tree_util.tree_leaves_with_path(state.params)
         if task.is_trainable(module_path(path))
     ]
-    replicas = build_replicas("pmap", task, optimizer)
-    state, key = replicas.replicate((state, jax.random.key(7)))
+    replicas = build_replicas("pmap", task, training.optimizer)
+    state, key = replicas.replicate((state, jax.random.key(SEED)))
     step: Any = replicas.step
     text = step.lower(state, replicas.place(_batches(1)[0]), key).compile().as_text()
     largest, *denominators = collectives_of(text)
@@ -102,9 +83,9 @@ def test_one_message_carries_the_trained_gradients_and_the_losses(pieces: Any) -
     assert sum(collective.bytes for collective in denominators) <= 6 * 4
 
 
-def test_frozen_stages_do_not_move_and_all_else_does(pieces: Any) -> None:
-    task, _, before = pieces
-    after = _steps_on_one_replica(pieces, 2)
+def test_frozen_stages_do_not_move_and_all_else_does() -> None:
+    task, before = tiny_training().task, tiny_training().state()
+    after = _on_one_replica()[1]
     paths = jax.tree_util.tree_leaves_with_path(before.params)
     for (path, old), new in zip(paths, jax.tree.leaves(after.params), strict=True):
         names = tuple(entry.key for entry in path)
