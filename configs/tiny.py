@@ -39,7 +39,8 @@ def get_config() -> ConfigDict:
     data = config.data
     data.source = "embedded"
     data.train_min_sizes, data.eval_min_size, data.max_size = (64,), 64, 96
-    data.buckets = ((64, 96), (96, 64))
+    # One canvas, and so one program of each kind.
+    data.buckets = ((96, 96),)
     data.embedded.image_size, data.embedded.num_train, data.embedded.num_eval = 64, 6, 4
     train = config.train
     train.steps, train.learning_rate, train.log_every = 4, 0.005, 2

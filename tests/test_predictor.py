@@ -91,7 +91,8 @@ def test_one_image_gives_what_it_gives_among_many(
 
 
 def test_batches_of_images_give_what_each_gives_alone(predictor: Predictor) -> None:
-    images = random_images()
+    # All but the long one, which has a canvas of its own.
+    images = random_images()[:-1]
     alone, together = predictor.predict(images), predictor.predict(images, batch_size=2)
     assert len(together) == len(images)
     for ours, theirs in zip(together, alone, strict=True):
