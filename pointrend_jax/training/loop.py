@@ -214,8 +214,8 @@ def check_finite(metrics: dict[str, Array], step: int) -> dict[str, float]:
     return values
 
 
-def check_workdir(workdir: AnyPath) -> None:
-    """Makes the directory. Raises ValueError if nothing can be written there."""
+def check_workdir(workdir: AnyPath, flag: str = "--workdir") -> None:
+    """Makes the directory. Raises ValueError, naming the flag, if nothing can be written there."""
     # Each process has its own: they come here at the same time.
     probe = workdir / f".write_probe_{jax.process_index()}_{os.getpid()}"
     try:
@@ -225,7 +225,7 @@ def check_workdir(workdir: AnyPath) -> None:
             probe.unlink()
     except OSError as error:
         raise ValueError(
-            f"--workdir {workdir} cannot be written to ({error.strerror or error}); "
+            f"{flag} {workdir} cannot be written to ({error.strerror or error}); "
             "choose one that is writable and not full."
         ) from error
 

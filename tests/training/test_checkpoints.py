@@ -284,6 +284,15 @@ def test_changes_that_decide_the_numbers_are_refused_unless_accepted(
         check_same_run(saved, renamed, accept_changes=False)
 
 
+def test_the_length_may_change_unless_it_decides_every_rate() -> None:
+    config = {"train": {"schedule": "poly", "steps": 9}}
+    saved = CheckpointMeta(config, ("a",))
+    longer = saved._replace(config={"train": {"schedule": "poly", "steps": 12}})
+    with pytest.raises(WrongCheckpointError, match=r"config\.train\.steps: 9, now 12"):
+        check_same_run(saved, longer, accept_changes=False)
+    check_same_run(saved, longer, accept_changes=True)
+
+
 def test_how_often_images_are_repeated_may_not_change_on_the_way() -> None:
     saved = CheckpointMeta({"data": {"dir": "a", "repeat_threshold": 0.0}}, ("a",), 10, {})
     moved = saved._replace(config={"data": {"dir": "b", "repeat_threshold": 0.0}})
