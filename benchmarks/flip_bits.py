@@ -126,7 +126,8 @@ def main() -> None:
     parser.add_argument("--flips", type=int, default=200, help="that change a value")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    logging.set_verbosity(logging.ERROR)
+    # Orbax prints whole files that it cannot read.
+    logging.set_verbosity(logging.FATAL)
     workdir, rng = args.workdir / "run", random.Random(args.seed)
     shutil.rmtree(workdir, ignore_errors=True)
     train(workdir)

@@ -102,8 +102,10 @@ def expanded_config(arguments: Sequence[str]) -> list[str]:
 
 def with_clear_errors(action: Callable[[], object]) -> None:
     """Runs `action`; a ValueError or OSError becomes one line on stderr and exit status 1."""
-    # Orbax tells every step of a checkpoint at INFO.
+    # Orbax tells every step of a checkpoint at INFO, and whole files that it cannot read at ERROR;
+    # what it raises is told by us.
     logging.set_verbosity(logging.WARNING)
+    logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
     try:
         action()
     except (ValueError, OSError) as error:

@@ -40,7 +40,7 @@ def check_same_run(saved: CheckpointMeta, now: CheckpointMeta, *, accept_changes
     if known and saved.train_digest != now.train_digest:
         refused.append("training images: others, or their sizes or classes have changed")
     if saved.class_names != now.class_names:
-        refused.append(f"classes: {list(saved.class_names)}, now {list(now.class_names)}")
+        refused.append(f"classes: {_short(saved.class_names)}, now {_short(now.class_names)}")
     if saved.num_train_images not in (0, now.num_train_images):
         refused.append(f"training images: {saved.num_train_images}, now {now.num_train_images}")
     free += [
@@ -67,8 +67,13 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, s
         one, other = before.get(field, "not there"), after.get(field, "not there")
         # A field that is newer than the checkpoint has the value that means "as before".
         if field in before and one != other:
-            texts[field] = f"config.{field}: {one}, now {other}"
+            texts[field] = f"config.{field}: {_short(one)}, now {_short(other)}"
     return texts
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 300 else f"{text[:300]} ..."
 
 
 def _is_poly(meta: CheckpointMeta) -> bool:

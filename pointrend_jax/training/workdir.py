@@ -42,7 +42,10 @@ def only_run_in(workdir: AnyPath) -> Iterator[None]:
 
 def _take(path: Path, stack: contextlib.ExitStack) -> str | None:
     """Holds the lock until `stack` ends; in words why that cannot be."""
-    file: IO[str] = stack.enter_context(path.open("a+", encoding="utf-8", errors="replace"))
+    try:
+        file: IO[str] = stack.enter_context(path.open("a+", encoding="utf-8", errors="replace"))
+    except OSError as error:
+        return f"{path} cannot be opened ({error.strerror}); choose another --workdir."
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -54,7 +57,7 @@ def _take(path: Path, stack: contextlib.ExitStack) -> str | None:
         )
     except OSError as error:
         if error.errno not in _NO_LOCKS:
-            raise
+            return f"{path} cannot be locked ({error.strerror}); choose another --workdir."
         print(
             f"{path.parent} cannot be locked ({error.strerror}): start no other run there",
             flush=True,
