@@ -113,8 +113,9 @@ def _temporary_cache(home: str) -> Path:
         own = False
     if not own:
         folder = Path(tempfile.mkdtemp(prefix="pointrend_jax-"))
+    place = home if os.path.isabs(home) else "which is not known"
     print(
-        f"no cache can be kept in the home folder ({home}): {folder} is used; "
+        f"no cache can be kept in the home folder ({place}): {folder} is used; "
         "$POINTREND_JAX_CACHE names another place",
         file=sys.stderr,
         flush=True,
