@@ -126,9 +126,11 @@ class Checkpoints:
             problems.append(f"step {step}: {found[0]}")
             tell(f"the checkpoint of {problems[-1]}; trying the one before it")
         if problems:
+            more = len(problems) - _LISTED
+            listed = [*problems[:_LISTED], *([f"and {more} more"] if more > 0 else [])]
             raise ValueError(
                 f"no checkpoint of {self._folder} can be read; restore the directory, "
-                "or start anew with another --workdir:\n  " + "\n  ".join(problems)
+                "or start anew with another --workdir:\n  " + "\n  ".join(listed)
             )
         return None
 
@@ -247,8 +249,10 @@ def _clear_errors(step: int, folder: AnyPath) -> Iterator[None]:
         ) from error
 
 
+# An error lists this many checkpoints.
+_LISTED = 5
 # How the system and tensorstore say that a disk or a quota is full.
-_FULL = ("No space left", "Disk quota exceeded", "File too large", "ENOSPC", "EDQUOT")
+_FULL = ("No space left", "Disk quota exceeded", "ENOSPC", "EDQUOT")
 # Fields that checkpoints of earlier versions do not have, with the values that they were trained
 # with.
 _NEWER_FIELDS = {
