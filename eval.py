@@ -2,10 +2,12 @@
 
 The checkpoint knows its configuration; --config is needed only to score it on other data or with
 other settings, as in --config configs/demo.py --config.model.mask.subdivision_steps=2.
+Results go to --output, by default the work directory.
 """
 
 from collections.abc import Sequence
 
+from absl import flags
 from ml_collections import config_flags
 
 from pointrend_jax.experiment import evaluate_run
@@ -15,12 +17,14 @@ from pointrend_jax.training.processes import join_processes
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Other settings.", lock_config=True)
 _WORKDIR = define_workdir()
+_OUTPUT = flags.DEFINE_string("output", None, "Where results go, if not to --workdir.")
 _CLUSTER = define_cluster()
 
 
 def main(_: Sequence[str]) -> None:
     join_processes(_CLUSTER())
-    evaluate_run(as_path(_WORKDIR.value), _CONFIG.value)
+    output = None if _OUTPUT.value is None else as_path(_OUTPUT.value)
+    evaluate_run(as_path(_WORKDIR.value), _CONFIG.value, output)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def live(workdir: Path, cache: Path, moment: str, number: signal.Signals, delay:
     """
     process = subprocess.Popen(
         _command(workdir, cache),
-        cwd=_SOURCES, env=_environment(workdir.parent), text=True, bufsize=1,
+        cwd=_SOURCES, env=environment(workdir.parent), text=True, bufsize=1,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert process.stdout is not None
@@ -97,7 +97,8 @@ def _command(workdir: Path, cache: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
+    """That compiled programs are shared by all lives."""
     return os.environ | {
         "PYTHONPATH": str(_SOURCES),
         "PYTHONUNBUFFERED": "1",

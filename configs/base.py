@@ -34,8 +34,10 @@ def get_config() -> ConfigDict:
     # `prepare` wrote, here or gs://; "embedded": drawn here, no download
     data.source = "coco"
     data.dir = "data/coco"  # the folder; relative to the current directory
-    # "coco" | "cityscapes": known class names, for weights that come without a data set; "" = none.
+    # For weights that come without a data set: "coco" | "cityscapes" | "cityscapes_semantic" |
+    # "camvid": its class names, or "" and the names themselves, by class index; () = none known.
     data.categories = ""
+    data.class_names = ()
     data.train_images = "train2017"  # relative to data.dir
     data.train_annotations = "annotations/instances_train2017.json"
     data.eval_images = "val2017"

@@ -20,7 +20,7 @@ from pointrend_jax.predict_files import (
 )
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.semantic_predictor import SemanticPredictor
-from pointrend_jax.storage import as_path
+from pointrend_jax.storage import as_path, expanded, local_path
 from pointrend_jax.weights import describe_weights
 
 
@@ -62,8 +62,8 @@ def prepare_dataset(args: argparse.Namespace) -> None:
     """Record files of the data set that the command line names."""
     source = Source(
         args.source,
-        {split: getattr(args, f"{split}_annotations") for split in SPLITS},
-        {split: getattr(args, f"{split}_images") for split in SPLITS},
+        {split: expanded(getattr(args, f"{split}_annotations")) for split in SPLITS},
+        {split: expanded(getattr(args, f"{split}_images")) for split in SPLITS},
     )
     options = PrepareOptions(
         name=args.name,
@@ -113,15 +113,23 @@ def predict_files(
         predict_labels(predictor, files, output, explained=options.explain > 0)
 
 
+def _path(text: str) -> Path:
+    try:
+        return local_path(text)
+    except ValueError as error:
+        # Of a ValueError argparse would say nothing but that there was one.
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pointrend_jax", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     predict = commands.add_parser("predict", help="segment image files")
     predict.add_argument(
-        "--checkpoint", type=Path, required=True, help="folder of a run, or of convert"
+        "--checkpoint", type=_path, required=True, help="folder of a run, or of convert"
     )
-    predict.add_argument("--image", type=Path, nargs="+", required=True, help="image files")
-    predict.add_argument("--output", type=Path, required=True, help="folder for the results")
+    predict.add_argument("--image", type=_path, nargs="+", required=True, help="image files")
+    predict.add_argument("--output", type=_path, required=True, help="folder for the results")
     predict.add_argument("--score-threshold", type=float, help="instances below are left out (0.5)")
     predict.add_argument(
         "--explain", type=int, nargs="?", const=3, default=0, metavar="N",
@@ -139,18 +147,18 @@ def _parser() -> argparse.ArgumentParser:
     converted.add_argument(
         "--weights", required=True, help="a file, detectron2://..., or the name of a published one"
     )
-    converted.add_argument("--config", type=Path, required=True, help="config of its model")
-    converted.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
+    converted.add_argument("--config", type=_path, required=True, help="config of its model")
+    converted.add_argument("--output", type=_path, required=True, help="folder of the checkpoint")
     demo = commands.add_parser("demo", help="train, evaluate and show a small model")
-    demo.add_argument("--config", type=Path, default=Path("configs/demo.py"))
-    demo.add_argument("--workdir", type=Path, default=Path("runs/demo"))
+    demo.add_argument("--config", type=_path, default=Path("configs/demo.py"))
+    demo.add_argument("--workdir", type=_path, default=Path("runs/demo"))
     return parser
 
 
 def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     prepare = commands.add_parser("prepare", help="record files of a data set, for training")
     prepare.add_argument("--dataset", required=True, choices=DATASETS, help="which, or any folder")
-    prepare.add_argument("--source", type=Path, required=True, help="folder that the set lies in")
+    prepare.add_argument("--source", type=_path, required=True, help="folder that the set lies in")
     prepare.add_argument(
         "--data-dir", required=True, help="where DATA_DIR/NAME/1.0.0 is written; gs:// too"
     )

@@ -1,16 +1,36 @@
 """Compiled programs that outlive the process, so that the second start is quick."""
 
+import functools
+import os
+
 import jax
 
 from pointrend_jax.storage import AnyPath, is_remote
+from pointrend_jax.training.processes import tell
 
 
 def use_compilation_cache(folder: AnyPath) -> None:
-    """Keeps compiled programs in `folder`, unless a place is set already.
+    """Keeps compiled programs in `folder`, unless a place is set already; without it, if it cannot
+    be written to, which is told once.
 
     jax's own switches come first: $JAX_COMPILATION_CACHE_DIR names another place,
     JAX_ENABLE_COMPILATION_CACHE=false keeps nothing.
     """
-    if not jax.config.values["jax_compilation_cache_dir"]:
-        here = folder if is_remote(folder) else folder.absolute()
-        jax.config.update("jax_compilation_cache_dir", str(here))
+    if jax.config.values["jax_compilation_cache_dir"]:
+        return
+    if not is_remote(folder):
+        folder = folder.absolute()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            _tell_unusable(str(folder))
+            return
+        if not os.access(folder, os.W_OK):
+            _tell_unusable(str(folder))
+            return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+@functools.cache
+def _tell_unusable(folder: str) -> None:
+    tell(f"{folder} cannot be written to: compiled programs are not kept")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import jax.numpy as jnp
 
-from pointrend_jax.data.categories import class_names
+from pointrend_jax.config_rules import check_config
+from pointrend_jax.data.categories import are_made_up
 from pointrend_jax.storage import write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
@@ -13,7 +14,7 @@ from pointrend_jax.training.checkpoints import CheckpointMeta
 from pointrend_jax.training.loop import check_workdir
 from pointrend_jax.training.saved_variables import newest_step, save_variables
 from pointrend_jax.training.trees import nested
-from pointrend_jax.weights import Weights, import_file, report_record
+from pointrend_jax.weights import Weights, import_file, names_of_classes, report_record
 
 CARD = "model_card.json"
 
@@ -28,12 +29,19 @@ def convert(source: str, config: Config, output: Path) -> Weights:
     Raises: ValueError, before anything is written, if a tensor is missing, extra or misshapen, the
       file cannot be read, or `output` has checkpoints already.
     """
-    check_workdir(output)
+    check_config(config)
+    check_workdir(output, "--output")
     if newest_step(output) is not None:
         raise ValueError(f"{output} has checkpoints already; choose another --output.")
-    names = class_names(config.data.categories, config.num_classes)
+    names = names_of_classes(config)
     weights = import_file(source, config, build_task(config))
     variables = nested({path: jnp.asarray(a) for path, a in weights.arrays.items()})
+    if are_made_up(names):
+        print(
+            f"no class names are known, so they are {names[0]!r} and so on; "
+            "config.data.class_names gives them",
+            flush=True,
+        )
     # The card first: with a checkpoint in its place a second try would be refused.
     write_json(output / CARD, _card(source, config, names, weights))
     save_variables(output, variables, CheckpointMeta(config.to_dict(), names))

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pointrend_jax.compilation_cache import use_compilation_cache
+from pointrend_jax.config_rules import check_config
 from pointrend_jax.data.build import EvalSet, build_eval_set
 from pointrend_jax.experiment import check_devices, train
 from pointrend_jax.loading import load
@@ -28,6 +29,7 @@ def run_demo(config: Config, workdir: Path) -> None:
 
     results.json: {"rendered": {...}, "coarse": {...}, "box": {...}, "seconds": {...}}, AP in 0..1.
     """
+    check_config(config, to_train=True)
     check_workdir(workdir)
     check_devices(config)
     use_compilation_cache(workdir / "compiled")

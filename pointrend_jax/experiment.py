@@ -6,6 +6,8 @@ import jax
 from ml_collections import ConfigDict
 
 from pointrend_jax.compilation_cache import use_compilation_cache
+from pointrend_jax.config_rules import check_config, unreachable_settings
+from pointrend_jax.data.categories import are_made_up
 from pointrend_jax.evaluation.coco import Results
 from pointrend_jax.scoring import Scores, build_task_datasets, build_task_eval_set, score
 from pointrend_jax.storage import AnyPath, write_json
@@ -15,10 +17,11 @@ from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.checkpoints import CheckpointMeta, Retention, package_versions
 from pointrend_jax.training.loop import LoopSettings, check_workdir, run_training
 from pointrend_jax.training.optimizer import build_optimizer, scaled_to_batch
-from pointrend_jax.training.processes import is_lead
+from pointrend_jax.training.processes import is_lead, tell
 from pointrend_jax.training.saved_variables import load_variables, newest_step
 from pointrend_jax.training.step import StepOptions
 from pointrend_jax.training.trees import check_same_tree
+from pointrend_jax.training.workdir import only_run_in
 from pointrend_jax.weights import describe_weights, report_record, starting_variables
 
 # Of `config.train.best_metric` "", by task.
@@ -33,12 +36,22 @@ def train(
     Args:
       accept_changes: resume although settings differ that decide the numbers.
       evaluate_at_end: whether the last step is scored too; False if the caller does.
-    Raises: ValueError, before any long work, for a wrong config, data set or directory;
-      TrainingStopped if the run was told to stop.
+    Raises: ValueError, before any long work, for a wrong config, data set or directory, or if
+      another run has the directory; TrainingStopped if the run was told to stop.
     """
+    check_config(config, to_train=True)
     config = scaled_to_batch(config)
     check_devices(config)
+    for text in unreachable_settings(config):
+        tell(text)
     check_workdir(workdir)
+    with only_run_in(workdir):
+        return _train(config, workdir, accept_changes, evaluate_at_end)
+
+
+def _train(
+    config: Config, workdir: AnyPath, accept_changes: bool, evaluate_at_end: bool
+) -> Variables:
     use_compilation_cache(workdir / "compiled")
     task = build_task(config)
     datasets = build_task_datasets(config)
@@ -99,29 +112,52 @@ def _variables_to_start(config: Config, task: Task, workdir: AnyPath) -> Variabl
     return variables
 
 
-def evaluate_run(workdir: AnyPath, config: Config | None = None) -> Results:
+def evaluate_run(
+    workdir: AnyPath, config: Config | None = None, output: AnyPath | None = None
+) -> Results:
     """Scores the newest checkpoint of `workdir`, prints the table and writes results.json.
 
     Args:
       config: other data or settings than the run's own.
-    Raises: ValueError if the checkpoint's classes are not those of the data set.
+      output: where results go instead of `workdir`, which may be one that can only be read.
+    Raises: ValueError, before long work, if the checkpoint is damaged, its classes are not those of
+      the data set, or the results cannot be written.
     """
     variables, meta, step = load_variables(workdir)
+    place = workdir if output is None else output
+    # Now, and not when all is scored and nothing can be kept.
+    check_workdir(place, "--output (by default the --workdir)")
     config = ConfigDict(meta.config).lock() if config is None else config
-    use_compilation_cache(workdir / "compiled")
+    check_config(config)
+    use_compilation_cache(place / "compiled")
     datasets = build_task_eval_set(config)
-    if datasets.class_names != meta.class_names:
-        raise ValueError(
-            f"the checkpoint knows the classes {list(meta.class_names)}, the data set has "
-            f"{list(datasets.class_names)}; evaluate on data with the same classes."
-        )
+    _check_same_classes(meta.class_names, datasets.class_names)
     task = build_task(config)
     check_same_tree(variables, task.shapes(), f"the checkpoint of step {step}")
     scores = score(task, variables, datasets, config)
-    save_results(workdir, scores, step)
+    save_results(place, scores, step)
     if is_lead():
-        scores.save_details(workdir)
+        scores.save_details(place)
     return scores.results
+
+
+def _check_same_classes(known: tuple[str, ...], of_data: tuple[str, ...]) -> None:
+    """Names that nobody gave are none; the data set's, if as many, are what they must be."""
+    if are_made_up(known) and len(known) == len(of_data):
+        tell(
+            "the checkpoint has no class names; its classes are taken for those of the data set, "
+            f"in that order: {', '.join(of_data[:8])}{' ...' if len(of_data) > 8 else ''}"
+        )
+    elif known != of_data:
+        raise ValueError(
+            f"the checkpoint knows the classes {_few(known)}, the data set has {_few(of_data)}; "
+            "evaluate on data with the same classes."
+        )
+
+
+def _few(names: tuple[str, ...]) -> str:
+    more = len(names) - 20
+    return f"{list(names[:20])}" + (f" and {more} more" if more > 0 else "")
 
 
 def save_results(workdir: AnyPath, scores: Scores, step: int) -> None:

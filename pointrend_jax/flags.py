@@ -9,6 +9,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
+from pointrend_jax.storage import expanded, local_path
 from pointrend_jax.structures import Config
 from pointrend_jax.training.processes import Cluster
 
@@ -18,7 +19,7 @@ def load_config(path: Path | str) -> Config:
 
     Raises: ValueError if there is no such file or it has no `get_config`.
     """
-    path = Path(path)
+    path = local_path(path)
     if not path.is_file():
         known = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         beside = f" Beside it are: {', '.join(known)}." if known else ""
@@ -82,13 +83,29 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
             raise ValueError(f"unexpected arguments {list(argv[1:])}; options begin with --.")
         main(argv)
 
-    with_clear_errors(lambda: (check_overrides(sys.argv[1:]), app.run(guarded)))
+    def begin() -> None:
+        arguments = expanded_config(sys.argv)
+        check_overrides(arguments[1:])
+        app.run(guarded, argv=arguments)
+
+    with_clear_errors(begin)
+
+
+def expanded_config(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the home folder for the ~ of `--config=~/x.py`, which no shell expands."""
+    return [
+        f"{name}={expanded(value)}" if name.lstrip("-") == "config" and equals else argument
+        for argument in arguments
+        for name, equals, value in [argument.partition("=")]
+    ]
 
 
 def with_clear_errors(action: Callable[[], object]) -> None:
     """Runs `action`; a ValueError or OSError becomes one line on stderr and exit status 1."""
-    # Orbax tells every step of a checkpoint at INFO.
+    # Orbax tells every step of a checkpoint at INFO, and whole files that it cannot read at ERROR;
+    # what it raises is told by us.
     logging.set_verbosity(logging.WARNING)
+    logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
     try:
         action()
     except (ValueError, OSError) as error:

@@ -7,11 +7,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from pointrend_jax.compilation_cache import use_compilation_cache
+from pointrend_jax.config_rules import check_config
 from pointrend_jax.flags import check_field, load_config
-from pointrend_jax.importers.download import default_cache_dir
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.semantic_predictor import SemanticPredictor
-from pointrend_jax.storage import as_path, is_folder
+from pointrend_jax.storage import as_path, default_cache_dir, is_folder
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.task import Variables
 from pointrend_jax.training.saved_variables import load_variables
@@ -52,7 +52,9 @@ def load(
     if is_folder(source):
         variables, meta, _ = load_variables(as_path(source))
         own: Config = ConfigDict(meta.config).lock()
+        check_config(own)
         changed = _changed(own, config)
+        check_config(changed)
         check_same_backbone(as_path(source), own.model.backbone, changed)
         return _predictor(variables, changed, meta.class_names)
     if not isinstance(config, (ConfigDict, str, Path)):
@@ -61,6 +63,7 @@ def load(
             "of its model too: load(file, config)."
         )
     whole = _whole(config)
+    check_config(whole)
     variables, class_names = load_weights(source, whole)
     return _predictor(variables, whole, class_names)
 

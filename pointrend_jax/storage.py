@@ -7,6 +7,7 @@ so nothing here does that there: an object appears when it is complete.
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -26,12 +27,34 @@ AnyPath = Path | epath.Path
 _CHUNK = 2**22
 
 
+def expanded(path: str | os.PathLike[str]) -> str:
+    """What a user wrote as a path, with `~` and `~name` at its beginning as the home folder.
+
+    Shells expand it in some places only (not behind `--flag=`), and some libraries do and others do
+    not: every path that comes from a flag, a field or the environment goes through here, once.
+
+    Raises: ValueError if there is no such home folder.
+    """
+    text = os.path.expanduser(os.fspath(path))
+    if text.startswith("~"):
+        raise ValueError(
+            f"{text!r} begins with ~, but no such home folder is known; write the whole path (or "
+            "./~ for a folder of that name)."
+        )
+    return text
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """A path of this machine as a user wrote it. Raises ValueError as `expanded`."""
+    return Path(expanded(path))
+
+
 def as_path(address: str | os.PathLike[str]) -> AnyPath:
     """A path of what a flag or a field says: of this machine, or in a bucket.
 
-    Raises: ValueError for an address of an unknown kind.
+    Raises: ValueError for an address of an unknown kind, or as `expanded`.
     """
-    text = os.fspath(address)
+    text = expanded(address)
     # `pathlib` makes one slash of two.
     text = re.sub("^gs:/+", "gs://", text)
     if "://" not in text:
@@ -55,8 +78,49 @@ def is_remote(path: AnyPath) -> bool:
 
 def is_folder(address: str | os.PathLike[str]) -> bool:
     """Whether there is a folder, of this machine or in a bucket."""
-    text = os.fspath(address)
+    text = expanded(address)
     return as_path(text).is_dir() if text.startswith("gs:/") else os.path.isdir(text)
+
+
+def default_cache_dir() -> Path:
+    """$POINTREND_JAX_CACHE, or .cache/pointrend_jax of the home folder.
+
+    Where nobody can write in a home folder, a folder for temporary files, which is told.
+    """
+    chosen = os.environ.get("POINTREND_JAX_CACHE")
+    if chosen:
+        return local_path(chosen)
+    home = os.path.expanduser("~")
+    cache = Path(home) / ".cache" / "pointrend_jax"
+    if Path(home).is_absolute() and (cache.is_dir() or _can_be_made(cache)):
+        return cache
+    return _temporary_cache(home)
+
+
+def _can_be_made(folder: Path) -> bool:
+    there = next(parent for parent in folder.parents if parent.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
+
+
+@functools.cache
+def _temporary_cache(home: str) -> Path:
+    """The user's own, the same in every process, so that what is kept there serves again."""
+    folder = Path(tempfile.gettempdir()) / f"pointrend_jax-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        own = folder.stat().st_uid == os.getuid()
+    except OSError:
+        own = False
+    if not own:
+        folder = Path(tempfile.mkdtemp(prefix="pointrend_jax-"))
+    place = home if os.path.isabs(home) else "which is not known"
+    print(
+        f"no cache can be kept in the home folder ({place}): {folder} is used; "
+        "$POINTREND_JAX_CACHE names another place",
+        file=sys.stderr,
+        flush=True,
+    )
+    return folder
 
 
 @contextlib.contextmanager

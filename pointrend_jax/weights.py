@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
+from pointrend_jax.config_rules import check_config
 from pointrend_jax.data.categories import class_names
 from pointrend_jax.importers.detectron2 import backbone_prefix, detectron2_rules
 from pointrend_jax.importers.detectron2_names import canonical_names
@@ -66,9 +68,16 @@ def load_weights(source: str | Path, config: Config) -> tuple[Variables, tuple[s
         (`importers.download.resolve_weights`).
     Raises: ValueError that says what does not fit.
     """
-    names = class_names(config.data.categories, config.num_classes)
+    names = names_of_classes(config)
     weights = import_file(source, config, build_task(config))
     return nested(weights.arrays), names
+
+
+def names_of_classes(config: Config) -> tuple[str, ...]:
+    """Of a model that comes without a data set. Raises ValueError as `class_names`."""
+    data = config.data
+    # A configuration of an earlier version has no names.
+    return class_names(data.categories, config.num_classes, tuple(data.get("class_names", ())))
 
 
 def import_file(
@@ -208,7 +217,9 @@ def _lite_weights(name: str, config: Config, task: Task) -> Weights:
 
 def _checkpoint_weights(workdir: AnyPath, config: Config, task: Task) -> Weights:
     variables, meta, _ = load_variables(workdir)
-    check_same_backbone(workdir, meta.config["model"]["backbone"], config)
+    own: Config = ConfigDict(meta.config)
+    check_config(own)
+    check_same_backbone(workdir, own.model.backbone, config)
     tensors = {name: np.asarray(array) for name, array in flat(variables).items()}
     return _own_weights(tensors, workdir, config, task)
 

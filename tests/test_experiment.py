@@ -9,12 +9,14 @@ from PIL import Image
 
 from configs.tiny import get_config
 from pointrend_jax.cli import Options, main, predict_files
+from pointrend_jax.data.categories import class_names
 from pointrend_jax.data.masks import decode_rle
 from pointrend_jax.experiment import evaluate_run, train
 from pointrend_jax.loading import load
 from pointrend_jax.predict_files import check_files
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.structures import Config
+from pointrend_jax.training.saved_variables import load_variables, save_variables
 
 
 def _config(cache: Path) -> Config:
@@ -45,11 +47,19 @@ def test_training_leaves_results_of_rendered_and_coarse_masks(workdir: Path) -> 
     assert "box_ap" in results["box"]
 
 
-def test_eval_repeats_the_scores_of_training_and_keeps_the_detections(workdir: Path) -> None:
+def test_eval_of_weights_without_names_takes_those_of_the_data_and_repeats_the_scores(
+    workdir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     of_training = json.loads((workdir / "results.json").read_text())
-    results = evaluate_run(workdir)
+    variables, meta, _ = load_variables(workdir)
+    nameless = meta._replace(class_names=class_names("", 6))
+    save_variables(tmp_path / "converted", variables, nameless)
+    results = evaluate_run(tmp_path / "converted", output=tmp_path / "out")
+    assert "taken for those of the data set, in that order: gear, leaf" in capsys.readouterr().out
     assert results["rendered"] == of_training["rendered"]
-    detections = json.loads((workdir / "detections_rendered.json").read_text())["annotations"]
+    assert not (tmp_path / "converted" / "results.json").exists()
+    detections = json.loads((tmp_path / "out" / "detections_rendered.json").read_text())
+    detections = detections["annotations"]
     assert {d["category_id"] for d in detections} <= {1, 2, 3, 4, 5, 6}
 
 
@@ -58,6 +68,20 @@ def test_eval_refuses_data_with_other_classes(workdir: Path, tmp_path: Path) -> 
     config.num_classes = 5
     with pytest.raises(ValueError, match=r"config\.num_classes is 5"):
         evaluate_run(workdir, config)
+
+
+def test_eval_tries_the_place_of_its_results_first(workdir: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ValueError, match=r"^--output .*file/out cannot be written to"):
+        evaluate_run(workdir, output=tmp_path / "file" / "out")
+
+
+def test_a_setting_that_cannot_be_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    config.train.learning_rate = -0.1
+    with pytest.raises(ValueError, match=r"config\.train\.learning_rate must be .* got -0\.1"):
+        train(config, tmp_path / "work")
+    assert not (tmp_path / "work").exists()
 
 
 def test_training_again_with_the_same_workdir_does_nothing_more(
@@ -116,6 +140,12 @@ def test_predict_names_every_bad_image_before_it_loads_anything(tmp_path: Path) 
     arguments = ["predict", "--checkpoint", str(tmp_path / "none"), "--output", str(tmp_path / "o")]
     with pytest.raises(ValueError, match=r"(?s)no image was predicted.*broken\.jpg.*missing\.png"):
         main([*arguments, "--image", str(tmp_path / "broken.jpg"), str(tmp_path / "missing.png")])
+
+
+def test_a_home_folder_that_is_not_known_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", "--checkpoint", "~nobody-here/x", "--image", "a.png", "--output", "o"])
+    assert "'~nobody-here/x' begins with ~" in capsys.readouterr().err
 
 
 def test_predict_without_a_checkpoint_says_so(tmp_path: Path) -> None:

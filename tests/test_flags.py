@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from pointrend_jax.experiment import check_devices, starting_variables
-from pointrend_jax.flags import check_field, check_overrides, load_config
+from pointrend_jax.flags import check_field, check_overrides, expanded_config, load_config
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.build_semantic import build_semantic_model
 from pointrend_jax.tasks.build import build_task
@@ -56,6 +56,21 @@ def test_overrides_are_checked_against_the_given_config() -> None:
         check_overrides([f"--config={config}", "--config.modle.backbone=resnet18"])
     with pytest.raises(ValueError, match="--config is missing"):
         check_overrides(["--config.train.steps=3"])
+
+
+def test_the_home_folder_is_known_where_no_shell_expands_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = "import ml_collections\nget_config = ml_collections.ConfigDict\n"
+    (tmp_path / "own.py").write_text(text)
+    assert expanded_config(["train.py", "--config=~/own.py", "--config.data.dir=~/x"]) == [
+        "train.py",
+        f"--config={tmp_path}/own.py",
+        # The field's own reader expands it.
+        "--config.data.dir=~/x",
+    ]
+    assert load_config("~/own.py").is_locked
 
 
 def test_config_that_is_no_file_lists_those_beside_it() -> None:

@@ -22,10 +22,10 @@ from pointrend_jax.data.embedded import generate_embedded
 from pointrend_jax.data.fetch_records import fetch_records
 from pointrend_jax.data.lvis import read_lvis
 from pointrend_jax.data.pipeline import Augmentation, TrainPlan, eval_samples, train_batches
-from pointrend_jax.data.records import default_cache_dir, facts_digest
+from pointrend_jax.data.records import facts_digest
 from pointrend_jax.data.repeat_factors import image_repeat_factors
 from pointrend_jax.data.transforms import check_fit
-from pointrend_jax.storage import as_path
+from pointrend_jax.storage import as_path, default_cache_dir, expanded, local_path
 from pointrend_jax.structures import Config, EvalSample
 
 # Splits of a data set by what they are for.
@@ -156,13 +156,13 @@ def _prepare(config: Config, split: str) -> PreparedSet:
     data = config.data
     cache = cache_dir(config)
     if data.source == "coco":
-        root = Path(data.dir)
+        root = local_path(data.dir)
         if not root.is_dir():
             raise ValueError(f"config.data.dir {root} is not a folder; set --config.data.dir.")
-        annotations = root / data[f"{split}_annotations"]
-        return prepare(annotations, root / data[f"{split}_images"], cache)
+        annotations = root / expanded(data[f"{split}_annotations"])
+        return prepare(annotations, root / expanded(data[f"{split}_images"]), cache)
     if data.source == "cityscapes":
-        objects = read_cityscapes_objects(Path(data.dir), SPLITS[split], cache)
+        objects = read_cityscapes_objects(local_path(data.dir), SPLITS[split], cache)
         dataset, annotations, instance_files = objects
         return prepare_set(dataset, annotations, cache, instance_files)
     if data.source in ("lvis", "cocofied_lvis"):
@@ -178,8 +178,8 @@ def _prepare(config: Config, split: str) -> PreparedSet:
 
 
 def _prepare_lvis(config: Config, split: str, cache: Path) -> PreparedSet:
-    root, folder = Path(config.data.dir), config.data[f"{split}_images"]
-    annotations = root / config.data[f"{split}_annotations"]
+    root, folder = local_path(config.data.dir), expanded(config.data[f"{split}_images"])
+    annotations = root / expanded(config.data[f"{split}_annotations"])
     if config.data.source == "lvis":
         return prepare_set(read_lvis(annotations, root, folder), annotations, cache)
     dataset, annotations = read_cocofied_lvis(annotations, root, folder, cache)
@@ -226,7 +226,7 @@ def _repeat_factors(
 
 def cache_dir(config: Config) -> Path:
     """Where prepared sets lie."""
-    return Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
+    return local_path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
 
 
 def local_records(config: Config) -> Path:

@@ -1,7 +1,6 @@
 """From `config.data` to data sets with a class for every pixel."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import grain.python as grain
@@ -30,6 +29,7 @@ from pointrend_jax.data.semantic_pipeline import (
 )
 from pointrend_jax.data.semantic_set import SemanticSet
 from pointrend_jax.data.transforms import check_fit
+from pointrend_jax.storage import local_path
 from pointrend_jax.structures import Config, EvalSample
 
 _READERS = {"camvid": read_camvid, "cityscapes": read_cityscapes}
@@ -188,7 +188,7 @@ def _source(config: Config, split: str) -> SemanticSet | PreparedMaps:
     if source == "tfds":
         dataset = open_maps(local_records(config), SPLITS[split])
     elif source in _READERS:
-        dataset = _READERS[source](Path(config.data.dir), SPLITS[split])
+        dataset = _READERS[source](local_path(config.data.dir), SPLITS[split])
     else:
         known = ", ".join(repr(name) for name in _READERS)
         raise ValueError(

@@ -1,5 +1,7 @@
 """Class names of the data sets that published weights know, in the order of their class indices."""
 
+from collections.abc import Sequence
+
 # COCO's 80, by ascending category id (1..90 with gaps).
 COCO = (
     *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
@@ -35,13 +37,18 @@ _CATEGORIES = {
 }
 
 
-def class_names(categories: str, num_classes: int) -> tuple[str, ...]:
-    """The names of a data set by its name in `_CATEGORIES`; "class 0", ... for "".
+def class_names(categories: str, num_classes: int, given: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names of a data set by its name in `_CATEGORIES`, those that are given, or, of neither,
+    "class 0", ...
 
-    Raises: ValueError if `categories` is unknown or has another number of classes.
+    Raises: ValueError if `categories` is unknown, the number of classes is another, or both are
+      given.
     """
+    if given:
+        _check_given(categories, num_classes, given)
+        return tuple(given)
     if not categories:
-        return tuple(f"class {i}" for i in range(num_classes))
+        return _made_up(num_classes)
     if categories not in _CATEGORIES:
         known = ", ".join(repr(name) for name in _CATEGORIES)
         raise ValueError(
@@ -54,3 +61,25 @@ def class_names(categories: str, num_classes: int) -> tuple[str, ...]:
             f"config.num_classes is {num_classes}: set one of them to fit the other."
         )
     return names
+
+
+def are_made_up(names: Sequence[str]) -> bool:
+    """Whether nobody has given the names: those that `class_names` makes up."""
+    return tuple(names) == _made_up(len(names))
+
+
+def _made_up(num_classes: int) -> tuple[str, ...]:
+    return tuple(f"class {i}" for i in range(num_classes))
+
+
+def _check_given(categories: str, num_classes: int, given: Sequence[str]) -> None:
+    if categories:
+        raise ValueError(
+            "config.data.class_names and config.data.categories both name the classes; leave one "
+            f"of them out, got {list(given)[:8]} and {categories!r}."
+        )
+    if len(given) != num_classes or len(set(given)) != len(given) or "" in given:
+        raise ValueError(
+            f"config.data.class_names must be {num_classes} different names "
+            f"(config.num_classes), got {len(given)}: {list(given)[:8]}."
+        )

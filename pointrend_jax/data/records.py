@@ -95,12 +95,6 @@ class OpenedSplit(NamedTuple):
     metadata: dict[str, Any]
 
 
-def default_cache_dir() -> Path:
-    """$POINTREND_JAX_CACHE, or .cache/pointrend_jax of the home directory."""
-    chosen = os.environ.get("POINTREND_JAX_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "pointrend_jax"
-
-
 def content_key(parts: Iterable[str | bytes]) -> str:
     """A name for what `parts` say about a set; another one when any of them differs."""
     digest = hashlib.sha256()

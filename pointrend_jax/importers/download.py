@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pointrend_jax.importers.published import DETECTRON2_BASE, weights_url
 from pointrend_jax.importers.transfer import TransferPolicy, check_url, discard, transfer
-from pointrend_jax.storage import locked, sha256
+from pointrend_jax.storage import default_cache_dir, expanded, locked, sha256
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HOST = re.compile(r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?")
@@ -49,6 +49,7 @@ def resolve_weights(
     expected = expected_sha256.lower()
     if expected and not _SHA256.fullmatch(expected):
         raise ValueError(f"expected_sha256 must be 64 hex digits, got {expected_sha256!r}.")
+    name = expanded(name)
     # os.path, because Path.is_file raises for a name that no file can have.
     if os.path.isdir(name):
         raise ValueError(f"The weights must be a file, but {name} is a folder; name its file.")
@@ -67,12 +68,6 @@ def resolve_weights(
                     _download(url, path, expected, policy or TransferPolicy())
         _check_cached(path, expected)
     return path
-
-
-def default_cache_dir() -> Path:
-    """$POINTREND_JAX_CACHE, or .cache/pointrend_jax of the home directory."""
-    chosen = os.environ.get("POINTREND_JAX_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "pointrend_jax"
 
 
 def _cache_name(url: str) -> Path:

@@ -2,7 +2,7 @@
 
 A checkpoint says what it is, so `predict` needs neither a config nor a data set. The position in
 the data is the step itself, so a run may go on with another number of processes. Restoring checks
-names and shapes (orbax would give back whatever was saved, in silence) and a digest of the values.
+names and shapes (orbax would give back whatever was saved, in silence) and every array's digest.
 """
 
 import contextlib
@@ -14,11 +14,19 @@ from typing import Any, NamedTuple
 import orbax.checkpoint as ocp
 from etils import epath
 
-from pointrend_jax.storage import AnyPath, as_os_errors, is_remote, move_folder
-from pointrend_jax.training.processes import from_all, from_lead, tell
+from pointrend_jax.storage import AnyPath, as_os_errors, move_folder
+from pointrend_jax.training.digests import DamagedCheckpointError, describe_arrays, sealed
+from pointrend_jax.training.processes import from_all, from_lead, is_lead, tell
 from pointrend_jax.training.replicas import over_all_processes, replicated_like
+from pointrend_jax.training.saved_step import (
+    checkpoints_folder,
+    first_line,
+    open_manager,
+    read_step,
+    tell_incomplete,
+)
 from pointrend_jax.training.step import TrainState
-from pointrend_jax.training.trees import WrongCheckpointError, check_same_tree, digest
+from pointrend_jax.training.trees import WrongCheckpointError, check_same_tree
 
 
 class CheckpointMeta(NamedTuple):
@@ -50,12 +58,14 @@ class Checkpoints:
     """The checkpoints of one work directory, `<workdir>/checkpoints/<step>`."""
 
     def __init__(self, workdir: AnyPath, retention: Retention) -> None:
-        self._workdir = workdir
+        self._workdir, self._folder = workdir, checkpoints_folder(workdir)
+        # The step that is written in the background, or was and has not been asked about.
+        self._writing: int | None = None
         self._kept = _Kept(retention)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._kept, enable_async_checkpointing=True
         )
-        self._manager = open_manager(checkpoints_folder(workdir), options)
+        self._manager = open_manager(self._folder, options)
 
     @property
     def latest(self) -> int | None:
@@ -71,34 +81,28 @@ class Checkpoints:
 
         Raises: OSError, saying what to do, if the disk is full or not writable.
         """
-        content = {
-            "config": dict(meta.config),
-            "class_names": list(meta.class_names),
-            "num_train_images": meta.num_train_images,
-            "versions": dict(meta.versions),
-            "train_digest": meta.train_digest,
-            "digest": digest(_saved_tree(state)),
-        }
-        with self._clear_errors(step):
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(over_all_processes(_saved_tree(state))),
-                    meta=ocp.args.JsonSave(content),
-                ),
-            )
+        # An error of the write before this one is of that step.
+        self.wait()
+        tree = _saved_tree(state)
+        with _clear_errors(step, self._folder):
+            self._manager.save(step, args=save_args(over_all_processes(tree), tree, meta))
+        self._writing = step
+
+    def check(self) -> None:
+        """Raises OSError, as `save`, if what was saved last could not be written; does not wait."""
+        if self._writing is not None and not self._manager.is_saving_in_progress():
+            self.wait()
 
     def wait(self) -> None:
         """Until what was saved last is complete. Raises OSError as `save`."""
-        with self._clear_errors(self.latest):
-            self._manager.wait_until_finished()
+        step, self._writing = self._writing, None
+        if step is not None:
+            with _clear_errors(step, self._folder):
+                self._manager.wait_until_finished()
 
-    def meta(self, step: int) -> CheckpointMeta:
-        """What the checkpoint of `step` says about itself."""
-        return parse_meta(_restore(self._manager, step, meta=ocp.args.JsonRestore())["meta"])
-
-    def restore_newest(self, like: TrainState) -> tuple[TrainState, int] | None:
-        """State and step of the newest checkpoint that can be read; None if there is none at all.
+    def restore_newest(self, like: TrainState) -> tuple[TrainState, int, CheckpointMeta] | None:
+        """State, step and description of the newest checkpoint that is whole; None if there is
+        none at all.
 
         A damaged one is said so, and moved to `unreadable_checkpoints`.
 
@@ -106,26 +110,27 @@ class Checkpoints:
           there are checkpoints and none can be read.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
+        tell_incomplete(self._folder, steps)
         problems = []
         for step in steps:
-            state, problem = None, None
+            restored, problem = None, None
             try:
-                state = self._restore(step, like)
-            except WrongCheckpointError:
-                raise
-            # Whatever a damaged file makes orbax, tensorstore or the JSON parser raise.
-            except Exception as error:  # noqa: BLE001
-                problem = _first_line(error)
+                restored = self._restore(step, like)
+            except DamagedCheckpointError as error:
+                problem = first_line(error)
             # One that a single process cannot read is no good to any.
             found = [text for text in from_all(problem) if text is not None]
-            if state is not None and not found:
-                return state, step
+            if restored is not None and not found:
+                state, meta = restored
+                return state, step, meta
             problems.append(f"step {step}: {found[0]}")
             tell(f"the checkpoint of {problems[-1]}; trying the one before it")
         if problems:
+            more = len(problems) - _LISTED
+            listed = [*problems[:_LISTED], *([f"and {more} more"] if more > 0 else [])]
             raise ValueError(
-                f"no checkpoint of {self._manager.directory} can be read; restore the directory, "
-                "or start anew with another --workdir:\n  " + "\n  ".join(problems)
+                f"no checkpoint of {self._folder} can be read; restore the directory, "
+                "or start anew with another --workdir:\n  " + "\n  ".join(listed)
             )
         return None
 
@@ -146,48 +151,25 @@ class Checkpoints:
                 target = self._workdir / "unreadable_checkpoints" / str(step)
                 if target.exists():
                     epath.Path(target).rmtree()
-                move_folder(checkpoints_folder(self._workdir) / str(step), target)
+                move_folder(self._folder / str(step), target)
         except OSError as error:
             return str(error)
         return None
 
-    def _restore(self, step: int, like: TrainState) -> TrainState:
-        metadata: Any = self._manager.item_metadata(step)
-        saved = metadata["state"]
-        if saved is None:
-            raise ValueError(f"its state is missing or not readable in {self._manager.directory}")
-        if "opt_state" not in saved.keys():  # noqa: SIM118 (orbax's tree is no dict)
-            raise WrongCheckpointError(
-                f"{self._manager.directory} holds converted weights, not a run to go on with; "
-                "train from them with --config.init.weights and another --workdir."
-            )
+    def _restore(self, step: int, like: TrainState) -> tuple[TrainState, CheckpointMeta]:
         expected = _saved_tree(like)
-        check_same_tree(saved, expected, f"the checkpoint of step {step}")
-        restored = _restore(
-            self._manager,
-            step,
-            state=ocp.args.StandardRestore(replicated_like(expected)),
-            meta=ocp.args.JsonRestore(),
-        )
-        state = TrainState(**({"average": {}} | dict(restored["state"])))
-        found, written = digest(_saved_tree(state)), restored["meta"].get("digest")
-        # Checkpoints of earlier versions have none.
-        if written is not None and written != found:
-            raise ValueError(f"its arrays have the digest {found}, {written} was written")
-        return state
 
-    @contextlib.contextmanager
-    def _clear_errors(self, step: int | None) -> Iterator[None]:
-        try:
-            with as_os_errors():
-                yield
-        # Errors of the background thread: of the operating system, or tensorstore's ValueErrors.
-        except (OSError, ValueError) as error:
-            raise OSError(
-                f"the checkpoint of step {step} could not be written to {self._manager.directory}: "
-                f"{_first_line(error)}. Free some space there (or choose another --workdir) and "
-                "start again: the run resumes from its last complete checkpoint."
-            ) from error
+        def target(saved: Any) -> Any:
+            if "opt_state" not in saved:
+                raise WrongCheckpointError(
+                    f"{self._folder} holds converted weights, not a run to go on with; "
+                    "train from them with --config.init.weights and another --workdir."
+                )
+            check_same_tree(saved, expected, f"the checkpoint of step {step}")
+            return replicated_like(expected)
+
+        restored, content = read_step(self._manager, step, target)
+        return TrainState(**({"average": {}} | restored)), parse_meta(content)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -198,9 +180,16 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
+        try:
             self.wait()
-        self._manager.close()
+        except OSError as failure:
+            if error is None:
+                raise
+            print(failure, flush=True)
+        finally:
+            # Nothing is written any more; of what has failed orbax would tell again.
+            with contextlib.suppress(OSError, ValueError):
+                self._manager.close()
 
 
 class _Kept:
@@ -230,14 +219,40 @@ def _saved_tree(state: TrainState) -> dict[str, Any]:
     return {name: tree for name, tree in state._asdict().items() if name != "average" or tree}
 
 
-def _handlers() -> dict[str, Any]:
-    return {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+def save_args(arrays: Any, tree: Any, meta: CheckpointMeta) -> ocp.args.Composite:
+    """What orbax writes: the arrays, and a description with their digests.
+
+    Args:
+      arrays: `tree` as orbax wants it, over the devices of all processes.
+    """
+    content = meta._asdict() | {"class_names": list(meta.class_names)}
+    # One process writes the description, and all have the same arrays.
+    digests = describe_arrays(tree) if is_lead() else {}
+    return ocp.args.Composite(
+        state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(sealed(content, digests))
+    )
 
 
-def _restore(manager: ocp.CheckpointManager, step: int, **items: Any) -> Any:
-    return manager.restore(step, args=ocp.args.Composite(**items))
+@contextlib.contextmanager
+def _clear_errors(step: int, folder: AnyPath) -> Iterator[None]:
+    try:
+        with as_os_errors():
+            yield
+    # Errors of the background thread: of the operating system, or tensorstore's ValueErrors.
+    except (OSError, ValueError) as error:
+        full = any(sign in str(error) for sign in _FULL)
+        advice = "Free some space there" if full else "See to that"
+        raise OSError(
+            f"the checkpoint of step {step} could not be written to {folder}: {first_line(error)}. "
+            f"{advice} (or choose another --workdir) and start again: the run resumes from its "
+            "last complete checkpoint."
+        ) from error
 
 
+# An error lists this many checkpoints.
+_LISTED = 5
+# How the system and tensorstore say that a disk or a quota is full.
+_FULL = ("No space left", "Disk quota exceeded", "ENOSPC", "EDQUOT")
 # Fields that checkpoints of earlier versions do not have, with the values that they were trained
 # with.
 _NEWER_FIELDS = {
@@ -246,43 +261,38 @@ _NEWER_FIELDS = {
     "train": {"remat": False},
 }
 _NEWER_MASK_FIELDS = {"min_cell_px": 0.0}
+_KINDS = {
+    "config": dict, "class_names": list, "num_train_images": int, "versions": dict,
+    "train_digest": str,
+}  # fmt: skip
 
 
-def parse_meta(content: Any) -> CheckpointMeta:
-    """From the JSON of a checkpoint."""
-    config = content["config"]
-    newer = {name: new | config[name] for name, new in _NEWER_FIELDS.items() if name in config}
-    if "mask" in newer.get("model", {}):
+def parse_meta(content: Mapping[str, Any]) -> CheckpointMeta:
+    """From the JSON of a checkpoint. Raises DamagedCheckpointError for what cannot be one."""
+    values: dict[str, Any] = {
+        "num_train_images": 0, "versions": {}, "train_digest": "", "config": None,
+        "class_names": None,
+    } | dict(content)  # fmt: skip
+    for name, kind in _KINDS.items():
+        if type(values[name]) is not kind:
+            raise DamagedCheckpointError(
+                f"{name} of its description must be of type {kind.__name__}, got "
+                f"{str(values[name])[:100]!r}"
+            )
+    config, names = values["config"], values["class_names"]
+    if not all(isinstance(name, str) for name in names):
+        raise DamagedCheckpointError("class_names of its description must be texts")
+    groups = {name: config[name] for name in _NEWER_FIELDS if name in config}
+    for name, group in groups.items():
+        if not isinstance(group, dict):
+            raise DamagedCheckpointError(f"config.{name} of its description must be a group")
+    newer = {name: _NEWER_FIELDS[name] | group for name, group in groups.items()}
+    if isinstance(newer.get("model", {}).get("mask"), dict):
         newer["model"]["mask"] = _NEWER_MASK_FIELDS | newer["model"]["mask"]
     return CheckpointMeta(
         config | newer,
-        tuple(content["class_names"]),
-        content.get("num_train_images", 0),
-        content.get("versions", {}),
-        content.get("train_digest", ""),
+        tuple(names),
+        values["num_train_images"],
+        values["versions"],
+        values["train_digest"],
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:300]
-
-
-def checkpoints_folder(workdir: AnyPath) -> AnyPath:
-    """Where the checkpoints of a run lie, one folder a step."""
-    return absolute(workdir / "checkpoints")
-
-
-def absolute(folder: AnyPath) -> AnyPath:
-    """As orbax wants a path."""
-    return folder if is_remote(folder) else folder.absolute()
-
-
-def open_manager(
-    folder: AnyPath, options: ocp.CheckpointManagerOptions | None = None
-) -> ocp.CheckpointManager:
-    """Orbax's view of a folder. Raises ValueError for a bucket without the packages for it."""
-    try:
-        # Named handlers, so that a new process can ask for shapes before it restores.
-        return ocp.CheckpointManager(folder, options=options, item_handlers=_handlers())
-    except ImportError as error:
-        raise ValueError(f"{folder} needs the extra `gcs`: pip install -e .[gcs]") from error

@@ -1,6 +1,7 @@
 """The training loop: steps, progress, checkpoints, evaluation, resuming; nothing of the network."""
 
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -88,8 +89,8 @@ def run_training(
         found = checkpoints.restore_newest(state)
         first = 0
         if found is not None:
-            state, first = found
-            check_same_run(checkpoints.meta(first), meta, accept_changes=settings.accept_changes)
+            state, first, saved = found
+            check_same_run(saved, meta, accept_changes=settings.accept_changes)
             checkpoints.set_aside_after(first)
             tell(f"resuming {workdir} after step {first}")
         with MetricWriter(workdir, after_step=first, writes=is_lead()) as writer:
@@ -135,6 +136,7 @@ def _run(
             watchdog.progress(f"step {step} was begun")
             stopping = stop.reached(step)
             saving = stopping or _saves(settings, step)
+            checkpoints.check()
             if saving or _is_due(step, settings.log_every):
                 losses.report(step)
             if saving:
@@ -212,10 +214,10 @@ def check_finite(metrics: dict[str, Array], step: int) -> dict[str, float]:
     return values
 
 
-def check_workdir(workdir: AnyPath) -> None:
-    """Makes the directory. Raises ValueError if nothing can be written there."""
+def check_workdir(workdir: AnyPath, flag: str = "--workdir") -> None:
+    """Makes the directory. Raises ValueError, naming the flag, if nothing can be written there."""
     # Each process has its own: they come here at the same time.
-    probe = workdir / f".write_probe_{jax.process_index()}"
+    probe = workdir / f".write_probe_{jax.process_index()}_{os.getpid()}"
     try:
         with as_os_errors():
             workdir.mkdir(parents=True, exist_ok=True)
@@ -223,7 +225,7 @@ def check_workdir(workdir: AnyPath) -> None:
             probe.unlink()
     except OSError as error:
         raise ValueError(
-            f"--workdir {workdir} cannot be written to ({error.strerror or error}); "
+            f"{flag} {workdir} cannot be written to ({error.strerror or error}); "
             "choose one that is writable and not full."
         ) from error
 

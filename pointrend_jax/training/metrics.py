@@ -13,6 +13,7 @@ from typing import TextIO
 from tensorboardX import SummaryWriter
 
 from pointrend_jax.storage import AnyPath, copy_file, is_remote, write_whole
+from pointrend_jax.training.processes import tell
 
 _FILE = "metrics.jsonl"
 # Between two copies to a bucket.
@@ -109,14 +110,31 @@ def _line(record: Mapping[str, float]) -> str:
 
 
 def _read(path: AnyPath) -> list[dict[str, float]]:
-    """The records of a file; the last line may be half-written, if the run was killed."""
+    """The records of a file; the last line may be half-written, if the run was killed.
+
+    Lines that are no records are counted, told and left out.
+    """
     if not path.exists():
         return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            records.append(json.loads(line))
+    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()
+    records = [record for record in map(_record, lines) if record is not None]
+    if len(records) < len(lines):
+        tell(
+            f"{len(lines) - len(records)} of {len(lines)} lines of {path} are half-written or "
+            "damaged; they are left out"
+        )
     return records
+
+
+def _record(line: str) -> dict[str, float] | None:
+    with contextlib.suppress(json.JSONDecodeError):
+        found = json.loads(line)
+        numbers = isinstance(found, dict) and all(
+            isinstance(value, (int, float)) for value in found.values()
+        )
+        if numbers and isinstance(found.get("step"), int):
+            return found
+    return None
 
 
 class Progress:

@@ -13,12 +13,14 @@ from pointrend_jax.training.trees import WrongCheckpointError
 
 # Fields that a resumed run may have otherwise: they say how long, how often, where and how fast.
 _FREE = (
-    "name", "eval", "init", "data.dir", "data.cache_dir", "data.num_threads", "data.eval_images",
-    "data.eval_annotations", "data.eval_min_size", "data.max_broken_share",
-    "train.steps", "train.log_every", "train.eval_every", "train.checkpoint_every",
+    "name", "eval", "init", "data.dir", "data.class_names", "data.cache_dir", "data.num_threads",
+    "data.eval_images", "data.eval_annotations", "data.eval_min_size", "data.max_broken_share",
+    "train.log_every", "train.eval_every", "train.checkpoint_every",
     "train.keep_checkpoints", "train.keep_every", "train.best_metric", "train.watchdog_minutes",
     "train.strategy",
 )  # fmt: skip
+# Free as well unless the schedule is one that ends at the last step: there it decides every rate.
+_LENGTH = ("train.steps",)
 # Free as well where the checkpoint knows the set by its digest.
 _WHERE = ("data.source", "data.train_images", "data.train_annotations")
 
@@ -32,13 +34,13 @@ def check_same_run(saved: CheckpointMeta, now: CheckpointMeta, *, accept_changes
     changed = differences(saved.config, now.config)
     # Where both know the set itself, it does not matter where and in which form it lies.
     known = bool(saved.train_digest and now.train_digest)
-    may_change = (*_FREE, *_WHERE) if known else _FREE
+    may_change = (*_FREE, *(_WHERE if known else ()), *(() if _is_poly(now) else _LENGTH))
     free = [text for field, text in changed.items() if _is_one_of(field, may_change)]
     refused = [text for field, text in changed.items() if not _is_one_of(field, may_change)]
     if known and saved.train_digest != now.train_digest:
         refused.append("training images: others, or their sizes or classes have changed")
     if saved.class_names != now.class_names:
-        refused.append(f"classes: {list(saved.class_names)}, now {list(now.class_names)}")
+        refused.append(f"classes: {_short(saved.class_names)}, now {_short(now.class_names)}")
     if saved.num_train_images not in (0, now.num_train_images):
         refused.append(f"training images: {saved.num_train_images}, now {now.num_train_images}")
     free += [
@@ -65,8 +67,17 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, s
         one, other = before.get(field, "not there"), after.get(field, "not there")
         # A field that is newer than the checkpoint has the value that means "as before".
         if field in before and one != other:
-            texts[field] = f"config.{field}: {one}, now {other}"
+            texts[field] = f"config.{field}: {_short(one)}, now {_short(other)}"
     return texts
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 300 else f"{text[:300]} ..."
+
+
+def _is_poly(meta: CheckpointMeta) -> bool:
+    return meta.config.get("train", {}).get("schedule") == "poly"
 
 
 def _fields(config: Any, path: str = "") -> dict[str, Any]:

@@ -6,14 +6,16 @@ import jax
 import orbax.checkpoint as ocp
 
 from pointrend_jax.storage import AnyPath
-from pointrend_jax.training.checkpoints import (
-    CheckpointMeta,
+from pointrend_jax.training.checkpoints import CheckpointMeta, parse_meta, save_args
+from pointrend_jax.training.digests import DamagedCheckpointError
+from pointrend_jax.training.processes import from_lead
+from pointrend_jax.training.saved_step import (
     absolute,
     checkpoints_folder,
     open_manager,
-    parse_meta,
+    read_step,
+    tell_incomplete,
 )
-from pointrend_jax.training.processes import from_lead
 
 
 def save_variables(workdir: AnyPath, variables: dict[str, Any], meta: CheckpointMeta) -> None:
@@ -22,27 +24,18 @@ def save_variables(workdir: AnyPath, variables: dict[str, Any], meta: Checkpoint
     Raises: ValueError if `workdir` has checkpoints already; OSError if it cannot be written.
     """
     folder = checkpoints_folder(workdir)
-    with open_manager(folder) as manager:
+    with open_manager(folder, ocp.CheckpointManagerOptions()) as manager:
         if manager.latest_step() is not None:
             raise ValueError(f"{folder} has checkpoints already; choose another directory.")
-        manager.save(
-            0,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(
-                    {"params": variables["params"], "buffers": variables["buffers"]}
-                ),
-                meta=ocp.args.JsonSave(
-                    {"config": meta.config, "class_names": list(meta.class_names)}
-                ),
-            ),
-        )
+        tree = {"params": variables["params"], "buffers": variables["buffers"]}
+        manager.save(0, args=save_args(tree, tree, meta))
         manager.wait_until_finished()
 
 
 def newest_step(workdir: AnyPath) -> int | None:
     """The step of the newest complete checkpoint of a run; None if there is none."""
     # One process says whether there is a folder: a faster one may be about to make it.
-    if not from_lead(checkpoints_folder(workdir).is_dir):
+    if not from_lead(checkpoints_folder(workdir).exists):
         return None
     with open_manager(checkpoints_folder(workdir)) as manager:
         return manager.latest_step()
@@ -53,27 +46,35 @@ def load_variables(workdir: AnyPath) -> tuple[dict[str, Any], CheckpointMeta, in
 
     Args:
       workdir: a run's work directory, or its `checkpoints` folder.
-    Raises: ValueError if there is no complete checkpoint.
+    Raises: ValueError if there is no complete checkpoint, or if the newest one is damaged.
     """
-    folder = workdir if workdir.name == "checkpoints" else checkpoints_folder(workdir)
-    if not folder.is_dir():
+    folder = absolute(workdir) if workdir.name == "checkpoints" else checkpoints_folder(workdir)
+    if not folder.exists():
         raise ValueError(f"{workdir} has no checkpoints; give the --workdir of a training run.")
-    with open_manager(absolute(folder)) as manager:
-        step = manager.latest_step()
-        if step is None:
+    # On this process's own device, whatever devices it was saved from.
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+    def target(saved: Any) -> Any:
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), saved)
+
+    with open_manager(folder) as manager:
+        steps = sorted(manager.all_steps())
+        tell_incomplete(folder, steps)
+        if not steps:
             raise ValueError(f"{folder} holds no complete checkpoint.")
-        # On this process's own device, whatever devices it was saved from.
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        target = jax.tree.map(
-            lambda saved: jax.ShapeDtypeStruct(saved.shape, saved.dtype, sharding=here),
-            manager.item_metadata(step)["state"].tree,
-        )
-        restored = manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
-            ),
-        )
-    state = restored["state"]
+        *older, step = steps
+        try:
+            state, content = read_step(manager, step, target)
+            meta = parse_meta(content)
+        except DamagedCheckpointError as error:
+            instead = (
+                f", or move that folder elsewhere to use the checkpoint of step {older[-1]}"
+                if older
+                else ""
+            )
+            raise ValueError(
+                f"the checkpoint of step {step} is damaged: {error}. Restore "
+                f"{folder / str(step)} from a copy{instead}."
+            ) from error
     params = state.get("average", state["params"])
-    return {"params": params, "buffers": state["buffers"]}, parse_meta(restored["meta"]), step
+    return {"params": params, "buffers": state["buffers"]}, meta, step

@@ -1,12 +1,12 @@
-"""Trees of arrays: their names and shapes, and a digest of their values."""
+"""Trees of arrays: their names and shapes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from pointrend_jax.structures import Array
+# An error lists this many arrays.
+_LISTED = 10
 
 
 class WrongCheckpointError(ValueError):
@@ -14,21 +14,28 @@ class WrongCheckpointError(ValueError):
 
 
 def check_same_tree(saved: Any, expected: Any, what: str) -> None:
-    """Raises WrongCheckpointError, listing all missing, extra and misshapen arrays of `saved`."""
+    """Raises WrongCheckpointError, listing missing, extra and misshapen arrays of `saved`."""
     ours, theirs = array_shapes(expected), array_shapes(saved)
-    problems = [f"missing: {name} {ours[name]}" for name in sorted(ours.keys() - theirs.keys())]
-    problems += [f"extra: {name} {theirs[name]}" for name in sorted(theirs.keys() - ours.keys())]
+    problems = [f"missing: {name} {ours[name]}" for name in _sorted(ours.keys() - theirs.keys())]
+    problems += [f"extra: {name} {theirs[name]}" for name in _sorted(theirs.keys() - ours.keys())]
     problems += [
         f"shape of {name}: saved {theirs[name]}, the model has {ours[name]}"
-        for name in sorted(ours.keys() & theirs.keys())
+        for name in _sorted(ours.keys() & theirs.keys())
         if ours[name] != theirs[name]
     ]
     if problems:
+        more = len(problems) - _LISTED
+        listed = [*problems[:_LISTED], *([f"and {more} more"] if more > 0 else [])]
         raise WrongCheckpointError(
             f"{what} does not fit this model ({len(problems)} arrays differ):\n  "
-            + "\n  ".join(problems)
+            + "\n  ".join(listed)
             + "\nUse the configuration it was trained with, or another --workdir."
         )
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    """Parameters first: momentum and averages repeat what is wrong with them."""
+    return sorted(names, key=lambda name: (not name.startswith("params/"), name))
 
 
 def array_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
@@ -57,26 +64,3 @@ def _name(path: tuple[Any, ...]) -> str:
     """One spelling for attributes, indices and keys: orbax saves tuples and records as dicts."""
     parts = (getattr(p, "key", getattr(p, "name", getattr(p, "idx", p))) for p in path)
     return "/".join(str(part) for part in parts)
-
-
-@jax.jit
-def _digest(leaves: list[Array]) -> Array:
-    def of_leaf(x: Array) -> Array:
-        bits = jax.lax.bitcast_convert_type(jnp.ravel(x), _UINTS[x.dtype.itemsize])
-        bits = bits.astype(jnp.uint32)
-        # A weight that depends on the place, so that exchanged values are seen; sums wrap around.
-        places = jax.lax.iota(jnp.uint32, bits.size) * jnp.uint32(2654435761) + jnp.uint32(1)
-        return jnp.sum(bits * places, dtype=jnp.uint32)
-
-    total = jnp.uint32(0)
-    for leaf in leaves:
-        total = total * jnp.uint32(31) + of_leaf(leaf)
-    return total
-
-
-_UINTS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
-
-
-def digest(tree: Any) -> int:
-    """32 bits that change with any bit of a tree of arrays; computed on the device."""
-    return int(_digest(jax.tree.leaves(tree)))

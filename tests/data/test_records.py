@@ -1,10 +1,8 @@
 """Checking the items of a set before they are written: all in order, or what is wrong with them."""
 
-from pathlib import Path
-
 import pytest
 
-from pointrend_jax.data.records import checked, content_key, default_cache_dir
+from pointrend_jax.data.records import checked, content_key
 
 
 def _square(n: int) -> int | str:
@@ -33,10 +31,3 @@ def test_key_depends_on_every_part():
     keys = {content_key(parts) for parts in (["a", "b"], ["a", b"c"], ["d", "b"], ["a"])}
     assert len(keys) == 4
     assert content_key(["a", "b"]) == content_key([b"a", "b"])
-
-
-def test_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("POINTREND_JAX_CACHE", "/somewhere")
-    assert default_cache_dir() == Path("/somewhere")
-    monkeypatch.delenv("POINTREND_JAX_CACHE")
-    assert default_cache_dir() == Path.home() / ".cache" / "pointrend_jax"

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pointrend_jax.importers.download import default_cache_dir, resolve_weights
+from pointrend_jax.importers.download import resolve_weights
 from pointrend_jax.storage import sha256
 from tests.importers.weight_server import PATIENT, WeightServer, weight_server
 
@@ -242,10 +242,3 @@ def test_full_disk_is_an_os_error_that_says_how_much_is_needed(
     with pytest.raises(OSError, match=rf"{len(server.content)} bytes.*free some space") as caught:
         _resolve(server, tmp_path)
     assert caught.value.errno == errno.ENOSPC
-
-
-def test_cache_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("POINTREND_JAX_CACHE", str(tmp_path))
-    assert default_cache_dir() == tmp_path
-    monkeypatch.setenv("POINTREND_JAX_CACHE", "")
-    assert default_cache_dir() == Path.home() / ".cache" / "pointrend_jax"

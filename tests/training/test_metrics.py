@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from pointrend_jax.training.metrics import MetricWriter
 
 
@@ -20,6 +22,24 @@ def test_a_resumed_run_drops_what_it_will_write_anew(tmp_path: Path) -> None:
         assert _steps(tmp_path) == [1, 2]
         writer.write(3, {"loss": 0.3})
     assert _steps(tmp_path) == [1, 2, 3]
+
+
+def test_damaged_lines_are_counted_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = (
+        b"\xff",
+        b"[1]",
+        b"{}",
+        b'{"step": "1"}',
+        b'{"step": 1, "loss": "x"}',
+        b'{"step": 2,',
+    )
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([b'{"step": 1, "loss": 0.5}', *damaged]))
+    with MetricWriter(tmp_path, after_step=2) as writer:
+        assert writer.best_step("score") is None
+    assert _steps(tmp_path) == [1]
+    assert "6 of 7 lines of" in capsys.readouterr().out
 
 
 def test_the_best_step_is_remembered_and_the_newest_of_equals(tmp_path: Path) -> None:
