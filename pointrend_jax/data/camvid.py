@@ -20,6 +20,7 @@ from pointrend_jax.data.folders import (
     Files,
     first,
     folder_files,
+    is_text,
     plain_name,
     read_text,
     zip_files,
@@ -109,7 +110,7 @@ def _whole_number(value: Any) -> int:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
+    if is_text(value):
         return value
     raise ValueError(f"a name must be a text, got {str(value)[:50]!r}")
 

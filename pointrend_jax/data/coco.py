@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pointrend_jax.data.annotations import CocoObject, parse_annotation
 from pointrend_jax.data.findings import crowd_remarks, name_remarks
-from pointrend_jax.data.folders import StoredFile, find_below, first
+from pointrend_jax.data.folders import StoredFile, find_below, first, is_text
 from pointrend_jax.data.images import MAX_PIXELS
 from pointrend_jax.data.masks import outline_box
 
@@ -181,7 +181,7 @@ def _images_by_id(data: dict[str, Any], annotation_file: Path) -> dict[int, dict
 
 def _categories(data: dict[str, Any]) -> dict[int, str]:
     for category in data["categories"]:
-        if not _is_id(category.get("id")) or not isinstance(category.get("name"), str):
+        if not _is_id(category.get("id")) or not is_text(category.get("name")):
             raise ValueError(
                 'Every category must have an integer "id" of at most 64 bits and a "name", got '
                 f"{str(category)[:200]}."

@@ -12,13 +12,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # No file of a segmentation set is larger; a member that says so is a decompression bomb.
 _MAX_BYTES = 2**28
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 # An error lists this many of its causes.
 _LISTED = 5
+# Characters of a name, for a message.
+_SHOWN = 400
 # Links may lead into a folder from as many places; more are a net that never ends.
 _MAX_WAYS = 64
 _TEXT_MARKS = (
@@ -140,6 +142,11 @@ def read_text(file: StoredFile) -> str:
         raise ValueError(f"{file} must be UTF-8 text ({error}); restore it.") from error
 
 
+def is_text(value: Any) -> bool:
+    """Whether a value is a text that can be stored: JSON can hold halves of characters too."""
+    return isinstance(value, str) and value.encode(errors="ignore").decode() == value
+
+
 def plain_name(name: str) -> str:
     """Equal for names that mean one file: with Windows' back-slashes, composed or decomposed."""
     return unicodedata.normalize("NFC", name.replace("\\", "/"))
@@ -161,7 +168,12 @@ def find_below(folder: Path, name: str) -> StoredFile:
 
 
 def shown(name: str) -> str:
-    """A name for a message: as it is, or quoted where the eye would miss a part of it."""
+    """A name for a message: as it is, or quoted where the eye would miss a part of it.
+
+    A very long one without its middle.
+    """
+    if len(name) > _SHOWN:
+        name = f"{name[: _SHOWN // 2]}...{name[-_SHOWN // 2 :]}"
     return name if name.isprintable() and name == name.strip() else repr(name)
 
 

@@ -261,6 +261,11 @@ _ERRORS = [
         'category must have an integer "id" of at most 64 bits',
     ),
     (
+        "half a character",
+        _content(_annotation()) | {"categories": [{"id": 7, "name": "a\ud800"}]},
+        'and a "name"',
+    ),
+    (
         "image id with a point",
         _content(_annotation(image_id=1.0)),
         r"must be an integer .*annotation 1: '1\.0'; of type float\)",
