@@ -117,11 +117,6 @@ def parse_annotation(
     )
 
 
-def _xywh(box: Box) -> Box:
-    x0, y0, x1, y1 = box
-    return (x0, y0, x1 - x0, y1 - y0)
-
-
 def _parse_segmentation(value: Any, hw: tuple[int, int], report: Counter) -> Segmentation:
     if value in (None, [], {}):
         raise _SkipError(NO_SEGMENTATION)

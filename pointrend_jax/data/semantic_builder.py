@@ -115,6 +115,9 @@ def check_pixels(which: str, prepared: PreparedMaps) -> None:
     """
     absent, void, total = set(range(len(prepared.class_names))), 0, 0
     for counts in check_in_order(range(len(prepared.images)), partial(_count_pixels, prepared)):
+        if isinstance(counts, str):
+            # Whoever reads the whole record tells of it, and in training it may be broken.
+            continue
         absent -= set(np.flatnonzero(counts).tolist())
         void, total = void + int(counts[IGNORE_LABEL]), total + int(counts.sum())
         if not absent:
@@ -133,13 +136,13 @@ def check_pixels(which: str, prepared: PreparedMaps) -> None:
     print(f"{text}: {first(names)}; {share}{advice}", flush=True)
 
 
-def _count_pixels(prepared: PreparedMaps, record: int) -> Int64[np.ndarray, "256"]:
+def _count_pixels(prepared: PreparedMaps, record: int) -> Int64[np.ndarray, "256"] | str:
+    """The pixels of each class, or why a record cannot be read."""
     try:
         encoded = prepared.source[record]["labels"]
         labels = decode_map(encoded, prepared.images[record].name)
-    except READ_ERRORS:
-        # Whoever reads the whole record tells of it, and in training it may be broken.
-        return np.zeros(256, np.int64)
+    except READ_ERRORS as error:
+        return str(error)
     return np.bincount(labels.ravel(), minlength=256)
 
 
