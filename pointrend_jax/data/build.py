@@ -20,6 +20,7 @@ from pointrend_jax.data.cityscapes_instances import read_cityscapes_objects
 from pointrend_jax.data.cocofied_lvis import read_cocofied_lvis
 from pointrend_jax.data.embedded import generate_embedded
 from pointrend_jax.data.fetch_records import fetch_records
+from pointrend_jax.data.findings import tell_absent_classes
 from pointrend_jax.data.lvis import read_lvis
 from pointrend_jax.data.pipeline import Augmentation, TrainPlan, eval_samples, train_batches
 from pointrend_jax.data.records import facts_digest
@@ -73,6 +74,7 @@ def build_datasets(config: Config) -> Datasets:
 
     Raises: ValueError that says what is wrong with the files or the config.
     """
+    _check_eval_files(config)
     evaluation = build_eval_set(config)
     training = _prepare(config, "train")
     check_classes(config, training.class_names)
@@ -83,6 +85,8 @@ def build_datasets(config: Config) -> Datasets:
         )
     records = _training_records(training, filter_empty=config.data.filter_empty_annotations)
     images = training.images
+    present = (label for image in images for label in image.labels)
+    tell_absent_classes("training set", training.class_names, present)
     plan = TrainPlan(
         [(images[i].height, images[i].width) for i in records],
         records,
@@ -124,6 +128,8 @@ def build_eval_set(config: Config) -> EvalSet:
     """Checks and prepares the evaluation set alone; errors as `build_datasets`."""
     prepared = _prepare(config, "eval")
     check_classes(config, prepared.class_names)
+    present = (label for image in prepared.images for label in image.labels)
+    tell_absent_classes("evaluation set", prepared.class_names, present)
     # Before a training and not at its first evaluation.
     check_fit(
         [(image.height, image.width) for image in prepared.images],
@@ -177,6 +183,21 @@ def _prepare(config: Config, split: str) -> PreparedSet:
     )
 
 
+def _check_eval_files(config: Config) -> None:
+    """Raises ValueError, saying how to do without, if only the evaluation's annotations lack."""
+    data = config.data
+    if data.source not in ("coco", "lvis", "cocofied_lvis"):
+        return
+    files = {split: Path(data.dir) / data[f"{split}_annotations"] for split in SPLITS}
+    if files["train"].is_file() and not files["eval"].is_file():
+        raise ValueError(
+            f"A training needs an evaluation set, but its annotation file {files['eval']} is not "
+            "there; set config.data.eval_annotations and config.data.eval_images. To do without, "
+            f"set them to the training set's ({data.train_annotations!r}, {data.train_images!r}) "
+            "and config.train.eval_every to 0; the scores then say little."
+        )
+
+
 def _prepare_lvis(config: Config, split: str, cache: Path) -> PreparedSet:
     root, folder = local_path(config.data.dir), expanded(config.data[f"{split}_images"])
     annotations = root / expanded(config.data[f"{split}_annotations"])
@@ -209,8 +230,8 @@ def _training_records(training: PreparedSet, *, filter_empty: bool) -> list[int]
     empty = len(images) - sum(usable)
     if empty:
         print(
-            f"{empty} of {len(images)} training images have no annotation and are left out "
-            "(config.data.filter_empty_annotations)",
+            f"{empty} of {len(images)} training images have no object, or crowd regions only, and "
+            "are left out (config.data.filter_empty_annotations)",
             flush=True,
         )
     return [record for record, kept in enumerate(usable) if kept]

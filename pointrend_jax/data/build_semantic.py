@@ -18,6 +18,7 @@ from pointrend_jax.data.records import facts_digest
 from pointrend_jax.data.semantic_builder import (
     EvalTruth,
     PreparedMaps,
+    check_pixels,
     open_maps,
     prepare_maps,
 )
@@ -108,6 +109,7 @@ def build_semantic_datasets(config: Config) -> SemanticDatasets:
             f"{list(source.class_names)} and {list(evaluation.class_names)}."
         )
     training = _prepared(config, source)
+    check_pixels("training set", training)
 
     def batches(process_index: int, process_count: int, start: int = 0) -> grain.DatasetIterator:
         return semantic_train_batches(
@@ -143,6 +145,7 @@ def build_semantic_eval_set(config: Config) -> SemanticEvalSet:
         buckets(config),
     )
     prepared = _prepared(config, source)
+    check_pixels("evaluation set", prepared)
 
     def samples(
         process_index: int = 0, process_count: int = 1, scale: float = 1.0, flip: bool = False

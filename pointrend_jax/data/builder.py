@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import Int32
 
 from pointrend_jax.data.broken_records import must_read
-from pointrend_jax.data.coco import CocoImage, CocoSet, print_skipped, read_coco
+from pointrend_jax.data.coco import CocoImage, CocoSet, print_findings, read_coco
 from pointrend_jax.data.folders import StoredFile
 from pointrend_jax.data.images import decode_image, decode_map
 from pointrend_jax.data.record_writer import write_records
@@ -72,12 +72,15 @@ def prepare_set(
     instance_files: InstanceFiles | None = None,
 ) -> PreparedSet:
     """As `prepare`, of the checked set of `annotations`."""
-    print_skipped(dataset.skipped, annotations)
+    print_findings(dataset, annotations)
     content = instance_records("coco_instances", {_SPLIT: dataset}, {_SPLIT: instance_files})
     # What the keys of the shards say, but for the objects, which the annotation file stands for:
     # millions of coordinates would take long to write out.
     images = (f"{_image_key(image, instance_files)}\n" for image in dataset.images)
     meaning = json.dumps([FORMAT, content.metadata])
+    # What was changed in reading is not in the file, and another version may change other things.
+    if dataset.skipped:
+        meaning += json.dumps(dataset.skipped, sort_keys=True)
     folder = cache_dir / content_key([meaning, annotations.read_bytes(), *images])
     if not is_complete(folder):
         write_records(content, folder)

@@ -11,11 +11,20 @@ the paths in its lists begin with folders of its authors' machine.
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pointrend_jax.data.categories import CAMVID
-from pointrend_jax.data.folders import Files, first, folder_files, read_text, zip_files
+from pointrend_jax.data.folders import (
+    Files,
+    first,
+    folder_files,
+    is_text,
+    plain_name,
+    read_text,
+    zip_files,
+)
 from pointrend_jax.data.images import map_hw
 from pointrend_jax.data.semantic_set import SemanticImage, SemanticSet
 from pointrend_jax.structures import IGNORE_LABEL
@@ -50,7 +59,8 @@ def _find_files(root: Path, list_name: str) -> Files:
     if len(zips) != 1:
         raise ValueError(
             f"config.data.dir {root} must have the list {list_name} with an image a line, or one "
-            f"zip file that has it; it has no such list, but {len(zips)} zip files."
+            f"zip file that has it; it has no such list, but {len(zips)} zip files. A run needs "
+            "train.txt and val.txt; to do without an evaluation set, copy train.txt to val.txt."
         )
     files = zip_files(zips[0])
     found = sorted((Path(n) for n in files if f"/{n}".endswith(f"/{list_name}")), key=_depth)
@@ -71,8 +81,8 @@ def _classes(files: Files) -> tuple[tuple[str, ...], dict[int, int]]:
     file = files["classes.json"]
     try:
         content: Any = json.loads(read_text(file))
-        void = int(content["void"])
-        names = {int(entry["id"]): str(entry["name"]) for entry in content["classes"]}
+        void = _whole_number(content["void"])
+        names = {_whole_number(entry["id"]): _text(entry["name"]) for entry in content["classes"]}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(
             f'{file} must be {{"classes": [{{"id": 0, "name": ...}}, ...], "void": 255}}; it is '
@@ -93,25 +103,40 @@ def _classes(files: Files) -> tuple[tuple[str, ...], dict[int, int]]:
     return tuple(names[i] for i in range(number)), label_values
 
 
+def _whole_number(value: Any) -> int:
+    if type(value) in (int, str) or (type(value) is float and value.is_integer()):
+        return int(value)
+    raise ValueError(f"an id must be a whole number, got {str(value)[:50]!r}")
+
+
+def _text(value: Any) -> str:
+    if is_text(value):
+        return value
+    raise ValueError(f"a name must be a text, got {str(value)[:50]!r}")
+
+
 def _pairs(text: str, files: Files, list_file: str) -> list[tuple[str, str]]:
     """(image, labels) of each line, as keys of `files`."""
-    lines = [line.split() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise ValueError(f"{list_file} must have at least one line.")
-    wrong = [" ".join(words) for words in lines if len(words) != 2]
+    wrong = [line for line in lines if len(line.split()) != 2]
     if wrong:
         raise ValueError(
             f"Every line of {list_file} must be an image file and a label file, without spaces in "
             f"their names; {len(wrong)} are not: {first(wrong)}."
         )
-    names = [name for words in lines for name in words]
-    missing = [name for name in names if _find(name, files) is None]
+    names = [name for line in lines for name in line.split()]
+    plain = {plain_name(name): name for name in files}
+    found = [_find(name, files, plain) for name in names]
+    missing = [name for name, file in zip(names, found, strict=True) if file is None]
     if missing:
         raise ValueError(
             f"{len(missing)} of the {len(names)} files in {list_file} are missing: "
             f"{first(missing)}; complete the folder or remove their lines."
         )
-    pairs = [(str(_find(image, files)), str(_find(labels, files))) for image, labels in lines]
+    known = [str(file) for file in found]
+    pairs = list(zip(known[::2], known[1::2], strict=True))
     counts = Counter(image for image, _ in pairs)
     repeated = [image for image, count in counts.items() if count > 1]
     if repeated:
@@ -119,11 +144,18 @@ def _pairs(text: str, files: Files, list_file: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _find(name: str, files: Files) -> str | None:
-    """The file that a list means: `name`, or what remains of it without leading folders."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    candidates = ("/".join(parts[start:]) for start in range(max(len(parts) - 1, 1)))
-    return next((c for c in candidates if c in files), None)
+def _find(name: str, files: Files, plain: Mapping[str, str]) -> str | None:
+    """The file that a list means: `name`, or what remains of it without leading folders.
+
+    Args: plain, the names of `files` by their `plain_name`.
+    """
+    for spelling, known in ((name, files), (plain_name(name), plain)):
+        parts = [part for part in spelling.split("/") if part not in ("", ".")]
+        tails = ("/".join(parts[start:]) for start in range(max(len(parts) - 1, 1)))
+        found = next((tail for tail in tails if tail in known), None)
+        if found is not None:
+            return plain[found] if known is plain else found
+    return None
 
 
 def _image(image: str, labels: str, files: Files) -> SemanticImage:

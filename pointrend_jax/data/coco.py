@@ -6,6 +6,7 @@ damaged images, no usable annotation); what makes one annotation unusable is cou
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pointrend_jax.data.annotations import CocoObject, parse_annotation
-from pointrend_jax.data.folders import StoredFile, first
+from pointrend_jax.data.findings import crowd_remarks, name_remarks
+from pointrend_jax.data.folders import StoredFile, find_below, first, is_text
 from pointrend_jax.data.images import MAX_PIXELS
+from pointrend_jax.data.masks import outline_box
 
 
 class CocoImage(NamedTuple):
@@ -43,6 +46,7 @@ class CocoSet(NamedTuple):
       class_names: in the same order.
       skipped: how many annotations were skipped or changed, by reason.
       frequencies: of a federated set, by class: "r"are, "c"ommon or "f"requent; else empty.
+      remarks: what else its owner must be told, in words.
     """
 
     images: tuple[CocoImage, ...]
@@ -50,13 +54,15 @@ class CocoSet(NamedTuple):
     class_names: tuple[str, ...]
     skipped: dict[str, int]
     frequencies: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def read_coco(annotation_file: Path, image_dir: Path) -> CocoSet:
     """Reads and validates a set; every image file must exist, none is opened.
 
     Raises: ValueError if the file is missing or not COCO, if ids repeat or point nowhere, if image
-      files are missing, or if no annotation is usable.
+      files are missing or listed twice, if coordinates are no pixels, or if no annotation is
+      usable.
     """
     data = load_coco_json(annotation_file)
     return check_coco(data, annotation_file, partial(image_in_folder, Path(image_dir)))
@@ -88,12 +94,14 @@ def check_coco(
             f"{annotation_file} must have at least one usable annotation that is no crowd region; "
             f"it has {len(data['annotations'])} annotations. {_format(report)}".rstrip()
         )
+    _check_pixels(images, objects, annotation_file)
     checked = tuple(
         CocoImage(i, files[i], images[i]["height"], images[i]["width"], tuple(objects[i]))
         for i in sorted(images)
     )
     names = tuple(category_names[i] for i in category_ids)
-    return CocoSet(checked, category_ids, names, dict(report))
+    remarks = (*crowd_remarks(objects.values()), *name_remarks(category_names))
+    return CocoSet(checked, category_ids, names, dict(report), remarks=remarks)
 
 
 def check_ids(
@@ -136,13 +144,14 @@ def image_in_folder(image_dir: Path, file_name: str) -> StoredFile:
     """Raises: ValueError if there is no such folder; the file itself is not looked for."""
     if not image_dir.is_dir():
         raise ValueError(f"The image folder {image_dir} does not exist; check config.data.dir.")
-    return StoredFile(image_dir / file_name)
+    return find_below(image_dir, file_name)
 
 
-def print_skipped(skipped: dict[str, int], annotation_file: Path) -> None:
-    """Prints the counted skips of a set; nothing if there are none."""
-    if skipped:
-        print(f"{annotation_file}: {_format(skipped)}", flush=True)
+def print_findings(dataset: CocoSet, annotation_file: Path) -> None:
+    """Prints the counted skips and the remarks of a set; nothing if there are none."""
+    for finding in (_format(dataset.skipped), *dataset.remarks):
+        if finding:
+            print(f"{annotation_file}: {finding}", flush=True)
 
 
 def _format(skipped: Mapping[str, int]) -> str:
@@ -162,9 +171,9 @@ def _images_by_id(data: dict[str, Any], annotation_file: Path) -> dict[int, dict
             or image["height"] * image["width"] > MAX_PIXELS
         ):
             raise ValueError(
-                f'{annotation_file}: every image must have an integer "id", a "file_name" and a '
-                f'positive integer "height" and "width", of at most {MAX_PIXELS} pixels in all, '
-                f"got {str(image)[:200]}."
+                f'{annotation_file}: every image must have an integer "id" of at most 64 bits, a '
+                '"file_name" and a positive integer "height" and "width", of at most '
+                f"{MAX_PIXELS} pixels in all, got {str(image)[:200]}."
             )
     _check_unique((i["id"] for i in data["images"]), f"image ids of {annotation_file}")
     return {image["id"]: image for image in data["images"]}
@@ -172,9 +181,10 @@ def _images_by_id(data: dict[str, Any], annotation_file: Path) -> dict[int, dict
 
 def _categories(data: dict[str, Any]) -> dict[int, str]:
     for category in data["categories"]:
-        if not _is_id(category.get("id")) or not isinstance(category.get("name"), str):
+        if not _is_id(category.get("id")) or not is_text(category.get("name")):
             raise ValueError(
-                f'Every category must have an integer "id" and a "name", got {str(category)[:200]}.'
+                'Every category must have an integer "id" of at most 64 bits and a "name", got '
+                f"{str(category)[:200]}."
             )
     _check_unique((c["id"] for c in data["categories"]), "category ids")
     return {c["id"]: c["name"] for c in data["categories"]}
@@ -189,15 +199,23 @@ def _check_references(
     missing_id = [a for a in annotations if not _is_id(a.get("id"))]
     if missing_id:
         raise ValueError(
-            f'{annotation_file}: every annotation must have an integer "id", got '
-            f"{str(missing_id[0])[:200]}."
+            f'{annotation_file}: every annotation must have an integer "id" of at most 64 bits; '
+            f"number them 1, 2, 3, ..., got {str(missing_id[0])[:200]}."
         )
     _check_unique((a["id"] for a in annotations), f"annotation ids of {annotation_file}")
     for key, known in (("image_id", images), ("category_id", categories)):
         # A list or an object as id must reach the message, and cannot be looked up.
-        unknown = [a for a in annotations if not _is_id(a.get(key)) or a[key] not in known]
+        wrong = [a for a in annotations if not _is_id(a.get(key))]
+        if wrong:
+            listed = first([f"annotation {a['id']}: {str(a.get(key))[:50]!r}" for a in wrong])
+            kinds = ", ".join(sorted({type(a.get(key)).__name__ for a in wrong}))
+            raise ValueError(
+                f"{annotation_file}: {len(wrong)} annotation(s) have an unknown {key}, which must "
+                f"be an integer of at most 64 bits ({listed}; of type {kinds}); correct them."
+            )
+        unknown = [a for a in annotations if a[key] not in known]
         if unknown:
-            listed = first([f"annotation {a['id']}: {a.get(key)!r}" for a in unknown])
+            listed = first([f"annotation {a['id']}: {a[key]}" for a in unknown])
             raise ValueError(
                 f"{annotation_file}: {len(unknown)} annotation(s) have an unknown {key} ({listed});"
                 " correct or remove them."
@@ -222,8 +240,39 @@ def _image_files(
             f"{len(missing)} of {len(files)} image files are missing: {first(missing)}; complete "
             "the folder or remove them from the annotation file."
         )
+    _check_one_id_each(files)
     return files
 
 
+def _check_one_id_each(files: dict[int, StoredFile]) -> None:
+    """One image under two ids would be two images that each miss the objects of the other."""
+    ids: dict[str, list[int]] = {}
+    for image_id, file in files.items():
+        ids.setdefault(os.path.normpath(str(file)), []).append(image_id)
+    repeated = [f"{name} ({', '.join(map(str, i))})" for name, i in ids.items() if len(i) > 1]
+    if repeated:
+        raise ValueError(
+            f"An image file must be listed under one id; {len(repeated)} have several: "
+            f"{first(repeated)}. Give the annotations one of them, and remove the other entries."
+        )
+
+
+def _check_pixels(
+    images: dict[int, dict[str, Any]],
+    objects: dict[int, list[CocoObject]],
+    annotation_file: Path,
+) -> None:
+    """Raises ValueError if all coordinates are shares of the image instead of pixels."""
+    found = [o.segmentation for of_image in objects.values() for o in of_image]
+    if all(isinstance(s, list) and max(outline_box(s)) <= 1 for s in found) and any(
+        max(images[i]["height"], images[i]["width"]) > 1 for i, o in objects.items() if o
+    ):
+        raise ValueError(
+            f"{annotation_file}: coordinates must be pixels, but those of all {len(found)} objects "
+            "are between 0 and 1; multiply x by the width and y by the height of the image."
+        )
+
+
 def _is_id(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    # Record files and most other programs have 64 bits for it.
+    return type(value) is int and -(2**63) <= value < 2**63

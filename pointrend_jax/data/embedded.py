@@ -138,7 +138,7 @@ def _is_complete(directory: Path, fingerprint: dict[str, int]) -> bool:
         )
     path = directory / _FINGERPRINT
     if path.is_file():
-        return path.read_text() == json.dumps(fingerprint)
+        return path.read_bytes() == json.dumps(fingerprint).encode()
     if directory.is_dir() and any(directory.iterdir()):
         raise ValueError(
             f"The directory of the data set must be new, empty or an earlier drawn set, but "

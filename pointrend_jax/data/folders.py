@@ -3,19 +3,31 @@
 A zip is read where it lies: nothing is extracted, so no name in it can write outside a folder.
 """
 
+import codecs
 import os
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # No file of a segmentation set is larger; a member that says so is a decompression bomb.
 _MAX_BYTES = 2**28
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 # An error lists this many of its causes.
 _LISTED = 5
+# Characters of a name, for a message.
+_SHOWN = 400
+# Links may lead into a folder from as many places; more are a net that never ends.
+_MAX_WAYS = 64
+_TEXT_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 class StoredFile(NamedTuple):
@@ -25,14 +37,15 @@ class StoredFile(NamedTuple):
     member: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.member}" if self.member else str(self.path)
+        return shown(f"{self.path}:{self.member}" if self.member else str(self.path))
 
     @property
     def name(self) -> str:
         return (self.member or self.path.name).rsplit("/", 1)[-1]
 
     def exists(self) -> bool:
-        return bool(self.member) or self.path.is_file()
+        # Unlike Path.is_file, also for a name that no file can have or a folder that is closed.
+        return bool(self.member) or os.path.isfile(self.path)
 
     def read_bytes(self) -> bytes:
         """Raises: ValueError if the file is gone or the zip file damaged."""
@@ -74,15 +87,37 @@ Files = dict[str, StoredFile]
 def folder_files(root: Path, folder: str = "") -> Files:
     """All files below `folder` of `root`, by their path relative to `root`.
 
-    Links are followed, as large sets are often linked in, but not those that lead back up.
+    Links are followed, as large sets are often linked in, but not those that lead back to a folder
+    that they were reached through.
+    Raises: ValueError if links lead into one folder from more than `_MAX_WAYS` places.
     """
-    found = {}
-    for parent, folders, names in os.walk(root / folder, followlinks=True):
-        here = Path(parent).resolve()
-        folders[:] = [f for f in folders if not here.is_relative_to((Path(parent) / f).resolve())]
-        for path in (Path(parent) / name for name in names):
-            found[path.relative_to(root).as_posix()] = StoredFile(path)
-    return dict(sorted(found.items()))
+    ways: Counter[Path] = Counter()
+    return dict(sorted(_walk(Path(root), Path(root) / folder, (), ways)))
+
+
+def _walk(
+    root: Path, folder: Path, behind: tuple[Path, ...], ways: Counter[Path]
+) -> Iterator[tuple[str, StoredFile]]:
+    """Args: behind, the real folders that `folder` was reached through; ways, to each so far."""
+    real = folder.resolve()
+    if any(above.is_relative_to(real) for above in behind):
+        return
+    ways[real] += 1
+    if ways[real] > _MAX_WAYS:
+        raise ValueError(
+            f"Links below {shown(str(root))} lead into the folder {shown(str(real))} from more "
+            f"than {_MAX_WAYS} places; remove those that are not needed."
+        )
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        # What is needed of a folder that is closed or absent is missed by its name later.
+        return
+    for path in (folder / name for name in names):
+        if os.path.isdir(path):
+            yield from _walk(root, path, (*behind, real), ways)
+        else:
+            yield path.relative_to(root).as_posix(), StoredFile(path)
 
 
 def zip_files(path: Path) -> Files:
@@ -95,17 +130,58 @@ def zip_files(path: Path) -> Files:
 
 
 def read_text(file: StoredFile) -> str:
-    """The text of a file; raises ValueError if it cannot be read or is no UTF-8."""
+    """The text of a file: UTF-8, or what a byte order mark at its beginning says.
+
+    Raises: ValueError if it cannot be read or is no such text.
+    """
+    content = file.read_bytes()
+    encoding = next((name for mark, name in _TEXT_MARKS if content.startswith(mark)), "utf-8")
     try:
-        return file.read_bytes().decode()
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} must be UTF-8 text ({error}); restore it.") from error
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is a text that can be stored: JSON can hold halves of characters too."""
+    return isinstance(value, str) and value.encode(errors="ignore").decode() == value
+
+
+def plain_name(name: str) -> str:
+    """Equal for names that mean one file: with Windows' back-slashes, composed or decomposed."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/"))
+
+
+def find_below(folder: Path, name: str) -> StoredFile:
+    """The file `name` below a folder; if there is none, one whose `plain_name` is the same.
+
+    The file need not exist.
+    """
+    exact = StoredFile(folder / name)
+    if exact.exists():
+        return exact
+    plain = plain_name(name)
+    # macOS writes decomposed names, so archives made there hold them.
+    spellings = (plain, unicodedata.normalize("NFD", plain))
+    alike = (StoredFile(folder / spelling) for spelling in spellings)
+    return next((file for file in alike if file.exists()), exact)
+
+
+def shown(name: str) -> str:
+    """A name for a message: as it is, or quoted where the eye would miss a part of it.
+
+    A very long one without its middle.
+    """
+    if len(name) > _SHOWN:
+        name = f"{name[: _SHOWN // 2]}...{name[-_SHOWN // 2 :]}"
+    return name if name.isprintable() and name == name.strip() else repr(name)
 
 
 def first(items: Sequence[str]) -> str:
     """The first few of a list, and how many more there are."""
     more = len(items) - _LISTED
-    return ", ".join(items[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+    listed = ", ".join(map(shown, items[:_LISTED]))
+    return listed + (f" and {more} more" if more > 0 else "")
 
 
 def _zip_file(path: Path) -> zipfile.ZipFile:

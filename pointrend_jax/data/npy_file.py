@@ -15,8 +15,8 @@ from jaxtyping import UInt8
 
 # numpy parses the header as a Python literal.
 _HEADER_ERRORS = (
-    *(ValueError, TypeError, SyntaxError, KeyError, RecursionError, MemoryError),
-    tokenize.TokenError,
+    *(ValueError, TypeError, SyntaxError, LookupError, ArithmeticError, AttributeError),
+    *(RuntimeError, MemoryError, tokenize.TokenError),
 )
 
 Window = tuple[slice, slice]
@@ -141,12 +141,13 @@ def _read_shape(file: BinaryIO, path: Path) -> tuple[int, int, int]:
         )
         shape, fortran_order, dtype = read(file)
     except _HEADER_ERRORS as error:
-        raise ValueError(f"{path} is no .npy file ({type(error).__name__}: {error}).") from error
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise ValueError(f"{path} is no .npy file ({reason}).") from error
     if fortran_order or dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
         order = "Fortran" if fortran_order else "C"
         raise ValueError(
-            f"{path} must hold a uint8 [height, width, 3] array in C order and RGB, got {dtype} "
-            f"{shape} in {order} order."
+            f"{path} must hold a uint8 [height, width, 3] array in C order and RGB, got "
+            f"{str(dtype)[:100]} {str(shape)[:100]} in {order} order."
         )
     return shape
 

@@ -6,26 +6,31 @@ Interrupted, it goes on with the shard it was at when started again. The numbers
 known sets are checked, so that an incomplete download is not taken for the set.
 """
 
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from pointrend_jax.data.builder import KIND as INSTANCES
 from pointrend_jax.data.builder import InstanceFiles, instance_records
 from pointrend_jax.data.camvid import read_camvid
 from pointrend_jax.data.cityscapes import read_cityscapes
 from pointrend_jax.data.cityscapes_instances import read_cityscapes_objects
-from pointrend_jax.data.coco import CocoSet, print_skipped, read_coco
+from pointrend_jax.data.coco import CocoSet, print_findings, read_coco
 from pointrend_jax.data.cocofied_lvis import cocofy
 from pointrend_jax.data.fetch_records import verify_records
+from pointrend_jax.data.findings import tell_absent_classes
 from pointrend_jax.data.lvis import load_lvis, lvis_set, read_lvis
 from pointrend_jax.data.record_writer import IMAGES_PER_SHARD, write_records
 from pointrend_jax.data.records import VERSION, RecordSet, read_manifest
-from pointrend_jax.data.semantic_builder import map_records
-from pointrend_jax.storage import AnyPath
+from pointrend_jax.data.semantic_builder import check_pixels, map_records, open_maps
+from pointrend_jax.storage import AnyPath, is_remote
 
 SPLITS = ("train", "val")
+# Source: tensorflow_datasets/core/naming.py, in ASCII.
+_NAME = "[A-Za-z][A-Za-z0-9_]{0,99}"
 
 
 class Source(NamedTuple):
@@ -87,6 +92,11 @@ def prepare_records(dataset: str, source: Source, data_dir: AnyPath, options: Op
         raise ValueError(f"splits must be of {', '.join(SPLITS)}, got {list(options.splits)}.")
     if dataset == "folder" and not options.name:
         raise ValueError("--dataset folder needs --name, what the set is to be called.")
+    if options.name and not re.fullmatch(_NAME, options.name):
+        raise ValueError(
+            "--name must be a name that TFDS accepts, a letter and then up to 99 letters, digits "
+            f"and underscores, got {options.name!r}; it becomes a folder of --data-dir."
+        )
     if dataset in _FIXED_FILES and any([*source.annotations.values(), *source.images.values()]):
         raise ValueError(
             f"--dataset {dataset} finds its files itself; leave out --train-annotations and the "
@@ -109,6 +119,7 @@ def prepare_records(dataset: str, source: Source, data_dir: AnyPath, options: Op
                 "again:\n  " + "\n  ".join(problems)
             )
     _tell(content, folder, verified=options.verify)
+    _tell_absent(content, folder)
     return folder
 
 
@@ -138,6 +149,16 @@ def _tell(content: RecordSet, folder: AnyPath, *, verified: bool) -> None:
     print(f"{folder}: complete{' and verified' if verified else ''}", flush=True)
 
 
+def _tell_absent(content: RecordSet, folder: AnyPath) -> None:
+    """Says which classes have no object or, where the records are on this machine, no pixel."""
+    for split, what in content.splits.items():
+        if content.metadata["kind"] == INSTANCES:
+            present = (label for facts in what.facts for label in facts.labels)
+            tell_absent_classes(split, content.metadata["class_names"], present)
+        elif not is_remote(folder):
+            check_pixels(split, open_maps(Path(folder), split))
+
+
 def _read_annotations(
     source: Source,
     name: str,
@@ -156,7 +177,7 @@ def _read_annotations(
         file = source.annotations.get(split) or annotations.format(split=split)
         images = source.images.get(split) or f"{split}2017"
         sets[split] = read(source.root / file, source.root, images)
-        print_skipped(sets[split].skipped, source.root / file)
+        print_findings(sets[split], source.root / file)
     return instance_records(name, sets, {})
 
 
@@ -175,7 +196,7 @@ def _read_cityscapes_instances(source: Source, name: str, splits: tuple[str, ...
     for split in splits:
         with tempfile.TemporaryDirectory() as scratch:
             found = read_cityscapes_objects(source.root, split, Path(scratch))
-        print_skipped(found.dataset.skipped, found.annotations)
+        print_findings(found.dataset, found.annotations)
         sets[split], files[split] = found.dataset, found.instance_files
     return instance_records(name, sets, files)
 

@@ -12,6 +12,7 @@ comes last: without it the set is not complete.
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,7 +31,7 @@ MANIFEST = "manifest.json"
 COMPLETE = "dataset_info.json"
 # Images decoded ahead of the writer: all at once, a large set would pile up in memory.
 _AHEAD = 64
-# An error lists this many images.
+# An error lists this many images, and a file all of them.
 _LISTED = 20
 
 Item = TypeVar("Item")
@@ -223,13 +224,27 @@ def checked(
 
 
 def raise_problems(problems: Sequence[str], number: int) -> None:
-    """Raises ValueError, listing them, if there are problems among `number` images."""
+    """Raises ValueError, listing them, if there are problems among `number` images.
+
+    A long list is in a file that the message names.
+    """
     if problems:
         more = len(problems) - _LISTED
-        listed = [*problems[:_LISTED], *([f"and {more} more"] if more > 0 else [])]
-        raise ValueError(
-            f"{len(problems)} of {number} images cannot be used:\n  " + "\n  ".join(listed)
-        )
+        rest = [f"and {more} more{_listed_in_file(problems)}"] if more > 0 else []
+        listed = "\n  ".join([*problems[:_LISTED], *rest])
+        raise ValueError(f"{len(problems)} of {number} images cannot be used:\n  {listed}")
+
+
+def _listed_in_file(problems: Sequence[str]) -> str:
+    """Writes a line for each problem, and says where; nothing where no file can be written."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="unusable-images-", suffix=".txt", delete=False, errors="backslashreplace"
+        ) as file:
+            file.writelines(f"{problem}\n" for problem in problems)
+    except OSError:
+        return ""
+    return f"; all are listed in {file.name}"
 
 
 def check_in_order(

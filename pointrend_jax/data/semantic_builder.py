@@ -6,15 +6,18 @@ classes, instance ids as they are.
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32, Int64, UInt8
 from PIL import Image
 
+from pointrend_jax.data.broken_records import READ_ERRORS
 from pointrend_jax.data.builder import check_kind
+from pointrend_jax.data.folders import first
 from pointrend_jax.data.images import decode_image, decode_map
 from pointrend_jax.data.record_writer import write_records
 from pointrend_jax.data.records import (
@@ -22,12 +25,14 @@ from pointrend_jax.data.records import (
     ImageFacts,
     RecordSet,
     Split,
+    check_in_order,
     check_same_classes,
     content_key,
     is_complete,
     open_split,
 )
 from pointrend_jax.data.semantic_set import SemanticImage, SemanticSet, to_classes
+from pointrend_jax.structures import IGNORE_LABEL
 
 KIND = "label maps"
 # The only split of a set in the cache.
@@ -99,6 +104,46 @@ def read_image_and_labels(
         decode_image(content["image"], name),
         np.asarray(decode_map(content["labels"], name), np.uint8),
     )
+
+
+def check_pixels(which: str, prepared: PreparedMaps) -> None:
+    """Prints the classes that have no pixel in a set. Reads it until every class has been seen.
+
+    Args:
+      which: what the message calls the set.
+    Raises: ValueError if all pixels are void.
+    """
+    absent, void, total = set(range(len(prepared.class_names))), 0, 0
+    for counts in check_in_order(range(len(prepared.images)), partial(_count_pixels, prepared)):
+        if isinstance(counts, str):
+            # Whoever reads the whole record tells of it, and in training it may be broken.
+            continue
+        absent -= set(np.flatnonzero(counts).tolist())
+        void, total = void + int(counts[IGNORE_LABEL]), total + int(counts.sum())
+        if not absent:
+            return
+    if total == 0:
+        return
+    share = f"{100 * void / total:.0f} % of its pixels are void"
+    if void == total:
+        raise ValueError(
+            f"{which}: a set must have labelled pixels, but {share}; give the classes the values "
+            "that the label images have (classes.json), and void another one."
+        )
+    names = [prepared.class_names[k] for k in sorted(absent)]
+    text = f"{which}: {len(names)} of {len(prepared.class_names)} classes have no pixel"
+    advice = "; if the value of void is meant as a class, correct classes.json" if void else ""
+    print(f"{text}: {first(names)}; {share}{advice}", flush=True)
+
+
+def _count_pixels(prepared: PreparedMaps, record: int) -> Int64[np.ndarray, "256"] | str:
+    """The pixels of each class, or why a record cannot be read."""
+    try:
+        encoded = prepared.source[record]["labels"]
+        labels = decode_map(encoded, prepared.images[record].name)
+    except READ_ERRORS as error:
+        return str(error)
+    return np.bincount(labels.ravel(), minlength=256)
 
 
 class EvalTruth:

@@ -71,11 +71,39 @@ def test_images_without_annotations_are_left_out_and_counted(
 ):
     assert build_datasets(config).num_train_images == 1
     printed = capsys.readouterr().out
-    assert "3 of 4 training images have no annotation" in printed
+    assert "3 of 4 training images have no object, or crowd regions only" in printed
     assert "1 skipped: polygon of fewer than three points" in printed
+    assert "1 of 2 objects are crowd regions" in printed
+    assert "1 images have nothing else" in printed
     for batch in _epoch(config, 3):
         assert batch.images[0, 0, 0, 0] == 1
         assert batch.valid[0].tolist() == [True]
+
+
+def test_class_without_an_object_is_told_of_each_set(
+    config: Config, capsys: pytest.CaptureFixture[str]
+):
+    categories = [{"id": i, "name": name} for i, name in ((5, "box"), (6, "cup"), (7, "hat"))]
+    root = Path(config.data.dir)
+    for split, category in (("train", 6), ("val", 7)):
+        content = json.loads((root / f"{split}.json").read_text())
+        content["annotations"].append(_annotation(77, 0, category_id=category))
+        # A crowd region is no example.
+        content["annotations"].append(_annotation(78, 1, category_id=13 - category, iscrowd=1))
+        (root / f"{split}.json").write_text(json.dumps(content | {"categories": categories}))
+    config.num_classes = 3
+    build_datasets(config)
+    printed = capsys.readouterr().out
+    assert "training set: 1 of 3 classes have no object: hat\n" in printed
+    assert "evaluation set: 1 of 3 classes have no object: cup\n" in printed
+
+
+def test_training_without_an_evaluation_set_says_how_to_do_without(config: Config):
+    (Path(config.data.dir) / "val.json").unlink()
+    with pytest.raises(ValueError, match=r"needs an evaluation set.*\('train\.json', 'train'\)"):
+        build_datasets(config)
+    config.data.eval_annotations, config.data.eval_images = "train.json", "train"
+    assert build_datasets(config).num_train_images == 1
 
 
 def test_images_without_annotations_train_as_negatives(config: Config):

@@ -1,6 +1,7 @@
 """CamVid's two layouts, in a folder and in a zip file, and every way in which they are wrong."""
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,41 @@ def _damage_labels(folder: Path) -> None:
     (folder / "labels" / "train" / "1.png").write_bytes(b"no image")
 
 
+def _back_slashes(text: str) -> bytes:
+    return text.replace("/", "\\").encode()
+
+
+# (how a list was saved, its bytes)
+_SAVED: list[tuple[str, Any]] = [
+    ("with a mark", lambda text: text.encode("utf-8-sig")),
+    ("as UTF-16", lambda text: text.encode("utf-16")),
+    ("as UTF-16, other order", lambda text: b"\xfe\xff" + text.encode("utf-16-be")),
+    ("with back-slashes", _back_slashes),
+    ("with lines of Windows", lambda text: text.replace("\n", "\r\n").encode()),
+]
+
+
+@pytest.mark.parametrize("save", [s[1] for s in _SAVED], ids=[s[0] for s in _SAVED])
+def test_list_and_classes_as_other_systems_save_them_are_the_same(save: Any, folder: Path):
+    _write_classes(folder, _TWO)
+    expected = read_camvid(folder, "train")
+    for name in ("train.txt", "classes.json"):
+        text = (folder / name).read_text()
+        (folder / name).write_bytes(save(text))
+    assert read_camvid(folder, "train") == expected
+
+
+@pytest.mark.parametrize(("on_disk", "in_list"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_name_that_is_equal_to_the_eye_is_found(on_disk: Any, in_list: Any, folder: Path):
+    name = "images/train/caf\u00e9.png"
+    (folder / "images/train/1.png").rename(folder / unicodedata.normalize(on_disk, name))
+    lines = (folder / "train.txt").read_text()
+    listed = unicodedata.normalize(in_list, name)
+    (folder / "train.txt").write_text(lines.replace("images/train/1.png", listed))
+    image = read_camvid(folder, "train").images[1]
+    assert image.image.read_bytes() == (folder / unicodedata.normalize(on_disk, name)).read_bytes()
+
+
 # (what is wrong, what makes it so, what the message says)
 _ERRORS: list[tuple[str, Any, str]] = [
     (
@@ -98,11 +134,25 @@ _ERRORS: list[tuple[str, Any, str]] = [
         "different class names, got several 'a'",
     ),
     ("void a class", lambda f: _write_classes(f, _TWO | {"void": 1}), "no class, got 1"),
+    ("void infinite", lambda f: _write_classes(f, _TWO | {"void": 1e400}), "whole number.*inf"),
+    ("class infinite", lambda f: _write_classes(f, _classes(float("inf"))), "whole number.*inf"),
+    ("half a class", lambda f: _write_classes(f, _classes(0, 0.5)), "whole number, got '0.5'"),
+    ("yes as a class", lambda f: _write_classes(f, _classes(0, True)), "whole number, got 'True'"),
+    (
+        "no name",
+        lambda f: _write_classes(f, _TWO | {"classes": [{"id": 0, "name": None}]}),
+        "must be a text, got 'None'",
+    ),
+    (
+        "space that is not seen",
+        lambda f: (f / "train.txt").write_text("a\u200b.png labels/train/1.png\n"),
+        r"missing: 'a\\u200b\.png'",
+    ),
     ("void too large", lambda f: _write_classes(f, _TWO | {"void": 256}), "no class, got 256"),
 ]
 
 
-def _classes(*ids: int) -> dict[str, Any]:
+def _classes(*ids: float) -> dict[str, Any]:
     return {"classes": [{"id": i, "name": "x"} for i in ids], "void": 255}
 
 

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from pointrend_jax.data.folders import StoredFile, first, folder_files, read_text, zip_files
+from pointrend_jax.data.folders import (
+    StoredFile,
+    find_below,
+    first,
+    folder_files,
+    read_text,
+    shown,
+    zip_files,
+)
 from tests.data.label_sets import zip_folder
 
 
@@ -120,6 +128,31 @@ def test_long_list_is_cut():
     assert first(list("abcdefg")) == "a, b, c, d, e and 2 more"
 
 
+@pytest.mark.parametrize("name", ["\ufeffa.png", "a\u200b.png", "caf\udce9.png", " a", "a\nb"])
+def test_what_the_eye_would_miss_is_quoted(name: str):
+    assert shown(name) == ascii(name)
+    assert first(["a b", name]) == f"a b, {name!a}"
+    assert ascii(name)[1:-1] in str(StoredFile(Path("folder") / name))
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", ""])
+def test_name_that_no_file_can_have_does_not_exist(name: str, tmp_path: Path):
+    assert not StoredFile(tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["a\\caf\u00e9.png", "a/cafe\u0301.png", "a\\cafe\u0301.png"])
+def test_other_spelling_of_a_name_is_found(name: str, tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    for stored in ("a/caf\u00e9.png", "a/cafe\u0301.png"):
+        (tmp_path / stored).touch()
+        found = find_below(tmp_path, name)
+        assert found.exists()
+        # The spelling itself goes first.
+        assert found == StoredFile(tmp_path / name) or not (tmp_path / name).exists()
+        (tmp_path / stored).unlink()
+    assert find_below(tmp_path, name) == StoredFile(tmp_path / name)
+
+
 def test_linked_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     real, root = tmp_path / "disk" / "images", tmp_path / "set"
     real.mkdir(parents=True)
@@ -128,3 +161,25 @@ def test_linked_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     (root / "images").symlink_to(real)
     (real / "back").symlink_to(real)
     assert set(folder_files(root)) == {"images/a.png"}
+
+
+def test_folders_linked_into_each_other_end(tmp_path: Path) -> None:
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.png").touch()
+        (tmp_path / name / "other").symlink_to(tmp_path / other)
+    (tmp_path / "alias").symlink_to(tmp_path / "a")
+    assert list(folder_files(tmp_path)) == [
+        *("a/a.png", "a/other/b.png"),
+        *("alias/a.png", "alias/other/b.png"),
+        *("b/b.png", "b/other/a.png"),
+    ]
+
+
+def test_net_of_links_is_an_error(tmp_path: Path) -> None:
+    for name in "abcdef":
+        (tmp_path / name).mkdir()
+        for other in "abcdef":
+            (tmp_path / name / f"to_{other}").symlink_to(tmp_path / other)
+    with pytest.raises(ValueError, match=r"lead into the folder .* from more than 64 places"):
+        folder_files(tmp_path)

@@ -1,14 +1,16 @@
 """Every kind of image file that people have becomes uint8 RGB, or a message that names the file."""
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from pointrend_jax.data import images
-from pointrend_jax.data.images import decode_image, image_hw, read_image
+from pointrend_jax.data.images import decode_image, decode_map, map_hw, read_image
 
 
 def _encoded(image: Image.Image, image_format: str = "PNG", **options: object) -> bytes:
@@ -56,6 +58,28 @@ def test_sixteen_bits_are_scaled_not_clipped():
     assert _decoded(Image.fromarray(gray))[0, :, 1].tolist() == [0, 1, 128, 255]
 
 
+def test_twelve_bits_are_scaled_and_told():
+    gray = np.array([[0, 16, 2048, 4095]], np.uint16)
+    with pytest.warns(UserWarning, match="all below 4096.*read as 12 bits"):
+        assert _decoded(Image.fromarray(gray))[0, :, 1].tolist() == [0, 1, 128, 255]
+
+
+def test_map_of_one_bit_has_zeros_and_ones():
+    labels = np.array([[0, 1, 1], [1, 0, 0]], np.uint8)
+    found = decode_map(_encoded(Image.fromarray(labels * 255).convert("1")), "labels.png")
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, labels)
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [("RGB", r"one channel of ids, got 3 \(mode RGB\)"), ("F", "got pixels of mode F")],
+)
+def test_map_without_ids_is_an_error_that_says_why(mode: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        decode_map(_encoded(Image.new(mode, (2, 2)), "TIFF"), "labels.tif")
+
+
 def test_cmyk_jpeg_is_converted():
     # Full cyan ink leaves no red.
     data = _encoded(Image.new("CMYK", (8, 8), (255, 0, 0, 0)), "JPEG")
@@ -72,7 +96,48 @@ def test_exif_rotation_is_applied(tmp_path: Path):
     upright = read_image(path)
     assert upright.shape == (3, 2, 3)
     assert upright[0, 1].tolist() == [255, 255, 255]
-    assert image_hw(path) == (3, 2)
+
+
+def _photo(orientation: int, tag: int, kind: int, value: bytes) -> bytes:
+    """A whole JPEG, black but for its bright left half, with two EXIF tags."""
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:, :16] = 255
+    jpeg = _encoded(Image.fromarray(pixels), "JPEG")
+    entries = [struct.pack(">HHIHH", 0x112, 3, 1, orientation, 0)]
+    entries.append(struct.pack(">HHII", tag, kind, 1, 38))
+    block = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 2) + b"".join(sorted(entries))
+    block += bytes(4) + value
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:]
+
+
+# (what is odd, tag, kind, value)
+_ODD_EXIF = [
+    ("text as a rational", 0x10F, 5, struct.pack(">II", 72, 1)),
+    ("rational below zero without a whole", 0x11A, 10, struct.pack(">ii", -1, 0)),
+    ("resolution as a text", 0x11A, 2, b"72\0"),
+    ("sub-block of nothing", 0x8769, 5, bytes(8)),
+    ("value beyond the block", 0x132, 2, b""),
+]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("tag", "kind", "value"), [o[1:] for o in _ODD_EXIF], ids=[o[0] for o in _ODD_EXIF]
+)
+def test_odd_exif_data_leave_the_picture_upright(tag: int, kind: int, value: bytes):
+    upright = decode_image(_photo(6, tag, kind, value), "photo.jpg")
+    assert upright.shape == (32, 16, 3)
+    # Turned clockwise, what was on the left is at the top.
+    assert upright[:12].min() > 200
+    assert upright[20:].max() < 50
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_unreadable_orientation_leaves_the_picture_as_it_is():
+    garbage = b"Exif\0\0MM\0*" + bytes(range(200, 240))
+    jpeg = _encoded(Image.new("RGB", (32, 16)), "JPEG")
+    jpeg = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(garbage) + 2) + garbage + jpeg[2:]
+    assert decode_image(jpeg, "photo.jpg").shape == (16, 32, 3)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (10_000, 2), (2, 10_000)])
@@ -111,15 +176,29 @@ def test_unsupported_variant_of_a_format_is_an_error_that_names_it():
 def test_damaged_bytes_raise_only_value_errors():
     rng = np.random.default_rng(1)
     pixels = Image.fromarray(rng.integers(0, 256, (24, 24, 3), np.uint8))
-    for image_format in ("PNG", "JPEG", "GIF", "BMP", "TIFF"):
+    for image_format in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"):
         intact = np.frombuffer(_encoded(pixels, image_format), np.uint8)
         for _ in range(30):
             damaged = intact.copy()
             damaged[rng.integers(0, len(damaged), 4)] = rng.integers(0, 256, 4)
-            try:
-                decode_image(damaged.tobytes(), "damaged")
-            except ValueError as error:
-                assert "damaged" in str(error)  # noqa: PT017 - many files decode all the same
+            for decode in (decode_image, decode_map, map_hw):
+                try:
+                    decode(damaged.tobytes(), "damaged")
+                except ValueError as error:
+                    assert "damaged" in str(error)  # noqa: PT017 - many files decode all the same
+
+
+@pytest.mark.parametrize("error", [AttributeError, ZeroDivisionError, MemoryError, AssertionError])
+def test_whatever_a_decoder_raises_names_the_file(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+):
+    def load(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(PngImageFile, "load", load)
+    for decode in (decode_image, decode_map):
+        with pytest.raises(ValueError, match=rf"a\.png is truncated or damaged \({error.__name__}"):
+            decode(_encoded(Image.new("L", (2, 2))), "a.png")
 
 
 def test_too_many_pixels_is_an_error(monkeypatch: pytest.MonkeyPatch):

@@ -67,12 +67,24 @@ def test_a_file_that_ends_early_is_named(tmp_path: Path) -> None:
         NpyImage(path)
 
 
-@pytest.mark.parametrize("header", [b"{'descr': '|u1'", b"'''", b"{[]: 1}"])
+@pytest.mark.parametrize(
+    "header",
+    [b"{'descr': '|u1'", b"'''", b"{[]: 1}", b"{'descr': (), 'fortran_order': False, 'shape': ()}"],
+)
 def test_a_damaged_header_is_named(tmp_path: Path, header: bytes) -> None:
     path = tmp_path / "image.npy"
     header = header.ljust(117) + b"\n"
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
     with pytest.raises(ValueError, match=r"image\.npy is no \.npy file"):
+        NpyImage(path)
+
+
+@pytest.mark.parametrize("shape", ["(9999999999999999999999, 9, 3)", "(4611686018427387904, 9, 3)"])
+def test_a_shape_beyond_the_file_is_named(tmp_path: Path, shape: str) -> None:
+    path = tmp_path / "image.npy"
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(ValueError, match=r"image\.npy ends before its array does"):
         NpyImage(path)
 
 

@@ -113,6 +113,8 @@ def test_a_part_of_a_known_set_must_be_said_to_be_one(tmp_path: Path) -> None:
 _ERRORS = [
     ("no such source", ["--dataset", "coco", "--source", "absent"], "--source absent is not a"),
     ("no name", ["--dataset", "folder", "--source", "."], "needs --name"),
+    ("a path as name", ["--name", "a/b"], "a name that TFDS accepts, .*got 'a/b'"),
+    ("a path upwards as name", ["--name", "../x"], r"a name that TFDS accepts, .*got '\.\./x'"),
     ("another store", ["--dataset", "coco", "--source", ".", "--data-dir", "s3://b/d"], "gs://BUC"),
     ("empty shards", ["--images-per-shard", "0"], "at least one image, got 0"),
 ]
@@ -128,6 +130,19 @@ def test_mistakes_are_named(tmp_path: Path, arguments: list[str], message: str) 
     usual += ["--data-dir", str(tmp_path / "records")]
     with pytest.raises(ValueError, match=message):
         _prepare(*usual, *arguments)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "records"] == ["set"]
+    assert not list(tmp_path.glob("records/*/*"))
+
+
+def test_classes_without_an_example_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = blocks((10, 12), 0)
+    write_camvid(tmp_path / "set", "train", (labels,))
+    write_camvid(tmp_path / "set", "val", (labels,))
+    command = ["--dataset", "camvid", "--source", str(tmp_path / "set"), "--subset"]
+    _prepare(*command, "--data-dir", str(tmp_path / "records"))
+    assert "val: 9 of 11 classes have no pixel: pole, road, " in capsys.readouterr().out
 
 
 def test_the_shared_sets_are_prepared(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Checking the items of a set before they are written: all in order, or what is wrong with them."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from pointrend_jax.data.records import checked, content_key
@@ -22,9 +25,14 @@ def test_all_that_is_wrong_is_listed_at_the_end():
         next(found)
 
 
-def test_long_list_of_what_is_wrong_is_cut():
-    with pytest.raises(ValueError, match=r"^150 of 150 .*(\n.*){20}\n  and 130 more$"):
+def test_long_list_of_what_is_wrong_is_cut_and_whole_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ValueError, match=r"^150 of 150 .*(\n.*){20}\n  and 130 more; all.*\.txt$"):
         list(checked(range(1, 300, 2), _square))
+    (file,) = tmp_path.glob("unusable-images-*.txt")
+    assert file.read_text().splitlines() == [f"{n} is odd" for n in range(1, 300, 2)]
 
 
 def test_key_depends_on_every_part():

@@ -1,5 +1,6 @@
 """Preparing label images: once, whole or not at all, and with a word on what is wrong."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from pointrend_jax.data.cityscapes import read_cityscapes
 from pointrend_jax.data.semantic_builder import (
     EvalTruth,
     PreparedMaps,
+    check_pixels,
     prepare_maps,
     read_image_and_labels,
 )
@@ -49,6 +51,47 @@ def test_label_image_with_a_palette_is_its_indices(folder: Path):
     palette.putpalette([90, 90, 90, 7, 7, 7])
     palette.save(folder / "labels/train/0.png")
     np.testing.assert_array_equal(read_image_and_labels(_prepare(folder), 0)[1], _LABELS[0])
+
+
+def test_label_image_of_one_bit_is_zero_and_one(folder: Path):
+    Image.fromarray(_LABELS[0] * 255).convert("1").save(folder / "labels/train/0.png")
+    np.testing.assert_array_equal(read_image_and_labels(_prepare(folder), 0)[1], _LABELS[0])
+
+
+def _write_classes(folder: Path, void: int) -> None:
+    classes = [{"id": 0, "name": "background"}, {"id": 1, "name": "lesion"}]
+    (folder / "classes.json").write_text(json.dumps({"classes": classes, "void": void}))
+
+
+def test_class_without_a_pixel_is_told(folder: Path, capsys: pytest.CaptureFixture[str]):
+    # 255 is meant as the second class, and said to be void.
+    for n, labels in enumerate(_LABELS):
+        save_png(folder / f"labels/train/{n}.png", np.where(labels == 1, 255, 0).astype(np.uint8))
+    _write_classes(folder, void=255)
+    share = round(100 * np.mean([labels == 1 for labels in _LABELS]))
+    check_pixels("training set", _prepare(folder))
+    printed = capsys.readouterr().out
+    assert printed.startswith("training set: 1 of 2 classes have no pixel: lesion; ")
+    assert f"; {share} % of its pixels are void; if the value of void is meant as" in printed
+
+
+def test_classes_with_pixels_are_not_told(folder: Path, capsys: pytest.CaptureFixture[str]):
+    _write_classes(folder, void=255)
+    # In the last image only.
+    for n in range(2):
+        save_png(folder / f"labels/train/{n}.png", np.zeros((10, 12), np.uint8))
+    prepared = _prepare(folder)
+    capsys.readouterr()
+    check_pixels("training set", prepared)
+    assert capsys.readouterr().out == ""
+
+
+def test_set_of_void_alone_is_an_error(folder: Path):
+    for n in range(3):
+        save_png(folder / f"labels/train/{n}.png", np.full((10, 12), 255, np.uint8))
+    _write_classes(folder, void=255)
+    with pytest.raises(ValueError, match=r"set: .* labelled pixels, but 100 % of its .* are void"):
+        check_pixels("training set", _prepare(folder))
 
 
 def test_prepared_set_is_found_again(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -93,7 +136,7 @@ def test_all_that_is_wrong_is_named_and_leaves_no_half_set(folder: Path):
     assert "labels/train/0.png has the unknown value(s) [99]" in lines[0]
     assert "labels/train/1.png has 12 x 10 pixels" in lines[1]
     assert "images/train/1.png has 10 x 12" in lines[1]
-    assert "labels/train/2.png must have one channel of ids, got mode RGB" in lines[2]
+    assert "labels/train/2.png must have one channel of ids, got 3 (mode RGB)" in lines[2]
     # Once the files are restored, the set is prepared as if nothing had been.
     write_camvid(folder, "train", _LABELS)
     assert len(_prepare(folder).source) == 3
