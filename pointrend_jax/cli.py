@@ -9,15 +9,15 @@ from pointrend_jax.convert import CARD, convert
 from pointrend_jax.data.prepare_sets import DATASETS, SPLITS, Source, prepare_records
 from pointrend_jax.data.prepare_sets import Options as PrepareOptions
 from pointrend_jax.demo import run_demo
+from pointrend_jax.evaluation.set_ids import SetIds, read_set_ids
 from pointrend_jax.flags import load_config
 from pointrend_jax.loading import load
 from pointrend_jax.predict_files import (
-    NamedFile,
-    check_files,
     predict_instances,
     predict_labels,
     predict_labels_in_tiles,
 )
+from pointrend_jax.predict_inputs import NamedFile, check_files
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.semantic_predictor import SemanticPredictor
 from pointrend_jax.storage import as_path
@@ -32,12 +32,14 @@ class Options(NamedTuple):
       explain: instances an image whose rendering is shown; for label maps, whether it is.
       tile: side of the tiles of a semantic model in pixels; 0 for whole images.
       overlap: of tiles, in pixels; None for 256.
+      ids: of the data set that the images are of.
     """
 
     score_threshold: float | None = None
     explain: int = 0
     tile: int = 0
     overlap: int | None = None
+    ids: SetIds | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,8 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"checkpoint and {CARD}: {args.output}")
     else:
         # Before the model is loaded; mistakes should not cost that time.
-        files = check_files(args.image, args.output)
-        options = Options(args.score_threshold, args.explain, args.tile, args.overlap)
+        ids = read_set_ids(args.annotations) if args.annotations else None
+        files = check_files(args.image, args.output, ids=ids, resume=args.resume)
+        options = Options(args.score_threshold, args.explain, args.tile, args.overlap, ids)
         predict_files(load(args.checkpoint), files, args.output, options)
 
 
@@ -97,10 +100,14 @@ def predict_files(
             output,
             score_threshold=threshold,
             num_explained=options.explain,
+            ids=options.ids,
         )
         return
-    if options.score_threshold is not None:
-        raise ValueError("--score-threshold is for models of instances; this one gives label maps.")
+    if options.score_threshold is not None or options.ids is not None:
+        raise ValueError(
+            "--score-threshold and --annotations are for models of instances; this one gives label "
+            "maps."
+        )
     if options.tile:
         if options.explain:
             raise ValueError("--explain shows whole images; leave it or --tile out.")
@@ -123,6 +130,13 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--image", type=Path, nargs="+", required=True, help="image files")
     predict.add_argument("--output", type=Path, required=True, help="folder for the results")
     predict.add_argument("--score-threshold", type=float, help="instances below are left out (0.5)")
+    predict.add_argument(
+        "--annotations", type=Path, metavar="FILE",
+        help="COCO file of the images, annotated or not: results have its image and category ids",
+    )  # fmt: skip
+    predict.add_argument(
+        "--resume", action="store_true", help="leave out images that OUTPUT has results of"
+    )
     predict.add_argument(
         "--explain", type=int, nargs="?", const=3, default=0, metavar="N",
         help="also show how the masks of the N best instances (3), or the label map, are rendered",

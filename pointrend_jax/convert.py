@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 
-from pointrend_jax.data.categories import class_names
+from pointrend_jax.data.categories import category_ids, class_names
 from pointrend_jax.storage import write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
@@ -32,15 +32,18 @@ def convert(source: str, config: Config, output: Path) -> Weights:
     if newest_step(output) is not None:
         raise ValueError(f"{output} has checkpoints already; choose another --output.")
     names = class_names(config.data.categories, config.num_classes)
+    ids = category_ids(config.data.categories)
     weights = import_file(source, config, build_task(config))
     variables = nested({path: jnp.asarray(a) for path, a in weights.arrays.items()})
     # The card first: with a checkpoint in its place a second try would be refused.
-    write_json(output / CARD, _card(source, config, names, weights))
-    save_variables(output, variables, CheckpointMeta(config.to_dict(), names))
+    write_json(output / CARD, _card(source, config, names, ids, weights))
+    save_variables(output, variables, CheckpointMeta(config.to_dict(), names, category_ids=ids))
     return weights
 
 
-def _card(source: str, config: Config, names: tuple[str, ...], weights: Weights) -> dict:
+def _card(
+    source: str, config: Config, names: tuple[str, ...], ids: tuple[int, ...], weights: Weights
+) -> dict:
     parameters = sum(a.size for p, a in weights.arrays.items() if p.startswith("params/"))
     return {
         "name": config.name,
@@ -48,6 +51,7 @@ def _card(source: str, config: Config, names: tuple[str, ...], weights: Weights)
         "weights": str(source),
         "parameters": int(parameters),
         "class_names": list(names),
+        "category_ids": list(ids),
         **report_record(weights),
         "config": config.to_dict(),
     }

@@ -6,6 +6,7 @@ import jax
 from ml_collections import ConfigDict
 
 from pointrend_jax.compilation_cache import use_compilation_cache
+from pointrend_jax.data.build import Datasets
 from pointrend_jax.evaluation.coco import Results
 from pointrend_jax.scoring import Scores, build_task_datasets, build_task_eval_set, score
 from pointrend_jax.storage import AnyPath, write_json
@@ -79,6 +80,8 @@ def train(
             datasets.num_train_images,
             package_versions(),
             datasets.train_digest,
+            # Label maps have class indices only.
+            datasets.category_ids if isinstance(datasets, Datasets) else (),
         ),
         workdir=workdir,
     )
@@ -101,6 +104,9 @@ def _variables_to_start(config: Config, task: Task, workdir: AnyPath) -> Variabl
 
 def evaluate_run(workdir: AnyPath, config: Config | None = None) -> Results:
     """Scores the newest checkpoint of `workdir`, prints the table and writes results.json.
+
+    Of a set without annotations (COCO's test sets) the detections are written and nothing is
+    scored.
 
     Args:
       config: other data or settings than the run's own.
@@ -129,14 +135,19 @@ def save_results(workdir: AnyPath, scores: Scores, step: int) -> None:
     if not is_lead():
         return
     print(scores.table, flush=True)
-    write_json(workdir / "results.json", {"step": step} | scores.results)
+    if scores.results:
+        write_json(workdir / "results.json", {"step": step} | scores.results)
 
 
 def flat_results(results: Results) -> dict[str, float]:
-    """`rendered/mask_ap` and so on, without what could not be measured."""
+    """`rendered/mask_ap` and so on, without what could not be measured.
+
+    Without AP by class too: thousands of curves would bury the others. It is in results.json.
+    """
     return {
         f"{group}/{name}": value
         for group, values in results.items()
+        if not group.endswith("_by_class")
         for name, value in values.items()
         if value is not None
     }

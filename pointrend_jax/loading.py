@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from pointrend_jax.compilation_cache import use_compilation_cache
+from pointrend_jax.data.categories import category_ids
 from pointrend_jax.flags import check_field, load_config
 from pointrend_jax.importers.download import default_cache_dir
 from pointrend_jax.predictor import Predictor
@@ -54,7 +55,7 @@ def load(
         own: Config = ConfigDict(meta.config).lock()
         changed = _changed(own, config)
         check_same_backbone(as_path(source), own.model.backbone, changed)
-        return _predictor(variables, changed, meta.class_names)
+        return _predictor(variables, changed, meta.class_names, meta.category_ids)
     if not isinstance(config, (ConfigDict, str, Path)):
         raise ValueError(
             f"{source} is no directory of a checkpoint; a file of weights needs the configuration "
@@ -62,14 +63,16 @@ def load(
         )
     whole = _whole(config)
     variables, class_names = load_weights(source, whole)
-    return _predictor(variables, whole, class_names)
+    ids = category_ids(whole.data.categories)
+    return _predictor(variables, whole, class_names, ids)
 
 
 def _predictor(
-    variables: Variables, config: Config, class_names: Sequence[str]
+    variables: Variables, config: Config, class_names: Sequence[str], category_ids: Sequence[int]
 ) -> Predictor | SemanticPredictor:
-    kind = SemanticPredictor if config.task == "semantic" else Predictor
-    return kind(variables, config, class_names)
+    if config.task == "semantic":
+        return SemanticPredictor(variables, config, class_names)
+    return Predictor(variables, config, class_names, category_ids)
 
 
 def _whole(config: Config | Path | str) -> Config:

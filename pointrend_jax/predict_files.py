@@ -1,9 +1,10 @@
 """Predictions of image files: pictures for people, and files for programs."""
 
+import io
 import itertools
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -11,15 +12,21 @@ from tqdm import tqdm
 
 from pointrend_jax.data.images import read_image
 from pointrend_jax.data.npy_file import NpyImage, NpyLabels
+from pointrend_jax.evaluation.predictions import (
+    Annotation,
+    Predictions,
+    annotation,
+)
 from pointrend_jax.evaluation.rle import Rle
+from pointrend_jax.evaluation.set_ids import SetIds
 from pointrend_jax.instances import PredictedInstances
 from pointrend_jax.label_maps import PredictedLabels
+from pointrend_jax.predict_inputs import ARRAY, NamedFile, read_input
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.semantic_predictor import SemanticPredictor
-from pointrend_jax.storage import write_json
+from pointrend_jax.storage import write_whole
 from pointrend_jax.structures import IGNORE_LABEL
 from pointrend_jax.tiles import Tiling
-from pointrend_jax.training.loop import check_workdir
 from pointrend_jax.visualize import (
     explain_labels_picture,
     explain_picture,
@@ -29,31 +36,6 @@ from pointrend_jax.visualize import (
 
 # px; the picture of a tiled image is made of every nth pixel, so that its sides stay below this.
 _OVERVIEW_SIDE = 4096
-_ARRAY = ".npy"
-# What is written for an image, behind its name.
-_RESULT_ENDS = (".png", "_labels.png", "_labels.npy", "_explain.png")
-
-
-class NamedFile(NamedTuple):
-    """An image file, and what its results are called: its stem, unless two images share it."""
-
-    name: str
-    path: Path
-
-
-def check_files(paths: Sequence[Path], output: Path) -> list[NamedFile]:
-    """The files with the names of their results.
-
-    All are decoded once, before anything slow happens.
-    Raises: ValueError if an image cannot be read, names clash or `output` cannot be written.
-    """
-    names = _output_names(paths)
-    check_workdir(output)
-    _check_results(names, paths, output)
-    problems = [problem for path in paths if (problem := _problem(path))]
-    if problems:
-        raise ValueError("no image was predicted:\n  " + "\n  ".join(problems))
-    return [NamedFile(*each) for each in zip(names, paths, strict=True)]
 
 
 def predict_instances(
@@ -63,29 +45,39 @@ def predict_instances(
     *,
     score_threshold: float,
     num_explained: int,
+    ids: SetIds | None = None,
 ) -> None:
-    """Writes an overlay for each image, instances.json for all, and pictures of how masks arise.
+    """Writes an overlay for each image, pictures of how masks arise, and `evaluation.predictions`.
 
     Args:
       num_explained: instances an image, best first, whose rendering is shown; 0 for none.
+      ids: of the data set that the images are of.
+    Raises: ValueError, before anything is written, if the set has not the model's classes, or
+      `output` holds predictions of other classes or with another threshold.
     """
-    pictures, copies = itertools.tee(_read(path) for _, path in files)
+    pictures, copies = itertools.tee(read_input(file.path) for file in files)
     predicted = predictor.stream(copies, score_threshold=score_threshold)
-    records, images = [], []
+    category_ids = _category_ids(predictor, ids)
+    categories = [
+        {"id": i, "name": name, "supercategory": ""}
+        for i, name in zip(category_ids, predictor.class_names, strict=True)
+    ]
+    settings = {"score_threshold": score_threshold, "ids_of": ids.source.name if ids else ""}
     rows = zip(tqdm(files, disable=None), pictures, predicted, strict=True)
-    for image_id, ((name, path), image, instances) in enumerate(rows, 1):
-        masks = instances.masks.rle()
-        _save(output / f"{name}.png", _overlay(image, instances, masks))
-        height, width = image.shape[:2]
-        images.append({"id": image_id, "file_name": path.name, "height": height, "width": width})
-        records += _records(image_id, instances, masks)
-        print(f"{path}: {len(instances)} instances", flush=True)
-        _explain(predictor, image, instances, num_explained, output / name)
-    categories = [{"id": i, "name": name} for i, name in enumerate(predictor.class_names)]
-    write_json(
-        output / "instances.json",
-        {"images": images, "annotations": records, "categories": categories},
-    )
+    with Predictions(output, categories, settings) as predictions:
+        for (name, path, file_name), image, instances in rows:
+            masks = instances.masks.rle()
+            _save(output / f"{name}.png", _overlay(image, instances, masks))
+            _explain(predictor, image, instances, num_explained, output / name)
+            # The last of an image, so that a stop leaves it out or has all of it.
+            predictions.add(
+                file_name,
+                instances.image_hw,
+                _records(instances, masks, category_ids),
+                picture=name,
+                image_id=ids.images[file_name] if ids else None,
+            )
+            print(f"{path}: {len(instances)} instances", flush=True)
 
 
 def predict_labels(
@@ -100,9 +92,10 @@ def predict_labels(
     """
     if explained:
         predictor.check_explains()
-    pictures, copies = itertools.tee(_read(path) for _, path in files)
+    pictures, copies = itertools.tee(read_input(file.path) for file in files)
     rows = zip(tqdm(files, disable=None), pictures, predictor.stream(copies), strict=True)
-    for (name, path), image, result in rows:
+    _write_classes(predictor, output)
+    for (name, path, _), image, result in rows:
         _save(output / f"{name}.png", overlay_labels(image, result.labels, result.class_names))
         _save(output / f"{name}_labels.png", result.labels)
         print(f"{path}: {_shares(result)}", flush=True)
@@ -112,7 +105,6 @@ def predict_labels(
                 image, how.coarse_labels, how.steps, result.labels, result.class_names
             )
             _save(output / f"{name}_explain.png", picture)
-    _write_classes(predictor, output)
 
 
 def predict_labels_in_tiles(
@@ -130,8 +122,9 @@ def predict_labels_in_tiles(
     Raises: ValueError, before anything is written, for impossible tiles.
     """
     Tiling.checked((tile, tile), overlap)
-    for name, path in files:
-        if path.suffix == _ARRAY:
+    _write_classes(predictor, output)
+    for name, path, _ in files:
+        if path.suffix == ARRAY:
             with NpyImage(path) as image:
                 file = output / f"{name}_labels.npy"
                 with NpyLabels(file, (image.shape[0], image.shape[1])) as labels:
@@ -147,69 +140,41 @@ def predict_labels_in_tiles(
             picture = overlay_labels(image, labels, predictor.class_names)
         _save(output / f"{name}.png", picture)
         print(f"{path}: {image.shape[0]} x {image.shape[1]} pixels", flush=True)
-    _write_classes(predictor, output)
-
-
-def _read(path: Path) -> np.ndarray:
-    if path.suffix != _ARRAY:
-        return read_image(path)
-    with NpyImage(path) as image:
-        return image[0 : image.shape[0], 0 : image.shape[1]]
-
-
-def _output_names(paths: Sequence[Path]) -> list[str]:
-    stems = [path.stem for path in paths]
-    names = [p.name if stems.count(p.stem) > 1 else p.stem for p in paths]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(
-            f"several images are called {', '.join(twice)} and their results would overwrite each "
-            "other; predict them with different --output folders."
-        )
-    return names
-
-
-def _check_results(names: Sequence[str], paths: Sequence[Path], output: Path) -> None:
-    """Raises ValueError if a result would overwrite an image, or another result."""
-    results = [f"{name}{end}" for name in names for end in _RESULT_ENDS]
-    twice = sorted({result for result in results if results.count(result) > 1})
-    inputs = {path.resolve() for path in paths}
-    over = [result for result in results if (output / result).resolve() in inputs]
-    if twice or over:
-        raise ValueError(
-            f"the results {', '.join((over + twice)[:5])} would overwrite an image or each other; "
-            "choose another --output folder, or predict the images one by one."
-        )
-
-
-def _problem(path: Path) -> str:
-    try:
-        if path.suffix == _ARRAY:
-            NpyImage(path).close()
-        else:
-            read_image(path)
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 def _overlay(image: np.ndarray, instances: PredictedInstances, masks: Sequence[Rle]) -> np.ndarray:
     return overlay_instances(image, instances.boxes, masks, instances.class_names, instances.scores)
 
 
-def _records(image_id: int, instances: PredictedInstances, masks: Sequence[Rle]) -> list[dict]:
-    """COCO annotations with RLE masks; a category is a class index, as instances.json says."""
+def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
+    """Of each class: the set's, by name, else the checkpoint's, else class indices, which is said.
+
+    Raises: ValueError if the set has categories, but not all of the model's.
+    """
+    if ids and ids.categories:
+        unknown = [name for name in predictor.class_names if name not in ids.categories]
+        if unknown:
+            raise ValueError(
+                f"{ids.source} must have the categories of the model, {len(unknown)} of its "
+                f"{len(predictor.class_names)} classes are missing: {', '.join(unknown[:5])}."
+            )
+        return tuple(ids.categories[name] for name in predictor.class_names)
+    if predictor.category_ids:
+        return predictor.category_ids
+    number = len(predictor.class_names)
+    print(
+        f"the checkpoint does not know the category ids of its data set: those written are class "
+        f"indices, 0 to {number - 1}; --annotations takes them from an annotation file",
+        flush=True,
+    )
+    return tuple(range(number))
+
+
+def _records(
+    instances: PredictedInstances, masks: Sequence[Rle], category_ids: Sequence[int]
+) -> list[Annotation]:
     rows = zip(instances.boxes, instances.scores, instances.classes, masks, strict=True)
-    return [
-        {
-            "image_id": image_id,
-            "category_id": int(label),
-            "score": float(score),
-            "bbox": [float(v) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])],
-            "segmentation": rle,
-        }
-        for box, score, label, rle in rows
-    ]
+    return [annotation(box, score, category_ids[label], rle) for box, score, label, rle in rows]
 
 
 def _explain(
@@ -240,14 +205,21 @@ def _thinned(image: NpyImage, labels_file: Path, class_names: Sequence[str]) -> 
 
 
 def _write_classes(predictor: SemanticPredictor, output: Path) -> None:
-    write_json(
-        output / "classes.json",
-        {
-            "classes": [{"id": i, "name": name} for i, name in enumerate(predictor.class_names)],
-            "void": IGNORE_LABEL,
-        },
-    )
+    """What the values of label maps mean. Raises ValueError if those there mean something else."""
+    content = {
+        "classes": [{"id": i, "name": name} for i, name in enumerate(predictor.class_names)],
+        "void": IGNORE_LABEL,
+    }
+    path, text = output / "classes.json", (json.dumps(content, indent=2) + "\n").encode()
+    if path.exists() and path.read_bytes() != text:
+        raise ValueError(
+            f"{path} has other classes than the model, so {output} holds label maps of another; "
+            "choose another --output."
+        )
+    write_whole(path, text)
 
 
 def _save(path: Path, picture: np.ndarray) -> None:
-    Image.fromarray(picture).save(path)
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "PNG")
+    write_whole(path, content.getvalue())

@@ -11,7 +11,7 @@ from pointrend_jax.cli import Options, main, predict_files
 from pointrend_jax.data.masks import decode_rle
 from pointrend_jax.experiment import evaluate_run, train
 from pointrend_jax.loading import load
-from pointrend_jax.predict_files import check_files
+from pointrend_jax.predict_inputs import check_files
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.structures import Config
 from tests.tiny_run import get_config
@@ -49,7 +49,7 @@ def test_eval_repeats_the_scores_of_training_and_keeps_the_detections(workdir: P
     of_training = json.loads((workdir / "results.json").read_text())
     results = evaluate_run(workdir)
     assert results["rendered"] == of_training["rendered"]
-    detections = json.loads((workdir / "detections_rendered.json").read_text())["annotations"]
+    detections = json.loads((workdir / "detections_rendered.json").read_text())
     assert {d["category_id"] for d in detections} <= {1, 2, 3, 4, 5, 6}
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pointrend_jax.data.categories import COCO
-from pointrend_jax.data.cocofied_lvis import COCO_IDS, COCO_SYNSETS
+from pointrend_jax.data.categories import COCO, COCO_IDS
+from pointrend_jax.data.cocofied_lvis import COCO_SYNSETS
 from pointrend_jax.evaluation.lvis import LVIS_STAT_NAMES
 from pointrend_jax.experiment import evaluate_run, train
 from pointrend_jax.structures import Config

@@ -11,7 +11,7 @@ from PIL import Image
 from pointrend_jax.cli import main
 from pointrend_jax.evaluation.semantic_scores import load_counts, score
 from pointrend_jax.experiment import evaluate_run, train
-from pointrend_jax.predict_files import check_files
+from pointrend_jax.predict_inputs import check_files
 from pointrend_jax.structures import Config
 from tests.data.label_sets import blocks, painted, write_camvid
 from tests.tiny import tiny_semantic_config

@@ -1,4 +1,4 @@
-"""Class names of the data sets that published weights know, in the order of their class indices."""
+"""Class names and category ids of the data sets that published weights know, by class index."""
 
 # COCO's 80, by ascending category id (1..90 with gaps).
 COCO = (
@@ -14,8 +14,13 @@ COCO = (
     *("refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier"),
     "toothbrush",
 )
+# The category ids of these 80: 1..90 without the ten that COCO named and never annotated.
+_COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+COCO_IDS = tuple(i for i in range(1, 91) if i not in _COCO_UNUSED)
 # The 8 classes of Cityscapes with instances, by ascending label id.
 CITYSCAPES = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
+# Their label ids. Source: cityscapesscripts, helpers/labels.py.
+CITYSCAPES_IDS = (24, 25, 26, 27, 28, 31, 32, 33)
 # The 19 evaluated classes of Cityscapes, by train id; the last 8 are those with instances.
 CITYSCAPES_SEMANTIC = (
     *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign"),
@@ -33,6 +38,7 @@ _CATEGORIES = {
     "cityscapes_semantic": CITYSCAPES_SEMANTIC,
     "camvid": CAMVID,
 }
+_IDS = {"coco": COCO_IDS, "cityscapes": CITYSCAPES_IDS}
 
 
 def class_names(categories: str, num_classes: int) -> tuple[str, ...]:
@@ -54,3 +60,12 @@ def class_names(categories: str, num_classes: int) -> tuple[str, ...]:
             f"config.num_classes is {num_classes}: set one of them to fit the other."
         )
     return names
+
+
+def category_ids(categories: str) -> tuple[int, ...]:
+    """The ids that annotations of a data set use, by class; empty where there are none.
+
+    Args:
+      categories: as of `class_names`, which checks it.
+    """
+    return _IDS.get(categories, ())

@@ -29,6 +29,7 @@ class CheckpointMeta(NamedTuple):
       train_digest: another one if the training images, their sizes or classes are others; "" where
         none is known.
       versions: of the packages that decide results, by name.
+      category_ids: the data set's own id of each class; empty where none is known.
     """
 
     config: dict[str, Any]
@@ -36,6 +37,7 @@ class CheckpointMeta(NamedTuple):
     num_train_images: int = 0
     versions: Mapping[str, str] = {}
     train_digest: str = ""
+    category_ids: tuple[int, ...] = ()
 
 
 class Retention(NamedTuple):
@@ -77,6 +79,7 @@ class Checkpoints:
             "num_train_images": meta.num_train_images,
             "versions": dict(meta.versions),
             "train_digest": meta.train_digest,
+            "category_ids": list(meta.category_ids),
             "digest": digest(_saved_tree(state)),
         }
         with self._clear_errors(step):
@@ -260,6 +263,7 @@ def parse_meta(content: Any) -> CheckpointMeta:
         content.get("num_train_images", 0),
         content.get("versions", {}),
         content.get("train_digest", ""),
+        tuple(content.get("category_ids", ())),
     )
 
 

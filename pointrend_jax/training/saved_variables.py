@@ -32,7 +32,11 @@ def save_variables(workdir: AnyPath, variables: dict[str, Any], meta: Checkpoint
                     {"params": variables["params"], "buffers": variables["buffers"]}
                 ),
                 meta=ocp.args.JsonSave(
-                    {"config": meta.config, "class_names": list(meta.class_names)}
+                    {
+                        "config": meta.config,
+                        "class_names": list(meta.class_names),
+                        "category_ids": list(meta.category_ids),
+                    }
                 ),
             ),
         )
