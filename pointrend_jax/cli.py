@@ -21,6 +21,7 @@ from pointrend_jax.predict_inputs import NamedFile, check_files
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.semantic_predictor import SemanticPredictor
 from pointrend_jax.storage import as_path
+from pointrend_jax.visualize import check_font
 from pointrend_jax.weights import describe_weights
 
 
@@ -33,6 +34,7 @@ class Options(NamedTuple):
       tile: side of the tiles of a semantic model in pixels; 0 for whole images.
       overlap: of tiles, in pixels; None for 256.
       ids: of the data set that the images are of.
+      font: file of the typeface of names in pictures; None for the one inside Pillow.
     """
 
     score_threshold: float | None = None
@@ -40,6 +42,7 @@ class Options(NamedTuple):
     tile: int = 0
     overlap: int | None = None
     ids: SetIds | None = None
+    font: Path | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,7 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Before the model is loaded; mistakes should not cost that time.
         ids = read_set_ids(args.annotations) if args.annotations else None
         files = check_files(args.image, args.output, ids=ids, resume=args.resume)
-        options = Options(args.score_threshold, args.explain, args.tile, args.overlap, ids)
+        check_font(args.font)
+        options = Options(
+            args.score_threshold, args.explain, args.tile, args.overlap, ids, args.font
+        )
         predict_files(load(args.checkpoint), files, args.output, options)
 
 
@@ -88,6 +94,7 @@ def predict_files(
 
     Raises: ValueError if an option is for the other kind of model.
     """
+    font = options.font
     if isinstance(predictor, Predictor):
         if options.tile or options.overlap is not None:
             raise ValueError(
@@ -101,6 +108,7 @@ def predict_files(
             score_threshold=threshold,
             num_explained=options.explain,
             ids=options.ids,
+            font=font,
         )
         return
     if options.score_threshold is not None or options.ids is not None:
@@ -113,11 +121,11 @@ def predict_files(
             raise ValueError("--explain shows whole images; leave it or --tile out.")
         tile = options.tile
         overlap = 256 if options.overlap is None else options.overlap
-        predict_labels_in_tiles(predictor, files, output, tile=tile, overlap=overlap)
+        predict_labels_in_tiles(predictor, files, output, tile=tile, overlap=overlap, font=font)
     elif options.overlap is not None:
         raise ValueError("--overlap is of tiles; give --tile too.")
     else:
-        predict_labels(predictor, files, output, explained=options.explain > 0)
+        predict_labels(predictor, files, output, explained=options.explain > 0, font=font)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,6 +141,10 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--annotations", type=Path, metavar="FILE",
         help="COCO file of the images, annotated or not: results have its image and category ids",
+    )  # fmt: skip
+    predict.add_argument(
+        "--font", type=Path, metavar="FILE",
+        help="TrueType or OpenType, for class names that are not in Latin letters",
     )  # fmt: skip
     predict.add_argument(
         "--resume", action="store_true", help="leave out images that OUTPUT has results of"

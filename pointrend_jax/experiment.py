@@ -19,7 +19,7 @@ from pointrend_jax.training.optimizer import build_optimizer, scaled_to_batch
 from pointrend_jax.training.processes import is_lead
 from pointrend_jax.training.saved_variables import load_variables, newest_step
 from pointrend_jax.training.step import StepOptions
-from pointrend_jax.training.trees import check_same_tree
+from pointrend_jax.training.trees import check_finite, check_same_tree
 from pointrend_jax.weights import describe_weights, report_record, starting_variables
 
 # Of `config.train.best_metric` "", by task.
@@ -123,6 +123,7 @@ def evaluate_run(workdir: AnyPath, config: Config | None = None) -> Results:
         )
     task = build_task(config)
     check_same_tree(variables, task.shapes(), f"the checkpoint of step {step}")
+    check_finite(variables, f"the checkpoint of step {step}")
     scores = score(task, variables, datasets, config)
     save_results(workdir, scores, step)
     if is_lead():

@@ -46,12 +46,14 @@ def predict_instances(
     score_threshold: float,
     num_explained: int,
     ids: SetIds | None = None,
+    font: Path | None = None,
 ) -> None:
     """Writes an overlay for each image, pictures of how masks arise, and `evaluation.predictions`.
 
     Args:
       num_explained: instances an image, best first, whose rendering is shown; 0 for none.
       ids: of the data set that the images are of.
+      font: of the labels, as `overlay_instances` takes it.
     Raises: ValueError, before anything is written, if the set has not the model's classes, or
       `output` holds predictions of other classes or with another threshold.
     """
@@ -67,8 +69,8 @@ def predict_instances(
     with Predictions(output, categories, settings) as predictions:
         for (name, path, file_name), image, instances in rows:
             masks = instances.masks.rle()
-            _save(output / f"{name}.png", _overlay(image, instances, masks))
-            _explain(predictor, image, instances, num_explained, output / name)
+            _save(output / f"{name}.png", _overlay(image, instances, masks, font))
+            _explain(predictor, image, instances, num_explained, output / name, font)
             # The last of an image, so that a stop leaves it out or has all of it.
             predictions.add(
                 file_name,
@@ -81,13 +83,19 @@ def predict_instances(
 
 
 def predict_labels(
-    predictor: SemanticPredictor, files: Sequence[NamedFile], output: Path, *, explained: bool
+    predictor: SemanticPredictor,
+    files: Sequence[NamedFile],
+    output: Path,
+    *,
+    explained: bool,
+    font: Path | None = None,
 ) -> None:
     """Writes for each image NAME.png with the classes in colour and NAME_labels.png with their
     indices, and classes.json for all.
 
     Args:
       explained: also NAME_explain.png, the points of each rendering step.
+      font: of the legend, as `overlay_labels` takes it.
     Raises: ValueError, before anything is written, if `explained` of a model that renders nothing.
     """
     if explained:
@@ -96,13 +104,14 @@ def predict_labels(
     rows = zip(tqdm(files, disable=None), pictures, predictor.stream(copies), strict=True)
     _write_classes(predictor, output)
     for (name, path, _), image, result in rows:
-        _save(output / f"{name}.png", overlay_labels(image, result.labels, result.class_names))
+        overlay = overlay_labels(image, result.labels, result.class_names, font=font)
+        _save(output / f"{name}.png", overlay)
         _save(output / f"{name}_labels.png", result.labels)
         print(f"{path}: {_shares(result)}", flush=True)
         if explained:
             how = predictor.explain(image)
             picture = explain_labels_picture(
-                image, how.coarse_labels, how.steps, result.labels, result.class_names
+                image, how.coarse_labels, how.steps, result.labels, result.class_names, font=font
             )
             _save(output / f"{name}_explain.png", picture)
 
@@ -114,6 +123,7 @@ def predict_labels_in_tiles(
     *,
     tile: int,
     overlap: int,
+    font: Path | None = None,
 ) -> None:
     """As `predict_labels`, at the images' own size, tile by tile.
 
@@ -131,19 +141,22 @@ def predict_labels_in_tiles(
                     predictor.predict_tiles(
                         image, tile=tile, overlap=overlap, out=labels, progress=True
                     )
-                picture = _thinned(image, file, predictor.class_names)
+                picture = _thinned(image, file, predictor.class_names, font)
         else:
             image = read_image(path)
             labels = np.empty(image.shape[:2], np.uint8)
             predictor.predict_tiles(image, tile=tile, overlap=overlap, out=labels, progress=True)
             _save(output / f"{name}_labels.png", labels)
-            picture = overlay_labels(image, labels, predictor.class_names)
+            picture = overlay_labels(image, labels, predictor.class_names, font=font)
         _save(output / f"{name}.png", picture)
         print(f"{path}: {image.shape[0]} x {image.shape[1]} pixels", flush=True)
 
 
-def _overlay(image: np.ndarray, instances: PredictedInstances, masks: Sequence[Rle]) -> np.ndarray:
-    return overlay_instances(image, instances.boxes, masks, instances.class_names, instances.scores)
+def _overlay(
+    image: np.ndarray, instances: PredictedInstances, masks: Sequence[Rle], font: Path | None
+) -> np.ndarray:
+    names = instances.class_names
+    return overlay_instances(image, instances.boxes, masks, names, instances.scores, font=font)
 
 
 def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
@@ -178,7 +191,12 @@ def _records(
 
 
 def _explain(
-    predictor: Predictor, image: np.ndarray, instances: PredictedInstances, number: int, stem: Path
+    predictor: Predictor,
+    image: np.ndarray,
+    instances: PredictedInstances,
+    number: int,
+    stem: Path,
+    font: Path | None,
 ) -> None:
     best = instances[:number]
     if not len(best):
@@ -186,7 +204,9 @@ def _explain(
     explained = predictor.explain(image, best.boxes, best.classes)
     for i, (instance, how) in enumerate(zip(best, explained, strict=True), 1):
         label = f"{instance.class_names[0]} {instance.scores[0]:.2f}"
-        picture = explain_picture(image, instance.boxes[0], how.coarse_probs, how.steps, label)
+        picture = explain_picture(
+            image, instance.boxes[0], how.coarse_probs, how.steps, label, font=font
+        )
         _save(stem.with_name(f"{stem.name}_explain_{i}.png"), picture)
 
 
@@ -194,14 +214,16 @@ def _shares(result: PredictedLabels) -> str:
     return ", ".join(f"{name} {share:.1%}" for name, share in result.shares().items())
 
 
-def _thinned(image: NpyImage, labels_file: Path, class_names: Sequence[str]) -> np.ndarray:
+def _thinned(
+    image: NpyImage, labels_file: Path, class_names: Sequence[str], font: Path | None
+) -> np.ndarray:
     """The overlay of every nth row and column."""
     height, width = image.shape[:2]
     step = -(-max(height, width) // _OVERVIEW_SIDE)
     rows = range(0, height, step)
     pixels = np.concatenate([image[row : row + 1, 0:width][:, ::step] for row in rows])
     labels = np.load(labels_file, mmap_mode="r")[::step, ::step]
-    return overlay_labels(pixels, np.asarray(labels), class_names)
+    return overlay_labels(pixels, np.asarray(labels), class_names, font=font)
 
 
 def _write_classes(predictor: SemanticPredictor, output: Path) -> None:

@@ -138,4 +138,4 @@ def test_results_never_overwrite_an_image_or_each_other(tmp_path: Path) -> None:
         check_files(paths[:1], tmp_path)
     with pytest.raises(ValueError, match=r"the results a_labels\.png would overwrite"):
         check_files(paths, tmp_path / "out")
-    assert [name for name, _ in check_files(paths[:1], tmp_path / "out")] == ["a"]
+    assert [name for name, *_ in check_files(paths[:1], tmp_path / "out")] == ["a"]

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pointrend_jax.structures import Array
 
@@ -28,6 +29,18 @@ def check_same_tree(saved: Any, expected: Any, what: str) -> None:
             f"{what} does not fit this model ({len(problems)} arrays differ):\n  "
             + "\n  ".join(problems)
             + "\nUse the configuration it was trained with, or another --workdir."
+        )
+
+
+def check_finite(variables: Any, what: str) -> None:
+    """Raises ValueError, naming the first, if arrays of a model have NaN or infinite values."""
+    arrays = flat(variables)
+    wrong = [path for path, array in arrays.items() if not np.isfinite(np.asarray(array)).all()]
+    if wrong:
+        raise ValueError(
+            f"{len(wrong)} of {len(arrays)} arrays of {what} have values that are NaN or infinite, "
+            f"the first are {', '.join(wrong[:5])}: the training that wrote them has diverged; use "
+            "an earlier checkpoint, or train with a lower rate."
         )
 
 
