@@ -32,7 +32,7 @@ def convert(source: str, config: Config, output: Path) -> Weights:
     if newest_step(output) is not None:
         raise ValueError(f"{output} has checkpoints already; choose another --output.")
     names = class_names(config.data.categories, config.num_classes)
-    ids = category_ids(config.data.categories)
+    ids = category_ids(config.data.categories, config.data.source, config.num_classes)
     weights = import_file(source, config, build_task(config))
     variables = nested({path: jnp.asarray(a) for path, a in weights.arrays.items()})
     # The card first: with a checkpoint in its place a second try would be refused.

@@ -63,7 +63,7 @@ def load(
         )
     whole = _whole(config)
     variables, class_names = load_weights(source, whole)
-    ids = category_ids(whole.data.categories)
+    ids = category_ids(whole.data.categories, whole.data.source, whole.num_classes)
     return _predictor(variables, whole, class_names, ids)
 
 

@@ -107,6 +107,8 @@ def test_predict_writes_overlays_instances_and_explanations(workdir: Path, tmp_p
     with Image.open(out / "a.png") as picture:
         width, height = picture.size
     assert (height % 80, width % 120, height * 120) == (0, 0, width * 80)
+    # Those of the data set, which the checkpoint keeps.
+    assert [c["id"] for c in content["categories"]] == [1, 2, 3, 4, 5, 6]
     if any(a["image_id"] == 1 for a in content["annotations"]):
         assert (out / "a_explain_1.png").is_file()
 

@@ -38,6 +38,8 @@ _CATEGORIES = {
     "cityscapes_semantic": CITYSCAPES_SEMANTIC,
     "camvid": CAMVID,
 }
+# Of LVIS v1 and v0.5, whose ids are 1, 2, 3, ...
+_LVIS_CLASSES = (1203, 1230)
 _IDS = {"coco": COCO_IDS, "cityscapes": CITYSCAPES_IDS}
 
 
@@ -62,10 +64,13 @@ def class_names(categories: str, num_classes: int) -> tuple[str, ...]:
     return names
 
 
-def category_ids(categories: str) -> tuple[int, ...]:
-    """The ids that annotations of a data set use, by class; empty where there are none.
+def category_ids(categories: str, source: str, num_classes: int) -> tuple[int, ...]:
+    """The ids that annotations of a data set use, by class; empty where they are not known.
 
     Args:
       categories: as of `class_names`, which checks it.
+      source: the data set's kind, `config.data.source`; LVIS's ids need no table.
     """
+    if source == "lvis" and num_classes in _LVIS_CLASSES:
+        return tuple(range(1, num_classes + 1))
     return _IDS.get(categories, ())

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 
 # How names begin that are read: Detectron2's models and backbones, Caffe2's blobs, torchvision's.
 _KNOWN = re.compile(
-    r"backbone\.(bottom_up|stem|res[2-5]|fpn_)|proposal_generator\.|roi_heads\.|sem_seg_head\."
+    r"backbone\.(bottom_up|stem|res[2-5]|fpn_)|proposal_generator\.|sem_seg_head\."
+    r"|roi_heads\.(box|mask)_\w"
     r"|(stem|res[2-5])\.\w|res[2-5]_\d+_branch|conv1_w$|layer[1-4]\.\d+\.(conv|bn|downsample)"
 )
 # What may lie beside a model, without the prefix of its names.

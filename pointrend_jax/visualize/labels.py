@@ -69,8 +69,8 @@ def overlay_labels(
     Args:
       labels: uint8 [H, W], the best class of each pixel; others than 0..K-1 stay uncoloured.
       opacity: of the colours, 0..1.
-      font: file of the typeface of the legend; None for the one inside Pillow, which has Latin letters
-        without accents alone.
+      font: file of the typeface of the legend; None for the one inside Pillow, which has Latin
+        letters without accents alone.
     Raises: ValueError if image and labels differ in size.
     """
     if labels.shape != image.shape[:2]:

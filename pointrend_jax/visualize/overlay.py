@@ -36,8 +36,8 @@ def overlay_instances(
     Args:
       boxes: xyxy in pixels of the image; None draws none.
       masks: of the image's size.
-      font: file of the typeface of the labels; None for the one inside Pillow, which has Latin letters
-        without accents alone.
+      font: file of the typeface of the labels; None for the one inside Pillow, which has Latin
+        letters without accents alone.
     Returns: the picture, of the image's size, or a whole multiple of it if the image is small.
     Raises: ValueError if the lengths differ or a mask is not of the image's size.
     """

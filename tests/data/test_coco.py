@@ -241,3 +241,13 @@ def test_crowd_is_kept_and_marked(tmp_path: Path):
     content = _content(_annotation(1), _annotation(2, iscrowd=1))
     dataset = read_coco(_write(tmp_path, content), tmp_path)
     assert [o.is_crowd for o in dataset.images[0].objects] == [False, True]
+
+
+@pytest.mark.parametrize("annotations", [{}, {"annotations": []}])
+def test_a_test_set_needs_no_annotations_where_it_may_lack_them(annotations: dict, tmp_path: Path):
+    content = {k: v for k, v in _content().items() if k != "annotations"} | annotations
+    path = _write(tmp_path, content)
+    dataset = read_coco(path, tmp_path, may_lack_annotations=True)
+    assert all(image.objects == () for image in dataset.images)
+    with pytest.raises(ValueError, match="annotation"):
+        read_coco(path, tmp_path)

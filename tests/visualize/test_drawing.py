@@ -1,6 +1,7 @@
 """The strokes of the pictures, by hand."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -143,13 +144,14 @@ def test_letters_that_the_font_lacks_are_told_once_with_the_classes(
 
 def test_another_font_draws_other_pictures(monkeypatch: pytest.MonkeyPatch):
     """Any file does: that of Pillow itself, at another size, stands for it."""
-    file, asked = Path("some.ttf"), []
+    file, own_truetype = Path("some.ttf"), ImageFont.truetype
 
-    def truetype(path: Path, size: int) -> object:
-        asked.append(path)
-        return ImageFont.load_default(size + 5)
+    def truetype(source: Any, size: float, **options: Any) -> Any:
+        if source == file:
+            return ImageFont.load_default(size + 5)
+        return own_truetype(source, size, **options)
 
-    monkeypatch.setattr(drawing.ImageFont, "truetype", truetype)
+    monkeypatch.setattr(ImageFont, "truetype", truetype)
     mask = np.ones((40, 60), np.bool_)
     for draw in (
         lambda font: overlay_instances(
@@ -161,7 +163,6 @@ def test_another_font_draws_other_pictures(monkeypatch: pytest.MonkeyPatch):
     ):
         own, other = draw(None), draw(file)
         assert own.shape != other.shape or (own != other).any()
-    assert set(asked) == {file}
 
 
 def test_a_file_that_is_no_font_is_named(tmp_path: Path):
