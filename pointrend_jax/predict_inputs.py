@@ -1,5 +1,6 @@
 """The image files to predict: read once, named apart, and none that has been predicted already."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,6 +84,9 @@ def _check_results(files: Sequence[NamedFile], output: Path) -> None:
     inputs = {file.path.resolve() for file in files}
     folder = output.resolve()
     over = [result for result in results if folder / result in inputs] + _repeated(results)
+    names = {file.name for file in files}
+    # The pictures of how an instance is rendered have a number.
+    over += sorted(f"{n}.png" for n in names if re.sub(r"_explain_\d+$", "", n) in names - {n})
     if over:
         raise ValueError(
             f"the results {', '.join(over[:5])} would overwrite an image or each other; "

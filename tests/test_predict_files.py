@@ -146,6 +146,11 @@ def test_pictures_of_another_image_are_never_replaced(tmp_path: Path) -> None:
         _predict(_images(tmp_path, "a.bmp"), tmp_path / "out", resume=True)
 
 
+def test_an_image_called_like_a_picture_of_another_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the results a_explain_1\.png would overwrite"):
+        check_files(_images(tmp_path, "a.png", "a_explain_1.png"), tmp_path / "out")
+
+
 def test_images_of_one_name_in_two_folders_are_refused(tmp_path: Path) -> None:
     paths = [*_images(tmp_path / "x", "a.png"), *_images(tmp_path / "y", "a.png")]
     with pytest.raises(ValueError, match=r"several images are called a\.png"):

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from skimage.measure import find_contours
 
-from pointrend_jax.evaluation.rle import Rle, decode_rle, rle_area, rle_box
+from pointrend_jax.evaluation.rle import Rle, decode_columns, rle_area, rle_box
 from pointrend_jax.storage import AnyPath, readable, write_parts
 
 JOURNAL = "predictions.jsonl"
@@ -167,8 +167,9 @@ def outlines(segmentation: Rle) -> list[list[float]]:
     Holes are filled. Empty for an empty mask.
     """
     x, y, width, height = (int(v) for v in rle_box(segmentation))
+    part = decode_columns(segmentation, x, x + width)[y : y + height]
     # A border of zeros closes the outlines of masks that touch the image's edge.
-    field = np.pad(decode_rle(segmentation)[y : y + height, x : x + width], 1).astype(np.float32)
+    field = np.pad(part, 1).astype(np.float32)
     polygons = []
     for line in find_contours(field, 0.5, fully_connected="high") if field.any() else ():
         # (row, column) of the pixels' centres, closed; pixel 0 of the field is x - 1, y - 1.
