@@ -197,3 +197,9 @@ def test_names_of_other_libraries_say_whose_they_are(names: tuple[str, ...], lib
     canonical = canonical_names(tensors)
     with pytest.raises(ValueError, match=f"look like those of {library}"):
         take_tensors(canonical.tensors, detectron2_rules(SHAPES), SHAPES)
+
+
+def test_a_stray_name_does_not_make_a_file_another_library_s() -> None:
+    tensors = _tensors() | {"neck.weight": np.zeros(3, np.float32)}
+    with pytest.raises(ValueError, match=r"extra: neck\.weight.*\n.*Use the configuration"):
+        take_tensors(tensors, detectron2_rules(SHAPES), SHAPES)
