@@ -164,7 +164,7 @@ def write_results_list(path: AnyPath, results: Iterable[Mapping[str, Any]]) -> N
 def outlines(segmentation: Rle) -> list[list[float]]:
     """The outer borders of a mask's parts as polygons [x0, y0, ...], largest first.
 
-    Holes are filled. Empty for an empty mask.
+    Holes are filled, points on straight lines left out. Empty for an empty mask.
     """
     x, y, width, height = (int(v) for v in rle_box(segmentation))
     part = decode_columns(segmentation, x, x + width)[y : y + height]
@@ -175,11 +175,17 @@ def outlines(segmentation: Rle) -> list[list[float]]:
         # (row, column) of the pixels' centres, closed; pixel 0 of the field is x - 1, y - 1.
         points = line[:-1, ::-1] + np.asarray([x - 0.5, y - 0.5])
         after = np.roll(points, -1, axis=0)
-        area = float(np.sum(points[:, 0] * after[:, 1] - points[:, 1] * after[:, 0])) / 2
+        area = float(np.sum(_cross(points, after))) / 2
         # Those of holes run the other way round.
         if area > 0:
-            polygons.append((area, points.ravel().tolist()))
+            ahead = after - points
+            turns = _cross(np.roll(ahead, 1, axis=0), ahead) != 0
+            polygons.append((area, points[turns].ravel().tolist()))
     return [points for _, points in sorted(polygons, key=lambda p: -p[0])]
+
+
+def _cross(a: Float[np.ndarray, "N 2"], b: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, " N"]:
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
 def _entries(folder: Path) -> Iterator[tuple[dict[str, Any], int]]:

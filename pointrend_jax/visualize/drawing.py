@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -169,8 +170,14 @@ def tell_missing_letters(texts: Iterable[str], file: Path | None) -> None:
 def _lacks(text: str, file: Path | None) -> bool:
     face = font(CAPTION, file)
     # No font has a letter at this place, so this is what it draws where it has none.
-    box = bytes(face.getmask("\U0010ffff"))
-    return any(bytes(face.getmask(letter)) == box for letter in text if letter.strip())
+    box = _pixels(face, "\U0010ffff")
+    return any(_pixels(face, letter) == box for letter in text if letter.strip())
+
+
+def _pixels(face: ImageFont.FreeTypeFont, letter: str) -> bytes:
+    # The stubs of Pillow know its images in memory by name only.
+    mask: Any = face.getmask(letter)
+    return bytes(mask)
 
 
 def readable_on(color: Color) -> Color:

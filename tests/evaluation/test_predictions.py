@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -74,7 +74,11 @@ def test_pycocotools_opens_the_files_and_scores_the_list_as_we_do(tmp_path: Path
         assert len(opened.getAnnIds()) == len(evaluator.coco_results())
     opened = COCO(str(tmp_path / "truth.json"))
     ours = evaluator.results()
-    for kind, key in (("segm", "mask_ap"), ("bbox", "box_ap")):
+    kinds: tuple[tuple[Literal["segm", "bbox"], str], ...] = (
+        ("segm", "mask_ap"),
+        ("bbox", "box_ap"),
+    )
+    for kind, key in kinds:
         found = opened.loadRes(str(tmp_path / "detections.json"))
         theirs = COCOeval(opened, found, kind)
         theirs.evaluate()
@@ -108,6 +112,7 @@ def test_every_reader_finds_the_fields_that_it_demands(tmp_path: Path) -> None:
             assert entry["bbox"] == [10, 20, 40, 20]
             assert entry["area"] == decode_rle(_DISC).sum()
     # Label Studio takes the first polygon of each.
+    content = json.loads((tmp_path / "instances_polygons.json").read_text())
     assert isinstance(content["annotations"][0]["segmentation"][0][0], float)
 
 
@@ -131,6 +136,8 @@ def test_outlines_give_back_the_parts_largest_first_with_holes_filled() -> None:
     assert sizes == [17 * 25, 3 * 7, 1]
     np.testing.assert_array_equal(decode_rle(encode_polygons(polygons, (30, 40))), mask)
     assert outlines(encode_mask(np.zeros((4, 4), np.bool_))) == []
+    # A corner is two points, half a pixel from where the sides would meet.
+    assert len(polygons[0]) == 2 * 8
 
 
 def test_an_empty_mask_has_no_outline_and_is_left_out_there(tmp_path: Path) -> None:
