@@ -64,7 +64,7 @@ def score_variant(
     scores = score(build_task(own), variables, data, own)
     folder = workdir / f"{head}_{seed}" / f"steps_{steps}"
     scores.save_details(folder)
-    detections = json.loads((folder / "detections_rendered.json").read_text())["annotations"]
+    detections = json.loads((folder / "detections_rendered.json").read_text())
     return {name: scores.results["rendered"][name] for name in _METRICS}, detections
 
 

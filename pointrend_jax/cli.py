@@ -9,18 +9,19 @@ from pointrend_jax.convert import CARD, convert
 from pointrend_jax.data.prepare_sets import DATASETS, SPLITS, Source, prepare_records
 from pointrend_jax.data.prepare_sets import Options as PrepareOptions
 from pointrend_jax.demo import run_demo
+from pointrend_jax.evaluation.set_ids import SetIds, read_set_ids
 from pointrend_jax.flags import load_config
 from pointrend_jax.loading import load
 from pointrend_jax.predict_files import (
-    NamedFile,
-    check_files,
     predict_instances,
     predict_labels,
     predict_labels_in_tiles,
 )
+from pointrend_jax.predict_inputs import NamedFile, check_files
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.semantic_predictor import SemanticPredictor
 from pointrend_jax.storage import as_path, expanded, local_path
+from pointrend_jax.visualize import check_font
 from pointrend_jax.weights import describe_weights
 
 
@@ -32,12 +33,16 @@ class Options(NamedTuple):
       explain: instances an image whose rendering is shown; for label maps, whether it is.
       tile: side of the tiles of a semantic model in pixels; 0 for whole images.
       overlap: of tiles, in pixels; None for 256.
+      ids: of the data set that the images are of.
+      font: file of the typeface of names in pictures; None for the one inside Pillow.
     """
 
     score_threshold: float | None = None
     explain: int = 0
     tile: int = 0
     overlap: int | None = None
+    ids: SetIds | None = None
+    font: Path | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,8 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"checkpoint and {CARD}: {args.output}")
     else:
         # Before the model is loaded; mistakes should not cost that time.
-        files = check_files(args.image, args.output)
-        options = Options(args.score_threshold, args.explain, args.tile, args.overlap)
+        ids = read_set_ids(args.annotations) if args.annotations else None
+        files = check_files(args.image, args.output, ids=ids, resume=args.resume)
+        check_font(args.font)
+        options = Options(
+            args.score_threshold, args.explain, args.tile, args.overlap, ids, args.font
+        )
         predict_files(load(args.checkpoint), files, args.output, options)
 
 
@@ -85,6 +94,7 @@ def predict_files(
 
     Raises: ValueError if an option is for the other kind of model.
     """
+    font = options.font
     if isinstance(predictor, Predictor):
         if options.tile or options.overlap is not None:
             raise ValueError(
@@ -97,20 +107,25 @@ def predict_files(
             output,
             score_threshold=threshold,
             num_explained=options.explain,
+            ids=options.ids,
+            font=font,
         )
         return
-    if options.score_threshold is not None:
-        raise ValueError("--score-threshold is for models of instances; this one gives label maps.")
+    if options.score_threshold is not None or options.ids is not None:
+        raise ValueError(
+            "--score-threshold and --annotations are for models of instances; this one gives label "
+            "maps."
+        )
     if options.tile:
         if options.explain:
             raise ValueError("--explain shows whole images; leave it or --tile out.")
         tile = options.tile
         overlap = 256 if options.overlap is None else options.overlap
-        predict_labels_in_tiles(predictor, files, output, tile=tile, overlap=overlap)
+        predict_labels_in_tiles(predictor, files, output, tile=tile, overlap=overlap, font=font)
     elif options.overlap is not None:
         raise ValueError("--overlap is of tiles; give --tile too.")
     else:
-        predict_labels(predictor, files, output, explained=options.explain > 0)
+        predict_labels(predictor, files, output, explained=options.explain > 0, font=font)
 
 
 def _path(text: str) -> Path:
@@ -131,6 +146,17 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--image", type=_path, nargs="+", required=True, help="image files")
     predict.add_argument("--output", type=_path, required=True, help="folder for the results")
     predict.add_argument("--score-threshold", type=float, help="instances below are left out (0.5)")
+    predict.add_argument(
+        "--annotations", type=_path, metavar="FILE",
+        help="COCO file of the images, annotated or not: results have its image and category ids",
+    )  # fmt: skip
+    predict.add_argument(
+        "--font", type=_path, metavar="FILE",
+        help="TrueType or OpenType, for class names that are not in Latin letters",
+    )  # fmt: skip
+    predict.add_argument(
+        "--resume", action="store_true", help="leave out images that OUTPUT has results of"
+    )
     predict.add_argument(
         "--explain", type=int, nargs="?", const=3, default=0, metavar="N",
         help="also show how the masks of the N best instances (3), or the label map, are rendered",

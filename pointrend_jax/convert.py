@@ -6,7 +6,7 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from pointrend_jax.config_rules import check_config
-from pointrend_jax.data.categories import are_made_up
+from pointrend_jax.data.categories import are_made_up, category_ids
 from pointrend_jax.storage import write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
@@ -34,6 +34,7 @@ def convert(source: str, config: Config, output: Path) -> Weights:
     if newest_step(output) is not None:
         raise ValueError(f"{output} has checkpoints already; choose another --output.")
     names = names_of_classes(config)
+    ids = category_ids(config.data.categories, config.data.source, config.num_classes)
     weights = import_file(source, config, build_task(config))
     variables = nested({path: jnp.asarray(a) for path, a in weights.arrays.items()})
     if are_made_up(names):
@@ -43,12 +44,14 @@ def convert(source: str, config: Config, output: Path) -> Weights:
             flush=True,
         )
     # The card first: with a checkpoint in its place a second try would be refused.
-    write_json(output / CARD, _card(source, config, names, weights))
-    save_variables(output, variables, CheckpointMeta(config.to_dict(), names))
+    write_json(output / CARD, _card(source, config, names, ids, weights))
+    save_variables(output, variables, CheckpointMeta(config.to_dict(), names, category_ids=ids))
     return weights
 
 
-def _card(source: str, config: Config, names: tuple[str, ...], weights: Weights) -> dict:
+def _card(
+    source: str, config: Config, names: tuple[str, ...], ids: tuple[int, ...], weights: Weights
+) -> dict:
     parameters = sum(a.size for p, a in weights.arrays.items() if p.startswith("params/"))
     return {
         "name": config.name,
@@ -56,6 +59,7 @@ def _card(source: str, config: Config, names: tuple[str, ...], weights: Weights)
         "weights": str(source),
         "parameters": int(parameters),
         "class_names": list(names),
+        "category_ids": list(ids),
         **report_record(weights),
         "config": config.to_dict(),
     }

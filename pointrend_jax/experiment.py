@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from pointrend_jax.compilation_cache import use_compilation_cache
 from pointrend_jax.config_rules import check_config, unreachable_settings
+from pointrend_jax.data.build import Datasets
 from pointrend_jax.data.categories import are_made_up
 from pointrend_jax.evaluation.coco import Results
 from pointrend_jax.scoring import Scores, build_task_datasets, build_task_eval_set, score
@@ -20,7 +21,7 @@ from pointrend_jax.training.optimizer import build_optimizer, scaled_to_batch
 from pointrend_jax.training.processes import is_lead, tell
 from pointrend_jax.training.saved_variables import load_variables, newest_step
 from pointrend_jax.training.step import StepOptions
-from pointrend_jax.training.trees import check_same_tree
+from pointrend_jax.training.trees import check_finite, check_same_tree
 from pointrend_jax.training.workdir import only_run_in
 from pointrend_jax.weights import describe_weights, report_record, starting_variables
 
@@ -92,6 +93,8 @@ def _train(
             datasets.num_train_images,
             package_versions(),
             datasets.train_digest,
+            # Label maps have class indices only.
+            datasets.category_ids if isinstance(datasets, Datasets) else (),
         ),
         workdir=workdir,
     )
@@ -117,6 +120,9 @@ def evaluate_run(
 ) -> Results:
     """Scores the newest checkpoint of `workdir`, prints the table and writes results.json.
 
+    Of a set without annotations (COCO's test sets) the detections are written and nothing is
+    scored.
+
     Args:
       config: other data or settings than the run's own.
       output: where results go instead of `workdir`, which may be one that can only be read.
@@ -134,6 +140,7 @@ def evaluate_run(
     _check_same_classes(meta.class_names, datasets.class_names)
     task = build_task(config)
     check_same_tree(variables, task.shapes(), f"the checkpoint of step {step}")
+    check_finite(variables, f"the checkpoint of step {step}")
     scores = score(task, variables, datasets, config)
     save_results(place, scores, step)
     if is_lead():
@@ -165,14 +172,19 @@ def save_results(workdir: AnyPath, scores: Scores, step: int) -> None:
     if not is_lead():
         return
     print(scores.table, flush=True)
-    write_json(workdir / "results.json", {"step": step} | scores.results)
+    if scores.results:
+        write_json(workdir / "results.json", {"step": step} | scores.results)
 
 
 def flat_results(results: Results) -> dict[str, float]:
-    """`rendered/mask_ap` and so on, without what could not be measured."""
+    """`rendered/mask_ap` and so on, without what could not be measured.
+
+    Without AP by class too: thousands of curves would bury the others. It is in results.json.
+    """
     return {
         f"{group}/{name}": value
         for group, values in results.items()
+        if not group.endswith("_by_class")
         for name, value in values.items()
         if value is not None
     }

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -106,8 +107,16 @@ def with_clear_errors(action: Callable[[], object]) -> None:
     # what it raises is told by us.
     logging.set_verbosity(logging.WARNING)
     logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
+    # A name that a terminal cannot show (file names need not be UTF-8) is spelt out there.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         action()
+    except UnicodeEncodeError:
+        # Text that could not be written is a fault of this program, though Python has it as a
+        # ValueError.
+        raise
     except (ValueError, OSError) as error:
         sys.exit(f"{Path(sys.argv[0]).name}: error: {error}")
 

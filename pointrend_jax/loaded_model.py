@@ -13,7 +13,7 @@ from pointrend_jax.data.transforms import check_buckets
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Variables
-from pointrend_jax.training.trees import check_same_tree
+from pointrend_jax.training.trees import check_finite, check_same_tree
 
 Result = TypeVar("Result")
 
@@ -43,6 +43,7 @@ class LoadedModel:
         check_buckets(self._buckets)
         self.task = build_task(config)
         check_same_tree(variables, self.task.shapes(), "what was loaded")
+        check_finite(variables, "what was loaded")
         self.class_names = tuple(class_names)
         self.config = config
         self.variables = jax.tree.map(jnp.asarray, variables)

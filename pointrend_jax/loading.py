@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from pointrend_jax.compilation_cache import use_compilation_cache
 from pointrend_jax.config_rules import check_config
+from pointrend_jax.data.categories import category_ids
 from pointrend_jax.flags import check_field, load_config
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.semantic_predictor import SemanticPredictor
@@ -56,7 +57,7 @@ def load(
         changed = _changed(own, config)
         check_config(changed)
         check_same_backbone(as_path(source), own.model.backbone, changed)
-        return _predictor(variables, changed, meta.class_names)
+        return _predictor(variables, changed, meta.class_names, meta.category_ids)
     if not isinstance(config, (ConfigDict, str, Path)):
         raise ValueError(
             f"{source} is no directory of a checkpoint; a file of weights needs the configuration "
@@ -65,14 +66,16 @@ def load(
     whole = _whole(config)
     check_config(whole)
     variables, class_names = load_weights(source, whole)
-    return _predictor(variables, whole, class_names)
+    ids = category_ids(whole.data.categories, whole.data.source, whole.num_classes)
+    return _predictor(variables, whole, class_names, ids)
 
 
 def _predictor(
-    variables: Variables, config: Config, class_names: Sequence[str]
+    variables: Variables, config: Config, class_names: Sequence[str], category_ids: Sequence[int]
 ) -> Predictor | SemanticPredictor:
-    kind = SemanticPredictor if config.task == "semantic" else Predictor
-    return kind(variables, config, class_names)
+    if config.task == "semantic":
+        return SemanticPredictor(variables, config, class_names)
+    return Predictor(variables, config, class_names, category_ids)
 
 
 def _whole(config: Config | Path | str) -> Config:

@@ -1,9 +1,10 @@
 """Predictions of image files: pictures for people, and files for programs."""
 
+import io
 import itertools
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -11,15 +12,21 @@ from tqdm import tqdm
 
 from pointrend_jax.data.images import read_image
 from pointrend_jax.data.npy_file import NpyImage, NpyLabels
+from pointrend_jax.evaluation.predictions import (
+    Annotation,
+    Predictions,
+    annotation,
+)
 from pointrend_jax.evaluation.rle import Rle
+from pointrend_jax.evaluation.set_ids import SetIds
 from pointrend_jax.instances import PredictedInstances
 from pointrend_jax.label_maps import PredictedLabels
+from pointrend_jax.predict_inputs import ARRAY, NamedFile, read_input
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.semantic_predictor import SemanticPredictor
-from pointrend_jax.storage import write_json
+from pointrend_jax.storage import write_whole
 from pointrend_jax.structures import IGNORE_LABEL
 from pointrend_jax.tiles import Tiling
-from pointrend_jax.training.loop import check_workdir
 from pointrend_jax.visualize import (
     explain_labels_picture,
     explain_picture,
@@ -29,31 +36,6 @@ from pointrend_jax.visualize import (
 
 # px; the picture of a tiled image is made of every nth pixel, so that its sides stay below this.
 _OVERVIEW_SIDE = 4096
-_ARRAY = ".npy"
-# What is written for an image, behind its name.
-_RESULT_ENDS = (".png", "_labels.png", "_labels.npy", "_explain.png")
-
-
-class NamedFile(NamedTuple):
-    """An image file, and what its results are called: its stem, unless two images share it."""
-
-    name: str
-    path: Path
-
-
-def check_files(paths: Sequence[Path], output: Path) -> list[NamedFile]:
-    """The files with the names of their results.
-
-    All are decoded once, before anything slow happens.
-    Raises: ValueError if an image cannot be read, names clash or `output` cannot be written.
-    """
-    names = _output_names(paths)
-    check_workdir(output)
-    _check_results(names, paths, output)
-    problems = [problem for path in paths if (problem := _problem(path))]
-    if problems:
-        raise ValueError("no image was predicted:\n  " + "\n  ".join(problems))
-    return [NamedFile(*each) for each in zip(names, paths, strict=True)]
 
 
 def predict_instances(
@@ -63,56 +45,75 @@ def predict_instances(
     *,
     score_threshold: float,
     num_explained: int,
+    ids: SetIds | None = None,
+    font: Path | None = None,
 ) -> None:
-    """Writes an overlay for each image, instances.json for all, and pictures of how masks arise.
+    """Writes an overlay for each image, pictures of how masks arise, and `evaluation.predictions`.
 
     Args:
       num_explained: instances an image, best first, whose rendering is shown; 0 for none.
+      ids: of the data set that the images are of.
+      font: of the labels, as `overlay_instances` takes it.
+    Raises: ValueError, before anything is written, if the set has not the model's classes, or
+      `output` holds predictions of other classes or with another threshold.
     """
-    pictures, copies = itertools.tee(_read(path) for _, path in files)
+    pictures, copies = itertools.tee(read_input(file.path) for file in files)
     predicted = predictor.stream(copies, score_threshold=score_threshold)
-    records, images = [], []
+    category_ids = _category_ids(predictor, ids)
+    categories = [
+        {"id": i, "name": name, "supercategory": ""}
+        for i, name in zip(category_ids, predictor.class_names, strict=True)
+    ]
+    settings = {"score_threshold": score_threshold, "ids_of": ids.source.name if ids else ""}
     rows = zip(tqdm(files, disable=None), pictures, predicted, strict=True)
-    for image_id, ((name, path), image, instances) in enumerate(rows, 1):
-        masks = instances.masks.rle()
-        _save(output / f"{name}.png", _overlay(image, instances, masks))
-        height, width = image.shape[:2]
-        images.append({"id": image_id, "file_name": path.name, "height": height, "width": width})
-        records += _records(image_id, instances, masks)
-        print(f"{path}: {len(instances)} instances", flush=True)
-        _explain(predictor, image, instances, num_explained, output / name)
-    categories = [{"id": i, "name": name} for i, name in enumerate(predictor.class_names)]
-    write_json(
-        output / "instances.json",
-        {"images": images, "annotations": records, "categories": categories},
-    )
+    with Predictions(output, categories, settings) as predictions:
+        for (name, path, file_name), image, instances in rows:
+            masks = instances.masks.rle()
+            _save(output / f"{name}.png", _overlay(image, instances, masks, font))
+            _explain(predictor, image, instances, num_explained, output / name, font)
+            # The last of an image, so that a stop leaves it out or has all of it.
+            predictions.add(
+                file_name,
+                instances.image_hw,
+                _records(instances, masks, category_ids),
+                picture=name,
+                image_id=ids.images[file_name] if ids else None,
+            )
+            print(f"{path}: {len(instances)} instances", flush=True)
 
 
 def predict_labels(
-    predictor: SemanticPredictor, files: Sequence[NamedFile], output: Path, *, explained: bool
+    predictor: SemanticPredictor,
+    files: Sequence[NamedFile],
+    output: Path,
+    *,
+    explained: bool,
+    font: Path | None = None,
 ) -> None:
     """Writes for each image NAME.png with the classes in colour and NAME_labels.png with their
     indices, and classes.json for all.
 
     Args:
       explained: also NAME_explain.png, the points of each rendering step.
+      font: of the legend, as `overlay_labels` takes it.
     Raises: ValueError, before anything is written, if `explained` of a model that renders nothing.
     """
     if explained:
         predictor.check_explains()
-    pictures, copies = itertools.tee(_read(path) for _, path in files)
+    pictures, copies = itertools.tee(read_input(file.path) for file in files)
     rows = zip(tqdm(files, disable=None), pictures, predictor.stream(copies), strict=True)
-    for (name, path), image, result in rows:
-        _save(output / f"{name}.png", overlay_labels(image, result.labels, result.class_names))
+    _write_classes(predictor, output)
+    for (name, path, _), image, result in rows:
+        overlay = overlay_labels(image, result.labels, result.class_names, font=font)
+        _save(output / f"{name}.png", overlay)
         _save(output / f"{name}_labels.png", result.labels)
         print(f"{path}: {_shares(result)}", flush=True)
         if explained:
             how = predictor.explain(image)
             picture = explain_labels_picture(
-                image, how.coarse_labels, how.steps, result.labels, result.class_names
+                image, how.coarse_labels, how.steps, result.labels, result.class_names, font=font
             )
             _save(output / f"{name}_explain.png", picture)
-    _write_classes(predictor, output)
 
 
 def predict_labels_in_tiles(
@@ -122,6 +123,7 @@ def predict_labels_in_tiles(
     *,
     tile: int,
     overlap: int,
+    font: Path | None = None,
 ) -> None:
     """As `predict_labels`, at the images' own size, tile by tile.
 
@@ -130,90 +132,71 @@ def predict_labels_in_tiles(
     Raises: ValueError, before anything is written, for impossible tiles.
     """
     Tiling.checked((tile, tile), overlap)
-    for name, path in files:
-        if path.suffix == _ARRAY:
+    _write_classes(predictor, output)
+    for name, path, _ in files:
+        if path.suffix == ARRAY:
             with NpyImage(path) as image:
                 file = output / f"{name}_labels.npy"
                 with NpyLabels(file, (image.shape[0], image.shape[1])) as labels:
                     predictor.predict_tiles(
                         image, tile=tile, overlap=overlap, out=labels, progress=True
                     )
-                picture = _thinned(image, file, predictor.class_names)
+                picture = _thinned(image, file, predictor.class_names, font)
         else:
             image = read_image(path)
             labels = np.empty(image.shape[:2], np.uint8)
             predictor.predict_tiles(image, tile=tile, overlap=overlap, out=labels, progress=True)
             _save(output / f"{name}_labels.png", labels)
-            picture = overlay_labels(image, labels, predictor.class_names)
+            picture = overlay_labels(image, labels, predictor.class_names, font=font)
         _save(output / f"{name}.png", picture)
         print(f"{path}: {image.shape[0]} x {image.shape[1]} pixels", flush=True)
-    _write_classes(predictor, output)
 
 
-def _read(path: Path) -> np.ndarray:
-    if path.suffix != _ARRAY:
-        return read_image(path)
-    with NpyImage(path) as image:
-        return image[0 : image.shape[0], 0 : image.shape[1]]
+def _overlay(
+    image: np.ndarray, instances: PredictedInstances, masks: Sequence[Rle], font: Path | None
+) -> np.ndarray:
+    names = instances.class_names
+    return overlay_instances(image, instances.boxes, masks, names, instances.scores, font=font)
 
 
-def _output_names(paths: Sequence[Path]) -> list[str]:
-    stems = [path.stem for path in paths]
-    names = [p.name if stems.count(p.stem) > 1 else p.stem for p in paths]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(
-            f"several images are called {', '.join(twice)} and their results would overwrite each "
-            "other; predict them with different --output folders."
-        )
-    return names
+def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
+    """Of each class: the set's, by name, else the checkpoint's, else class indices, which is said.
+
+    Raises: ValueError if the set has categories, but not all of the model's.
+    """
+    if ids and ids.categories:
+        unknown = [name for name in predictor.class_names if name not in ids.categories]
+        if unknown:
+            raise ValueError(
+                f"{ids.source} must have the categories of the model, {len(unknown)} of its "
+                f"{len(predictor.class_names)} classes are missing: {', '.join(unknown[:5])}."
+            )
+        return tuple(ids.categories[name] for name in predictor.class_names)
+    if predictor.category_ids:
+        return predictor.category_ids
+    number = len(predictor.class_names)
+    print(
+        f"the checkpoint does not know the category ids of its data set: those written are class "
+        f"indices, 0 to {number - 1}; --annotations takes them from an annotation file",
+        flush=True,
+    )
+    return tuple(range(number))
 
 
-def _check_results(names: Sequence[str], paths: Sequence[Path], output: Path) -> None:
-    """Raises ValueError if a result would overwrite an image, or another result."""
-    results = [f"{name}{end}" for name in names for end in _RESULT_ENDS]
-    twice = sorted({result for result in results if results.count(result) > 1})
-    inputs = {path.resolve() for path in paths}
-    over = [result for result in results if (output / result).resolve() in inputs]
-    if twice or over:
-        raise ValueError(
-            f"the results {', '.join((over + twice)[:5])} would overwrite an image or each other; "
-            "choose another --output folder, or predict the images one by one."
-        )
-
-
-def _problem(path: Path) -> str:
-    try:
-        if path.suffix == _ARRAY:
-            NpyImage(path).close()
-        else:
-            read_image(path)
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
-def _overlay(image: np.ndarray, instances: PredictedInstances, masks: Sequence[Rle]) -> np.ndarray:
-    return overlay_instances(image, instances.boxes, masks, instances.class_names, instances.scores)
-
-
-def _records(image_id: int, instances: PredictedInstances, masks: Sequence[Rle]) -> list[dict]:
-    """COCO annotations with RLE masks; a category is a class index, as instances.json says."""
+def _records(
+    instances: PredictedInstances, masks: Sequence[Rle], category_ids: Sequence[int]
+) -> list[Annotation]:
     rows = zip(instances.boxes, instances.scores, instances.classes, masks, strict=True)
-    return [
-        {
-            "image_id": image_id,
-            "category_id": int(label),
-            "score": float(score),
-            "bbox": [float(v) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])],
-            "segmentation": rle,
-        }
-        for box, score, label, rle in rows
-    ]
+    return [annotation(box, score, category_ids[label], rle) for box, score, label, rle in rows]
 
 
 def _explain(
-    predictor: Predictor, image: np.ndarray, instances: PredictedInstances, number: int, stem: Path
+    predictor: Predictor,
+    image: np.ndarray,
+    instances: PredictedInstances,
+    number: int,
+    stem: Path,
+    font: Path | None,
 ) -> None:
     best = instances[:number]
     if not len(best):
@@ -221,7 +204,9 @@ def _explain(
     explained = predictor.explain(image, best.boxes, best.classes)
     for i, (instance, how) in enumerate(zip(best, explained, strict=True), 1):
         label = f"{instance.class_names[0]} {instance.scores[0]:.2f}"
-        picture = explain_picture(image, instance.boxes[0], how.coarse_probs, how.steps, label)
+        picture = explain_picture(
+            image, instance.boxes[0], how.coarse_probs, how.steps, label, font=font
+        )
         _save(stem.with_name(f"{stem.name}_explain_{i}.png"), picture)
 
 
@@ -229,25 +214,34 @@ def _shares(result: PredictedLabels) -> str:
     return ", ".join(f"{name} {share:.1%}" for name, share in result.shares().items())
 
 
-def _thinned(image: NpyImage, labels_file: Path, class_names: Sequence[str]) -> np.ndarray:
+def _thinned(
+    image: NpyImage, labels_file: Path, class_names: Sequence[str], font: Path | None
+) -> np.ndarray:
     """The overlay of every nth row and column."""
     height, width = image.shape[:2]
     step = -(-max(height, width) // _OVERVIEW_SIDE)
     rows = range(0, height, step)
     pixels = np.concatenate([image[row : row + 1, 0:width][:, ::step] for row in rows])
     labels = np.load(labels_file, mmap_mode="r")[::step, ::step]
-    return overlay_labels(pixels, np.asarray(labels), class_names)
+    return overlay_labels(pixels, np.asarray(labels), class_names, font=font)
 
 
 def _write_classes(predictor: SemanticPredictor, output: Path) -> None:
-    write_json(
-        output / "classes.json",
-        {
-            "classes": [{"id": i, "name": name} for i, name in enumerate(predictor.class_names)],
-            "void": IGNORE_LABEL,
-        },
-    )
+    """What the values of label maps mean. Raises ValueError if those there mean something else."""
+    content = {
+        "classes": [{"id": i, "name": name} for i, name in enumerate(predictor.class_names)],
+        "void": IGNORE_LABEL,
+    }
+    path, text = output / "classes.json", (json.dumps(content, indent=2) + "\n").encode()
+    if path.exists() and path.read_bytes() != text:
+        raise ValueError(
+            f"{path} has other classes than the model, so {output} holds label maps of another; "
+            "choose another --output."
+        )
+    write_whole(path, text)
 
 
 def _save(path: Path, picture: np.ndarray) -> None:
-    Image.fromarray(picture).save(path)
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "PNG")
+    write_whole(path, content.getvalue())

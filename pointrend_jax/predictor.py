@@ -33,6 +33,8 @@ class Predictor:
 
     Attributes:
       class_names: K names; the index is the class.
+      category_ids: the data set's own id of each class; empty where none is known, as of
+        checkpoints that older versions wrote.
       config: the model's whole configuration, locked.
 
     Example:
@@ -46,7 +48,13 @@ class Predictor:
       fine = instances.masks.probabilities((4 * H, 4 * W))  # float32 [n, 4 H, 4 W], any size
     """
 
-    def __init__(self, variables: Variables, config: Config, class_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        variables: Variables,
+        config: Config,
+        class_names: Sequence[str],
+        category_ids: Sequence[int] = (),
+    ) -> None:
         """Most programs call `load`; this is for variables that are in memory already.
 
         Args:
@@ -60,6 +68,13 @@ class Predictor:
             )
         self._model = model = LoadedModel(variables, config, class_names)
         self.class_names, self.config = model.class_names, model.config
+        self.category_ids = tuple(category_ids)
+        given = len(self.category_ids), len(set(self.category_ids))
+        if self.category_ids and given != (len(self.class_names),) * 2:
+            raise ValueError(
+                f"there must be a category id for each of the {len(self.class_names)} classes, "
+                f"each another one, got {list(self.category_ids)}."
+            )
         self._predict = jax.jit(model.task.predict)
         self._explain = jax.jit(model.task.explain)
 

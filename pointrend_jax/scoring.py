@@ -16,8 +16,15 @@ from pointrend_jax.data.build_semantic import (
     build_semantic_eval_set,
 )
 from pointrend_jax.evaluation.cityscapes_instances import CityscapesInstanceEvaluator
-from pointrend_jax.evaluation.coco import InstanceEvaluator, Results
+from pointrend_jax.evaluation.coco import (
+    MAX_DETECTIONS,
+    InstanceEvaluator,
+    Results,
+    coco_scores,
+)
+from pointrend_jax.evaluation.lvis import MAX_DETECTIONS as LVIS_MAX_DETECTIONS
 from pointrend_jax.evaluation.lvis import is_federated, lvis_evaluator
+from pointrend_jax.evaluation.predictions import write_results_list
 from pointrend_jax.evaluation.report import (
     format_cityscapes_results,
     format_lvis_results,
@@ -25,7 +32,7 @@ from pointrend_jax.evaluation.report import (
     format_semantic_results,
 )
 from pointrend_jax.evaluation.semantic import CITYSCAPES_OBJECT_SIZES, SemanticEvaluator
-from pointrend_jax.storage import AnyPath, write_json
+from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config, EvalSample, ImageBatch, InstancePredictions
 from pointrend_jax.tasks.instance import evaluate_instances
 from pointrend_jax.tasks.semantic import (
@@ -45,7 +52,8 @@ class Scores(NamedTuple):
     """An evaluation.
 
     Attributes:
-      results: group to name to number; None where there was nothing to be found.
+      results: group to name to number; None where there was nothing to be found. Empty for a set
+        without annotations, which is only predicted.
       table: the same for people.
       save_details: writes what comparisons need (detections, counts by image) to a directory.
     """
@@ -62,7 +70,9 @@ def build_task_datasets(config: Config) -> Datasets | SemanticDatasets:
 
 def build_task_eval_set(config: Config) -> EvalSet | SemanticEvalSet:
     """The evaluation set alone; the training set is not touched."""
-    return build_semantic_eval_set(config) if _is_semantic(config) else build_eval_set(config)
+    if _is_semantic(config):
+        return build_semantic_eval_set(config)
+    return build_eval_set(config, may_lack_annotations=True)
 
 
 def score(
@@ -86,8 +96,13 @@ def _score_instances(
 ) -> Scores:
     truth, dilation = datasets.eval_ground_truth, config.eval.boundary_dilation
     federated = is_federated(truth)
-    make_evaluator = lvis_evaluator if federated else InstanceEvaluator
-    evaluator = make_evaluator(truth, boundary_dilation=dilation)
+    most = config.model.box.detections_per_image
+    if federated:
+        evaluator = lvis_evaluator(truth, boundary_dilation=dilation)
+    else:
+        rules = partial(coco_scores, max_detections=most)
+        evaluator = InstanceEvaluator(truth, boundary_dilation=dilation, rules=rules)
+    _tell_limit(most, federated=federated)
     cityscapes = CityscapesInstanceEvaluator()
     instance_ids = datasets.eval_instance_ids
 
@@ -106,8 +121,7 @@ def _score_instances(
     evaluate_instances(predict, samples, add, datasets.category_ids)
     predicted = time.monotonic()
     _merge(evaluator)
-    results = from_lead(evaluator.results)
-    table = format_lvis_results(results) if federated else format_results(results)
+    results, table = _instance_results(evaluator, federated=federated)
     if instance_ids is not None:
         _merge(cityscapes)
         official = from_lead(cityscapes.results)
@@ -118,10 +132,35 @@ def _score_instances(
 
     def save_details(folder: AnyPath) -> None:
         for source in ("rendered", "coarse"):
-            detections = {"annotations": evaluator.coco_results(source)}
-            write_json(folder / f"detections_{source}.json", detections)
+            found = evaluator.coco_results(source)
+            write_results_list(folder / f"detections_{source}.json", found)
 
     return Scores(results, table, save_details)
+
+
+def _instance_results(evaluator: InstanceEvaluator, *, federated: bool) -> tuple[Results, str]:
+    """The scores and their table; without annotations no scores, and words instead."""
+    if not evaluator.ground_truth.anns:
+        return {}, (
+            "nothing is scored: the evaluation set has no annotations. Its detections are written "
+            "with its own image and category ids."
+        )
+    results = from_lead(evaluator.results)
+    return results, format_lvis_results(results) if federated else format_results(results)
+
+
+def _tell_limit(most: int, *, federated: bool) -> None:
+    """Says so if the model may find more on an image than its scores count."""
+    if federated and most > LVIS_MAX_DETECTIONS:
+        counted = f"LVIS's scores count the best {LVIS_MAX_DETECTIONS} of an image"
+    elif not federated and most > MAX_DETECTIONS:
+        counted = (
+            f"COCO's scores count the best {MAX_DETECTIONS} of a class; AP with all of them is "
+            f"given as mask AP@{most}, beside them"
+        )
+    else:
+        return
+    tell(f"config.model.box.detections_per_image is {most}: {counted}")
 
 
 def _score_semantic(

@@ -15,7 +15,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,15 @@ def as_path(address: str | os.PathLike[str]) -> AnyPath:
     except ImportError as error:
         raise ValueError(f"{text} needs the extra `gcs`: pip install -e .[gcs]") from error
     return epath.Path(text)
+
+
+def readable(name: str | os.PathLike[str]) -> str:
+    """A path or file name as text that every program can print and read.
+
+    Names are bytes to the operating system; Python has those that are no UTF-8 as lone surrogates,
+    which are spelt out here.
+    """
+    return os.fspath(name).encode("utf-8", "backslashreplace").decode()
 
 
 def is_remote(path: AnyPath) -> bool:
@@ -149,8 +158,15 @@ def write_json(path: AnyPath, content: Mapping[str, Any]) -> None:
 
 
 def write_whole(path: AnyPath, content: bytes) -> None:
+    """Writes the file whole or not at all. Raises ValueError as `write_parts`."""
+    write_parts(path, (content,))
+
+
+def write_parts(path: AnyPath, parts: Iterable[bytes]) -> None:
     """Writes the file whole or not at all: under a temporary name beside it, then renamed.
 
+    Args:
+      parts: what follows one another in the file; for a disk they are never together in memory.
     Raises: ValueError if the folder can't be written to or is full.
     """
     temporary = None
@@ -158,11 +174,11 @@ def write_whole(path: AnyPath, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_remote(path):
             with as_os_errors():
-                path.write_bytes(content)
+                path.write_bytes(b"".join(parts))
             return
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            file.writelines(parts)
         # mkstemp gives a file that only its owner can read.
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)

@@ -26,6 +26,7 @@ from pointrend_jax.importers.take_tensors import (
     take_tensors,
 )
 from pointrend_jax.importers.weights_file import read_weights_file
+from pointrend_jax.importers.wrappers import first_names
 from pointrend_jax.models.backbones import BACKBONES
 from pointrend_jax.storage import AnyPath, as_path, is_folder, sha256
 from pointrend_jax.structures import Config
@@ -47,6 +48,7 @@ class Weights(NamedTuple):
       sha256: of the file; "" for a checkpoint, which is a directory.
       scheme: whose names the tensors had.
       report: what became of every tensor, by Detectron2's name (or ours, of a checkpoint).
+      wrapper: the prefix that all names in the file had; "" for none.
       renamed: names in the file to those of the report, where they differ.
       not_needed: what the file has beside the model: classifiers, counters, an optimiser's state.
     """
@@ -56,6 +58,7 @@ class Weights(NamedTuple):
     sha256: str
     scheme: str
     report: TensorReport
+    wrapper: str = ""
     renamed: Mapping[str, str] = MappingProxyType({})
     not_needed: tuple[str, ...] = ()
 
@@ -94,9 +97,13 @@ def import_file(
     path = resolve_weights(str(source))
     file = read_weights_file(path)
     try:
-        canonical = canonical_names(file.tensors, backbone_prefix=backbone_prefix(shapes))
+        canonical = canonical_names(
+            file.tensors,
+            backbone_prefix=backbone_prefix(shapes),
+            ignored=tuple(config.init.ignore),
+        )
         _check_pixels(canonical.scheme, config.model.backbone)
-        _check_statistics(file.tensors, config.model.backbone)
+        _check_statistics(file.tensors, canonical.wrapper, config.model.backbone)
         is_backbone = canonical.scheme != "detectron2"
         if is_backbone and not starting:
             raise ValueError(
@@ -119,6 +126,7 @@ def import_file(
         sha256(path),
         canonical.scheme,
         report,
+        wrapper=canonical.wrapper,
         renamed=canonical.renamed,
         not_needed=canonical.dropped + file.ignored,
     )
@@ -162,6 +170,8 @@ def describe_weights(weights: Weights) -> str:
     """What was loaded, reset and left, by module, for people."""
     lines = [f"weights of {weights.source} ({weights.scheme} names)"]
     report = weights.report
+    if weights.wrapper:
+        lines.append(f"  all names began with {weights.wrapper!r}, which was taken off")
     if report.loaded:
         lines.append(f"  loaded: {len(report.loaded)} arrays of {_modules(report.loaded, depth=1)}")
     for label, names in (
@@ -172,7 +182,7 @@ def describe_weights(weights: Weights) -> str:
         if names:
             lines.append(f"  {label}: {len(names)} arrays of {_modules(names)}")
     if weights.not_needed:
-        lines.append(f"  beside the model, not needed: {', '.join(weights.not_needed)}")
+        lines.append(f"  beside the model, not needed: {first_names(weights.not_needed)}")
     return "\n".join(lines)
 
 
@@ -182,6 +192,7 @@ def report_record(weights: Weights) -> dict[str, Any]:
         "source": str(weights.source),
         "sha256": weights.sha256,
         "names": weights.scheme,
+        "prefix": weights.wrapper,
         "tensors": {k: list(v) for k, v in weights.report._asdict().items()},
         "renamed": dict(weights.renamed),
         "not_needed": list(weights.not_needed),
@@ -268,13 +279,16 @@ def check_same_backbone(source: AnyPath, saved: str, config: Config) -> None:
         )
 
 
-def _check_statistics(tensors: Mapping[str, np.ndarray], backbone: str) -> None:
+def _check_statistics(tensors: Mapping[str, np.ndarray], wrapper: str, backbone: str) -> None:
     """Some files say which pixels they expect; our configuration must say the same."""
     spec = BACKBONES[backbone]
     for name, ours in (("pixel_mean", spec.pixel_mean), ("pixel_std", spec.pixel_std)):
-        if name in tensors and not np.allclose(tensors[name].reshape(-1), ours, atol=1e-2):
+        found = tensors.get(wrapper + name, tensors.get(name))
+        if found is None:
+            continue
+        if found.size != len(ours) or not np.allclose(found.reshape(-1), ours, atol=1e-2):
             raise ValueError(
-                f"its {name} is {tensors[name].reshape(-1).tolist()}, but that of "
+                f"its {name} is {found.reshape(-1)[:8].tolist()}, but that of "
                 f"config.model.backbone {backbone!r} is {list(ours)}: choose the backbone that "
                 f"the weights were trained with, of {', '.join(BACKBONES)}."
             )

@@ -13,7 +13,7 @@ from pointrend_jax.data.categories import class_names
 from pointrend_jax.data.masks import decode_rle
 from pointrend_jax.experiment import evaluate_run, train
 from pointrend_jax.loading import load
-from pointrend_jax.predict_files import check_files
+from pointrend_jax.predict_inputs import check_files
 from pointrend_jax.predictor import Predictor
 from pointrend_jax.structures import Config
 from pointrend_jax.training.saved_variables import load_variables, save_variables
@@ -59,7 +59,6 @@ def test_eval_of_weights_without_names_takes_those_of_the_data_and_repeats_the_s
     assert results["rendered"] == of_training["rendered"]
     assert not (tmp_path / "converted" / "results.json").exists()
     detections = json.loads((tmp_path / "out" / "detections_rendered.json").read_text())
-    detections = detections["annotations"]
     assert {d["category_id"] for d in detections} <= {1, 2, 3, 4, 5, 6}
 
 
@@ -131,6 +130,8 @@ def test_predict_writes_overlays_instances_and_explanations(workdir: Path, tmp_p
     with Image.open(out / "a.png") as picture:
         width, height = picture.size
     assert (height % 80, width % 120, height * 120) == (0, 0, width * 80)
+    # Those of the data set, which the checkpoint keeps.
+    assert [c["id"] for c in content["categories"]] == [1, 2, 3, 4, 5, 6]
     if any(a["image_id"] == 1 for a in content["annotations"]):
         assert (out / "a_explain_1.png").is_file()
 

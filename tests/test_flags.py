@@ -1,13 +1,22 @@
 """Configs and flags: every config builds, and a mistake is named together with what there is."""
 
 import importlib
+import io
+import os
+import sys
 from pathlib import Path
 
 import jax
 import pytest
 
 from pointrend_jax.experiment import check_devices, starting_variables
-from pointrend_jax.flags import check_field, check_overrides, expanded_config, load_config
+from pointrend_jax.flags import (
+    check_field,
+    check_overrides,
+    expanded_config,
+    load_config,
+    with_clear_errors,
+)
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.build_semantic import build_semantic_model
 from pointrend_jax.tasks.build import build_task
@@ -119,3 +128,18 @@ def test_unknown_or_unfitting_weights_are_refused() -> None:
     config.init.weights = "efficientnet_lite0"
     with pytest.raises(ValueError, match=r"needs config\.model\.backbone"):
         starting_variables(config, task)
+
+
+def test_text_that_cannot_be_written_is_no_mistake_of_the_user() -> None:
+    def action() -> None:
+        os.fsdecode(b"caf\xe9").encode()
+
+    with pytest.raises(UnicodeEncodeError):
+        with_clear_errors(action)
+
+
+def test_names_that_are_no_utf8_can_be_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="utf-8"))
+    with_clear_errors(lambda: print(os.fsdecode(b"caf\xe9"), flush=True))
+    assert written.getvalue() == b"caf\\udce9\n"

@@ -57,6 +57,7 @@ def test_a_checkpoint_predicts_as_its_variables(
 ) -> None:
     loaded = _load(str(checkpoint))
     assert loaded.class_names == NAMES
+    assert loaded.category_ids == ()
     assert_equal_instances(loaded.predict(_IMAGE), expected)
 
 
@@ -124,3 +125,11 @@ def test_the_package_offers_its_interface_and_imports_jax_only_for_it() -> None:
         pointrend_jax.laod  # type: ignore[attr-defined]  # noqa: B018
     code = "import sys, pointrend_jax, pointrend_jax.data.images; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("ids", [(1, 2), (1, 2, 2), (1, 2, 3, 3)])
+def test_category_ids_must_be_one_for_each_class(
+    variables: Variables, ids: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match="a category id for each of the 3 classes"):
+        Predictor(variables, predictor_config(), NAMES, ids)

@@ -1,15 +1,19 @@
 """Which scores a data set gets: by COCO's rules, by Cityscapes', and each in its own group."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pointrend_jax import scoring
+from pointrend_jax.data.build import build_eval_set
 from pointrend_jax.data.categories import CITYSCAPES, COCO
 from pointrend_jax.evaluation.rle import encode_mask
+from pointrend_jax.experiment import save_results
 from pointrend_jax.scoring import build_task_eval_set, score
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
@@ -88,3 +92,42 @@ def test_coco_classes_are_scored_on_lvis_by_its_rules(
     assert scores.results["rendered"]["mask_ap_rare"] is None
     assert scores.results["box"]["box_ar300"] == pytest.approx(1)
     assert "mask APc" in scores.table
+
+
+def test_a_set_without_annotations_is_predicted_under_its_own_ids_and_not_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = _config(tmp_path)
+    config.num_classes, config.data.source, config.data.eval_images = 1, "coco", ""
+    config.data.eval_annotations = "info.json"
+    (tmp_path / "set").mkdir()
+    Image.new("RGB", (lvis_files.WIDTH, lvis_files.HEIGHT)).save(tmp_path / "set" / "a.png")
+    image = {"id": 77, "file_name": "a.png"}
+    image |= {"height": lvis_files.HEIGHT, "width": lvis_files.WIDTH}
+    content = {"images": [image], "categories": [{"id": 5, "name": "cow"}]}
+    (tmp_path / "set" / "info.json").write_text(json.dumps(content))
+    mask = encode_mask(np.ones((lvis_files.HEIGHT, lvis_files.WIDTH), np.bool_))
+
+    def find(_: Any, samples: Any, add: Callable[..., None], ids: Sequence[int]) -> None:
+        for image_id in (i for sample in samples for i in sample.image_ids):
+            box, score = np.asarray([[0.0, 0, 9, 9]]), np.asarray([0.5])
+            add(image_id, box, score, np.asarray(ids), [mask], [mask])
+
+    monkeypatch.setattr(scoring, "parallel_predict", lambda *_: None)
+    monkeypatch.setattr(scoring, "evaluate_instances", find)
+    config.model.box.detections_per_image = 300
+    scores = score(build_task(config), {}, build_task_eval_set(config), config)
+    assert scores.results == {}
+    assert "nothing is scored" in scores.table
+    scores.save_details(tmp_path)
+    for source in ("rendered", "coarse"):
+        (found,) = json.loads((tmp_path / f"detections_{source}.json").read_text())
+        assert (found["image_id"], found["category_id"]) == (77, 5)
+    (tmp_path / "results.json").write_text("of training")
+    save_results(tmp_path, scores, 4)
+    assert (tmp_path / "results.json").read_text() == "of training"
+    said = capsys.readouterr().out
+    assert "config.model.box.detections_per_image is 300: COCO's scores count the best 100" in said
+    # Training needs an evaluation set that can be scored.
+    with pytest.raises(ValueError, match='"annotations" is missing'):
+        build_eval_set(config)

@@ -12,7 +12,7 @@ from PIL import Image
 from pointrend_jax.cli import main
 from pointrend_jax.evaluation.semantic_scores import load_counts, score
 from pointrend_jax.experiment import evaluate_run, train
-from pointrend_jax.predict_files import check_files
+from pointrend_jax.predict_inputs import check_files
 from pointrend_jax.structures import Config
 from pointrend_jax.training.saved_variables import load_variables
 from tests.data.label_sets import blocks, painted, write_camvid
@@ -139,4 +139,4 @@ def test_results_never_overwrite_an_image_or_each_other(tmp_path: Path) -> None:
         check_files(paths[:1], tmp_path)
     with pytest.raises(ValueError, match=r"the results a_labels\.png would overwrite"):
         check_files(paths, tmp_path / "out")
-    assert [name for name, _ in check_files(paths[:1], tmp_path / "out")] == ["a"]
+    assert [name for name, *_ in check_files(paths[:1], tmp_path / "out")] == ["a"]

@@ -19,7 +19,7 @@ from pointrend_jax.tasks.task import Task
 from pointrend_jax.training.checkpoints import CheckpointMeta, Checkpoints, Retention
 from pointrend_jax.training.saved_variables import load_variables, save_variables
 from pointrend_jax.training.step import TrainState
-from pointrend_jax.training.trees import array_shapes, flat
+from pointrend_jax.training.trees import array_shapes, flat, nested
 from pointrend_jax.weights import (
     describe_weights,
     import_file,
@@ -55,7 +55,8 @@ def _config(
 def _arrays() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     shapes = array_shapes(_task().shapes())
-    return {path: rng.normal(size=shape).astype(np.float32) for path, shape in shapes.items()}
+    arrays = {path: rng.normal(size=shape).astype(np.float32) for path, shape in shapes.items()}
+    return {path: np.abs(a) if path.endswith("/var") else a for path, a in arrays.items()}
 
 
 def _write(path: Path, tensors: dict[str, np.ndarray]) -> str:
@@ -242,3 +243,54 @@ def test_imagenet_weights_of_another_variant_are_refused() -> None:
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(ValueError, match=r"nowhere\.pkl"):
         starting_weights(_config("nowhere.pkl"), _task())
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model._orig_mod.module.", "ema."])
+def test_what_all_names_begin_with_is_taken_off_and_said(prefix: str, tmp_path: Path) -> None:
+    tensors = {prefix + name: tensor for name, tensor in export_detectron2(_arrays()).items()}
+    pixels = {f"{prefix}pixel_mean": np.zeros(3, np.float32)}
+    path = _write(tmp_path / "model.pkl", tensors | {"n_averaged": np.zeros((), np.int64)})
+    weights = import_file(path, _config(), _task())
+    np.testing.assert_array_equal(
+        weights.arrays["params/rpn/conv/kernel"], _arrays()["params/rpn/conv/kernel"]
+    )
+    assert f"all names began with {prefix!r}" in describe_weights(weights)
+    with pytest.raises(ValueError, match="its pixel_mean is"):
+        import_file(_write(tmp_path / "other.pkl", tensors | pixels), _config(), _task())
+
+
+def test_a_file_of_two_models_needs_to_know_which(tmp_path: Path) -> None:
+    one = export_detectron2(_arrays())
+    both = {f"{p}.{name}": t for p in ("student", "teacher") for name, t in one.items()}
+    path, config = _write(tmp_path / "model.pkl", both), _config()
+    with pytest.raises(ValueError, match=r"behind 'student\.'.*'teacher\.'.*init\.ignore"):
+        import_file(path, config, _task())
+    config.init.ignore = ("student.",)
+    assert import_file(path, config, _task()).wrapper == "teacher."
+
+
+def test_values_of_a_diverged_training_are_refused_from_files_and_checkpoints(
+    tmp_path: Path,
+) -> None:
+    path = "params/box_head/classifier/bias"
+    arrays = _arrays() | {path: np.full_like(_arrays()[path], np.nan)}
+    file = _write(tmp_path / "model.pkl", export_detectron2(arrays))
+    with pytest.raises(ValueError, match=r"cls_score\.bias has 4 of 4 values that are NaN"):
+        load(file, _config())
+    meta = CheckpointMeta(_config().to_dict(), ("a", "b", "c"))
+    save_variables(tmp_path / "run", nested(arrays), meta)
+    with pytest.raises(ValueError, match=r"1 of \d+ arrays .*box_head/classifier/bias.*diverged"):
+        load(tmp_path / "run")
+
+
+def test_published_models_keep_the_category_ids_of_their_set(tmp_path: Path) -> None:
+    config = _config(num_classes=8)
+    config.data.categories = "cityscapes"
+    shapes = array_shapes(_task(8).shapes())
+    zeros = {path: np.zeros(shape, np.float32) for path, shape in shapes.items()}
+    convert(_write(tmp_path / "m.pkl", export_detectron2(zeros)), config, tmp_path / "out")
+    _, meta, _ = load_variables(tmp_path / "out")
+    assert meta.category_ids == (24, 25, 26, 27, 28, 31, 32, 33)
+    loaded = load(tmp_path / "out")
+    assert isinstance(loaded, Predictor)
+    assert loaded.category_ids == meta.category_ids

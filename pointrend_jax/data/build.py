@@ -124,9 +124,13 @@ def build_datasets(config: Config) -> Datasets:
     )
 
 
-def build_eval_set(config: Config) -> EvalSet:
-    """Checks and prepares the evaluation set alone; errors as `build_datasets`."""
-    prepared = _prepare(config, "eval")
+def build_eval_set(config: Config, *, may_lack_annotations: bool = False) -> EvalSet:
+    """Checks and prepares the evaluation set alone; errors as `build_datasets`.
+
+    Args:
+      may_lack_annotations: a COCO file may have none, as those of test sets.
+    """
+    prepared = _prepare(config, "eval", may_lack_annotations=may_lack_annotations)
     check_classes(config, prepared.class_names)
     present = (label for image in prepared.images for label in image.labels)
     tell_absent_classes("evaluation set", prepared.class_names, present)
@@ -158,7 +162,7 @@ def build_eval_set(config: Config) -> EvalSet:
     )
 
 
-def _prepare(config: Config, split: str) -> PreparedSet:
+def _prepare(config: Config, split: str, *, may_lack_annotations: bool = False) -> PreparedSet:
     data = config.data
     cache = cache_dir(config)
     if data.source == "coco":
@@ -166,7 +170,8 @@ def _prepare(config: Config, split: str) -> PreparedSet:
         if not root.is_dir():
             raise ValueError(f"config.data.dir {root} is not a folder; set --config.data.dir.")
         annotations = root / expanded(data[f"{split}_annotations"])
-        return prepare(annotations, root / expanded(data[f"{split}_images"]), cache)
+        images = root / expanded(data[f"{split}_images"])
+        return prepare(annotations, images, cache, may_lack_annotations=may_lack_annotations)
     if data.source == "cityscapes":
         objects = read_cityscapes_objects(local_path(data.dir), SPLITS[split], cache)
         dataset, annotations, instance_files = objects

@@ -57,12 +57,15 @@ class PreparedSet(NamedTuple):
     has_instance_ids: bool
 
 
-def prepare(annotations: Path, image_dir: Path, cache_dir: Path) -> PreparedSet:
+def prepare(
+    annotations: Path, image_dir: Path, cache_dir: Path, *, may_lack_annotations: bool = False
+) -> PreparedSet:
     """The prepared set of an annotation file, made now if it is not there yet.
 
     Raises: ValueError for a wrong set (see `read_coco`) or a cache that cannot be written.
     """
-    return prepare_set(read_coco(annotations, image_dir), annotations, cache_dir)
+    dataset = read_coco(annotations, image_dir, may_lack_annotations=may_lack_annotations)
+    return prepare_set(dataset, annotations, cache_dir)
 
 
 def prepare_set(

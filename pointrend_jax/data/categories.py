@@ -1,4 +1,4 @@
-"""Class names of the data sets that published weights know, in the order of their class indices."""
+"""Class names and category ids of the data sets that published weights know, by class index."""
 
 from collections.abc import Sequence
 
@@ -16,8 +16,13 @@ COCO = (
     *("refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier"),
     "toothbrush",
 )
+# The category ids of these 80: 1..90 without the ten that COCO named and never annotated.
+_COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+COCO_IDS = tuple(i for i in range(1, 91) if i not in _COCO_UNUSED)
 # The 8 classes of Cityscapes with instances, by ascending label id.
 CITYSCAPES = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
+# Their label ids. Source: cityscapesscripts, helpers/labels.py.
+CITYSCAPES_IDS = (24, 25, 26, 27, 28, 31, 32, 33)
 # The 19 evaluated classes of Cityscapes, by train id; the last 8 are those with instances.
 CITYSCAPES_SEMANTIC = (
     *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign"),
@@ -35,6 +40,9 @@ _CATEGORIES = {
     "cityscapes_semantic": CITYSCAPES_SEMANTIC,
     "camvid": CAMVID,
 }
+# Of LVIS v1 and v0.5, whose ids are 1, 2, 3, ...
+_LVIS_CLASSES = (1203, 1230)
+_IDS = {"coco": COCO_IDS, "cityscapes": CITYSCAPES_IDS}
 
 
 def class_names(categories: str, num_classes: int, given: Sequence[str] = ()) -> tuple[str, ...]:
@@ -61,6 +69,18 @@ def class_names(categories: str, num_classes: int, given: Sequence[str] = ()) ->
             f"config.num_classes is {num_classes}: set one of them to fit the other."
         )
     return names
+
+
+def category_ids(categories: str, source: str, num_classes: int) -> tuple[int, ...]:
+    """The ids that annotations of a data set use, by class; empty where they are not known.
+
+    Args:
+      categories: as of `class_names`, which checks it.
+      source: the data set's kind, `config.data.source`; LVIS's ids need no table.
+    """
+    if source == "lvis" and num_classes in _LVIS_CLASSES:
+        return tuple(range(1, num_classes + 1))
+    return _IDS.get(categories, ())
 
 
 def are_made_up(names: Sequence[str]) -> bool:

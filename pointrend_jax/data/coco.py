@@ -57,19 +57,32 @@ class CocoSet(NamedTuple):
     remarks: tuple[str, ...] = ()
 
 
-def read_coco(annotation_file: Path, image_dir: Path) -> CocoSet:
+def read_coco(
+    annotation_file: Path, image_dir: Path, *, may_lack_annotations: bool = False
+) -> CocoSet:
     """Reads and validates a set; every image file must exist, none is opened.
 
+    Args:
+      may_lack_annotations: the file need not have any, as those of test sets.
     Raises: ValueError if the file is missing or not COCO, if ids repeat or point nowhere, if image
       files are missing or listed twice, if coordinates are no pixels, or if no annotation is
       usable.
     """
-    data = load_coco_json(annotation_file)
-    return check_coco(data, annotation_file, partial(image_in_folder, Path(image_dir)))
+    data = load_coco_json(annotation_file, may_lack_annotations=may_lack_annotations)
+    return check_coco(
+        data,
+        annotation_file,
+        partial(image_in_folder, Path(image_dir)),
+        may_lack_annotations=may_lack_annotations,
+    )
 
 
 def check_coco(
-    data: dict[str, Any], annotation_file: Path, find_image: Callable[[str], StoredFile]
+    data: dict[str, Any],
+    annotation_file: Path,
+    find_image: Callable[[str], StoredFile],
+    *,
+    may_lack_annotations: bool = False,
 ) -> CocoSet:
     """The set of a dictionary that has COCO's three lists of objects; raises as `read_coco`.
 
@@ -89,7 +102,8 @@ def check_coco(
         parsed = parse_annotation(annotation, hw, labels[annotation["category_id"]], report)
         if parsed is not None:
             objects[image["id"]].append(parsed)
-    if all(o.is_crowd for found in objects.values() for o in found):
+    unlabelled = may_lack_annotations and not data["annotations"]
+    if not unlabelled and all(o.is_crowd for found in objects.values() for o in found):
         raise ValueError(
             f"{annotation_file} must have at least one usable annotation that is no crowd region; "
             f"it has {len(data['annotations'])} annotations. {_format(report)}".rstrip()
@@ -116,7 +130,7 @@ def check_ids(
     return images, category_names
 
 
-def load_coco_json(annotation_file: Path) -> dict[str, Any]:
+def load_coco_json(annotation_file: Path, *, may_lack_annotations: bool = False) -> dict[str, Any]:
     """The parsed file; raises ValueError unless it is JSON with COCO's three lists of objects."""
     try:
         data = json.loads(Path(annotation_file).read_bytes())
@@ -127,6 +141,8 @@ def load_coco_json(annotation_file: Path) -> dict[str, Any]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{annotation_file} is not valid JSON ({error}).") from error
+    if may_lack_annotations and isinstance(data, dict):
+        data.setdefault("annotations", [])
     for key in ("images", "categories", "annotations"):
         entries = data.get(key) if isinstance(data, dict) else None
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):

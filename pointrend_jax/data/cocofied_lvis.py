@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pointrend_jax.data.annotation_cache import write_once
-from pointrend_jax.data.categories import COCO
+from pointrend_jax.data.categories import COCO, COCO_IDS
 from pointrend_jax.data.coco import CocoSet
 from pointrend_jax.data.lvis import load_lvis, lvis_set
 from pointrend_jax.data.records import content_key
@@ -19,13 +19,6 @@ from pointrend_jax.structures import FEDERATED_LISTS
 
 # Part of the key: raise it when the annotation file changes.
 _FORMAT = 1
-# Without 12, 26, 29, 30, 45, 66, 68, 69, 71 and 83, which no annotation of COCO has.
-COCO_IDS = (
-    *(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25),
-    *(27, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 46, 47, 48, 49, 50, 51),
-    *(52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 67, 70, 72, 73, 74, 75, 76, 77),
-    *(78, 79, 80, 81, 82, 84, 85, 86, 87, 88, 89, 90),
-)
 # In the order of `COCO_IDS`. Source: data/coco_to_synset.json of lvis-api.
 COCO_SYNSETS = (
     *("person.n.01", "bicycle.n.01", "car.n.01", "motorcycle.n.01", "airplane.n.01", "bus.n.01"),

@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pointrend_jax.storage import readable
+
 # No file of a segmentation set is larger; a member that says so is a decompression bomb.
 _MAX_BYTES = 2**28
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
@@ -41,7 +43,8 @@ class StoredFile(NamedTuple):
 
     @property
     def name(self) -> str:
-        return (self.member or self.path.name).rsplit("/", 1)[-1]
+        """Fit for records, which hold no other text than UTF-8."""
+        return readable((self.member or self.path.name).rsplit("/", 1)[-1])
 
     def exists(self) -> bool:
         # Unlike Path.is_file, also for a name that no file can have or a folder that is closed.

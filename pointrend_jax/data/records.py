@@ -100,7 +100,8 @@ def content_key(parts: Iterable[str | bytes]) -> str:
     """A name for what `parts` say about a set; another one when any of them differs."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(part if isinstance(part, bytes) else part.encode())
+        # File names need not be UTF-8.
+        digest.update(part if isinstance(part, bytes) else part.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
 
 

@@ -7,9 +7,10 @@ what rendering adds.
 
 import contextlib
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -33,6 +34,23 @@ STAT_NAMES = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
     *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
 )
+# Group of results, whose masks, kind of overlap.
+_GROUPS: tuple[tuple[str, MaskSource, OverlapKind], ...] = (
+    ("rendered", "rendered", "mask"),
+    ("rendered", "rendered", "boundary"),
+    ("coarse", "coarse", "mask"),
+    ("coarse", "coarse", "boundary"),
+    ("box", "rendered", "box"),
+)
+# The most detections of a category that count on an image, the best ones. Source: pycocotools.
+MAX_DETECTIONS = 100
+
+
+class KindScores(NamedTuple):
+    """The scores of one kind of overlap, and AP by category id."""
+
+    statistics: Statistics
+    ap_by_category: dict[int, float | None]
 
 
 class InstanceEvaluator:
@@ -42,7 +60,7 @@ class InstanceEvaluator:
       ground_truth: content or path of a COCO annotation file.
       boundary_dilation: width of the boundary as a part of the image diagonal; 0.02 is COCO's and
         LVIS's, Cityscapes has 0.005.
-      statistics: the rules, called as `coco_statistics`.
+      rules: called as `coco_scores`, but for `max_detections`.
 
     Raises: ValueError as `load_ground_truth`.
     """
@@ -52,11 +70,11 @@ class InstanceEvaluator:
         ground_truth: Mapping[str, Any] | Path | str,
         *,
         boundary_dilation: float = 0.02,
-        statistics: Callable[..., Statistics] | None = None,
+        rules: Callable[..., KindScores] | None = None,
     ) -> None:
         self._ground_truth = load_ground_truth(ground_truth)
         self._boundary_dilation = boundary_dilation
-        self._statistics = coco_statistics if statistics is None else statistics
+        self._rules = coco_scores if rules is None else rules
         self._detections: dict[MaskSource, list[dict[str, Any]]] = {"rendered": [], "coarse": []}
         self._image_ids: set[int] = set()
 
@@ -125,7 +143,9 @@ class InstanceEvaluator:
         """{"rendered": {"mask_ap", ..., "boundary_ap", ...}, "coarse": the same, "box": {...}}.
 
         The names are those of the rules (COCO's: `STAT_NAMES`) behind "mask_", "boundary_" and
-        "box_", AP in 0..1, None where the ground truth has nothing to find (pycocotools' -1).
+        "box_", AP in 0..1, None where the ground truth has nothing to find (pycocotools' -1). AP of
+        each category, by its name, is in groups of its own: "rendered_mask_ap_by_class" and
+        "rendered_boundary_ap_by_class", the same of coarse masks, and "box_ap_by_class".
 
         Args:
           image_ids: the images to score; None for all of the ground truth.
@@ -139,24 +159,23 @@ class InstanceEvaluator:
                 f"{len(absent)} of {len(chosen)} images were never evaluated, the first is "
                 f"{absent[0]}; pass image_ids=evaluator.image_ids to score the others alone."
             )
-        results: Results = {}
-        for source in ("rendered", "coarse"):
-            results[source] = {
-                **self._stats(source, "mask", chosen),
-                **self._stats(source, "boundary", chosen),
+        results: Results = {"rendered": {}, "coarse": {}, "box": {}}
+        by_class: Results = {}
+        names = _distinct_names(self._ground_truth)
+        for group, source, kind in _GROUPS:
+            scores = self._rules(
+                self._ground_truth,
+                self._detections[source],
+                kind,
+                boundary_dilation=self._boundary_dilation,
+                image_ids=chosen,
+            )
+            results[group] |= {f"{kind}_{name}": v for name, v in scores.statistics.items()}
+            prefix = "" if kind == "box" else f"{group}_"
+            by_class[f"{prefix}{kind}_ap_by_class"] = {
+                names[i]: value for i, value in scores.ap_by_category.items()
             }
-        results["box"] = self._stats("rendered", "box", chosen)
-        return results
-
-    def _stats(self, source: MaskSource, kind: OverlapKind, image_ids: list[int]) -> Statistics:
-        statistics = self._statistics(
-            self._ground_truth,
-            self._detections[source],
-            kind,
-            boundary_dilation=self._boundary_dilation,
-            image_ids=image_ids,
-        )
-        return {f"{kind}_{name}": value for name, value in statistics.items()}
+        return results | by_class
 
     def _check(self, image_id: int, category_ids: np.ndarray, lengths: list[int]) -> None:
         if image_id not in self._ground_truth.imgs:
@@ -179,24 +198,48 @@ def check_disjoint(image_ids: Iterable[int], others: Iterable[int]) -> None:
         raise ValueError(f"{len(twice)} images were added twice, the first is {twice[0]}.")
 
 
-def coco_statistics(
+def coco_scores(
     ground_truth: COCO,
     detections: Iterable[Mapping[str, Any]],
     kind: OverlapKind,
     *,
     boundary_dilation: float,
     image_ids: Sequence[int],
-) -> Statistics:
-    """The twelve numbers of COCO by name; arguments and errors as `evaluate_detections`."""
-    return summarize(
-        evaluate_detections(
-            ground_truth,
-            detections,
-            kind,
-            boundary_dilation=boundary_dilation,
-            image_ids=image_ids,
-        )
+    max_detections: int = MAX_DETECTIONS,
+) -> KindScores:
+    """The twelve numbers of COCO by name; arguments and errors as `evaluate_detections`.
+
+    Args:
+      max_detections: beyond COCO's 100, there is also AP with as many, as "ap_max300" and the like.
+    """
+    evaluation: Any = evaluate_detections(
+        ground_truth,
+        detections,
+        kind,
+        boundary_dilation=boundary_dilation,
+        image_ids=image_ids,
+        max_detections=max_detections,
     )
+    statistics = summarize(evaluation)
+    # By threshold, recall, category, area and most detections.
+    precision = evaluation.eval["precision"][:, :, :, 0]
+    if max_detections > MAX_DETECTIONS:
+        statistics[f"ap_max{max_detections}"] = mean_present(precision[..., -1])
+    place = evaluation.params.maxDets.index(MAX_DETECTIONS)
+    return KindScores(statistics, ap_by_category(precision[..., place], sorted(ground_truth.cats)))
+
+
+def ap_by_category(
+    precision: Float[np.ndarray, "T R K"], category_ids: Sequence[int]
+) -> dict[int, float | None]:
+    """The mean precision of each category; None where there is nothing to find."""
+    return {int(i): mean_present(precision[:, :, k]) for k, i in enumerate(category_ids)}
+
+
+def mean_present(values: np.ndarray) -> float | None:
+    """The mean of the values that pycocotools does not give as -1; None if there are none."""
+    found = values[values > -1]
+    return float(found.mean()) if found.size else None
 
 
 def evaluate_detections(
@@ -207,6 +250,7 @@ def evaluate_detections(
     boundary_dilation: float = 0.02,
     image_ids: Sequence[int] | None = None,
     area_of_detection: ObjectArea = "mask",
+    max_detections: int = MAX_DETECTIONS,
 ) -> COCOeval:
     """pycocotools' evaluation, run and accumulated but not summarised.
 
@@ -216,6 +260,7 @@ def evaluate_detections(
       image_ids: the images to score; None for all of the ground truth.
       area_of_detection: by which area masks count as small, medium or large. pycocotools takes the
         box's where a result has both, which is how files of results are often scored.
+      max_detections: beyond COCO's 100, precision and recall are there with as many too, last.
 
     Raises: ValueError if a detection names an image that is not in the ground truth.
     """
@@ -227,6 +272,9 @@ def evaluate_detections(
         image_ids=image_ids,
         area_of_detection=area_of_detection,
     )
+    if max_detections > MAX_DETECTIONS:
+        # Objects are matched from the best detection on, so what counts among the best 100 stays.
+        evaluation.params.maxDets = [*evaluation.params.maxDets, max_detections]
     # pycocotools reports its progress on stdout.
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.evaluate()
@@ -270,6 +318,13 @@ def summarize(evaluation: COCOeval) -> Statistics:
     return {
         name: None if value < 0 else value for name, value in zip(STAT_NAMES, values, strict=True)
     }
+
+
+def _distinct_names(ground_truth: COCO) -> dict[int, str]:
+    """The name of each category, with its id where names repeat or there is none."""
+    names = {i: str(category.get("name", i)) for i, category in ground_truth.cats.items()}
+    counts = Counter(names.values())
+    return {i: name if counts[name] == 1 else f"{name} ({i})" for i, name in names.items()}
 
 
 def _no_detections(ground_truth: COCO) -> COCO:

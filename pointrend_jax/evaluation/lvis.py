@@ -21,8 +21,10 @@ from pycocotools.coco import COCO
 
 from pointrend_jax.evaluation.coco import (
     InstanceEvaluator,
+    KindScores,
     OverlapKind,
-    Statistics,
+    ap_by_category,
+    mean_present,
     open_evaluation,
 )
 from pointrend_jax.evaluation.rle import rle_area
@@ -62,20 +64,20 @@ def lvis_evaluator(
     Raises: ValueError as `InstanceEvaluator`, or if one of these is missing or unknown.
     """
     evaluator = InstanceEvaluator(
-        ground_truth, boundary_dilation=boundary_dilation, statistics=lvis_statistics
+        ground_truth, boundary_dilation=boundary_dilation, rules=lvis_scores
     )
     _check_federated(evaluator.ground_truth)
     return evaluator
 
 
-def lvis_statistics(
+def lvis_scores(
     ground_truth: COCO,
     detections: Iterable[Mapping[str, Any]],
     kind: OverlapKind,
     *,
     boundary_dilation: float = 0.02,
     image_ids: Sequence[int] | None = None,
-) -> Statistics:
+) -> KindScores:
     """The numbers of `LVIS_STAT_NAMES`; arguments and errors as `evaluate_detections`."""
     precision, recall = evaluate_federated(
         ground_truth,
@@ -94,7 +96,10 @@ def lvis_statistics(
         values[f"ap_{name}"] = precision[:, :, frequencies == frequency, 0]
     values[f"ar{MAX_DETECTIONS}"] = recall[..., 0]
     values |= {f"ar_{area}": recall[..., a] for a, area in enumerate(_AREAS) if a}
-    return {name: _mean(values[name]) for name in LVIS_STAT_NAMES}
+    return KindScores(
+        {name: mean_present(values[name]) for name in LVIS_STAT_NAMES},
+        ap_by_category(precision[..., 0], sorted(categories)),
+    )
 
 
 def evaluate_federated(
@@ -105,7 +110,7 @@ def evaluate_federated(
     boundary_dilation: float = 0.02,
     image_ids: Sequence[int] | None = None,
 ) -> FederatedScores:
-    """Precision and recall of every category, by ascending id; arguments as `lvis_statistics`.
+    """Precision and recall of every category, by ascending id; arguments as `lvis_scores`.
 
     Costs what the pairs of an image and a category cost that have something: there are as many as
     objects, where images times categories are millions.
@@ -209,11 +214,6 @@ def _drop_without_area(truths: dict[tuple[int, int], list[dict[str, Any]]]) -> N
         truths[pair] = [truth for truth in truths[pair] if truth["area"] > 0]
         if not truths[pair]:
             del truths[pair]
-
-
-def _mean(values: np.ndarray) -> float | None:
-    found = values[values > -1]
-    return float(found.mean()) if found.size else None
 
 
 def _check_federated(ground_truth: COCO) -> None:

@@ -33,9 +33,16 @@ _SEMANTIC_ROWS = {
 }
 
 
+# A table has a row for each class up to this number.
+_MOST_CLASSES = 30
+
+
 def format_results(results: Results) -> str:
     """A plain-text table, coarse beside rendered, in percent; "-" where nothing was to be found."""
-    return _instance_table(_ROWS, results)
+    # AP with more detections than COCO counts, of a model that gives so many.
+    more = [key for key in results["rendered"] if key.startswith("mask_ap_max")]
+    rows = (*_ROWS, *((f"mask AP@{key.removeprefix('mask_ap_max')}", key) for key in more))
+    return _instance_table(rows, results)
 
 
 def format_lvis_results(results: Results) -> str:
@@ -62,8 +69,11 @@ def format_semantic_results(results: Results) -> str:
 
 
 def _instance_table(rows: Sequence[tuple[str, str]], results: Results) -> str:
-    box = results["box"]
-    lines = _compare(rows, results["coarse"], results["rendered"])
+    box, classes = results["box"], results["rendered_mask_ap_by_class"]
+    shown = classes if len(classes) <= _MOST_CLASSES else {}
+    coarse = results["coarse"] | results["coarse_mask_ap_by_class"]
+    rendered = results["rendered"] | classes
+    lines = _compare((*rows, *((f"mask AP {name}", name) for name in shown)), coarse, rendered)
     names = (("box AP", "box_ap"), ("AP50", "box_ap50"), ("AP75", "box_ap75"))
     lines.append("   ".join(f"{label} {_percent(box[key])}" for label, key in names))
     return "\n".join(lines)

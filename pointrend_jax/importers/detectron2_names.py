@@ -12,13 +12,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-Scheme = Literal["detectron2", "detectron2_backbone", "caffe2_backbone", "torchvision_backbone"]
+from pointrend_jax.importers.wrappers import shared_wrapper, shown
 
-_DATA_PARALLEL = "module."
+Scheme = Literal["detectron2", "detectron2_backbone", "caffe2_backbone", "torchvision_backbone"]
 
 # Known and not needed in any scheme: counters, and what our configs hold.
 _UNNEEDED = re.compile(
     r"(^|\.)num_batches_tracked$|(^|\.)anchor_generator\.|^pixel_(mean|std)$|^iteration$"
+    r"|^n_averaged$"
 )
 # The classifiers of ImageNet backbones, momenta, and the bias of MSRA's stem: Detectron2's stem has
 # none, and its published models were trained from these files without it.
@@ -69,7 +70,8 @@ _TORCHVISION_BLOCK = re.compile(
 class CanonicalTensors(NamedTuple):
     """Tensors under Detectron2's names.
 
-    `renamed` maps old to new names, `dropped` lists the old names that no model needs, sorted.
+    `renamed` maps old to new names, `dropped` lists the old names that no model needs, sorted;
+    `wrapper` is the prefix that all old names had and none of ours has.
     Batch norms without statistics get them: mean 0, variance 1.
     """
 
@@ -77,23 +79,28 @@ class CanonicalTensors(NamedTuple):
     scheme: Scheme
     renamed: dict[str, str]
     dropped: tuple[str, ...]
+    wrapper: str
 
 
 def canonical_names(
-    tensors: Mapping[str, np.ndarray], *, backbone_prefix: str = "backbone.bottom_up."
+    tensors: Mapping[str, np.ndarray],
+    *,
+    backbone_prefix: str = "backbone.bottom_up.",
+    ignored: tuple[str, ...] = (),
 ) -> CanonicalTensors:
     """Recognises the naming scheme and renames to Detectron2's names.
 
     Args:
       backbone_prefix: where the tensors of a backbone file belong; "backbone." for a model without
         FPN.
+      ignored: beginnings of names that need no prefix where all others have one.
 
-    Raises: ValueError if two tensors get one name, or for a detection model in Caffe2's names.
+    Raises: ValueError if two tensors get one name, for a detection model in Caffe2's names, or if
+      several models lie behind prefixes.
     Source: Detectron2 checkpoint/c2_model_loading.py and projects/PointRend.
     """
-    # torch's DataParallel puts "module." before every name of the model.
-    parallel = all(name.startswith(_DATA_PARALLEL) for name in tensors)
-    bare = {name.removeprefix(_DATA_PARALLEL) if parallel else name: name for name in tensors}
+    wrapper = shared_wrapper(tensors, ignored=ignored)
+    bare = {name.removeprefix(wrapper): name for name in tensors}
     scheme = _scheme(bare)
     rename = _RENAMES[scheme]
     unneeded = _UNNEEDED_OF[scheme]
@@ -107,7 +114,8 @@ def canonical_names(
         new_name = rename(name, backbone_prefix)
         if new_name in origins:
             raise ValueError(
-                f"The tensors {origins[new_name]} and {original} both mean {new_name}; the file "
+                f"The tensors {shown(origins[new_name])} and {shown(original)} both mean "
+                f"{shown(new_name)}; the file "
                 "mixes two versions of one model. Remove one of them."
             )
         origins[new_name] = original
@@ -115,7 +123,7 @@ def canonical_names(
     if scheme == "caffe2_backbone":
         _add_missing_statistics(result)
     renamed = {original: name for name, original in origins.items() if name != original}
-    return CanonicalTensors(result, scheme, renamed, tuple(sorted(dropped)))
+    return CanonicalTensors(result, scheme, renamed, tuple(sorted(dropped)), wrapper)
 
 
 def _scheme(names: Mapping[str, str]) -> Scheme:

@@ -4,12 +4,13 @@ How a model's arrays are called in a file, a rule for each says (`detectron2.py`
 our own needs none (`own_rules`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from pointrend_jax.importers.layouts import VECTOR, Layout
+from pointrend_jax.importers.wrappers import foreign_library, shown
 
 # Of every array of a model, by path: "params/fpn/lateral2/kernel", "buffers/backbone/stem/bn/mean".
 Shapes = Mapping[str, tuple[int, ...]]
@@ -27,6 +28,10 @@ _PREDICTORS = (
 )
 # An array with an entry for each class, and how many further entries it has: background.
 _CLASSIFIERS = {"params/box_head/classifier/bias": 1, "params/coarse_head/predictor/bias": 0}
+
+
+# How many problems of a kind an error names.
+_LISTED = 5
 
 
 class Rule(NamedTuple):
@@ -67,26 +72,30 @@ def take_tensors(
       only_module: the file is of this module alone ("backbone"); what it lacks of others keeps its
         initial values.
       allow_unused: names, or their beginnings, that the file may have and the model has not.
-    Raises: ValueError that lists every missing, extra and misshapen tensor, and says what to do.
+    Raises: ValueError that counts missing, extra and misshapen tensors and those of values that no
+      trained model has (NaN, infinite, a negative variance), names the first of each kind, and says
+      what to do.
     """
     check_modules_exist(reset, shapes)
     is_reset = {path: _below(path, reset) for path in rules}
     arrays: dict[str, np.ndarray] = {}
-    problems: list[str] = []
+    problems: dict[str, list[str]] = {}
     for path, (name, layout) in rules.items():
         of_another = bool(only_module) and not _below(path, (only_module,))
         if is_reset[path] or (of_another and name not in tensors):
             continue
-        problem = _problem(tensors.get(name), name, layout.their_shape(shapes[path]))
-        if problem:
-            problems.append(f"{problem} (our {path})")
+        kind, problem = _problem(tensors.get(name), path, layout.their_shape(shapes[path]))
+        if kind:
+            problems.setdefault(kind, []).append(f"{shown(name)} {problem} (our {path})")
         else:
             tensor = tensors[name].astype(np.float32, copy=False)
             arrays[path] = np.ascontiguousarray(layout.load(tensor, shapes[path]))
     known = {rule.name for rule in rules.values()}
     extra = [name for name in tensors if name not in known]
     unused = [name for name in extra if name.startswith(allow_unused)]
-    problems += [f"extra: {name} {tensors[name].shape}" for name in extra if name not in unused]
+    surplus = [f"{shown(n)} {tensors[n].shape}" for n in extra if not n.startswith(allow_unused)]
+    if surplus:
+        problems["extra"] = surplus
     if problems:
         raise ValueError(_complaint(problems, rules, tensors, shapes))
     rest = [path for path in rules if path not in arrays]
@@ -133,24 +142,47 @@ def _below(path: str, modules: tuple[str, ...]) -> bool:
     return any(rest.startswith(f"{module}/") for module in modules)
 
 
-def _problem(tensor: np.ndarray | None, name: str, shape: tuple[int, ...]) -> str:
+def _problem(tensor: np.ndarray | None, path: str, shape: tuple[int, ...]) -> tuple[str, str]:
+    """The kind of what is wrong with the tensor of our `path`, and words; ("", "") for nothing."""
     if tensor is None:
-        return f"missing: {name} {shape}"
+        return "missing", f"{shape}"
     if tensor.shape != shape:
-        return f"shape: {name} is {tensor.shape}, the model needs {shape}"
+        return "shape", f"is {tensor.shape}, the model needs {shape}"
     if tensor.dtype.kind != "f":
-        return f"type: {name} is {tensor.dtype}, not floating point"
-    return ""
+        return "type", f"is {tensor.dtype}, not floating point"
+    wrong = tensor.size - np.count_nonzero(np.isfinite(tensor))
+    if wrong:
+        return "value", f"has {wrong} of {tensor.size} values that are NaN or infinite"
+    if path.endswith("/var") and (tensor < 0).any():
+        return "value", f"has the variance {tensor.min()}, which must not be negative"
+    return "", ""
 
 
 def _complaint(
-    problems: list[str],
+    problems: Mapping[str, Sequence[str]],
     rules: Mapping[str, Rule],
     tensors: Mapping[str, np.ndarray],
     shapes: Shapes,
 ) -> str:
-    listing = "\n  ".join(problems)
-    text = f"the tensors are not those of this model ({len(problems)} problems):\n  {listing}"
+    lines = []
+    for kind, found in problems.items():
+        more = len(found) - _LISTED
+        lines += [f"{kind}: {problem}" for problem in found[:_LISTED]]
+        lines += [f"{kind}: {more} more"] if more > 0 else []
+    number, listing = sum(map(len, problems.values())), "\n  ".join(lines)
+    if set(problems) == {"value"}:
+        return (
+            f"{number} tensors have values that no trained model has:\n  {listing}\n"
+            "The training that wrote them has diverged, or the file is damaged: take an earlier "
+            "state, or get it again."
+        )
+    text = f"the tensors are not those of this model ({number} problems):\n  {listing}"
+    library = foreign_library(tensors)
+    if library:
+        return (
+            f"{text}\nThe names look like those of {library}; only models with Detectron2's names, "
+            "and backbones of Caffe2 and torchvision, are read."
+        )
     path = next((path for path in _CLASSIFIERS if path in rules), "")
     score = tensors.get(rules[path].name) if path else None
     if score is None or score.shape == shapes[path]:

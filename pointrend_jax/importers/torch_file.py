@@ -13,6 +13,7 @@ import numpy as np
 from pointrend_jax.importers.torch_legacy import LegacyContent
 from pointrend_jax.importers.torch_tensors import TensorRef
 from pointrend_jax.importers.torch_zip import ZIP_MAGIC, ZipContent
+from pointrend_jax.importers.wrappers import shortened
 
 TorchContent = LegacyContent | ZipContent
 
@@ -31,7 +32,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
             return read_tensors(content, _flat_references(content.root))
     except (ValueError, OverflowError) as error:
         # OverflowError: a count or a shape of the file beyond what an array can have.
-        raise ValueError(f"Cannot read tensors from {path}: {error}") from error
+        raise ValueError(f"Cannot read tensors from {path}: {shortened(str(error))}") from error
 
 
 def open_torch_content(file: BinaryIO) -> TorchContent:

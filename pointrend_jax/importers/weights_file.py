@@ -19,6 +19,7 @@ from pointrend_jax.importers.safe_pickle import load_pickle, ordered_dict
 from pointrend_jax.importers.torch_file import open_torch_content, read_tensors
 from pointrend_jax.importers.torch_tensors import TensorRef
 from pointrend_jax.importers.torch_zip import ZIP_MAGIC
+from pointrend_jax.importers.wrappers import shortened
 
 Container = Literal["pickle", "torch_zip", "torch_legacy"]
 Scalar = str | int | float | bool
@@ -77,7 +78,7 @@ def read_weights_file(path: Path) -> WeightsFile:
             return _read(file)
         except (ValueError, OverflowError) as error:
             # OverflowError: a count or a shape of the file beyond what an array can have.
-            raise ValueError(f"Cannot read weights from {path}: {error}") from error
+            raise ValueError(f"Cannot read weights from {path}: {shortened(str(error))}") from error
 
 
 def _read(file: BinaryIO) -> WeightsFile:

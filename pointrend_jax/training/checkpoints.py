@@ -37,6 +37,7 @@ class CheckpointMeta(NamedTuple):
       train_digest: another one if the training images, their sizes or classes are others; "" where
         none is known.
       versions: of the packages that decide results, by name.
+      category_ids: the data set's own id of each class; empty where none is known.
     """
 
     config: dict[str, Any]
@@ -44,6 +45,7 @@ class CheckpointMeta(NamedTuple):
     num_train_images: int = 0
     versions: Mapping[str, str] = {}
     train_digest: str = ""
+    category_ids: tuple[int, ...] = ()
 
 
 class Retention(NamedTuple):
@@ -225,7 +227,10 @@ def save_args(arrays: Any, tree: Any, meta: CheckpointMeta) -> ocp.args.Composit
     Args:
       arrays: `tree` as orbax wants it, over the devices of all processes.
     """
-    content = meta._asdict() | {"class_names": list(meta.class_names)}
+    content = meta._asdict() | {
+        "class_names": list(meta.class_names),
+        "category_ids": list(meta.category_ids),
+    }
     # One process writes the description, and all have the same arrays.
     digests = describe_arrays(tree) if is_lead() else {}
     return ocp.args.Composite(
@@ -263,7 +268,7 @@ _NEWER_FIELDS = {
 _NEWER_MASK_FIELDS = {"min_cell_px": 0.0}
 _KINDS = {
     "config": dict, "class_names": list, "num_train_images": int, "versions": dict,
-    "train_digest": str,
+    "train_digest": str, "category_ids": list,
 }  # fmt: skip
 
 
@@ -271,7 +276,7 @@ def parse_meta(content: Mapping[str, Any]) -> CheckpointMeta:
     """From the JSON of a checkpoint. Raises DamagedCheckpointError for what cannot be one."""
     values: dict[str, Any] = {
         "num_train_images": 0, "versions": {}, "train_digest": "", "config": None,
-        "class_names": None,
+        "class_names": None, "category_ids": [],
     } | dict(content)  # fmt: skip
     for name, kind in _KINDS.items():
         if type(values[name]) is not kind:
@@ -282,6 +287,8 @@ def parse_meta(content: Mapping[str, Any]) -> CheckpointMeta:
     config, names = values["config"], values["class_names"]
     if not all(isinstance(name, str) for name in names):
         raise DamagedCheckpointError("class_names of its description must be texts")
+    if not all(type(number) is int for number in values["category_ids"]):
+        raise DamagedCheckpointError("category_ids of its description must be whole numbers")
     groups = {name: config[name] for name in _NEWER_FIELDS if name in config}
     for name, group in groups.items():
         if not isinstance(group, dict):
@@ -295,4 +302,5 @@ def parse_meta(content: Mapping[str, Any]) -> CheckpointMeta:
         values["num_train_images"],
         values["versions"],
         values["train_digest"],
+        tuple(values["category_ids"]),
     )

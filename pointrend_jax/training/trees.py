@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 # An error lists this many arrays.
 _LISTED = 10
@@ -36,6 +37,18 @@ def check_same_tree(saved: Any, expected: Any, what: str) -> None:
 def _sorted(names: Iterable[str]) -> list[str]:
     """Parameters first: momentum and averages repeat what is wrong with them."""
     return sorted(names, key=lambda name: (not name.startswith("params/"), name))
+
+
+def check_finite(variables: Any, what: str) -> None:
+    """Raises ValueError, naming the first, if arrays of a model have NaN or infinite values."""
+    arrays = flat(variables)
+    wrong = [path for path, array in arrays.items() if not np.isfinite(np.asarray(array)).all()]
+    if wrong:
+        raise ValueError(
+            f"{len(wrong)} of {len(arrays)} arrays of {what} have values that are NaN or infinite, "
+            f"the first are {', '.join(wrong[:5])}: the training that wrote them has diverged; use "
+            "an earlier checkpoint, or train with a lower rate."
+        )
 
 
 def array_shapes(tree: Any) -> dict[str, tuple[int, ...]]:

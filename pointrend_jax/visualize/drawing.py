@@ -4,8 +4,11 @@ Everything works on uint8 RGB canvases. A window is an xyxy rectangle in pixels 
 image, continuous (the centre of pixel i is i + 0.5). It knows nothing of masks and instances.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -124,12 +127,57 @@ def draw_box(canvas: Rgb, box: Window, color: Color, width: int) -> None:
 
 
 @cache
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """The typeface inside Pillow, so that pictures look the same everywhere."""
-    face = ImageFont.load_default(size)
+def font(size: int, file: Path | None = None) -> ImageFont.FreeTypeFont:
+    """A typeface: that of a file, or the one inside Pillow, which looks the same everywhere.
+
+    Raises: ValueError if the file is no font, or Pillow cannot draw any.
+    """
+    try:
+        face = ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
+    except OSError as error:
+        raise ValueError(
+            f"the font {file} cannot be read ({error}); give a TrueType or OpenType file."
+        ) from error
     if not isinstance(face, ImageFont.FreeTypeFont):
         raise ValueError("Pillow was built without FreeType; install a build that has it.")
     return face
+
+
+def check_font(file: Path | None) -> None:
+    """Raises ValueError if `file` is no font."""
+    font(CAPTION, file)
+
+
+# The texts that were told to lack letters, with the font.
+_TOLD: set[tuple[str, Path | None]] = set()
+
+
+def tell_missing_letters(texts: Iterable[str], file: Path | None) -> None:
+    """Says once which texts have letters that the font lacks; they are drawn as boxes."""
+    lacking = [t for t in dict.fromkeys(texts) if (t, file) not in _TOLD and _lacks(t, file)]
+    _TOLD.update((text, file) for text in lacking)
+    if lacking:
+        more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
+        print(
+            f"the font of the pictures lacks letters of {', '.join(lacking[:8])}{more}, which it "
+            "draws as boxes; choose a font that has them: --font FILE, in Python font=FILE",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+@cache
+def _lacks(text: str, file: Path | None) -> bool:
+    face = font(CAPTION, file)
+    # No font has a letter at this place, so this is what it draws where it has none.
+    box = _pixels(face, "\U0010ffff")
+    return any(_pixels(face, letter) == box for letter in text if letter.strip())
+
+
+def _pixels(face: ImageFont.FreeTypeFont, letter: str) -> bytes:
+    # The stubs of Pillow know its images in memory by name only.
+    mask: Any = face.getmask(letter)
+    return bytes(mask)
 
 
 def readable_on(color: Color) -> Color:
@@ -138,15 +186,15 @@ def readable_on(color: Color) -> Color:
     return INK if luma > 140 else PAPER
 
 
-def captioned(panel: Rgb, caption: str, size: int) -> Rgb:
+def captioned(panel: Rgb, caption: str, size: int, file: Path | None = None) -> Rgb:
     """The panel with a centred line of text below; a caption too wide for it gets smaller."""
     width = panel.shape[1]
-    while size > 8 and font(size).getlength(caption) > width - size:
+    while size > 8 and font(size, file).getlength(caption) > width - size:
         size -= 1
     height = round(2.0 * size)
     strip = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(strip)
-    draw.text((width / 2, height * 0.42), caption, INK, font(size), anchor="mm")
+    draw.text((width / 2, height * 0.42), caption, INK, font(size, file), anchor="mm")
     return np.concatenate([panel, np.asarray(strip)])
 
 

@@ -1,6 +1,7 @@
 """How one mask is rendered, as figures 2 and 5 of the PointRend paper show it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import cv2
@@ -41,6 +42,8 @@ def explain_picture(
     coarse_probs: Float[np.ndarray, "m m"],
     steps: Sequence[RenderingStep],
     label: str,
+    *,
+    font: Path | None = None,
 ) -> Rgb:
     """How one mask is rendered: first row, the whole box; second row, a part of its boundary.
 
@@ -48,6 +51,7 @@ def explain_picture(
       box: xyxy in pixels of `image`.
       coarse_probs: the coarse mask, in the frame of the box.
       steps: from the first to the full resolution, at least one.
+      font: as of `overlay_instances`.
     Raises: ValueError if the box is empty or there is no step.
     """
     x0, y0, x1, y1 = (float(v) for v in box)
@@ -58,7 +62,7 @@ def explain_picture(
         )
     whole = _Figure(image, (x0, y0, x1, y1), _window_around((x0, y0, x1, y1)), _PANEL)
     boundary = _boundary_window(whole.box, steps[-1])
-    first = _whole_row(whole, boundary, coarse_probs, steps, label)
+    first = _whole_row(whole, boundary, coarse_probs, steps, label, font)
     side = (first.shape[1] - 3 * drawing.GAP) // 4
     zoom = _Figure(image, whole.box, boundary, side)
     second = _boundary_row(zoom, coarse_probs, steps[-1])
@@ -141,6 +145,7 @@ def _whole_row(
     coarse_probs: np.ndarray,
     steps: Sequence[RenderingStep],
     label: str,
+    font: Path | None,
 ) -> Rgb:
     photo = figure.photo()
     figure.frame(photo, figure.box)
@@ -154,7 +159,7 @@ def _whole_row(
     rendered = figure.outlined(steps[-1].mask_probs, _RENDERED_COLOR, 2)
     figure.frame(rendered, boundary)
     panels.append((rendered, "rendered"))
-    return _captioned_row(panels)
+    return _captioned_row(panels, font)
 
 
 def _boundary_row(figure: _Figure, coarse_probs: np.ndarray, step: RenderingStep) -> Rgb:
@@ -168,8 +173,8 @@ def _boundary_row(figure: _Figure, coarse_probs: np.ndarray, step: RenderingStep
     )
 
 
-def _captioned_row(panels: Sequence[tuple[Rgb, str]]) -> Rgb:
-    captioned = [drawing.captioned(panel, text, drawing.CAPTION) for panel, text in panels]
+def _captioned_row(panels: Sequence[tuple[Rgb, str]], font: Path | None = None) -> Rgb:
+    captioned = [drawing.captioned(panel, text, drawing.CAPTION, font) for panel, text in panels]
     return drawing.row(captioned, drawing.GAP)
 
 

@@ -1,6 +1,7 @@
 """How a label map is rendered: coarse, then the uncertainty and the points of every step."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import cv2
@@ -37,6 +38,8 @@ def explain_labels_picture(
     steps: Sequence[LabelStep],
     labels: np.ndarray,
     class_names: Sequence[str],
+    *,
+    font: Path | None = None,
 ) -> Rgb:
     """First row: the photo, the coarse and the final labels, and where they differ. Below, for each
     step: by which uncertainty it chose, the chosen points, and the labels after it.
@@ -44,6 +47,7 @@ def explain_labels_picture(
     Args:
       coarse_labels: uint8 [h, w]. labels: uint8 [H, W], of the photo's size.
       steps: from the first to the full resolution, at least one.
+      font: as of `overlay_labels`.
     Raises: ValueError if there is no step.
     """
     if not steps:
@@ -66,9 +70,8 @@ def explain_labels_picture(
             ]
         )
     table = drawing.column([drawing.row(row, drawing.GAP) for row in rows], drawing.GAP)
-    return drawing.framed(
-        np.concatenate([table, legend(labels, class_names, table.shape[1], size=_TEXT)])
-    )
+    names = legend(labels, class_names, table.shape[1], size=_TEXT, font=font)
+    return drawing.framed(np.concatenate([table, names]))
 
 
 class _Sheet:

@@ -2,6 +2,7 @@
 
 import colorsys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -56,13 +57,20 @@ def colorize(
 
 
 def overlay_labels(
-    image: Rgb, labels: np.ndarray, class_names: Sequence[str], *, opacity: float = 0.55
+    image: Rgb,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    opacity: float = 0.55,
+    font: Path | None = None,
 ) -> Rgb:
     """The photo under the colours of its classes, with a legend below; small ones are enlarged.
 
     Args:
       labels: uint8 [H, W], the best class of each pixel; others than 0..K-1 stay uncoloured.
       opacity: of the colours, 0..1.
+      font: file of the typeface of the legend; None for the one inside Pillow, which has Latin
+        letters without accents alone.
     Raises: ValueError if image and labels differ in size.
     """
     if labels.shape != image.shape[:2]:
@@ -78,7 +86,7 @@ def overlay_labels(
     picture = _blended(image, labels, colors, opacity)
     width = picture.shape[1]
     size = int(np.clip(width / 70, drawing.CAPTION, 36))
-    return np.concatenate([picture, legend(labels, class_names, width, size=size)])
+    return np.concatenate([picture, legend(labels, class_names, width, size=size, font=font)])
 
 
 def _blended(image: Rgb, labels: np.ndarray, colors: np.ndarray, opacity: float) -> Rgb:
@@ -93,18 +101,25 @@ def _blended(image: Rgb, labels: np.ndarray, colors: np.ndarray, opacity: float)
 
 
 def legend(
-    labels: np.ndarray, class_names: Sequence[str], width: int, *, size: int = drawing.CAPTION
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    width: int,
+    *,
+    size: int = drawing.CAPTION,
+    font: Path | None = None,
 ) -> Rgb:
     """Swatch, name and share of the classes that occur, largest first, on a strip of paper.
 
     Args:
       size: of the text in pixels.
+      font: file of its typeface; None for the one inside Pillow.
     """
+    drawing.tell_missing_letters(class_names, font)
     pixels = np.bincount(labels.ravel(), minlength=256)[: len(class_names)]
     order = [
         i for i in np.argsort(-pixels, kind="stable") if pixels[i] >= _SHOWN_SHARE * labels.size
     ]
-    colors, face = palette(class_names), drawing.font(size)
+    colors, face = palette(class_names), drawing.font(size, font)
     swatch, space, line = size + 2, round(0.45 * size), round(1.8 * size)
     entries = [(i, f"{class_names[i]} {100 * pixels[i] / labels.size:.1f} %") for i in order]
     places, x, y = [], drawing.GAP, drawing.GAP

@@ -1,6 +1,7 @@
 """Instances over their image: masks, outlines, boxes and labels; coarse beside rendered masks."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -27,16 +28,21 @@ def overlay_instances(
     masks: Sequence[Mask],
     labels: Sequence[str],
     scores: Float[np.ndarray, " n"],
+    *,
+    font: Path | None = None,
 ) -> Rgb:
     """The image with translucent, outlined masks and their labels; the best score lies on top.
 
     Args:
       boxes: xyxy in pixels of the image; None draws none.
       masks: of the image's size.
+      font: file of the typeface of the labels; None for the one inside Pillow, which has Latin
+        letters without accents alone.
     Returns: the picture, of the image's size, or a whole multiple of it if the image is small.
     Raises: ValueError if the lengths differ or a mask is not of the image's size.
     """
     _check_instances(image, boxes, masks, labels, scores)
+    drawing.tell_missing_letters(labels, font)
     factor = _enlargement(image, _SMALL)
     canvas = _enlarge(image, factor, cv2.INTER_CUBIC)
     line = max(round(max(canvas.shape[:2]) / 500), 1)
@@ -51,7 +57,7 @@ def overlay_instances(
         if extent is not None:
             anchors[i] = extent
     texts = {i: f"{labels[i]} {scores[i]:.2f}" for i in order.tolist() if i in anchors}
-    return _draw_labels(canvas, anchors, texts)
+    return _draw_labels(canvas, anchors, texts, font)
 
 
 def comparison_strip(
@@ -140,23 +146,27 @@ def _draw_mask(
 
 
 def _draw_labels(
-    canvas: Rgb, extents: Mapping[int, drawing.Window], texts: Mapping[int, str]
+    canvas: Rgb,
+    extents: Mapping[int, drawing.Window],
+    texts: Mapping[int, str],
+    font: Path | None,
 ) -> Rgb:
     """Tags in the instances' colours, above their extent or where they hide no other."""
     picture = Image.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
     height, width = canvas.shape[:2]
     size = int(np.clip(max(height, width) / 58, 12, 64))
+    face = drawing.font(size, font)
     spots: dict[int, drawing.Window] = {}
     for i, text in texts.items():
-        tag = (drawing.font(size).getlength(text) + 0.7 * size, 1.35 * size)
+        tag = (face.getlength(text) + 0.7 * size, 1.35 * size)
         spots[i] = _free_spot(extents[i], tag, (width, height), list(spots.values()))
     # Where there is no room, what comes first in `texts` covers what comes later.
     for i in reversed(spots):
         color, (x0, y0, x1, y1) = drawing.color_of(i), spots[i]
         draw.rounded_rectangle(spots[i], radius=0.25 * size, fill=color)
         ink = drawing.readable_on(color)
-        draw.text(((x0 + x1) / 2, (y0 + y1) / 2), texts[i], ink, drawing.font(size), anchor="mm")
+        draw.text(((x0 + x1) / 2, (y0 + y1) / 2), texts[i], ink, face, anchor="mm")
     return np.array(picture)
 
 

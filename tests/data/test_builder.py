@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import resource
 from pathlib import Path
 from typing import Any
@@ -200,3 +201,14 @@ def test_renumbered_images_are_another_set(tmp_path: Path):
     write_records(instance_records("one", {"train": dataset}, {}), tmp_path / "records")
     with pytest.raises(ValueError, match="another state of the set"):
         write_records(instance_records("one", {"train": renumbered}, {}), tmp_path / "records")
+
+
+def test_an_image_whose_name_is_no_utf8_is_prepared(tmp_path: Path):
+    path = _write_set(tmp_path / "set")
+    name = os.fsdecode(b"caf\xe9.png")
+    (tmp_path / "set" / "b.png").rename(tmp_path / "set" / name)
+    path.write_text(path.read_text().replace("b.png", json.dumps(name)[1:-1]))
+    prepared = prepare(path, tmp_path / "set", tmp_path / "cache")
+    assert prepared.images[1].name == "caf\\udce9.png"
+    assert prepared.source[1]["image"] == (tmp_path / "set" / name).read_bytes()
+    assert len(prepare(path, tmp_path / "set", tmp_path / "cache").source) == 2

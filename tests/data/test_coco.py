@@ -402,3 +402,13 @@ def test_real_sets_are_kept_to_the_last_digit(annotations: str, images: str):
     assert len(found) == len(of_file)
     for item in found:
         assert (list(item.bbox), item.area) == (of_file[item.id]["bbox"], of_file[item.id]["area"])
+
+
+@pytest.mark.parametrize("annotations", [{}, {"annotations": []}])
+def test_a_test_set_needs_no_annotations_where_it_may_lack_them(annotations: dict, tmp_path: Path):
+    content = {k: v for k, v in _content().items() if k != "annotations"} | annotations
+    path = _write(tmp_path, content)
+    dataset = read_coco(path, tmp_path, may_lack_annotations=True)
+    assert all(image.objects == () for image in dataset.images)
+    with pytest.raises(ValueError, match="annotation"):
+        read_coco(path, tmp_path)

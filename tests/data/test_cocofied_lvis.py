@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pointrend_jax.data.categories import COCO
-from pointrend_jax.data.cocofied_lvis import COCO_IDS, COCO_SYNSETS, cocofy, read_cocofied_lvis
+from pointrend_jax.data.categories import COCO, COCO_IDS
+from pointrend_jax.data.cocofied_lvis import COCO_SYNSETS, cocofy, read_cocofied_lvis
 from pointrend_jax.data.lvis import load_lvis
 from tests.data.lvis_files import category, content, write
 from tests.shared import shared_path

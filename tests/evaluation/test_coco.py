@@ -8,6 +8,7 @@ import pytest
 from pointrend_jax.evaluation.coco import (
     STAT_NAMES,
     InstanceEvaluator,
+    coco_scores,
     evaluate_detections,
     summarize,
 )
@@ -215,3 +216,46 @@ def test_order_of_images_does_not_matter():
             )
         results.append(evaluator.results())
     assert results[0] == results[1]
+
+
+def test_ap_of_each_class_is_there_by_name_and_averages_to_ap():
+    truth, found = noisy_scene(8, 1.5, 4)
+    scores = coco_scores(
+        load_ground_truth(truth), found, "mask", boundary_dilation=0.02, image_ids=range(1, 9)
+    )
+    assert list(scores.ap_by_category) == [3, 7]
+    both = np.asarray(list(scores.ap_by_category.values()), float)
+    assert both[0] != pytest.approx(both[1])
+    assert both.mean() == pytest.approx(scores.statistics["ap"], abs=1e-12)
+
+
+def test_classes_of_one_name_are_told_apart_and_one_without_objects_has_none():
+    truth = _one_disc()
+    truth["categories"] = [{"id": 3, "name": "disc"}, {"id": 7, "name": "disc"}]
+    evaluator = InstanceEvaluator(truth)
+    _add(evaluator, 1, DISC, SMALLER_DISC)
+    results = evaluator.results()
+    assert results["rendered_mask_ap_by_class"] == {"disc (3)": pytest.approx(1), "disc (7)": None}
+    assert results["coarse_mask_ap_by_class"]["disc (3)"] == pytest.approx(0.7)
+    assert results["rendered_boundary_ap_by_class"]["disc (3)"] == pytest.approx(1)
+    assert results["box_ap_by_class"]["disc (3)"] == pytest.approx(1)
+
+
+def test_more_detections_than_coco_counts_have_an_ap_of_their_own_and_change_no_other():
+    """150 objects, all found exactly: COCO's AP counts the best 100."""
+    masks = [np.zeros((60, 80), np.bool_) for _ in range(150)]
+    for i, mask in enumerate(masks):
+        mask[4 * (i // 20) :, 4 * (i % 20) :][:3, :3] = True
+    truth = ground_truth([annotation(i + 1, 1, 3, m) for i, m in enumerate(masks)], 1)
+    found = [detection(1, 3, m, 1 - i / 200) for i, m in enumerate(masks)]
+    index = load_ground_truth(truth)
+    for kind in ("mask", "box"):
+        usual, more = (
+            coco_scores(index, found, kind, boundary_dilation=0.02, image_ids=[1], **options)
+            for options in ({}, {"max_detections": 150})
+        )
+        # 100 of 150: recall up to 0.66 of 101 thresholds.
+        assert usual.statistics["ap"] == pytest.approx(67 / 101)
+        assert more.statistics["ap_max150"] == pytest.approx(1)
+        assert {n: v for n, v in more.statistics.items() if n != "ap_max150"} == usual.statistics
+        assert more.ap_by_category == usual.ap_by_category

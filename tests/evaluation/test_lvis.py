@@ -11,7 +11,7 @@ from pointrend_jax.evaluation.lvis import (
     LVIS_STAT_NAMES,
     is_federated,
     lvis_evaluator,
-    lvis_statistics,
+    lvis_scores,
 )
 from pointrend_jax.evaluation.rle import encode_mask
 from tests.evaluation.scenes import annotation, detection, ellipse
@@ -41,7 +41,7 @@ def _truth(
 
 
 def _scores(truth: dict[str, Any], found: list[dict], kind: Any = "mask") -> dict:
-    return lvis_statistics(load_ground_truth(truth), found, kind)
+    return lvis_scores(load_ground_truth(truth), found, kind).statistics
 
 
 def _disc(*, negative: Sequence[int] = (), not_exhaustive: Sequence[int] = ()) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def test_chosen_images_are_scored_alone() -> None:
     annotations = [annotation(1, 1, _RARE, DISC), annotation(2, 2, _RARE, DISC)]
     truth = _truth(annotations, negative=[], not_exhaustive=[], num_images=2)
     found = [detection(1, _RARE, DISC, 0.9)]
-    scores = lvis_statistics(load_ground_truth(truth), found, "mask", image_ids=[1])
+    scores = lvis_scores(load_ground_truth(truth), found, "mask", image_ids=[1]).statistics
     assert scores["ap"] == pytest.approx(1)
     assert _scores(truth, found)["ap"] == pytest.approx(51 / 101)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pointrend_jax.evaluation.ground_truth import load_ground_truth
-from pointrend_jax.evaluation.lvis import lvis_evaluator, lvis_statistics
+from pointrend_jax.evaluation.lvis import lvis_evaluator, lvis_scores
 from tests.evaluation.lvis_scenes import detections, digest, synthetic_set
 from tests.shared import shared_path
 
@@ -44,7 +44,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.mark.parametrize("kind", ["box", "mask", "boundary"])
 def test_scores_equal_the_official_package(case: Case, kind: Any) -> None:
-    scores = lvis_statistics(load_ground_truth(case.truth), case.found, kind)
+    scores = lvis_scores(load_ground_truth(case.truth), case.found, kind).statistics
     ours = {_NAMES[name]: np.nan if v is None else v for name, v in scores.items()}
     official = {k: np.nan if v is None else v for k, v in case.expected[kind].items()}
     assert ours == pytest.approx(official, abs=1e-12, rel=0, nan_ok=True)
@@ -80,6 +80,6 @@ def test_rules_of_lvis_matter_to_these_scenes(case: Case) -> None:
     assert sum(d["image_id"] == image["id"] for d in case.found) > 300
     without_lists = [i | {"not_exhaustive_category_ids": []} for i in case.truth["images"]]
     exhaustive = load_ground_truth(case.truth | {"images": without_lists})
-    assert lvis_statistics(exhaustive, case.found, "mask")["ap"] != pytest.approx(
+    assert lvis_scores(exhaustive, case.found, "mask").statistics["ap"] != pytest.approx(
         case.expected["mask"]["AP"], abs=1e-3
     )

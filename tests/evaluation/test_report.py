@@ -24,7 +24,12 @@ def _results(
         return {f"{kind}_{name}": value for kind in ("mask", "boundary") for name in names}
 
     box = {f"box_{name}": 0.5 for name in names}
-    return {"rendered": side(rendered), "coarse": side(coarse), "box": box}
+    results = {"rendered": side(rendered), "coarse": side(coarse), "box": box}
+    return results | _by_class({"cat": rendered}, {"cat": coarse})
+
+
+def _by_class(rendered: dict, coarse: dict) -> dict:
+    return {"rendered_mask_ap_by_class": rendered, "coarse_mask_ap_by_class": coarse}
 
 
 def test_table_shows_both_and_the_gain():
@@ -34,6 +39,23 @@ def test_table_shows_both_and_the_gain():
     assert rows["mask AP"] == ["40.0", "45.7", "+5.7"]
     assert rows["boundary AP75"] == ["40.0", "45.7", "+5.7"]
     assert lines[-1] == "box AP 50.0   AP50 50.0   AP75 50.0"
+
+
+@pytest.mark.parametrize(("number", "shown"), [(30, 30), (31, 0)])
+def test_classes_have_a_row_each_where_they_are_few(number: int, shown: int):
+    results = _results(0.4567, 0.4)
+    names = [f"class {i}" for i in range(number)]
+    results |= _by_class(dict.fromkeys(names, 0.3), dict.fromkeys(names, 0.1))
+    lines = [line for line in format_results(results).splitlines() if "mask AP class" in line]
+    assert len(lines) == shown
+    assert all(line.split()[-3:] == ["10.0", "30.0", "+20.0"] for line in lines)
+
+
+def test_ap_with_more_detections_than_coco_counts_has_a_row():
+    results = _results(0.4, 0.4)
+    for source in ("rendered", "coarse"):
+        results[source]["mask_ap_max300"] = 0.9
+    assert "mask AP@300          90.0      90.0    +0.0" in format_results(results)
 
 
 def test_lvis_table_has_rare_common_and_frequent_categories():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pointrend_jax.importers.detectron2 import detectron2_rules, export_detectron2
+from pointrend_jax.importers.detectron2_names import canonical_names
 from pointrend_jax.importers.layouts import (
     CONV,
     CONV_TRANSPOSE,
@@ -85,7 +86,7 @@ def test_every_problem_is_listed_at_once() -> None:
     with pytest.raises(ValueError, match="4 problems") as error:
         take_tensors(tensors, detectron2_rules(SHAPES), SHAPES)
     for words in (
-        "missing: roi_heads.box_predictor.cls_score.bias",
+        "missing: roi_heads.box_predictor.cls_score.bias (4,)",
         "extra: surprise.weight (3,)",
         "shape: proposal_generator.rpn_head.conv.weight is (8, 8, 1, 1), the model needs",
         "type: roi_heads.box_predictor.cls_score.weight is int64",
@@ -150,3 +151,55 @@ def test_own_rules_change_nothing() -> None:
     assert report.loaded == tuple(sorted(SHAPES))
     for path, array in arrays.items():
         np.testing.assert_array_equal(array, tensors[path])
+
+
+def test_a_long_list_of_problems_is_cut_and_counted() -> None:
+    tensors = _tensors() | {f"a\n{i}" + "x" * 1000: np.zeros(3, np.float32) for i in range(2000)}
+    with pytest.raises(ValueError, match="2000 problems") as error:
+        take_tensors(tensors, detectron2_rules(SHAPES), SHAPES)
+    assert "extra: 1995 more" in str(error.value)
+    assert len(str(error.value)) < 2000
+
+
+VAR = "buffers/backbone/stem/bn/var"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("params/rpn/conv/kernel", np.nan, "has 1 of 576 values that are NaN or infinite"),
+        ("params/rpn/conv/kernel", -np.inf, "has 1 of 576 values"),
+        (VAR, -0.5, "has the variance -0.5"),
+    ],
+)
+def test_values_that_no_trained_model_has_are_refused(path: str, value: float, words: str) -> None:
+    shapes = SHAPES | {VAR: (4,)}
+    arrays = {p: np.ones(shape, np.float32) for p, shape in shapes.items()}
+    take_tensors(arrays, own_rules(shapes), shapes)
+    arrays[path].flat[0] = value
+    with pytest.raises(ValueError, match=f"1 tensors have values.*\n.*{path} {words}") as error:
+        take_tensors(arrays, own_rules(shapes), shapes)
+    assert "diverged" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "library"),
+    [
+        (("backbone.layer1.0.conv1.weight", "neck.fpn_convs.0.conv.weight"), "OpenMMLab"),
+        (("backbone.body.layer1.0.conv1.weight", "roi_heads.box_head.fc6.weight"), "torchvision"),
+        (("backbone.layer1.0.conv1.weight", "classifier.0.weight"), "torchvision"),
+        (("model.0.conv.weight", "model.1.conv.weight"), "Ultralytics"),
+        (("rpn.anchor_generator.cell_anchors.0", "roi_heads.box.predictor.w"), "maskrcnn-bench"),
+    ],
+)
+def test_names_of_other_libraries_say_whose_they_are(names: tuple[str, ...], library: str) -> None:
+    tensors = {name: np.zeros(1, np.float32) for name in names}
+    canonical = canonical_names(tensors)
+    with pytest.raises(ValueError, match=f"look like those of {library}"):
+        take_tensors(canonical.tensors, detectron2_rules(SHAPES), SHAPES)
+
+
+def test_a_stray_name_does_not_make_a_file_another_library_s() -> None:
+    tensors = _tensors() | {"neck.weight": np.zeros(3, np.float32)}
+    with pytest.raises(ValueError, match=r"extra: neck\.weight.*\n.*Use the configuration"):
+        take_tensors(tensors, detectron2_rules(SHAPES), SHAPES)

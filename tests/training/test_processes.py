@@ -153,7 +153,7 @@ def test_the_scores_of_two_processes_are_those_of_one(
         command = programs.eval(workdir, batch_size=processes)
         lead = run_processes(command, processes, cluster_flags=CLUSTER_FLAGS)[0]
         assert "evaluated 5 images" in lead
-        detections = json.loads((workdir / "detections_rendered.json").read_text())["annotations"]
+        detections = json.loads((workdir / "detections_rendered.json").read_text())
         by_image = sorted(detections, key=lambda d: (d["image_id"], -d["score"]))
         contents.append((json.loads((workdir / "results.json").read_text()), by_image))
     assert contents[0] == contents[1]

@@ -1,10 +1,14 @@
 """The strokes of the pictures, by hand."""
 
+from pathlib import Path
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
+from PIL import ImageFont
 
-from pointrend_jax.visualize import drawing
+from pointrend_jax.visualize import drawing, overlay_instances, overlay_labels
 
 _GREY = (128, 128, 128)
 
@@ -120,3 +124,49 @@ def test_row_and_column_keep_every_panel():
     for picture in (side_by_side, stacked):
         assert (picture == 1).sum() == a.size
         assert (picture == 2).sum() == b.size
+
+
+def test_letters_that_the_font_lacks_are_told_once_with_the_classes(
+    capsys: pytest.CaptureFixture[str],
+):
+    names = ("行人", "cat", "дом 🏠")
+    mask = np.ones((40, 60), np.bool_)
+    for _ in range(2):
+        overlay_instances(_canvas(40, 60), None, [mask] * 3, names, np.ones(3))
+        overlay_labels(_canvas(40, 60), mask.astype(np.uint8), names)
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "lacks letters of 行人, дом 🏠, which" in told
+    assert "--font FILE" in told
+    overlay_instances(_canvas(40, 60), None, [mask], ["another cat"], np.ones(1))
+    assert capsys.readouterr().err == ""
+
+
+def test_another_font_draws_other_pictures(monkeypatch: pytest.MonkeyPatch):
+    """Any file does: that of Pillow itself, at another size, stands for it."""
+    file, own_truetype = Path("some.ttf"), ImageFont.truetype
+
+    def truetype(source: Any, size: float, **options: Any) -> Any:
+        if source == file:
+            return ImageFont.load_default(size + 5)
+        return own_truetype(source, size, **options)
+
+    monkeypatch.setattr(ImageFont, "truetype", truetype)
+    mask = np.ones((40, 60), np.bool_)
+    for draw in (
+        lambda font: overlay_instances(
+            _canvas(40, 60), None, [mask], ["cat"], np.ones(1), font=font
+        ),
+        lambda font: overlay_labels(
+            _canvas(40, 60), mask.astype(np.uint8), ["b", "cat"], font=font
+        ),
+    ):
+        own, other = draw(None), draw(file)
+        assert own.shape != other.shape or (own != other).any()
+
+
+def test_a_file_that_is_no_font_is_named(tmp_path: Path):
+    (tmp_path / "x.ttf").write_text("no font")
+    for path in (tmp_path / "x.ttf", tmp_path / "absent.ttf"):
+        with pytest.raises(ValueError, match=f"the font {path} cannot be read"):
+            drawing.check_font(path)
