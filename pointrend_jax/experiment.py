@@ -37,7 +37,7 @@ def train(
       TrainingStopped if the run was told to stop.
     """
     config = scaled_to_batch(config)
-    check_devices(config)
+    check_devices(config, "train", "eval")
     check_workdir(workdir)
     use_compilation_cache(workdir / "compiled")
     task = build_task(config)
@@ -108,6 +108,7 @@ def evaluate_run(workdir: AnyPath, config: Config | None = None) -> Results:
     """
     variables, meta, step = load_variables(workdir)
     config = ConfigDict(meta.config).lock() if config is None else config
+    check_devices(config, "eval")
     use_compilation_cache(workdir / "compiled")
     datasets = build_task_eval_set(config)
     if datasets.class_names != meta.class_names:
@@ -142,15 +143,13 @@ def flat_results(results: Results) -> dict[str, float]:
     }
 
 
-def check_devices(config: Config) -> None:
-    """Raises ValueError unless both batch sizes divide by the devices."""
+def check_devices(config: Config, *parts: str) -> None:
+    """Raises ValueError unless batch sizes divide by the devices. Args: parts, "train", "eval"."""
     num_devices = jax.device_count()
-    for field, size in (
-        ("config.train.batch_size", config.train.batch_size),
-        ("config.eval.batch_size", config.eval.batch_size),
-    ):
+    for part in parts:
+        size = config[part].batch_size
         if size < 1 or size % num_devices:
             raise ValueError(
-                f"{field} must be a multiple of the {num_devices} devices, got {size}; "
-                f"use {max(size // num_devices, 1) * num_devices}."
+                f"config.{part}.batch_size must be a multiple of the {num_devices} devices, got "
+                f"{size}; use {max(size // num_devices, 1) * num_devices}."
             )

@@ -167,7 +167,8 @@ def original_sizes(sample: EvalSample) -> tuple[np.ndarray, tuple[int, int]]:
     The canvas is rounded up, so that a data set of many sizes compiles few programs.
     """
     sizes = np.ones((len(sample.batch.valid), 2), np.int32)
-    sizes[np.flatnonzero(sample.batch.valid)] = sample.original_hw
+    # A batch without an image has no size to take.
+    sizes[np.flatnonzero(sample.batch.valid)] = np.reshape(sample.original_hw, (-1, 2))
     height, width = (-(-int(side) // _CANVAS_STEP) * _CANVAS_STEP for side in sizes.max(axis=0))
     return sizes, (height, width)
 
