@@ -1,5 +1,6 @@
 """From a configuration to a trained and scored model: what train.py, eval.py and the demo run."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -37,7 +38,7 @@ def train(
       TrainingStopped if the run was told to stop.
     """
     config = scaled_to_batch(config)
-    check_devices(config, "train", "eval")
+    check_devices(config)
     check_workdir(workdir)
     use_compilation_cache(workdir / "compiled")
     task = build_task(config)
@@ -108,7 +109,7 @@ def evaluate_run(workdir: AnyPath, config: Config | None = None) -> Results:
     """
     variables, meta, step = load_variables(workdir)
     config = ConfigDict(meta.config).lock() if config is None else config
-    check_devices(config, "eval")
+    check_devices(config, ("eval",))
     use_compilation_cache(workdir / "compiled")
     datasets = build_task_eval_set(config)
     if datasets.class_names != meta.class_names:
@@ -143,8 +144,8 @@ def flat_results(results: Results) -> dict[str, float]:
     }
 
 
-def check_devices(config: Config, *parts: str) -> None:
-    """Raises ValueError unless batch sizes divide by the devices. Args: parts, "train", "eval"."""
+def check_devices(config: Config, parts: Sequence[str] = ("train", "eval")) -> None:
+    """Raises ValueError unless the batch sizes of `parts` divide by the devices."""
     num_devices = jax.device_count()
     for part in parts:
         size = config[part].batch_size

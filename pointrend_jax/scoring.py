@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
+from pointrend_jax.console import tell
 from pointrend_jax.data.build import Datasets, EvalSet, build_datasets, build_eval_set
 from pointrend_jax.data.build_semantic import (
     SemanticDatasets,
@@ -37,7 +38,7 @@ from pointrend_jax.tasks.semantic import (
     upsampled_coarse_logits,
 )
 from pointrend_jax.tasks.task import Task, Variables
-from pointrend_jax.training.processes import from_all, from_lead, tell
+from pointrend_jax.training.processes import from_all, from_lead
 from pointrend_jax.training.replicas import replicated, shard
 
 

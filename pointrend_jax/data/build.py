@@ -8,6 +8,7 @@ import grain.python as grain
 import numpy as np
 from jaxtyping import Float, Int32
 
+from pointrend_jax.console import tell
 from pointrend_jax.data.builder import (
     PreparedSet,
     ground_truth,
@@ -208,10 +209,9 @@ def _training_records(training: PreparedSet, *, filter_empty: bool) -> list[int]
         return list(range(len(images)))
     empty = len(images) - sum(usable)
     if empty:
-        print(
+        tell(
             f"{empty} of {len(images)} training images have no annotation and are left out "
-            "(config.data.filter_empty_annotations)",
-            flush=True,
+            "(config.data.filter_empty_annotations)"
         )
     return [record for record, kept in enumerate(usable) if kept]
 

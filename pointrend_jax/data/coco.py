@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pointrend_jax.console import tell
 from pointrend_jax.data.annotations import CocoObject, parse_annotation
 from pointrend_jax.data.folders import StoredFile, first
 from pointrend_jax.data.images import MAX_PIXELS
@@ -142,7 +143,7 @@ def image_in_folder(image_dir: Path, file_name: str) -> StoredFile:
 def print_skipped(skipped: dict[str, int], annotation_file: Path) -> None:
     """Prints the counted skips of a set; nothing if there are none."""
     if skipped:
-        print(f"{annotation_file}: {_format(skipped)}", flush=True)
+        tell(f"{annotation_file}: {_format(skipped)}")
 
 
 def _format(skipped: Mapping[str, int]) -> str:

@@ -16,9 +16,9 @@ from PIL import Image
 
 from pointrend_jax.data.builder import check_kind
 from pointrend_jax.data.images import decode_image, decode_map
+from pointrend_jax.data.manifest import FORMAT
 from pointrend_jax.data.record_writer import write_records
 from pointrend_jax.data.records import (
-    FORMAT,
     ImageFacts,
     RecordSet,
     Split,

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import orbax.checkpoint as ocp
 from etils import epath
 
+from pointrend_jax.console import tell
 from pointrend_jax.storage import AnyPath, as_os_errors, is_remote, move_folder
-from pointrend_jax.training.processes import from_all, from_lead, tell
+from pointrend_jax.training.processes import from_all, from_lead
 from pointrend_jax.training.replicas import over_all_processes, replicated_like
 from pointrend_jax.training.step import TrainState
 from pointrend_jax.training.trees import WrongCheckpointError, check_same_tree, digest

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pointrend_jax.console import tell
 from pointrend_jax.structures import Array, Config
 
 Schedule = Callable[[Array | int], Array]
@@ -110,11 +111,10 @@ def scaled_to_batch(config: Config) -> Config:
         for name in ("steps", "warmup_steps", "eval_every", "checkpoint_every", "keep_every"):
             train[name] = math.ceil(train[name] / factor)
         train.milestones = tuple(math.ceil(m / factor) for m in train.milestones)
-    print(
+    tell(
         f"schedule of {reference} images a step brought to {batch_size}: learning rate "
         f"{train.learning_rate:.4g}, {train.steps} steps, {train.warmup_steps} of warm-up, "
-        f"milestones {train.milestones}",
-        flush=True,
+        f"milestones {train.milestones}"
     )
     return scaled.lock()
 

@@ -11,6 +11,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from pointrend_jax.console import set_process
+
 Value = TypeVar("Value")
 
 # Each says how many processes a launcher started (Slurm's: srun; SLURM_NTASKS is of the allocation,
@@ -56,6 +58,7 @@ def join_processes(cluster: Cluster) -> None:
             f"the processes of the run could not join ({error}). Where the cluster's environment "
             "does not say so, give --coordinator HOST:PORT --num_processes N --process_index I."
         ) from error
+    set_process(jax.process_index(), jax.process_count())
     _connect()
 
 
@@ -93,12 +96,6 @@ def _check_alone(cluster: Cluster) -> None:
 def is_lead() -> bool:
     """Whether this is the process that prints, and writes what all have in common."""
     return jax.process_index() == 0
-
-
-def tell(text: str) -> None:
-    """Prints in one process of all."""
-    if is_lead():
-        print(text, flush=True)
 
 
 def wait_for_all(what: str) -> None:
