@@ -12,7 +12,8 @@ from pointrend_jax.layers.mask_head import PointRendMaskHead
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.models import mask_rcnn
 from pointrend_jax.models.build import build_model
-from pointrend_jax.structures import InstanceBatch, InstancePredictions
+from pointrend_jax.models.mask_rcnn import MaskRCNN
+from pointrend_jax.structures import InstanceBatch, InstancePredictions, Proposals
 from pointrend_jax.tasks.instance import instance_task
 from tests.tiny import GT_SLOTS, images_of, instance_batch, on_device, tiny_config
 
@@ -148,6 +149,38 @@ def test_content_of_padded_slots_changes_no_loss_and_no_gradient() -> None:
     (other, _), other_gradient = function(params, on_device(changed))
     assert float(loss) == float(other)
     jax.tree.map(np.testing.assert_array_equal, gradient, other_gradient)
+
+
+def test_the_same_regions_are_sampled_whatever_the_slots_for_objects() -> None:
+    task_model = build_model(tiny_config("resnet18", "pointrend"))
+    batch = on_device(instance_batch())
+    rng = np.random.default_rng(0)
+    corners = np.sort(rng.uniform(0, 64, (2, 40, 2, 2)), axis=2).reshape(2, 40, 4)
+    logits = np.sort(rng.normal(size=(2, 40)))[:, ::-1]
+    number = task_model.proposals_train.post_nms_topk
+    missing = ((0, 0), (0, number - 40))
+    proposals = Proposals(
+        jnp.pad(jnp.asarray(corners, jnp.float32), (*missing, (0, 0))),
+        jnp.pad(jnp.asarray(logits, jnp.float32), missing),
+        jnp.broadcast_to(jnp.arange(number) < 40, (2, number)),
+    )
+
+    def sampled(batch: InstanceBatch) -> Any:
+        keys = jax.vmap(jax.random.key)(jnp.arange(2))
+        noise = task_model.apply({}, keys, batch, method=MaskRCNN.draw_noise)
+        samples = task_model.apply(
+            {}, proposals, batch, noise.roi_priority, method=lambda m, *x: m.box_head.sample(*x)
+        )
+        return samples, noise.anchor_priority, noise.candidates
+
+    more = {
+        name: np.pad(x, [(0, 0), (0, 7), *[(0, 0)] * (np.ndim(x) - 2)])
+        for name, x in batch._asdict().items()
+        if name in ("boxes", "classes", "mask_bits", "valid")
+    }
+    jax.tree.map(
+        np.testing.assert_array_equal, sampled(batch), sampled(on_device(batch._replace(**more)))
+    )
 
 
 def test_the_mask_head_trains_alike_on_all_slots_and_on_a_part(

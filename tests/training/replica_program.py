@@ -16,7 +16,7 @@ import numpy as np
 
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.optimizer import build_optimizer
-from pointrend_jax.training.processes import Cluster, is_lead, join_processes
+from pointrend_jax.training.processes import Cluster, is_lead, join_processes, to_lead
 from pointrend_jax.training.replicas import build_replicas, local_value
 from pointrend_jax.training.step import DEFAULT_OPTIONS, initial_state
 from pointrend_jax.training.trees import flat
@@ -34,6 +34,7 @@ def main() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     if args.processes > 1:
         join_processes(Cluster(f"localhost:{args.port}", args.processes, args.index))
+        _check_that_the_lead_receives_all()
     config = tiny_config()
     config.train.learning_rate, config.train.warmup_steps, config.train.milestones = 0.01, 0, ()
     task = build_task(config)
@@ -58,6 +59,16 @@ def main() -> None:
         }
         content |= {f"losses/{k}": np.array([step[k] for step in losses]) for k in losses[0]}
         np.savez(args.output, **content)
+
+
+def _check_that_the_lead_receives_all() -> None:
+    """Values of unlike sizes: of the second process three pieces and a part of one."""
+    own = np.random.default_rng(jax.process_index()).bytes(4_400_000 * 3 * jax.process_index() + 1)
+    received = to_lead(own)
+    expected = [
+        np.random.default_rng(i).bytes(4_400_000 * 3 * i + 1) for i in range(jax.process_count())
+    ]
+    assert received == (expected if is_lead() else [])
 
 
 def _part(batch: Any) -> Any:
