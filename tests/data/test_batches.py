@@ -47,18 +47,17 @@ def test_few_batches_are_loaded_ahead_whatever_the_threads(threads: int) -> None
 
 
 def test_threads_share_the_images_of_a_batch() -> None:
-    together = threading.Barrier(4)
-
     def load(planned: int, each: ForEach) -> int:
-        # Only four images at a time get past.
+        # Only all four images of this batch together get past.
+        together = threading.Barrier(4)
         each(lambda _: _wait(together), range(4))
         return planned
 
-    assert next(_batches(load, 16)) == 0
+    assert next(_batches(load, 4 * BATCHES_AHEAD)) == 0
 
 
 def _wait(barrier: threading.Barrier) -> None:
-    barrier.wait(timeout=60)
+    barrier.wait(timeout=20)
 
 
 def test_what_fails_in_a_thread_fails_the_batch() -> None:
