@@ -152,23 +152,18 @@ def test_content_of_padded_slots_changes_no_loss_and_no_gradient() -> None:
 
 
 def test_the_same_regions_are_sampled_whatever_the_slots_for_objects() -> None:
-    task_model = build_model(tiny_config("resnet18", "pointrend"))
-    batch = on_device(instance_batch())
+    model = build_model(tiny_config("resnet18", "pointrend"))
+    batch, number = on_device(instance_batch()), model.proposals_train.post_nms_topk
     rng = np.random.default_rng(0)
-    corners = np.sort(rng.uniform(0, 64, (2, 40, 2, 2)), axis=2).reshape(2, 40, 4)
-    logits = np.sort(rng.normal(size=(2, 40)))[:, ::-1]
-    number = task_model.proposals_train.post_nms_topk
-    missing = ((0, 0), (0, number - 40))
-    proposals = Proposals(
-        jnp.pad(jnp.asarray(corners, jnp.float32), (*missing, (0, 0))),
-        jnp.pad(jnp.asarray(logits, jnp.float32), missing),
-        jnp.broadcast_to(jnp.arange(number) < 40, (2, number)),
-    )
+    corners = np.sort(rng.uniform(0, 64, (2, number, 2, 2)), axis=2).reshape(2, number, 4)
+    logits = np.sort(rng.normal(size=(2, number)))[:, ::-1].copy()
+    valid = np.tile(np.arange(number) < number - 3, (2, 1))
+    proposals = on_device(Proposals(corners.astype(np.float32), logits.astype(np.float32), valid))
 
     def sampled(batch: InstanceBatch) -> Any:
         keys = jax.vmap(jax.random.key)(jnp.arange(2))
-        noise = task_model.apply({}, keys, batch, method=MaskRCNN.draw_noise)
-        samples = task_model.apply(
+        noise = model.apply({}, keys, batch, method=MaskRCNN.draw_noise)
+        samples = model.apply(
             {}, proposals, batch, noise.roi_priority, method=lambda m, *x: m.box_head.sample(*x)
         )
         return samples, noise.anchor_priority, noise.candidates
