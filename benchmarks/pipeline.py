@@ -22,12 +22,13 @@ from configs.base import get_config
 from pointrend_jax.data.build import build_datasets
 from pointrend_jax.data.builder import PreparedSet, prepare
 from pointrend_jax.data.images import decode_image
+from pointrend_jax.data.object_slots import slots_for
 from pointrend_jax.data.pipeline import (
     Augmentation,
     PlannedImage,
     TrainPlan,
-    max_instances,
     read_record,
+    slot_sizes,
 )
 from pointrend_jax.data.transforms import (
     pack_masks,
@@ -52,7 +53,7 @@ def stage_seconds(prepared: PreparedSet, plan: TrainPlan, number: int) -> dict[s
         seconds[stage].append(time.thread_time() - start)
         return result
 
-    slots = max_instances(prepared)
+    sizes = slot_sizes(prepared, plan)
     for planned, bucket in _images(plan, number):
         content = timed("read record", prepared.source.__getitem__, planned.record)
         image = timed("decode", decode_image, content["image"], "")
@@ -67,7 +68,7 @@ def stage_seconds(prepared: PreparedSet, plan: TrainPlan, number: int) -> dict[s
             flip=planned.flip,
         )
         resized = timed("resize", resize_image, image, hw)
-        timed("pack", _pack, resized, masks, slots, bucket)
+        timed("pack", _pack, resized, masks, slots_for(len(masks), sizes), bucket)
     return seconds
 
 

@@ -5,8 +5,8 @@ import os
 
 import jax
 
+from pointrend_jax.console import tell
 from pointrend_jax.storage import AnyPath, is_remote
-from pointrend_jax.training.processes import tell
 
 
 def use_compilation_cache(folder: AnyPath) -> None:

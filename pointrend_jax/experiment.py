@@ -1,5 +1,6 @@
 """From a configuration to a trained and scored model: what train.py, eval.py and the demo run."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -7,6 +8,7 @@ from ml_collections import ConfigDict
 
 from pointrend_jax.compilation_cache import use_compilation_cache
 from pointrend_jax.config_rules import check_config, unreachable_settings
+from pointrend_jax.console import tell
 from pointrend_jax.data.build import Datasets
 from pointrend_jax.data.categories import are_made_up
 from pointrend_jax.evaluation.coco import Results
@@ -18,7 +20,7 @@ from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.checkpoints import CheckpointMeta, Retention, package_versions
 from pointrend_jax.training.loop import LoopSettings, check_workdir, run_training
 from pointrend_jax.training.optimizer import build_optimizer, scaled_to_batch
-from pointrend_jax.training.processes import is_lead, tell
+from pointrend_jax.training.processes import is_lead
 from pointrend_jax.training.saved_variables import load_variables, newest_step
 from pointrend_jax.training.step import StepOptions
 from pointrend_jax.training.trees import check_finite, check_same_tree
@@ -135,6 +137,7 @@ def evaluate_run(
     check_workdir(place, "--output (by default the --workdir)")
     config = ConfigDict(meta.config).lock() if config is None else config
     check_config(config)
+    check_devices(config, ("eval",))
     use_compilation_cache(place / "compiled")
     datasets = build_task_eval_set(config)
     _check_same_classes(meta.class_names, datasets.class_names)
@@ -190,15 +193,13 @@ def flat_results(results: Results) -> dict[str, float]:
     }
 
 
-def check_devices(config: Config) -> None:
-    """Raises ValueError unless both batch sizes divide by the devices."""
+def check_devices(config: Config, parts: Sequence[str] = ("train", "eval")) -> None:
+    """Raises ValueError unless the batch sizes of `parts` divide by the devices."""
     num_devices = jax.device_count()
-    for field, size in (
-        ("config.train.batch_size", config.train.batch_size),
-        ("config.eval.batch_size", config.eval.batch_size),
-    ):
+    for part in parts:
+        size = config[part].batch_size
         if size < 1 or size % num_devices:
             raise ValueError(
-                f"{field} must be a multiple of the {num_devices} devices, got {size}; "
-                f"use {max(size // num_devices, 1) * num_devices}."
+                f"config.{part}.batch_size must be a multiple of the {num_devices} devices, got "
+                f"{size}; use {max(size // num_devices, 1) * num_devices}."
             )

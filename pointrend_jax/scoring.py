@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
+from pointrend_jax.console import tell
 from pointrend_jax.data.build import Datasets, EvalSet, build_datasets, build_eval_set
 from pointrend_jax.data.build_semantic import (
     SemanticDatasets,
@@ -44,7 +45,7 @@ from pointrend_jax.tasks.semantic import (
     upsampled_coarse_logits,
 )
 from pointrend_jax.tasks.task import Task, Variables
-from pointrend_jax.training.processes import from_all, from_lead, tell
+from pointrend_jax.training.processes import from_lead, to_lead
 from pointrend_jax.training.replicas import replicated, shard
 
 
@@ -258,10 +259,9 @@ class _Evaluator(Protocol):
 
 
 def _merge(evaluator: _Evaluator) -> None:
-    """The images of all processes, each predicted by one of them, in the evaluator of every one."""
-    for process, parts in enumerate(from_all(evaluator.parts)):
-        if process != jax.process_index():
-            evaluator.merge(parts)
+    """The images of all processes, each predicted by one of them, in the lead's evaluator."""
+    for parts in to_lead(evaluator.parts)[1:]:
+        evaluator.merge(parts)
 
 
 def _tell(num_images: int, start: float, predicted: float) -> None:

@@ -132,6 +132,17 @@ def _temporary_cache(home: str) -> Path:
     return folder
 
 
+def is_file_name(name: object) -> bool:
+    """Whether `name`, which may come out of a file, is the plain name of a file in a folder.
+
+    None that leads elsewhere (as "../x" or "/x"), is hidden (as locks and unfinished files are) or
+    cannot be printed.
+    """
+    if not isinstance(name, str) or not name.isprintable() or name.startswith("."):
+        return False
+    return 0 < len(name.encode()) <= 255 and not set(name) & set("/\\:")
+
+
 @contextlib.contextmanager
 def locked(file: Path, waiting: str = "") -> Iterator[None]:
     """While no other process of this machine holds `file`, which stays; a killed one lets go.

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from pointrend_jax.console import tell_here
 from pointrend_jax.data.records import ImageFacts
 
 # Of the record reader (damaged bytes), the parser, the decoders of images and of masks.
@@ -79,10 +80,10 @@ class BrokenRecords:
                 "(config.data.max_broken_share); remove the folder of the record files, so that it "
                 "is made or copied again, or see with `prepare --verify` which are damaged."
             ) from error
-        print(
+        # Each process reads its own part of every batch.
+        tell_here(
             f"{what}\nanother image of its batch takes its place; {number} of {total} records are "
-            f"broken so far, {allowed} may be",
-            flush=True,
+            f"broken so far, {allowed} may be"
         )
 
 

@@ -8,6 +8,7 @@ import grain.python as grain
 import numpy as np
 from jaxtyping import Float, Int32
 
+from pointrend_jax.console import tell
 from pointrend_jax.data.builder import (
     PreparedSet,
     ground_truth,
@@ -234,10 +235,9 @@ def _training_records(training: PreparedSet, *, filter_empty: bool) -> list[int]
         return list(range(len(images)))
     empty = len(images) - sum(usable)
     if empty:
-        print(
+        tell(
             f"{empty} of {len(images)} training images have no object, or crowd regions only, and "
-            "are left out (config.data.filter_empty_annotations)",
-            flush=True,
+            "are left out (config.data.filter_empty_annotations)"
         )
     return [record for record, kept in enumerate(usable) if kept]
 

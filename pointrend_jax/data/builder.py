@@ -18,9 +18,9 @@ from pointrend_jax.data.broken_records import must_read
 from pointrend_jax.data.coco import CocoImage, CocoSet, print_findings, read_coco
 from pointrend_jax.data.folders import StoredFile
 from pointrend_jax.data.images import decode_image, decode_map
+from pointrend_jax.data.manifest import FORMAT
 from pointrend_jax.data.record_writer import write_records
 from pointrend_jax.data.records import (
-    FORMAT,
     ImageFacts,
     RecordSet,
     Split,

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pointrend_jax.console import tell
 from pointrend_jax.data.annotations import CocoObject, parse_annotation
 from pointrend_jax.data.findings import crowd_remarks, name_remarks
 from pointrend_jax.data.folders import StoredFile, find_below, first, is_text
@@ -167,7 +168,7 @@ def print_findings(dataset: CocoSet, annotation_file: Path) -> None:
     """Prints the counted skips and the remarks of a set; nothing if there are none."""
     for finding in (_format(dataset.skipped), *dataset.remarks):
         if finding:
-            print(f"{annotation_file}: {finding}", flush=True)
+            tell(f"{annotation_file}: {finding}")
 
 
 def _format(skipped: Mapping[str, int]) -> str:

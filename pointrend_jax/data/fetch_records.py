@@ -11,7 +11,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pointrend_jax.data.records import COMPLETE, MANIFEST, content_key, is_complete, read_manifest
+from pointrend_jax.console import tell_here
+from pointrend_jax.data.manifest import MANIFEST, FileNote
+from pointrend_jax.data.records import COMPLETE, content_key, is_complete, read_manifest
 from pointrend_jax.storage import (
     AnyPath,
     as_os_errors,
@@ -36,14 +38,14 @@ def fetch_records(folder: AnyPath, cache_dir: Path) -> Path:
         return Path(folder)
     try:
         with as_os_errors():
-            manifest = read_manifest(folder)
-        what = str(sorted(_files(manifest).items()))
+            files = read_manifest(folder).all_files()
+        what = str(sorted((name, tuple(note)) for name, note in files.items()))
         target = cache_dir / f"fetched-{content_key([os.fspath(folder), what])}"
         target.mkdir(parents=True, exist_ok=True)
         # One process of a machine copies, the others wait.
         with locked(target / ".lock"):
             if not is_complete(target):
-                _fetch(folder, target, _files(manifest))
+                _fetch(folder, target, files)
     except OSError as error:
         raise ValueError(
             f"{folder} cannot be copied to {cache_dir} ({error}); check the address, the rights "
@@ -55,39 +57,39 @@ def fetch_records(folder: AnyPath, cache_dir: Path) -> Path:
 def verify_records(folder: AnyPath) -> list[str]:
     """What is wrong with the files of a complete set, each in words; reads all of them."""
     problems = []
-    for name, (size, checksum) in tqdm(_files(read_manifest(folder)).items(), disable=None):
-        problem = _problem(folder / name, size, checksum)
+    for name, note in tqdm(read_manifest(folder).all_files().items(), disable=None):
+        problem = _problem(folder / name, note)
         problems += [problem] if problem else []
     return problems
 
 
-def _files(manifest: dict) -> dict[str, tuple[int, str]]:
-    """(bytes, checksum) of every file that the manifest vouches for, by name."""
-    shards = {s["file"]: (s["file_bytes"], s["sha256"]) for s in manifest["shards"]}
-    return shards | {name: (f["bytes"], f["sha256"]) for name, f in manifest["files"].items()}
-
-
-def _problem(file: AnyPath, size: int, checksum: str) -> str | None:
+def _problem(file: AnyPath, note: FileNote) -> str | None:
     if not file.exists():
         return f"{file} is missing"
     length = file_size(file)
-    if length != size:
-        return f"{file} has {length} bytes, {size} were written"
-    return None if sha256(file) == checksum else f"{file} has another checksum than was written"
+    if length != note.bytes:
+        return f"{file} has {length} bytes, {note.bytes} were written"
+    same = sha256(file) == note.sha256
+    return None if same else f"{file} has another checksum than was written"
 
 
-def _fetch(folder: AnyPath, target: Path, files: dict[str, tuple[int, str]]) -> None:
+def _fetch(folder: AnyPath, target: Path, files: dict[str, FileNote]) -> None:
     def copy(name: str) -> str | None:
-        size, checksum = files[name]
-        if _problem(target / name, size, checksum) is not None:
+        if _problem(target / name, files[name]) is not None:
             copy_file(folder / name, target / name)
-        return _problem(target / name, size, checksum)
+        return _problem(target / name, files[name])
 
-    total = sum(size for size, _ in files.values())
-    print(f"copying {len(files)} files, {total / 2**20:.0f} MiB, from {folder}", flush=True)
+    total = sum(note.bytes for note in files.values())
+    tell_here(f"copying {len(files)} files, {total / 2**20:.0f} MiB, from {folder}")
+    before_last = [name for name in files if name != COMPLETE]
     with ThreadPoolExecutor(_THREADS) as pool:
-        results = tqdm(pool.map(copy, files), total=len(files), leave=False, disable=None)
+        results = tqdm(
+            pool.map(copy, before_last), total=len(before_last), leave=False, disable=None
+        )
         problems = [problem for problem in results if problem]
+    if COMPLETE in files:
+        problem = _problem(folder / COMPLETE, files[COMPLETE])
+        problems += [problem] if problem else []
     if problems:
         raise ValueError(f"{folder} is damaged: {'; '.join(problems[:5])}; prepare it again.")
     copy_file(folder / MANIFEST, target / MANIFEST)

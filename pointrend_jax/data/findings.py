@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from pointrend_jax.console import tell
 from pointrend_jax.data.folders import first
 
 # Of all objects. COCO has 1 %; where it is many, they are seldom meant as crowds.
@@ -57,7 +58,6 @@ def tell_absent_classes(which: str, class_names: Sequence[str], present: Iterabl
     found = set(present)
     absent = [name for k, name in enumerate(class_names) if k not in found]
     if found and absent:
-        print(
-            f"{which}: {len(absent)} of {len(class_names)} classes have no object: {first(absent)}",
-            flush=True,
+        tell(
+            f"{which}: {len(absent)} of {len(class_names)} classes have no object: {first(absent)}"
         )

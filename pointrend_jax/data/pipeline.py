@@ -14,14 +14,16 @@ import grain.python as grain
 import numpy as np
 from jaxtyping import Float
 
-from pointrend_jax.data.batches import iterate_batches
+from pointrend_jax.data.batches import ForEach, evaluation_parts, iterate_batches
 from pointrend_jax.data.broken_records import BrokenRecords
 from pointrend_jax.data.builder import PreparedSet, read_image
 from pointrend_jax.data.images import decode_image
+from pointrend_jax.data.object_slots import choose_slot_sizes, slots_for
 from pointrend_jax.data.records import text
 from pointrend_jax.data.repeat_factors import most_images, repeat_counts
 from pointrend_jax.data.transforms import (
     SIZE_DIVISIBILITY,
+    Bucket,
     Instances,
     check_fit,
     choose_bucket,
@@ -32,8 +34,6 @@ from pointrend_jax.data.transforms import (
     transform_instances,
 )
 from pointrend_jax.structures import EvalSample, ImageBatch, InstanceBatch
-
-Bucket = tuple[int, int]
 
 
 class Augmentation(NamedTuple):
@@ -173,54 +173,54 @@ class _LoadBatch:
     def __init__(
         self,
         prepared: PreparedSet,
-        slots: int,
+        slot_sizes: tuple[int, ...],
         process_index: int,
         process_count: int,
         max_broken_share: float,
     ) -> None:
-        self._prepared, self._slots = prepared, slots
+        self._prepared, self._slot_sizes = prepared, slot_sizes
         self._broken = BrokenRecords(prepared.images, max_broken_share)
         self._process = process_index, process_count
 
-    def __call__(self, batch: PlannedBatch) -> InstanceBatch:
+    def __call__(self, batch: PlannedBatch, each: ForEach) -> InstanceBatch:
         index, count = self._process
         part = len(batch.images) // count
-        images = [
-            self._broken.load(batch.images, place, lambda image: self._load(image, batch.bucket))
-            for place in range(index * part, (index + 1) * part)
-        ]
-        stacked = [np.stack(field) for field in zip(*images, strict=True)]
-        pixels, hw, boxes, classes, bits, valid = stacked
-        return InstanceBatch(
-            images=pixels,
+        # Of the images of all hosts, which must have equal shapes.
+        most = max(len(self._prepared.images[image.record].labels) for image in batch.images)
+        slots = slots_for(most, self._slot_sizes)
+        height, width = batch.bucket
+        hw = np.empty((part, 2), np.int32)
+        loaded = InstanceBatch(
+            images=np.empty((part, height, width, 3), np.uint8),
             image_hw=hw,
-            padded_hw=_padded(hw),
+            padded_hw=hw,
             image_index=np.arange(index * part, (index + 1) * part, dtype=np.int32),
-            boxes=boxes,
-            classes=classes,
-            mask_bits=bits,
-            valid=valid,
+            boxes=np.zeros((part, slots, 4), np.float32),
+            classes=np.zeros((part, slots), np.int32),
+            mask_bits=np.empty((part, slots, height, width // 8), np.uint8),
+            valid=np.zeros((part, slots), bool),
         )
 
-    def _load(self, planned: PlannedImage, bucket: Bucket) -> tuple[np.ndarray, ...]:
+        def load(slot: int) -> None:
+            image, image_hw, (boxes, classes, masks) = self._broken.load(
+                batch.images, index * part + slot, self._load
+            )
+            loaded.images[slot] = place_image(image, batch.bucket)
+            hw[slot] = image_hw
+            loaded.boxes[slot, : len(boxes)], loaded.classes[slot, : len(boxes)] = boxes, classes
+            loaded.mask_bits[slot] = pack_masks(masks, slots, batch.bucket)
+            loaded.valid[slot, : len(boxes)] = True
+
+        each(load, range(part))
+        return loaded._replace(padded_hw=_padded(hw))
+
+    def _load(
+        self, planned: PlannedImage
+    ) -> tuple[np.ndarray, tuple[int, int], tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
         image, instances = read_record(self._prepared, planned.record)
-        boxes, classes, masks = transform_instances(
-            instances, image.shape[:2], planned.image_hw, flip=planned.flip
-        )
+        moved = transform_instances(instances, image.shape[:2], planned.image_hw, flip=planned.flip)
         image = resize_image(image, planned.image_hw)
-        image = image[:, ::-1] if planned.flip else image
-        number = len(boxes)
-        all_boxes = np.zeros((self._slots, 4), np.float32)
-        all_classes = np.zeros(self._slots, np.int32)
-        all_boxes[:number], all_classes[:number] = boxes, classes
-        return (
-            place_image(image, bucket),
-            np.asarray(planned.image_hw, np.int32),
-            all_boxes,
-            all_classes,
-            pack_masks(masks, self._slots, bucket),
-            np.arange(self._slots) < number,
-        )
+        return (image[:, ::-1] if planned.flip else image), planned.image_hw, moved
 
 
 def read_record(prepared: PreparedSet, record: int) -> tuple[np.ndarray, Instances]:
@@ -255,16 +255,17 @@ def train_batches(
       max_broken_share: of the records, that may be unreadable; see `broken_records.py`.
     Raises: ValueError if the hosts cannot have equal parts of a batch.
     """
-    slots = max_instances(prepared)
-    load = _LoadBatch(prepared, slots, process_index, process_count, max_broken_share)
+    load = _LoadBatch(
+        prepared, slot_sizes(prepared, plan), process_index, process_count, max_broken_share
+    )
     return iterate_batches(
         plan, load, start=start, process_count=process_count, num_threads=num_threads
     )
 
 
-def max_instances(prepared: PreparedSet) -> int:
-    """G: the most objects that an image of the set has, crowd regions left out."""
-    return max(len(image.labels) for image in prepared.images) or 1
+def slot_sizes(prepared: PreparedSet, plan: TrainPlan) -> tuple[int, ...]:
+    """The values of G that the batches of `plan` may have; crowd regions are left out."""
+    return choose_slot_sizes([len(image.labels) for image in prepared.images], plan.batch_size)
 
 
 def eval_samples(
@@ -279,24 +280,27 @@ def eval_samples(
 ) -> Iterator[EvalSample]:
     """This host's part of all images once, grouped by bucket.
 
-    Slots that only fill the last batch are not valid. Every host gets as many batches of each
-    bucket, some perhaps without an image. The images must fit the buckets (`check_fit`).
+    Slots that only fill the last batch are not valid. A host may have fewer batches than others
+    (`evaluation_parts`). The images must fit the buckets (`check_fit`).
 
     Args:
       batch_size: of all hosts together; a multiple of their number.
+    Raises: ValueError, at once, if it is none.
     """
-    size = batch_size // process_count
     groups: dict[Bucket, list[int]] = {}
     for record, image in enumerate(prepared.images):
         hw = resized_hw((image.height, image.width), min_size, max_size)
         groups.setdefault(_bucket(hw, buckets), []).append(record)
-    for bucket, records in sorted(groups.items()):
-        for first in range(0, len(records), batch_size):
-            mine = first + process_index * size
-            part = records[mine : mine + size]
-            images = [read_image(prepared, record) for record in part]
-            ids = tuple(prepared.images[record].id for record in part)
-            yield make_sample(images, ids, bucket, min_size, max_size, size)
+    parts = evaluation_parts(
+        groups, batch_size=batch_size, process_index=process_index, process_count=process_count
+    )
+
+    def sample(bucket: Bucket, part: tuple[int, ...]) -> EvalSample:
+        images = [read_image(prepared, record) for record in part]
+        ids = tuple(prepared.images[record].id for record in part)
+        return make_sample(images, ids, bucket, min_size, max_size, batch_size // process_count)
+
+    return (sample(bucket, part) for bucket, part in parts)
 
 
 def make_sample(

@@ -137,10 +137,10 @@ def _check_numbers(content: RecordSet, published: Mapping[str, int], *, subset: 
 
 
 def _tell(content: RecordSet, folder: AnyPath, *, verified: bool) -> None:
-    shards = read_manifest(folder)["shards"]
+    shards = read_manifest(folder).shards
     for split, what in content.splits.items():
-        own = [s for s in shards if f"-{split}.array_record-" in s["file"]]
-        size = sum(s["file_bytes"] for s in own)
+        own = [s for s in shards if f"-{split}.array_record-" in s.file]
+        size = sum(s.file_bytes for s in own)
         objects = sum(len(f.labels) for f in what.facts)
         counted = f", {objects} objects" if objects else ""
         print(

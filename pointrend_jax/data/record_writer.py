@@ -19,10 +19,17 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tqdm import tqdm
 
-from pointrend_jax.data.records import (
-    COMPLETE,
+from pointrend_jax.console import tell_here
+from pointrend_jax.data.manifest import (
     FORMAT,
     MANIFEST,
+    FileNote,
+    Manifest,
+    ShardNote,
+    parse_shard_note,
+)
+from pointrend_jax.data.records import (
+    COMPLETE,
     VERSION,
     ImageFacts,
     RecordSet,
@@ -36,6 +43,7 @@ from pointrend_jax.storage import (
     AnyPath,
     as_os_errors,
     file_size,
+    is_file_name,
     is_remote,
     locked,
     move_into,
@@ -80,6 +88,8 @@ def write_records(
     """
     if images_per_shard < 1:
         raise ValueError(f"a shard must have at least one image, got {images_per_shard}.")
+    if not is_file_name(content.name):
+        raise ValueError(f"a set must have a name that is fit for files, got {content.name!r}.")
     shards = _shards(content, images_per_shard)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +126,7 @@ def _shard_key(content: RecordSet, shard: _Shard) -> str:
 
 
 def _check_unchanged(content: RecordSet, folder: AnyPath, shards: list[_Shard]) -> None:
-    written = [note["key"] for note in read_manifest(folder)["shards"]]
+    written = [note.key for note in read_manifest(folder).shards]
     if written != [_shard_key(content, shard) for shard in shards]:
         raise ValueError(
             f"{folder} holds another state of the set: images, annotations or the size of the "
@@ -139,9 +149,7 @@ def _alone(folder: AnyPath) -> Iterator[None]:
         yield
 
 
-def _write_shards(
-    content: RecordSet, folder: AnyPath, shards: list[_Shard]
-) -> list[dict[str, Any]]:
+def _write_shards(content: RecordSet, folder: AnyPath, shards: list[_Shard]) -> list[ShardNote]:
     """What is noted of every shard. Raises ValueError if an image of any cannot be used."""
     notes, problems = [], []
     with _Progress(content.name, sum(s.stop - s.start for s in shards)) as progress:
@@ -151,17 +159,17 @@ def _write_shards(
             if note is None:
                 note = _write_shard(content, shard, folder, key, problems, progress)
             else:
-                progress.add(note["records"], kept=True)
+                progress.add(note.records, kept=True)
             notes += [] if note is None else [note]
     raise_problems(problems, progress.total)
     return notes
 
 
-def _finished(file: AnyPath, key: str) -> dict[str, Any] | None:
+def _finished(file: AnyPath, key: str) -> ShardNote | None:
     """What was noted of a finished shard, if it is there and made of what `key` stands for."""
-    with contextlib.suppress(OSError, ValueError):
-        note = json.loads(file.with_name(file.name + _NOTE).read_text())
-        if note["key"] == key and file_size(file) == note["file_bytes"]:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        note = parse_shard_note(json.loads(file.with_name(file.name + _NOTE).read_text()))
+        if (note.file, note.key, note.file_bytes) == (file.name, key, file_size(file)):
             return note
     return None
 
@@ -173,7 +181,7 @@ def _write_shard(
     key: str,
     problems: list[str],
     progress: "_Progress",
-) -> dict[str, Any] | None:
+) -> ShardNote | None:
     """Writes a shard whole and notes it; None, and more `problems`, if images cannot be used."""
     name = shard.file(content.name)
     place = tempfile.gettempdir() if is_remote(folder) else os.fspath(folder)
@@ -183,18 +191,12 @@ def _write_shard(
         number, size = _write_examples(content, shard, unfinished, problems, progress)
         if len(problems) > before:
             return None
-        note = {
-            "file": name,
-            "key": key,
-            "records": number,
-            "example_bytes": size,
-            "file_bytes": unfinished.stat().st_size,
-            "sha256": sha256(unfinished),
-        }
+        file_bytes = unfinished.stat().st_size
+        note = ShardNote(name, key, number, size, file_bytes, sha256(unfinished))
         move_into(unfinished, folder / name)
     finally:
         unfinished.unlink(missing_ok=True)
-    write_json(folder / (name + _NOTE), note)
+    write_json(folder / (name + _NOTE), note._asdict())
     return note
 
 
@@ -232,7 +234,7 @@ def _remove_others(content: RecordSet, folder: AnyPath, shards: list[_Shard]) ->
 
 
 def _write_descriptions(
-    content: RecordSet, folder: AnyPath, shards: list[_Shard], notes: list[dict[str, Any]]
+    content: RecordSet, folder: AnyPath, shards: list[_Shard], notes: list[ShardNote]
 ) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
@@ -240,17 +242,18 @@ def _write_descriptions(
         for split, what in content.splits.items():
             index = {name: [getattr(f, name) for f in what.facts] for name in ImageFacts._fields}
             (scratch / f"index-{split}.json").write_text(json.dumps(index))
-        others = sorted(path for path in scratch.iterdir() if path.name != COMPLETE)
-        files = {p.name: {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in others}
-        for path in others:
-            (folder / path.name).write_bytes(path.read_bytes())
-        write_json(folder / MANIFEST, {"format": FORMAT, "shards": notes, "files": files})
+        paths = sorted(scratch.iterdir())
+        files = {path.name: FileNote(path.stat().st_size, sha256(path)) for path in paths}
+        for path in paths:
+            if path.name != COMPLETE:
+                (folder / path.name).write_bytes(path.read_bytes())
+        write_json(folder / MANIFEST, Manifest(tuple(notes), files).as_json())
         # Last: it says that all else is there.
         write_whole(folder / COMPLETE, (scratch / COMPLETE).read_bytes())
 
 
 def _write_tfds_info(
-    content: RecordSet, folder: Path, shards: list[_Shard], notes: list[dict[str, Any]]
+    content: RecordSet, folder: Path, shards: list[_Shard], notes: list[ShardNote]
 ) -> None:
     # pyright sees TFDS through decorators that hide the parameters.
     core: Any = tfds.core
@@ -273,8 +276,8 @@ def _write_tfds_info(
         splits.append(
             core.SplitInfo(
                 name=split,
-                shard_lengths=[note["records"] for note in own],
-                num_bytes=sum(note["example_bytes"] for note in own),
+                shard_lengths=[note.records for note in own],
+                num_bytes=sum(note.example_bytes for note in own),
                 filename_template=template,
             )
         )
@@ -295,10 +298,10 @@ class _Progress:
         self._done += number
         self._bar.update(number)
         if kept:
-            print(f"{self._name}: {number} images are there already", flush=True)
+            tell_here(f"{self._name}: {number} images are there already")
         elif self._bar.disable and time.monotonic() - self._told > _QUIET:
             self._told = time.monotonic()
-            print(f"{self._name}: {self._done} of {self.total} images prepared", flush=True)
+            tell_here(f"{self._name}: {self._done} of {self.total} images prepared")
 
     def __enter__(self) -> "_Progress":
         return self

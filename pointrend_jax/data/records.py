@@ -6,7 +6,8 @@
     FOLDER/features.json, metadata.json, dataset_info.json
 
 `tfds.builder_from_directory` opens the folder. `record_writer.py` writes it; `dataset_info.json`
-comes last: without it the set is not complete.
+comes last: without it the set is not complete. What opens a set compares the checksums of all files
+but the shards, of which it compares the sizes: the reader checks every record that it reads.
 """
 
 import hashlib
@@ -19,16 +20,18 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import tensorflow_datasets as tfds
+from google.protobuf.json_format import ParseError
 from tqdm import tqdm
 
 from pointrend_jax.data.folders import first
-from pointrend_jax.storage import AnyPath
+from pointrend_jax.data.manifest import MANIFEST, Manifest, parse_manifest
+from pointrend_jax.storage import AnyPath, sha256
 
 VERSION = "1.0.0"
-# Raise it when records or files change.
-FORMAT = 3
-MANIFEST = "manifest.json"
 COMPLETE = "dataset_info.json"
+# Of TFDS, beside it.
+_DESCRIPTIONS = ("features.json", "metadata.json")
+_FEATURES = "tensorflow_datasets.core.features."
 # Images decoded ahead of the writer: all at once, a large set would pile up in memory.
 _AHEAD = 64
 # An error lists this many images, and a file all of them.
@@ -110,19 +113,22 @@ def is_complete(folder: AnyPath) -> bool:
     return (folder / COMPLETE).exists()
 
 
-def read_manifest(folder: AnyPath) -> dict[str, Any]:
-    """What the set in `folder` says of its files. Raises ValueError if it is not complete."""
-    try:
-        if is_complete(folder):
-            return json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+def read_manifest(folder: AnyPath) -> Manifest:
+    """What the set in `folder` says of its files.
+
+    Raises: ValueError if it is not complete, or its manifest damaged or of another format.
+    """
+    if not is_complete(folder):
         raise ValueError(
-            f"{folder / MANIFEST} cannot be read ({error}); give a folder that `prepare` wrote."
+            f"{folder} holds no complete set; give the folder with {COMPLETE} that `prepare` "
+            "wrote, or run it again: it goes on where it stopped."
+        )
+    try:
+        return parse_manifest(json.loads((folder / MANIFEST).read_text()))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{folder / MANIFEST} cannot be used ({error}); restore it, or prepare the set again."
         ) from error
-    raise ValueError(
-        f"{folder} holds no complete set; give the folder with {COMPLETE} that `prepare` wrote, "
-        "or run it again: it goes on where it stopped."
-    )
 
 
 def check_same_classes(classes: Mapping[str, Any]) -> None:
@@ -146,19 +152,17 @@ def open_split(folder: Path, split: str) -> OpenedSplit:
 
     Raises: ValueError if the set or the split is not there, not whole or of another format.
     """
-    _check_files(folder, read_manifest(folder))
-    builder: Any = tfds.builder_from_directory(str(folder))
+    manifest = read_manifest(folder)
+    _check_files(folder, manifest, f"index-{split}.json")
+    builder = _open_builder(folder)
     if split not in builder.info.splits:
         known = ", ".join(repr(str(name)) for name in builder.info.splits)
         raise ValueError(f"{folder} has no split {split!r}; it has {known}.")
-    try:
-        columns = json.loads((folder / f"index-{split}.json").read_text())
-        rows = zip(*(columns[name] for name in ImageFacts._fields), strict=True)
-        images = tuple(ImageFacts(i, name, h, w, tuple(k)) for i, name, h, w, k in rows)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    if not {note.file for note in manifest.shards} >= set(builder.info.splits[split].filenames):
         raise ValueError(
-            f"{folder}/index-{split}.json cannot be read ({error}); prepare the set again."
-        ) from error
+            f"{folder / COMPLETE} names other record files than {MANIFEST}; prepare the set again."
+        )
+    images = _read_index(folder / f"index-{split}.json")
     images_as_bytes = {
         name: tfds.decode.SkipDecoding()
         for name, feature in builder.info.features.items()
@@ -173,24 +177,62 @@ def open_split(folder: Path, split: str) -> OpenedSplit:
     return OpenedSplit(source, images, dict(builder.info.metadata or {}))
 
 
-def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
-    if manifest.get("format") != FORMAT:
-        raise ValueError(
-            f"{folder} has format {manifest.get('format')}, this program reads {FORMAT}; prepare "
-            "the set again."
-        )
-    sizes = {note["file"]: note["file_bytes"] for note in manifest["shards"]}
-    sizes |= {name: entry["bytes"] for name, entry in manifest["files"].items()}
+def _check_files(folder: Path, manifest: Manifest, index: str) -> None:
+    files = manifest.all_files()
     wrong = [
         name
-        for name, size in sizes.items()
-        if not (folder / name).is_file() or (folder / name).stat().st_size != size
+        for name, note in files.items()
+        if not (folder / name).is_file() or (folder / name).stat().st_size != note.bytes
     ]
     if wrong:
         raise ValueError(
             f"{len(wrong)} files of {folder} are missing or cut short: {first(wrong)}; restore "
             "them, or remove the folder and let it be made again."
         )
+    damaged = [n for n, note in manifest.files.items() if sha256(folder / n) != note.sha256]
+    if damaged:
+        raise ValueError(
+            f"{len(damaged)} files of {folder} have another checksum than was written: "
+            f"{first(damaged)}; restore them, or remove the folder and let it be made again."
+        )
+    # Of a split that is not there another message tells.
+    unknown = [n for n in _DESCRIPTIONS if n not in files]
+    if unknown or ((folder / index).exists() and index not in files):
+        raise ValueError(
+            f"{folder / MANIFEST} vouches for no {first([*unknown, index])}; prepare the set again."
+        )
+
+
+def _open_builder(folder: Path) -> Any:
+    """TFDS's view of a folder. Raises ValueError if its descriptions are none."""
+    try:
+        # TFDS imports the module of every feature that it does not know.
+        _check_features(json.loads((folder / "features.json").read_text()))
+        return tfds.builder_from_directory(str(folder))
+    # What TFDS and the parser of its descriptions raise for contents of any kind.
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ParseError) as error:
+        raise ValueError(
+            f"the descriptions in {folder} cannot be read ({error}); prepare the set again."
+        ) from error
+
+
+def _check_features(content: Any) -> None:
+    """Raises ValueError for a class that is none of TFDS's own."""
+    if isinstance(content, dict):
+        name = content.get("pythonClassName", _FEATURES)
+        if not isinstance(name, str) or not name.startswith(_FEATURES):
+            raise ValueError(f"features.json names the class {ascii(name)[:80]}")
+    for child in content.values() if isinstance(content, dict) else ():
+        _check_features(child)
+
+
+def _read_index(file: Path) -> tuple[ImageFacts, ...]:
+    try:
+        columns = json.loads(file.read_text())
+        rows = zip(*(columns[name] for name in ImageFacts._fields), strict=True)
+        return tuple(ImageFacts(i, name, h, w, tuple(k)) for i, name, h, w, k in rows)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{file} cannot be read ({error}); prepare the set again.") from error
 
 
 def text(value: Any) -> str:

@@ -15,13 +15,14 @@ import tensorflow_datasets as tfds
 from jaxtyping import Int32, Int64, UInt8
 from PIL import Image
 
+from pointrend_jax.console import tell
 from pointrend_jax.data.broken_records import READ_ERRORS
 from pointrend_jax.data.builder import check_kind
 from pointrend_jax.data.folders import first
 from pointrend_jax.data.images import decode_image, decode_map
+from pointrend_jax.data.manifest import FORMAT
 from pointrend_jax.data.record_writer import write_records
 from pointrend_jax.data.records import (
-    FORMAT,
     ImageFacts,
     RecordSet,
     Split,
@@ -133,7 +134,7 @@ def check_pixels(which: str, prepared: PreparedMaps) -> None:
     names = [prepared.class_names[k] for k in sorted(absent)]
     text = f"{which}: {len(names)} of {len(prepared.class_names)} classes have no pixel"
     advice = "; if the value of void is meant as a class, correct classes.json" if void else ""
-    print(f"{text}: {first(names)}; {share}{advice}", flush=True)
+    tell(f"{text}: {first(names)}; {share}{advice}")
 
 
 def _count_pixels(prepared: PreparedMaps, record: int) -> Int64[np.ndarray, "256"] | str:

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import grain.python as grain
 import numpy as np
 
-from pointrend_jax.data.batches import iterate_batches
+from pointrend_jax.data.batches import ForEach, evaluation_parts, iterate_batches
 from pointrend_jax.data.broken_records import BrokenRecords, must_read
 from pointrend_jax.data.color_augmentation import change_color, draw_color_change
-from pointrend_jax.data.pipeline import Bucket, make_sample
+from pointrend_jax.data.pipeline import make_sample
 from pointrend_jax.data.semantic_builder import PreparedMaps, read_image_and_labels
 from pointrend_jax.data.semantic_transforms import (
     CROP_TRIES,
@@ -24,6 +24,7 @@ from pointrend_jax.data.semantic_transforms import (
 )
 from pointrend_jax.data.transforms import (
     SIZE_DIVISIBILITY,
+    Bucket,
     choose_bucket,
     padded_hw,
     place_image,
@@ -136,21 +137,26 @@ class _LoadCrops:
         self._broken = BrokenRecords(prepared.images, max_broken_share)
         self._process = process_index, process_count
 
-    def __call__(self, batch: tuple[PlannedCrop, ...]) -> SemanticBatch:
+    def __call__(self, batch: tuple[PlannedCrop, ...], each: ForEach) -> SemanticBatch:
         index, count = self._process
         part = len(batch) // count
-        places = range(index * part, (index + 1) * part)
-        crops = [self._broken.load(batch, place, self._load) for place in places]
-        images, image_hw, labels = (np.stack(field) for field in zip(*crops, strict=True))
-        canvas_hw = np.asarray(self._augmentation.crop_hw, np.int32)
-        return SemanticBatch(
-            images=images,
-            image_hw=image_hw,
+        height, width = self._augmentation.crop_hw
+        loaded = SemanticBatch(
+            images=np.empty((part, height, width, 3), np.uint8),
+            image_hw=np.empty((part, 2), np.int32),
             # The whole canvas, as Detectron2, which pads to the shape of the batch.
-            padded_hw=np.tile(canvas_hw, (part, 1)),
+            padded_hw=np.tile(np.asarray((height, width), np.int32), (part, 1)),
             image_index=np.arange(index * part, (index + 1) * part, dtype=np.int32),
-            labels=labels,
+            labels=np.empty((part, height, width), np.uint8),
         )
+
+        def load(slot: int) -> None:
+            image, image_hw, labels = self._broken.load(batch, index * part + slot, self._load)
+            loaded.images[slot], loaded.image_hw[slot] = image, image_hw
+            loaded.labels[slot] = labels
+
+        each(load, range(part))
+        return loaded
 
     def _load(self, planned: PlannedCrop) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         choices, rng = self._augmentation, np.random.default_rng(planned.seed)
@@ -207,7 +213,7 @@ def semantic_eval_samples(
 ) -> Iterator[EvalSample]:
     """This host's part of all images once; slots that only fill the last batch are not valid.
 
-    Every host gets as many batches of each bucket, some perhaps without an image.
+    A host may have fewer batches than others (`evaluation_parts`).
 
     Images share a batch if they share a bucket at scale 1, so that every scale has the same batches
     in the same order. `image_ids` are positions in the set.
@@ -217,35 +223,42 @@ def semantic_eval_samples(
       batch_size: of all hosts together; a multiple of their number.
       scale: factor of both sizes; other scales than 1 have canvases of their own.
       flip: images are mirrored.
-    Raises: ValueError if `scale` is not positive.
+    Raises: ValueError, at once, if `scale` is not positive or `batch_size` no such multiple.
     """
     if not scale > 0.0:
         raise ValueError(f"the scale of an evaluation must be positive, got {scale}.")
-    size = batch_size // process_count
     sizes = [(image.height, image.width) for image in prepared.images]
+    groups = _by_bucket(sizes, min_size, max_size, buckets)
+    parts = evaluation_parts(
+        groups, batch_size=batch_size, process_index=process_index, process_count=process_count
+    )
     scaled = max(round(min_size * scale), 1), max(round(max_size * scale), 1)
-    for bucket, records in _by_bucket(sizes, min_size, max_size, buckets):
-        canvas = bucket
-        if scale != 1.0:
-            padded = [padded_hw(resized_hw(sizes[record], *scaled)) for record in records]
-            canvas = max(hw[0] for hw in padded), max(hw[1] for hw in padded)
-        for start in range(0, len(records), batch_size):
-            mine = start + process_index * size
-            part = tuple(records[mine : mine + size])
-            images = [
-                must_read(prepared.images[i], partial(read_image_and_labels, prepared, i))[0]
-                for i in part
-            ]
-            images = [image[:, ::-1] for image in images] if flip else images
-            yield make_sample(images, part, canvas, *scaled, size)
+
+    def canvas_of(bucket: Bucket) -> Bucket:
+        if scale == 1.0:
+            return bucket
+        padded = [padded_hw(resized_hw(sizes[record], *scaled)) for record in groups[bucket]]
+        return max(hw[0] for hw in padded), max(hw[1] for hw in padded)
+
+    canvases = {bucket: canvas_of(bucket) for bucket in groups}
+
+    def sample(bucket: Bucket, part: tuple[int, ...]) -> EvalSample:
+        images = [
+            must_read(prepared.images[i], partial(read_image_and_labels, prepared, i))[0]
+            for i in part
+        ]
+        images = [image[:, ::-1] for image in images] if flip else images
+        return make_sample(images, part, canvases[bucket], *scaled, batch_size // process_count)
+
+    return (sample(bucket, part) for bucket, part in parts)
 
 
 def _by_bucket(
     sizes: Sequence[tuple[int, int]], min_size: int, max_size: int, buckets: tuple[Bucket, ...]
-) -> list[tuple[Bucket, list[int]]]:
+) -> dict[Bucket, list[int]]:
     groups: dict[Bucket, list[int]] = {}
     for record, size in enumerate(sizes):
         bucket = choose_bucket(resized_hw(size, min_size, max_size), buckets)
         assert bucket is not None, "check_fit comes first"
         groups.setdefault(bucket, []).append(record)
-    return sorted(groups.items())
+    return groups

@@ -20,6 +20,8 @@ from pointrend_jax.data.masks import (
     resize_mask,
 )
 
+# A canvas: (height, width) in pixels.
+Bucket = tuple[int, int]
 # The coarsest stride of the network sees whole cells only (Detectron2's size_divisibility).
 SIZE_DIVISIBILITY = 32
 # Detectron2's filter_empty_instances: boxes thinner than this are dropped.

@@ -5,7 +5,7 @@ of its outline; an overlap counts as min(mask IoU, boundary IoU). Matching and a
 of pycocotools.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,7 +13,9 @@ from jaxtyping import Bool
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from pointrend_jax.evaluation.rle import Rle, decode_rle, encode_mask, rle_iou
+from pointrend_jax.evaluation.paste import encode_columns
+from pointrend_jax.evaluation.rle import Rle, decode_runs, rle_iou
+from pointrend_jax.evaluation.workers import in_order
 
 _KERNEL = np.ones((3, 3), np.uint8)
 
@@ -30,6 +32,33 @@ def mask_boundary(mask: Bool[np.ndarray, "H W"], dilation: float) -> Bool[np.nda
 
     Source: boundary_utils.py of the authors' boundary-iou-api.
     """
+    return _within(mask, boundary_width(mask.shape, dilation))
+
+
+def rle_boundary(rle: Rle, dilation: float) -> Rle:
+    """`mask_boundary` of an RLE; costs what the columns cost that the mask spans.
+
+    Raises: ValueError if the counts are malformed or do not fill the size.
+    """
+    height, width = rle["size"]
+    runs = decode_runs(rle["counts"])
+    if sum(runs) != height * width:
+        raise ValueError(f"RLE counts must sum to {height} * {width}, got {sum(runs)}.")
+    if len(runs) < 2:
+        return rle
+    # Whole columns, as the runs go; where they end with zeros, only to the end of a column.
+    first = runs[0] // height
+    zeros_after = runs[-1] if len(runs) % 2 else 0
+    runs[0] -= first * height
+    runs[-1] -= zeros_after // height * height
+    bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(-1, height)
+    # A square kernel does not care which way the columns lie.
+    boundary = _within(bits, boundary_width((height, width), dilation))
+    return encode_columns(first, boundary, (height, width))
+
+
+def _within(mask: Bool[np.ndarray, "H W"], distance: int) -> Bool[np.ndarray, "H W"]:
+    """The pixels of the mask within `distance` of a pixel outside it."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     boundary = np.zeros_like(mask)
     if rows.size:
@@ -37,7 +66,7 @@ def mask_boundary(mask: Bool[np.ndarray, "H W"], dilation: float) -> Bool[np.nda
         # is the same and costs less.
         window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         padded = np.pad(mask[window].astype(np.uint8), 1)
-        eroded = cv2.erode(padded, _KERNEL, iterations=boundary_width(mask.shape, dilation))
+        eroded = cv2.erode(padded, _KERNEL, iterations=distance)
         boundary[window] = mask[window] & (eroded[1:-1, 1:-1] == 0)
     return boundary
 
@@ -52,24 +81,41 @@ class BoundaryCocoEval(COCOeval):
         super().__init__(ground_truth, detections, "segm")
         self._dilation = dilation
 
+    def _prepare(self) -> None:
+        super()._prepare()  # pyright: ignore[reportAttributeAccessIssue]
+        # The stubs of pycocotools leave these two out.
+        self._truths: Any = self._gts  # pyright: ignore[reportAttributeAccessIssue]
+        self._found: Any = self._dts  # pyright: ignore[reportAttributeAccessIssue]
+        # Without detections or without objects there is nothing to overlap.
+        pairs = [pair for pair in self._truths if self._found.get(pair)]
+        self._boundaries = dict(zip(pairs, in_order(self._of_pair, pairs), strict=True))
+
     def computeIoU(self, imgId: Any, catId: Any) -> Any:
         mask_ious = super().computeIoU(imgId, catId)
         if len(mask_ious) == 0:
             return mask_ious
-        # The stubs of pycocotools leave these two out.
-        truths = self._gts[imgId, catId]  # pyright: ignore[reportAttributeAccessIssue]
-        detections = self._dts[imgId, catId]  # pyright: ignore[reportAttributeAccessIssue]
-        # The order and the number that the overlaps of super() are in.
-        order = np.argsort([-d["score"] for d in detections], kind="mergesort")
-        order = order[: self.params.maxDets[-1]]
+        truths, boundaries = self._truths[imgId, catId], self._boundaries[imgId, catId]
         is_crowd = [int(truth["iscrowd"]) for truth in truths]
         boundary_ious = rle_iou(
-            [self._boundary(detections[i]["segmentation"]) for i in order],
-            [self._boundary(truth["segmentation"]) for truth in truths],
-            is_crowd,
+            boundaries.found, [boundaries.true[truth["id"]] for truth in truths], is_crowd
         )
         both = np.minimum(mask_ious, boundary_ious)
         return np.where(np.asarray(is_crowd, np.bool_)[None, :], mask_ious, both)
 
-    def _boundary(self, rle: Rle) -> Rle:
-        return encode_mask(mask_boundary(decode_rle(rle), self._dilation))
+    def _of_pair(self, pair: tuple[Any, Any]) -> "_Boundaries":
+        detections = self._found[pair]
+        # The order and the number that the overlaps of super() are in.
+        order = np.argsort([-d["score"] for d in detections], kind="mergesort")
+        found = [detections[i]["segmentation"] for i in order[: self.params.maxDets[-1]]]
+        true = {truth["id"]: truth["segmentation"] for truth in self._truths[pair]}
+        return _Boundaries(
+            [rle_boundary(rle, self._dilation) for rle in found],
+            {number: rle_boundary(rle, self._dilation) for number, rle in true.items()},
+        )
+
+
+class _Boundaries(NamedTuple):
+    """Of one category on one image: of the detections, by descending score, and of the objects."""
+
+    found: list[Rle]
+    true: dict[int, Rle]

@@ -36,7 +36,7 @@ def paste_masks_to_rle(
 ) -> list[Rle]:
     """`paste_mask` of each detection as compressed COCO RLE (counts of type str, fit for JSON)."""
     pairs = zip(mask_probs, boxes, strict=True)
-    return [_encode_columns(*_binary_columns(mask, box, image_hw), image_hw) for mask, box in pairs]
+    return [encode_columns(*_binary_columns(mask, box, image_hw), image_hw) for mask, box in pairs]
 
 
 def resample_to_window(
@@ -154,14 +154,14 @@ def _binary_columns(
     return plan.x0, bits
 
 
-def _encode_columns(x0: int, bits: Bool[np.ndarray, "w H"], image_hw: tuple[int, int]) -> Rle:
-    """Run lengths in column-major order; the columns left and right of the window are zero."""
+def encode_columns(x0: int, bits: Bool[np.ndarray, "w H"], image_hw: tuple[int, int]) -> Rle:
+    """The mask whose columns from `x0` on are `bits`, and zero elsewhere."""
     height, width = image_hw
     flat = bits.ravel()
     starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     if flat.size and flat[0]:
         starts = np.concatenate([[0], starts])
-    # The last column is zero unless the image ends there too: it lies beyond the box, where a
-    # probability has lost more than half of its weight.
+    if flat.size and flat[-1] and x0 + len(bits) < width:
+        starts = np.append(starts, flat.size)
     counts = np.diff(starts + x0 * height, prepend=0, append=height * width)
     return encode_runs(counts.tolist(), image_hw)

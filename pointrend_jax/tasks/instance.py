@@ -1,7 +1,7 @@
 """Instance segmentation as a task: the model's losses and predictions, and scoring a data set."""
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 
 from pointrend_jax.evaluation.paste import paste_masks_to_rle, scale_boxes_to_original
 from pointrend_jax.evaluation.rle import Rle
+from pointrend_jax.evaluation.workers import in_order
 from pointrend_jax.layers.regions import MaskLogits, Regions
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.mask_rcnn import MaskRCNN
@@ -103,40 +104,53 @@ def evaluate_instances(
       category_ids: the annotation file's id of each class.
     """
     ids = np.asarray(category_ids)
-    pending: list[tuple[EvalSample, InstancePredictions]] = []
+    # The device works on the next batch while the host pastes this one.
+    for image in in_order(partial(_pasted, category_ids=ids), _images(predict, samples)):
+        add(*image)
+
+
+def _images(
+    predict: Callable[[ImageBatch], InstancePredictions], samples: Iterable[EvalSample]
+) -> Iterator[tuple[int, tuple[int, int], tuple[int, int], InstancePredictions]]:
+    """Id, resized size, original size and predictions of each image, on the host."""
+    waiting: list[tuple[EvalSample, InstancePredictions]] = []
     for sample in samples:
-        # The device works on this batch while the host pastes the one before.
-        pending.append((sample, predict(sample.batch)))
-        if len(pending) > 1:
-            _add_batch(*pending.pop(0), add, ids)
-    for sample, predictions in pending:
-        _add_batch(sample, predictions, add, ids)
+        waiting.append((sample, predict(sample.batch)))
+        if len(waiting) > 1:
+            yield from _of_batch(*waiting.pop(0))
+    for sample, predictions in waiting:
+        yield from _of_batch(sample, predictions)
 
 
-def _add_batch(
-    sample: EvalSample,
-    predictions: InstancePredictions,
-    add: AddInstances,
-    category_ids: np.ndarray,
-) -> None:
+def _of_batch(
+    sample: EvalSample, predictions: InstancePredictions
+) -> Iterator[tuple[int, tuple[int, int], tuple[int, int], InstancePredictions]]:
     predictions = jax.device_get(predictions)
     slots = np.flatnonzero(sample.batch.valid)
     for slot, image_id, original_hw in zip(
         slots, sample.image_ids, sample.original_hw, strict=True
     ):
-        one = jax.tree.map(lambda x, slot=slot: x[slot], predictions)
-        detections = one.detections
         height, width = (int(side) for side in sample.batch.image_hw[slot])
-        boxes, kept = scale_boxes_to_original(
-            detections.boxes[detections.valid], (height, width), original_hw
-        )
-        rows = np.flatnonzero(detections.valid)[kept]
-        masks = [
-            paste_masks_to_rle(probability(logits[rows]), boxes, original_hw)
-            for logits in (one.mask_logits, one.coarse_logits)
-        ]
-        classes = category_ids[detections.classes[rows]]
-        add(image_id, boxes, detections.scores[rows], classes, *masks)
+        one = jax.tree.map(lambda x, slot=slot: x[slot], predictions)
+        yield image_id, (height, width), original_hw, one
+
+
+def _pasted(
+    image: tuple[int, tuple[int, int], tuple[int, int], InstancePredictions],
+    *,
+    category_ids: np.ndarray,
+) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, list[Rle], list[Rle]]:
+    """What `AddInstances` takes, of one image."""
+    image_id, image_hw, original_hw, predictions = image
+    detections = predictions.detections
+    boxes, kept = scale_boxes_to_original(detections.boxes[detections.valid], image_hw, original_hw)
+    rows = np.flatnonzero(detections.valid)[kept]
+    rendered, coarse = (
+        paste_masks_to_rle(probability(logits[rows]), boxes, original_hw)
+        for logits in (predictions.mask_logits, predictions.coarse_logits)
+    )
+    classes = category_ids[detections.classes[rows]]
+    return image_id, boxes, detections.scores[rows], classes, rendered, coarse
 
 
 def probability(logits: np.ndarray) -> np.ndarray:

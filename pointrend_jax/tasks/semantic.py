@@ -1,6 +1,6 @@
 """Semantic segmentation as a task: losses, predictions, and the label maps of original images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pointrend_jax.evaluation.semantic import SemanticEvaluator
+from pointrend_jax.evaluation.workers import in_order
 from pointrend_jax.models.build_semantic import build_semantic_model
 from pointrend_jax.models.semantic_segmentor import SemanticSegmentor
 from pointrend_jax.ops.losses import LossTerm
@@ -25,8 +26,8 @@ from pointrend_jax.structures import (
 )
 from pointrend_jax.tasks.task import Task, Variables
 
-# px; canvases of label maps are multiples of it.
-_CANVAS_STEP = 64
+# px; the sides of canvases of label maps: this times 1, 1.5, 2, 3, 4, 6, 8, ...
+_SMALLEST_SIDE = 64
 
 
 @runtime_checkable
@@ -164,12 +165,20 @@ def class_probabilities(
 def original_sizes(sample: EvalSample) -> tuple[np.ndarray, tuple[int, int]]:
     """(height, width) of every slot's original image, int32 [B, 2], and a canvas that holds them.
 
-    The canvas is rounded up, so that a data set of many sizes compiles few programs.
+    Sides of canvases are two an octave, so that a data set of many sizes compiles few programs.
     """
     sizes = np.ones((len(sample.batch.valid), 2), np.int32)
-    sizes[np.flatnonzero(sample.batch.valid)] = sample.original_hw
-    height, width = (-(-int(side) // _CANVAS_STEP) * _CANVAS_STEP for side in sizes.max(axis=0))
+    # A batch without an image has no size to take.
+    sizes[np.flatnonzero(sample.batch.valid)] = np.reshape(sample.original_hw, (-1, 2))
+    height, width = (_canvas_side(int(side)) for side in sizes.max(axis=0))
     return sizes, (height, width)
+
+
+def _canvas_side(pixels: int) -> int:
+    octave = _SMALLEST_SIDE
+    while 2 * octave < pixels:
+        octave *= 2
+    return next(side for side in (octave, 3 * octave // 2, 2 * octave) if side >= pixels)
 
 
 def evaluate_semantic(
@@ -183,27 +192,34 @@ def evaluate_semantic(
       predicted: samples and their labels, which may still be on their way from the device; the next
         is taken before the one before it is counted.
     """
-    pending: tuple[EvalSample, LabelMaps] | None = None
-    for sample, labels in predicted:
-        if pending is not None:
-            _add_batch(*pending, evaluator, truth)
-        pending = sample, labels
-    if pending is not None:
-        _add_batch(*pending, evaluator, truth)
+
+    def count(image: tuple[int, np.ndarray, np.ndarray]) -> None:
+        image_id = image[0]
+        evaluator.add(*image, truth.labels(image_id), truth.instance_ids(image_id))
+
+    for _ in in_order(count, _images(predicted)):
+        pass
 
 
-def _add_batch(
-    sample: EvalSample, labels: LabelMaps, evaluator: SemanticEvaluator, truth: SemanticTruth
-) -> None:
+def _images(
+    predicted: Iterable[tuple[EvalSample, LabelMaps]],
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Id, rendered and coarse labels of each image, on the host."""
+    waiting: list[tuple[EvalSample, LabelMaps]] = []
+    for sample_and_labels in predicted:
+        waiting.append(sample_and_labels)
+        if len(waiting) > 1:
+            yield from _of_batch(*waiting.pop(0))
+    for sample, labels in waiting:
+        yield from _of_batch(sample, labels)
+
+
+def _of_batch(
+    sample: EvalSample, labels: LabelMaps
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     rendered, coarse = (np.asarray(x) for x in labels)
     slots = np.flatnonzero(sample.batch.valid)
     for slot, image_id, (height, width) in zip(
         slots, sample.image_ids, sample.original_hw, strict=True
     ):
-        evaluator.add(
-            image_id,
-            rendered[slot, :height, :width],
-            coarse[slot, :height, :width],
-            truth.labels(image_id),
-            truth.instance_ids(image_id),
-        )
+        yield image_id, rendered[slot, :height, :width], coarse[slot, :height, :width]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
+from pointrend_jax.console import tell
 from pointrend_jax.storage import AnyPath, as_os_errors
 from pointrend_jax.structures import Array, check_shapes
 from pointrend_jax.tasks.task import Task, Variables
@@ -16,7 +17,7 @@ from pointrend_jax.training.checkpoints import CheckpointMeta, Checkpoints, Rete
 from pointrend_jax.training.interruptions import StopSignal, TrainingStopped, Watchdog
 from pointrend_jax.training.metrics import MetricWriter, Progress
 from pointrend_jax.training.optimizer import Schedule
-from pointrend_jax.training.processes import is_lead, tell
+from pointrend_jax.training.processes import is_lead
 from pointrend_jax.training.replicas import Replicas, build_replicas, local_value
 from pointrend_jax.training.resume import check_same_run
 from pointrend_jax.training.step import (

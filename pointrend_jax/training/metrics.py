@@ -12,8 +12,8 @@ from typing import TextIO
 
 from tensorboardX import SummaryWriter
 
+from pointrend_jax.console import tell
 from pointrend_jax.storage import AnyPath, copy_file, is_remote, write_whole
-from pointrend_jax.training.processes import tell
 
 _FILE = "metrics.jsonl"
 # Between two copies to a bucket.

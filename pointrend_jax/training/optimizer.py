@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pointrend_jax.console import tell
 from pointrend_jax.structures import Array, Config
-from pointrend_jax.training.processes import tell
 
 Schedule = Callable[[Array | int], Array]
 

@@ -11,12 +11,16 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from pointrend_jax.console import set_process
+
 Value = TypeVar("Value")
 
 # Each says how many processes a launcher started (Slurm's: srun; SLURM_NTASKS is of the allocation,
 # in which one process may well be alone), or lists their hosts.
 _LAUNCHED = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 _HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
+# Bytes that are sent at a time; the memory that it takes on a device.
+_PIECE = 2**22
 
 
 class Cluster(NamedTuple):
@@ -56,6 +60,7 @@ def join_processes(cluster: Cluster) -> None:
             f"the processes of the run could not join ({error}). Where the cluster's environment "
             "does not say so, give --coordinator HOST:PORT --num_processes N --process_index I."
         ) from error
+    set_process(jax.process_index(), jax.process_count())
     _connect()
 
 
@@ -95,12 +100,6 @@ def is_lead() -> bool:
     return jax.process_index() == 0
 
 
-def tell(text: str) -> None:
-    """Prints in one process of all."""
-    if is_lead():
-        print(text, flush=True)
-
-
 def wait_for_all(what: str) -> None:
     """Until every process has come here."""
     if jax.process_count() > 1:
@@ -108,7 +107,7 @@ def wait_for_all(what: str) -> None:
 
 
 def from_all(value: Value) -> list[Value]:
-    """The value of every process, by process index, in every process."""
+    """The value of every process, by process index, in every process: for small values."""
     if jax.process_count() == 1:
         return [value]
     content = np.frombuffer(pickle.dumps(value), np.uint8)
@@ -120,6 +119,58 @@ def from_all(value: Value) -> list[Value]:
         pickle.loads(row[:length].tobytes())
         for row, length in zip(gathered, np.ravel(lengths).tolist(), strict=True)
     ]
+
+
+def to_lead(value: Value) -> list[Value]:
+    """The value of every process, by process index, in the lead process; nothing in the others.
+
+    Values may be of any size: they travel in pieces, from one process after the other, and to the
+    lead alone. One short program is compiled for each other process.
+    """
+    number, me = jax.process_count(), jax.process_index()
+    if number == 1:
+        return [value]
+    content = pickle.dumps(value)
+    lengths = from_all(len(content))
+    size = min(_PIECE, 2 ** (max(lengths) - 1).bit_length())
+    nothing = np.zeros(size, np.uint8)
+    values = [value]
+    for sender in range(1, number):
+        send = _sending(sender)
+        received = bytearray()
+        for start in range(0, lengths[sender], size):
+            piece = content[start : start + size] if me == sender else b""
+            padded = np.frombuffer(piece.ljust(size, b"\0"), np.uint8) if piece else nothing
+            received += send(padded).tobytes()
+        if is_lead():
+            values.append(pickle.loads(received[: lengths[sender]]))
+    return values if is_lead() else []
+
+
+def _sending(sender: int) -> Callable[[np.ndarray], np.ndarray]:
+    """From this process's row to what it receives: the sender's row in the lead, zeros elsewhere.
+
+    All processes must call it.
+    """
+    firsts = [jax.local_devices(process_index=i)[0] for i in range(jax.process_count())]
+    mesh = Mesh(np.array(firsts), ("process",))
+    rows = NamedSharding(mesh, PartitionSpec("process"))
+    move = jax.jit(
+        jax.shard_map(
+            lambda row: jax.lax.ppermute(row, "process", [(sender, 0)]),
+            mesh=mesh,
+            in_specs=rows.spec,
+            out_specs=rows.spec,
+        )
+    )
+
+    def send(row: np.ndarray) -> np.ndarray:
+        here = jax.device_put(row[None], firsts[jax.process_index()])
+        shape = len(firsts), len(row)
+        given = jax.make_array_from_single_device_arrays(shape, rows, [here])
+        return np.asarray(move(given).addressable_data(0))
+
+    return send
 
 
 def from_lead(compute: Callable[[], Value]) -> Value:

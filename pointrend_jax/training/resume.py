@@ -7,8 +7,8 @@ change is refused unless it is accepted by name.
 from collections.abc import Mapping
 from typing import Any
 
+from pointrend_jax.console import tell
 from pointrend_jax.training.checkpoints import CheckpointMeta
-from pointrend_jax.training.processes import tell
 from pointrend_jax.training.trees import WrongCheckpointError
 
 # Fields that a resumed run may have otherwise: they say how long, how often, where and how fast.

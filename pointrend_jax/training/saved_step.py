@@ -5,6 +5,7 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 
+from pointrend_jax.console import tell
 from pointrend_jax.storage import AnyPath, is_remote
 from pointrend_jax.training.digests import (
     DamagedCheckpointError,
@@ -12,7 +13,6 @@ from pointrend_jax.training.digests import (
     check_names,
     opened,
 )
-from pointrend_jax.training.processes import tell
 from pointrend_jax.training.trees import WrongCheckpointError
 
 

@@ -158,6 +158,21 @@ def test_hosts_load_the_parts_of_the_global_batch(prepared: PreparedSet):
             np.testing.assert_array_equal(field, np.concatenate(joined))
 
 
+def test_all_hosts_have_the_slots_that_the_richest_image_of_a_batch_needs(prepared: PreparedSet):
+    # Image 0 says that it has 20 objects.
+    rich = prepared.images[0]._replace(labels=(0,) * 20)
+    few = prepared._replace(images=(rich, *prepared.images[1:]))
+    hosts, plan, seen = [_batches(few, index, 2) for index in range(2)], _plan(), Counter()
+    for i in range(8):
+        slots = 20 if 0 in [image.record for image in plan[i].images] else 8
+        seen[slots] += 1
+        for host in hosts:
+            batch = next(host)
+            check_shapes(batch)
+            assert batch.valid.shape == (1, slots)
+    assert set(seen) == {8, 20}
+
+
 def test_evaluation_sees_every_image_once(prepared: PreparedSet):
     samples = list(eval_samples(prepared, min_size=28, max_size=64, buckets=_BUCKETS, batch_size=2))
     ids = [i for sample in samples for i in sample.image_ids]
@@ -169,3 +184,28 @@ def test_evaluation_sees_every_image_once(prepared: PreparedSet):
             assert sample.original_hw[slot] == _SIZES[image_id - 10]
             assert sample.batch.images[slot, 0, 0, 0] == image_id - 10
         assert not sample.batch.images[~sample.batch.valid].any()
+
+
+def test_a_host_without_an_image_of_a_batch_has_fewer_batches(prepared: PreparedSet):
+    parts = [
+        [
+            sample.image_ids
+            for sample in eval_samples(
+                prepared, min_size=28, max_size=64, buckets=_BUCKETS, batch_size=8,
+                process_index=index, process_count=4,
+            )
+        ]
+        for index in range(4)
+    ]  # fmt: skip
+    assert sorted(i for part in parts for ids in part for i in ids) == list(range(10, 17))
+    assert all(ids for part in parts for ids in part)
+    assert len(parts[3]) < len(parts[0])
+
+
+def test_an_evaluation_that_hosts_cannot_share_is_refused_before_an_image_is_read(
+    prepared: PreparedSet,
+):
+    with pytest.raises(ValueError, match=r"eval\.batch_size must be a multiple of the 3 hosts.* 6"):
+        eval_samples(
+            prepared, min_size=28, max_size=64, buckets=_BUCKETS, batch_size=8, process_count=3
+        )

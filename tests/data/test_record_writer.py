@@ -1,5 +1,6 @@
 """Record files: the same bytes however often the writing was interrupted, and no half set."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -68,7 +69,27 @@ def _rewrite(folder: Path, name: str, text: str) -> None:
     """Another content, which the manifest agrees to."""
     (folder / name).write_text(text)
     files = json.loads((folder / "manifest.json").read_text())["files"]
-    _edit(folder, files=files | {name: files[name] | {"bytes": len(text)}})
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    _edit(folder, files=files | {name: {"bytes": len(text), "sha256": checksum}})
+
+
+def _flip(folder: Path, name: str) -> None:
+    """Changes a bit in the middle of a file."""
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+
+
+def _forget(folder: Path, name: str) -> None:
+    """The manifest does not speak of a file."""
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    _edit(folder, files={n: note for n, note in files.items() if n != name})
+
+
+def _replace(folder: Path, name: str, old: str, new: str) -> None:
+    text = (folder / name).read_text()
+    assert old in text
+    _rewrite(folder, name, text.replace(old, new))
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -139,7 +160,7 @@ def test_shards_of_another_size_do_not_stay(tmp_path: Path) -> None:
     (tmp_path / ".snapshot").mkdir()
     write_records(_content(), tmp_path, images_per_shard=5)
     names = {p.name for p in tmp_path.glob("*array_record*")}
-    assert names == {note["file"] for note in read_manifest(tmp_path)["shards"]}
+    assert names == {note.file for note in read_manifest(tmp_path).shards}
     assert len(names) == 3
 
 
@@ -184,7 +205,7 @@ def test_record_files_of_this_machine_are_not_copied(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json cannot be read"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json cannot be used"),
         (lambda folder: _rewrite(folder, "index-train.json", "[]"), r"index-train\.json cannot"),
         (
             lambda folder: _rewrite(
@@ -201,6 +222,24 @@ def test_record_files_of_this_machine_are_not_copied(tmp_path: Path) -> None:
             "1 files of .* are missing or cut short: some_set-val",
         ),
         (lambda folder: _edit(folder, format=99), "has format 99, this program reads"),
+        (lambda folder: _flip(folder, "index-train.json"), "another checksum .*: index-train.json"),
+        (lambda folder: _flip(folder, "features.json"), r"another checksum .*: features\.json"),
+        (lambda folder: _flip(folder, "metadata.json"), r"another checksum .*: metadata\.json"),
+        (lambda folder: _flip(folder, "dataset_info.json"), "another checksum .*: dataset_info"),
+        (lambda folder: _forget(folder, "index-train.json"), "vouches for no index-train.json"),
+        (lambda folder: _forget(folder, "features.json"), r"vouches for no features\.json"),
+        (
+            lambda folder: _replace(folder, "features.json", "tensorflow_datasets.core.", "this."),
+            "descriptions .* names the class 'this.features",
+        ),
+        (
+            lambda folder: _replace(folder, "dataset_info.json", "{DATASET}-", "../"),
+            "dataset_info.json names other record files",
+        ),
+        (
+            lambda folder: _replace(folder, "dataset_info.json", "filepathTemplate", "no such"),
+            "descriptions in .* cannot be read",
+        ),
     ],
 )
 def test_damaged_descriptions_are_named(
@@ -210,3 +249,28 @@ def test_damaged_descriptions_are_named(
     damage(tmp_path)
     with pytest.raises(ValueError, match=message):
         open_split(tmp_path, "train")
+
+
+def test_a_set_that_was_written_before_its_last_file_had_a_checksum_is_read(tmp_path: Path) -> None:
+    write_records(_content(), tmp_path)
+    _forget(tmp_path, "dataset_info.json")
+    assert len(open_split(tmp_path, "train").source) == 10
+
+
+@pytest.mark.parametrize("name", ["", "../set", "a/b", ".set", "set\n"])
+def test_a_set_without_a_name_fit_for_files_is_an_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="must have a name that is fit for files"):
+        write_records(_content()._replace(name=name), tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
+def test_a_note_of_a_shard_that_is_none_costs_the_shard(tmp_path: Path) -> None:
+    with pytest.raises(_StopError):
+        write_records(_content(stop_at=9), tmp_path, images_per_shard=3)
+    notes = sorted(tmp_path.glob("*.done.json"))
+    notes[0].write_text("[]")
+    notes[1].write_text(json.dumps(json.loads(notes[1].read_text()) | {"file": "../evil"}))
+    seen: list[int] = []
+    write_records(_content(seen=seen), tmp_path, images_per_shard=3)
+    assert sorted(seen[:-2]) == [0, 1, 2, 3, 4, 7, 8, 9]
+    assert verify_records(tmp_path) == []

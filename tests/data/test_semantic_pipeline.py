@@ -275,3 +275,26 @@ def test_mirrored_samples_are_mirrored(prepared: PreparedMaps):
 def test_scale_that_is_not_positive_is_an_error(prepared: PreparedMaps):
     with pytest.raises(ValueError, match=r"must be positive, got 0\.0"):
         _samples(prepared, scale=0.0)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_hosts_share_an_evaluation(prepared: PreparedMaps, processes: int):
+    choices: dict[str, Any] = {"min_size": 48, "max_size": 96, "buckets": _BUCKETS}
+    parts = [
+        semantic_eval_samples(
+            prepared, **choices, batch_size=4, process_index=index, process_count=processes
+        )
+        for index in range(processes)
+    ]
+    ids = [sample.image_ids for part in parts for sample in part]
+    assert all(ids)
+    assert sorted(i for part in ids for i in part) == list(range(len(_SIZES)))
+
+
+def test_an_evaluation_that_hosts_cannot_share_is_refused_before_an_image_is_read(
+    prepared: PreparedMaps,
+):
+    with pytest.raises(ValueError, match=r"eval\.batch_size must be a multiple of the 3 hosts.* 6"):
+        semantic_eval_samples(
+            prepared, min_size=48, max_size=96, buckets=_BUCKETS, batch_size=8, process_count=3
+        )

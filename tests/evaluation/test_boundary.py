@@ -8,7 +8,7 @@ import pytest
 from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval.core.mask import rleToBoundary
 
-from pointrend_jax.evaluation.boundary import boundary_width, mask_boundary
+from pointrend_jax.evaluation.boundary import boundary_width, mask_boundary, rle_boundary
 from pointrend_jax.evaluation.coco import STAT_NAMES, evaluate_detections, summarize
 from pointrend_jax.evaluation.ground_truth import load_ground_truth
 from pointrend_jax.evaluation.rle import decode_rle, encode_mask
@@ -59,6 +59,22 @@ def test_boundary_equals_another_implementation(dilation: float):
         theirs = rleToBoundary(encode_mask(mask), dilation)
         theirs = {"size": theirs["size"], "counts": theirs["counts"].decode()}
         np.testing.assert_array_equal(mask_boundary(mask, dilation), decode_rle(theirs))
+
+
+@pytest.mark.parametrize("dilation", [0.01, 0.2])
+def test_boundary_of_an_rle_is_that_of_its_mask(dilation: float):
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        # Of every density, so that runs begin and end anywhere, at the borders too.
+        mask = rng.random(rng.integers(1, 12, 2)) < rng.choice([0.0, 0.1, 0.5, 0.9, 1.0])
+        expected = encode_mask(mask_boundary(mask, dilation))
+        assert rle_boundary(encode_mask(mask), dilation) == expected
+
+
+def test_boundary_of_an_rle_that_does_not_fill_its_size_is_an_error():
+    rle = encode_mask(np.ones((4, 5), np.bool_))
+    with pytest.raises(ValueError, match=r"must sum to 4 \* 6, got 20"):
+        rle_boundary({**rle, "size": [4, 6]}, 0.02)
 
 
 @pytest.mark.parametrize("dilation", [0.02, 0.05])

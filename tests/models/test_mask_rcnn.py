@@ -12,7 +12,8 @@ from pointrend_jax.layers.mask_head import PointRendMaskHead
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.models import mask_rcnn
 from pointrend_jax.models.build import build_model
-from pointrend_jax.structures import InstanceBatch, InstancePredictions
+from pointrend_jax.models.mask_rcnn import MaskRCNN
+from pointrend_jax.structures import InstanceBatch, InstancePredictions, Proposals
 from pointrend_jax.tasks.instance import instance_task
 from tests.tiny import GT_SLOTS, images_of, instance_batch, on_device, tiny_config
 
@@ -148,6 +149,33 @@ def test_content_of_padded_slots_changes_no_loss_and_no_gradient() -> None:
     (other, _), other_gradient = function(params, on_device(changed))
     assert float(loss) == float(other)
     jax.tree.map(np.testing.assert_array_equal, gradient, other_gradient)
+
+
+def test_the_same_regions_are_sampled_whatever_the_slots_for_objects() -> None:
+    model = build_model(tiny_config("resnet18", "pointrend"))
+    batch, number = on_device(instance_batch()), model.proposals_train.post_nms_topk
+    rng = np.random.default_rng(0)
+    corners = np.sort(rng.uniform(0, 64, (2, number, 2, 2)), axis=2).reshape(2, number, 4)
+    logits = np.sort(rng.normal(size=(2, number)))[:, ::-1].copy()
+    valid = np.tile(np.arange(number) < number - 3, (2, 1))
+    proposals = on_device(Proposals(corners.astype(np.float32), logits.astype(np.float32), valid))
+
+    def sampled(batch: InstanceBatch) -> Any:
+        keys = jax.vmap(jax.random.key)(jnp.arange(2))
+        noise = model.apply({}, keys, batch, method=MaskRCNN.draw_noise)
+        samples = model.apply(
+            {}, proposals, batch, noise.roi_priority, method=lambda m, *x: m.box_head.sample(*x)
+        )
+        return samples, noise.anchor_priority, noise.candidates
+
+    more = {
+        name: np.pad(x, [(0, 0), (0, 7), *[(0, 0)] * (np.ndim(x) - 2)])
+        for name, x in batch._asdict().items()
+        if name in ("boxes", "classes", "mask_bits", "valid")
+    }
+    jax.tree.map(
+        np.testing.assert_array_equal, sampled(batch), sampled(on_device(batch._replace(**more)))
+    )
 
 
 def test_the_mask_head_trains_alike_on_all_slots_and_on_a_part(

@@ -121,7 +121,7 @@ def test_records_in_a_bucket_are_prepared_verified_and_fetched_once(
     stored = {p.name: p.read_bytes() for p in (bucket / "data/camvid/1.0.0").iterdir()}
     copied = {p.name: p.read_bytes() for p in here.iterdir() if p.name != ".lock"}
     assert copied == stored
-    assert "copying 7 files" in capsys.readouterr().out
+    assert "copying 8 files" in capsys.readouterr().out
     fetch_records(folder, tmp_path / "cache")
     assert "copying" not in capsys.readouterr().out
     # An interrupted copy goes on; what is there and whole is not copied again.

@@ -1,0 +1,53 @@
+"""What becomes of the samples of an evaluation, whatever images a process has."""
+
+import numpy as np
+import pytest
+
+from pointrend_jax.evaluation.semantic import SemanticEvaluator
+from pointrend_jax.structures import EvalSample, ImageBatch
+from pointrend_jax.tasks.semantic import LabelMaps, evaluate_semantic, original_sizes
+
+
+def _sample(*sizes: tuple[int, int], first: int = 0, slots: int = 2) -> EvalSample:
+    hw = np.full((slots, 2), 32, np.int32)
+    valid = np.arange(slots) < len(sizes)
+    batch = ImageBatch(np.zeros((slots, 32, 32, 3), np.uint8), hw, hw, valid)
+    return EvalSample(batch, tuple(range(first, first + len(sizes))), sizes)
+
+
+@pytest.mark.parametrize("sizes", [(), ((40, 70),), ((40, 70), (90, 20))])
+def test_a_canvas_holds_the_images_of_a_batch_however_few(sizes: tuple[tuple[int, int], ...]):
+    found, canvas = original_sizes(_sample(*sizes))
+    assert found.tolist() == [*map(list, sizes), *[[1, 1]] * (2 - len(sizes))]
+    assert (found <= canvas).all()
+
+
+def test_images_of_all_sizes_share_few_canvases():
+    sides = range(1, 2049)
+    canvases = {original_sizes(_sample((side, 1)))[1][0] for side in sides}
+    assert canvases == {64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048}
+    for side in sides:
+        height = original_sizes(_sample((side, 1)))[1][0]
+        assert side <= height <= max(64, 3 * side // 2 + 1)
+
+
+class _Truth:
+    def labels(self, image_id: int) -> np.ndarray:
+        return np.full((20, 30), image_id, np.uint8)
+
+    def instance_ids(self, image_id: int) -> np.ndarray | None:
+        return None
+
+
+def test_every_image_is_counted_with_its_own_labels_though_a_batch_has_none():
+    evaluator = SemanticEvaluator(("a", "b", "c"))
+    samples = [_sample((20, 30), (20, 30)), _sample(), _sample((20, 30), first=2)]
+
+    def labels(sample: EvalSample) -> LabelMaps:
+        maps = np.zeros((2, 64, 64), np.uint8)
+        maps[: len(sample.image_ids)] = np.array(sample.image_ids, np.uint8)[:, None, None]
+        return LabelMaps(maps, maps)
+
+    evaluate_semantic(((s, labels(s)) for s in samples), evaluator, _Truth())
+    assert evaluator.image_ids == (0, 1, 2)
+    assert evaluator.results()["rendered"]["miou"] == 1
