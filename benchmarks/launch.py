@@ -7,8 +7,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, NamedTuple
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
@@ -34,7 +35,12 @@ class Program(NamedTuple):
 
 @contextlib.contextmanager
 def started(
-    command: Sequence[str], number: int, *, cluster_flags: Sequence[str], devices: int = 1
+    command: Sequence[str],
+    number: int,
+    *,
+    cluster_flags: Sequence[str],
+    devices: int = 1,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[list[Program]]:
     """`command` once a process; those that still run at the end are killed.
 
@@ -42,15 +48,17 @@ def started(
       command: a Python file and its arguments.
       cluster_flags: of it, where {port}, {number} and {index} are filled in; for one process, none.
       devices: fake ones of each process.
+      environment: variables that they have besides those of this process.
     """
     port = _free_port()
-    environment = os.environ | {
+    variables = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(devices),
         "JAX_COMPILATION_CACHE_DIR": str(_REPOSITORY / ".cache" / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONPATH": str(_REPOSITORY),
         "PYTHONUNBUFFERED": "1",
+        **environment,
     }
     programs = []
     with contextlib.ExitStack() as stack:
@@ -60,7 +68,7 @@ def started(
             process = subprocess.Popen(
                 [sys.executable, *command, *(flags if number > 1 else ())],
                 cwd=_REPOSITORY,
-                env=environment,
+                env=variables,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -97,10 +105,17 @@ def finish(programs: Sequence[Program], *, status: int = 0, seconds: float = 600
 
 
 def run_processes(
-    command: Sequence[str], number: int, *, cluster_flags: Sequence[str], devices: int = 1
+    command: Sequence[str],
+    number: int,
+    *,
+    cluster_flags: Sequence[str],
+    devices: int = 1,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
-    """What each process of `command` printed, once all have ended well."""
-    with started(command, number, cluster_flags=cluster_flags, devices=devices) as programs:
+    """What each process of `command` printed, once all have ended well; arguments as `started`."""
+    with started(
+        command, number, cluster_flags=cluster_flags, devices=devices, environment=environment
+    ) as programs:
         return finish(programs)
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.tiny import get_config
 from pointrend_jax.cli import Options, main, predict_files
 from pointrend_jax.data.categories import class_names
 from pointrend_jax.data.masks import decode_rle
@@ -15,20 +14,14 @@ from pointrend_jax.experiment import evaluate_run, train
 from pointrend_jax.loading import load
 from pointrend_jax.predict_inputs import check_files
 from pointrend_jax.predictor import Predictor
-from pointrend_jax.structures import Config
 from pointrend_jax.training.saved_variables import load_variables, save_variables
-
-
-def _config(cache: Path) -> Config:
-    config = get_config()
-    config.data.cache_dir = str(cache)
-    return config
+from tests.tiny_run import tiny_run_config
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    train(_config(folder / "cache"), folder / "work")
+    train(tiny_run_config(folder / "cache"), folder / "work")
     return folder / "work"
 
 
@@ -63,7 +56,7 @@ def test_eval_of_weights_without_names_takes_those_of_the_data_and_repeats_the_s
 
 
 def test_eval_refuses_data_with_other_classes(workdir: Path, tmp_path: Path) -> None:
-    config = _config(tmp_path)
+    config = tiny_run_config(tmp_path)
     config.num_classes = 5
     with pytest.raises(ValueError, match=r"config\.num_classes is 5"):
         evaluate_run(workdir, config)
@@ -76,7 +69,7 @@ def test_eval_tries_the_place_of_its_results_first(workdir: Path, tmp_path: Path
 
 
 def test_a_setting_that_cannot_be_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    config = _config(tmp_path)
+    config = tiny_run_config(tmp_path)
     config.train.learning_rate = -0.1
     with pytest.raises(ValueError, match=r"config\.train\.learning_rate must be .* got -0\.1"):
         train(config, tmp_path / "work")
@@ -87,7 +80,7 @@ def test_training_again_with_the_same_workdir_does_nothing_more(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = (workdir / "metrics.jsonl").read_text()
-    train(_config(workdir.parent / "cache"), workdir)
+    train(tiny_run_config(workdir.parent / "cache"), workdir)
     assert "resuming" in capsys.readouterr().out
     assert (workdir / "metrics.jsonl").read_text() == lines
 
