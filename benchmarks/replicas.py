@@ -21,11 +21,14 @@ from benchmarks.launch import run_processes
 _LAYOUTS = ("1x1", "1x2", "1x8", "2x2", "4x2")
 
 
-def run_layout(processes: int, devices: int, strategy: str, output: Path) -> dict[str, Any]:
+def run_layout(
+    processes: int, devices: int, strategy: str, output: Path, *extra: str
+) -> dict[str, Any]:
     """Losses, parameters, seconds a step and number of compilations of the lead process."""
     command = [
         "benchmarks/replica_program.py", "--devices", str(devices),
         "--strategy", strategy, "--data", str(output.parent / "data"), "--output", str(output),
+        *extra,
     ]  # fmt: skip
     flags = ("--processes={number}", "--index={index}", "--port={port}")
     if not output.exists():
