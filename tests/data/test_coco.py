@@ -1,6 +1,7 @@
 """What is wrong with a COCO folder is found before any work: an error, or a counted skip."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.data import annotations as reasons
+from pointrend_jax.data.annotations import parse_annotation
 from pointrend_jax.data.coco import print_findings, read_coco
-from pointrend_jax.data.masks import decode_rle, encode_rle
+from pointrend_jax.data.masks import decode_rle, enclosed_area, encode_rle
 from tests.shared import shared_path
 
 _SQUARE = [2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]
@@ -188,6 +190,20 @@ def test_what_may_be_so_is_kept_to_the_last_digit(changes: dict[str, Any], tmp_p
     found, given = dataset.images[0].objects[0], _annotation(**changes)
     assert dataset.skipped == {}
     assert (found.bbox, found.area) == (tuple(given["bbox"]), given["area"])
+
+
+def test_outline_has_a_bound_in_an_image_of_any_size():
+    report: Counter = Counter()
+    # 90 kB that would take GiB to rasterise.
+    across = _annotation(segmentation=[[0, 0, 9000, 9000] * 2000])
+    assert parse_annotation(across, (9000, 9000), 0, report) is None
+    assert report == {reasons.OUTLINE_TOO_LONG: 1}
+
+
+def test_polygons_enclose_their_areas():
+    triangle = [10.0, 0.0, 13.0, 0.0, 10.0, 4.0]
+    # In either direction.
+    assert enclosed_area([_SQUARE, triangle[::-1]]) == 16.0 + 6.0
 
 
 def test_run_lengths_with_a_decimal_point_are_read_and_counted(tmp_path: Path):

@@ -99,13 +99,15 @@ def test_exif_rotation_is_applied(tmp_path: Path):
 
 
 def _photo(orientation: int, tag: int, kind: int, value: bytes) -> bytes:
-    """A whole JPEG, black but for its bright left half, with two EXIF tags."""
+    """A whole JPEG, black but for its bright left half, with three EXIF tags."""
     pixels = np.zeros((16, 32, 3), np.uint8)
     pixels[:, :16] = 255
     jpeg = _encoded(Image.fromarray(pixels), "JPEG")
     entries = [struct.pack(">HHIHH", 0x112, 3, 1, orientation, 0)]
-    entries.append(struct.pack(">HHII", tag, kind, 1, 38))
-    block = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 2) + b"".join(sorted(entries))
+    # The unit of the resolution, without which Pillow does not look at the resolution itself.
+    entries.append(struct.pack(">HHIHH", 0x128, 3, 1, 2, 0))
+    entries.append(struct.pack(">HHII", tag, kind, 1, 50))
+    block = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 3) + b"".join(sorted(entries))
     block += bytes(4) + value
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:]
 
