@@ -1,5 +1,7 @@
 """What was written is told from what is read."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from pointrend_jax.training.digests import (
     sealed,
 )
 
-_TREE = {
+_TREE: dict[str, Any] = {
     "a": np.arange(6, dtype=np.float32),
     "b": {"c": np.array([1, 2], np.int32), "d": np.float32(1.0)},
 }
