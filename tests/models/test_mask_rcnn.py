@@ -162,7 +162,7 @@ def test_the_same_regions_are_sampled_whatever_the_slots_for_objects() -> None:
 
     def sampled(batch: InstanceBatch) -> Any:
         keys = jax.vmap(jax.random.key)(jnp.arange(2))
-        noise = model.apply({}, keys, batch, method=MaskRCNN.draw_noise)
+        noise: Any = model.apply({}, keys, batch, method=MaskRCNN.draw_noise)
         samples = model.apply(
             {}, proposals, batch, noise.roi_priority, method=lambda m, *x: m.box_head.sample(*x)
         )
