@@ -18,6 +18,7 @@ from pointrend_jax.structures import Detections, ImageBatch, Proposals
 
 
 def rpn_rows(stages: Stages) -> Iterator[Row]:
+    stages.golden.require("rpn/0/logits")
     outputs = stages.run(
         lambda m, p, hw: m.rpn(p, hw)._replace(anchors=None, level_sizes=None),
         stages.pyramid,
@@ -41,6 +42,7 @@ def rpn_rows(stages: Stages) -> Iterator[Row]:
 
 
 def proposal_rows(stages: Stages) -> Iterator[Row]:
+    stages.golden.require("proposals/boxes", "proposals/logits")
     ours: Proposals = stages.run(lambda m, p, b: m.propose(p, b), stages.pyramid, stages.batch)
     ours = jax.tree.map(lambda x: np.asarray(x)[0][np.asarray(ours.valid)[0]], ours)
     yield from matched_rows(
@@ -62,6 +64,7 @@ def _golden_proposals(stages: Stages) -> Proposals:
 
 
 def box_rows(stages: Stages) -> Iterator[Row]:
+    stages.golden.require("box/logits", "box/deltas", "box/pooled")
     rows = stages.golden["box/rows"]
     boxes = _golden_proposals(stages).boxes[:, rows]
     arguments = (stages.pyramid, boxes, stages.batch.padded_hw)
@@ -88,6 +91,8 @@ def pooled(stages: Stages, boxes: jax.Array, side: int) -> np.ndarray:
 
 
 def detection_rows(stages: Stages, tolerance: float, box_tolerance: float) -> Iterator[Row]:
+    stages.golden.require("det/boxes", "det/scores", "det/classes")
+
     def detect(m: MaskRCNN, pyramid: Pyramid, proposals: Proposals, batch: ImageBatch) -> Any:
         outputs = m.box_head(pyramid, proposals.boxes, batch.padded_hw)
         return m.box_head.detect(outputs, proposals, batch.image_hw)

@@ -1,7 +1,7 @@
 """One comparison with the reference: what was compared, how far off it was, what was allowed."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,6 +34,46 @@ class Check(NamedTuple):
 
 
 CheckFile = Callable[[dict], Iterator[Check]]
+
+
+class LeftOut(NamedTuple):
+    """What a kit does not hold, or this project does not build: told, never passed."""
+
+    file: str
+    reason: str
+
+
+Result = Row | LeftOut
+
+
+class AbsentArray(KeyError):
+    """A golden file does not hold an array that a comparison needs."""
+
+
+class Golden(dict[str, Any]):
+    """The arrays of a golden file by name. A kit may hold a part of them."""
+
+    def __missing__(self, name: str) -> Any:
+        raise AbsentArray(name)
+
+    def require(self, *names: str) -> None:
+        """Raises AbsentArray for the first that is not there, before long work for nothing."""
+        for name in names:
+            self[name]
+
+
+def part(file: str, name: str, results: Iterator[Result]) -> Iterator[Result]:
+    """`results` as they come. What stops them stops this part of a file and nothing after it.
+
+    An array that the kit does not hold leaves the rest of the part out; anything else that is wrong
+    with a kit is a miss.
+    """
+    try:
+        yield from results
+    except AbsentArray as absent:
+        yield LeftOut(file, f"{name}: the kit holds no {absent.args[0]}")
+    except (ValueError, KeyError, OSError) as error:
+        yield Row(file, f"{name}: stopped by {type(error).__name__}: {error}", np.inf, 0.0)
 
 
 def compare(file: str, check: Check) -> Row:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from parity.compare import Row, row
+from parity.compare import LeftOut, Result, Row, row
 from parity.config_fields import WORDS, fields_of
 from parity.kit import CONFIGS, KitModel, published_config
 from pointrend_jax.evaluation.coco import STAT_NAMES, OverlapKind, evaluate_detections, summarize
@@ -87,20 +87,18 @@ def _backbone_rows(
     yield row(file, "trained numbers", numbers, derived["trainable"], 0)
 
 
-def schedule_rows(kit: Path) -> tuple[list[Row], list[str]]:
-    """Learning rates of the schedules in schedules.json, and which are left out."""
-    rows, left_out = [], []
+def schedule_rows(kit: Path) -> Iterator[Result]:
+    """Learning rates of the schedules in schedules.json."""
     for name, golden in json.loads((kit / "schedules.json").read_text()).items():
         if name not in _SCHEDULES:
-            left_out.append(f"schedules/{name}: no configuration of ours")
+            yield LeftOut(f"schedules/{name}", "no configuration of ours")
             continue
         config = load_config(CONFIGS / f"{_SCHEDULES[name]}.py")
         schedule, rate = build_schedule(config), config.train.learning_rate
         ours = [float(schedule(step)) / rate for step in golden["iteration"]]
         theirs = [rate / golden["base_lr"] for rate in golden["lr"]]
         # float32, and Detectron2's own sums.
-        rows.append(row("schedules", name, ours, theirs, 1e-6))
-    return rows, left_out
+        yield row("schedules", name, ours, theirs, 1e-6)
 
 
 def score_rows(kit: Path) -> Iterator[Row]:

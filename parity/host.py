@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from parity.compare import Check
+from parity.kit import load_golden
 from pointrend_jax.data import color_augmentation, transforms
 from pointrend_jax.data.coco import read_coco
 from pointrend_jax.data.images import read_image
@@ -21,11 +22,6 @@ from pointrend_jax.data.masks import rasterize_within_box, resize_mask
 from pointrend_jax.evaluation import paste, rle
 from pointrend_jax.ops.masks import crop_masks
 from pointrend_jax.ops.points import point_sample_bits, points_in_image
-
-
-def _load(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file.items())
 
 
 def _size(hw: np.ndarray) -> tuple[int, int]:
@@ -44,7 +40,7 @@ def _upsampled(logits: np.ndarray, side: int) -> np.ndarray:
 
 
 def paste_masks(path: Path) -> Iterator[Check]:
-    g = _load(path)
+    g = load_golden(path)
     image_hw = _size(g["image_hw"])
     logits = _upsampled(g["low_logits7"].astype(np.float64), 224)
     fine = (1 / (1 + np.exp(-logits))).astype(np.float32)
@@ -63,7 +59,7 @@ def paste_masks(path: Path) -> Iterator[Check]:
 
 
 def detector_postprocess(path: Path) -> Iterator[Check]:
-    g = _load(path)
+    g = load_golden(path)
     out_hw = _size(g["out_hw"])
     boxes, kept = paste.scale_boxes_to_original(g["in_boxes"], _size(g["in_hw"]), out_hw)
     yield Check("boxes", boxes, g["out_boxes"])
@@ -75,7 +71,7 @@ def detector_postprocess(path: Path) -> Iterator[Check]:
 
 
 def rle_iou(path: Path) -> Iterator[Check]:
-    g = _load(path)
+    g = load_golden(path)
     size = [int(n) for n in g["hw"]]
     found, truth = ([{"size": size, "counts": str(c)} for c in g[k]] for k in ("dt", "gt"))
     for name, crowd in (("iou", 0), ("iou_crowd", 1)):
@@ -83,7 +79,7 @@ def rle_iou(path: Path) -> Iterator[Check]:
 
 
 def resize(path: Path) -> Iterator[Check]:
-    g = _load(path)
+    g = load_golden(path)
     cases = g["sizes"][:, :4].tolist()
     sizes = [transforms.resized_hw((h, w), short, long) for h, w, short, long in cases]
     yield Check("sizes", sizes, g["sizes"][:, 4:])
@@ -127,7 +123,7 @@ def _crc(pixels: np.ndarray) -> int:
 
 def crowd_rle(path: Path) -> Iterator[Check]:
     """The stored area and box are of the mask; those of the annotation file are others."""
-    g = _load(path)
+    g = load_golden(path)
     dataset = read_coco(_photos(path) / "annotations.json", _photos(path))
     objects = {o.id: o for image in dataset.images for o in image.objects}
     crowds: list[Any] = [objects[i].segmentation for i in g["ann_id"].tolist()]
@@ -140,7 +136,7 @@ def crowd_rle(path: Path) -> Iterator[Check]:
 
 
 def gt_masks(path: Path) -> Iterator[Check]:
-    g = _load(path)
+    g = load_golden(path)
     content = json.loads((_photos(path) / "annotations.json").read_text())
     hw_of = {i["id"]: (i["height"], i["width"]) for i in content["images"]}
     polygons_of = {a["id"]: a["segmentation"] for a in content["annotations"]}
@@ -184,7 +180,7 @@ def _labels_from_bits(
 
 def color_aug_ssd(path: Path) -> Iterator[Check]:
     """The kit's images are BGR, as Detectron2 changes them."""
-    g = _load(path)
+    g = load_golden(path)
     image = np.ascontiguousarray(g["input"][..., ::-1])
     steps = {
         "brightness": color_augmentation.change_brightness,

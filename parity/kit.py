@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from parity import recipe
+from parity.compare import Golden
 from pointrend_jax.data.transforms import choose_bucket
 from pointrend_jax.flags import load_config
 from pointrend_jax.importers.detectron2 import detectron2_rules
@@ -86,9 +87,9 @@ def load_model(folder: Path, overrides: dict[str, Any] | None = None) -> KitMode
     return KitModel(folder.name, folder, manifest["tag"], config, model, task, variables)
 
 
-def load_golden(path: Path) -> dict[str, np.ndarray]:
+def load_golden(path: Path) -> Golden:
     with np.load(path, allow_pickle=False) as file:
-        return dict(file.items())
+        return Golden(file.items())
 
 
 def read_pixels(
@@ -121,7 +122,7 @@ class KitInput(NamedTuple):
     padded_hw: tuple[int, int]
 
 
-def read_input(kit: Path, model: KitModel, golden: dict[str, np.ndarray]) -> KitInput:
+def read_input(kit: Path, model: KitModel, golden: Golden) -> KitInput:
     hw, padded_hw = ((int(h), int(w)) for h, w in (golden["input/hw"], golden["input/padded_hw"]))
     image_id, crc32 = int(golden["input/image_id"]), int(golden["input/crc32"])
     return KitInput(read_pixels(kit, image_id, hw, crc32, bgr=model.model.bgr), padded_hw)
@@ -153,7 +154,7 @@ def on_canvas(
 
 
 def seeded_pyramid(
-    tag: str, golden: dict[str, np.ndarray], channels: int, levels: tuple[str, ...] = tuple(STRIDES)
+    tag: str, golden: Golden, channels: int, levels: tuple[str, ...] = tuple(STRIDES)
 ) -> dict[str, jax.Array]:
     """The feature maps of heads.npz; it has one scale for all levels, or one for each."""
     height, width = (int(n) for n in golden["features/hw"])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from parity.box_stages import pooled
-from parity.compare import Row, fraction_row
+from parity.compare import Result, Row, fraction_row, part
 from parity.kit import regions_at
 from parity.stages import HEAD, Pyramid, Stages
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
@@ -25,35 +25,40 @@ FINAL = 1e-2  # rendered logits, for 99 of 100 values
 UNDECIDED = 1e-3
 
 
-def mask_rows(stages: Stages) -> Iterator[Row]:
+def mask_rows(stages: Stages) -> Iterator[Result]:
     regions = regions_at(stages.golden["det/boxes"], stages.golden["det/classes"])
-    if isinstance(stages.kit.model.mask_head, ConvMaskHead):
-        yield from _conv_mask_head(stages, regions)
-        return
-    yield from _pooled(stages, pool_on_grid(stages.pyramid["p2"], *regions[:2], 14))
-    if isinstance(stages.kit.model.mask_head, ImplicitMaskHead):
-        yield from _parameters(stages, regions)
+    head = stages.kit.model.mask_head
+    parts = {"mask pooled": _pooled(stages, regions)}
+    if isinstance(head, ConvMaskHead):
+        parts["mask logits"] = _conv_mask_head(stages, regions)
     else:
-        yield from _coarse(stages, regions)
-    yield from _grid(stages, regions)
-    for step in range(1, 4):
-        yield from _step(stages, step, regions)
-    yield from _rendered(stages, regions)
+        implicit = isinstance(head, ImplicitMaskHead)
+        name = "mask parameters" if implicit else "coarse logits"
+        parts[name] = _parameters(stages, regions) if implicit else _coarse(stages, regions)
+        parts["grid logits"] = _grid(stages, regions)
+        parts["logits of all classes at a point"] = _all_classes_at_a_point(stages, regions)
+        parts |= {f"step {step}": _step(stages, step, regions) for step in range(1, 4)}
+        parts["rendered logits"] = _rendered(stages, regions)
+    for name, rows in parts.items():
+        yield from part(stages.file, name, rows)
 
 
-def _pooled(stages: Stages, features: Any) -> Iterator[Row]:
-    which = stages.golden["mask/which"]
-    ours = np.moveaxis(np.asarray(features), -1, 1)[which, ::8]
-    yield stages.row("mask pooled", ours, stages.golden["mask/pooled"], HEAD)
+def _pooled(stages: Stages, regions: Any) -> Iterator[Row]:
+    which, golden = stages.golden["mask/which"], stages.golden["mask/pooled"]
+    if isinstance(stages.kit.model.mask_head, ConvMaskHead):
+        side = stages.kit.config.model.mask.conv_pooler_resolution
+        features = pooled(stages, regions.boxes, side)
+    else:
+        grid = pool_on_grid(stages.pyramid["p2"], regions.boxes, regions.image_index, 14)
+        features = np.moveaxis(np.asarray(grid), -1, 1)
+    yield stages.row("mask pooled", features[which, ::8], golden, HEAD)
 
 
 def _conv_mask_head(stages: Stages, regions: Any) -> Iterator[Row]:
+    stages.golden.require("mask/logits_own_class", "mask/logits_all_classes")
     logits = stages.run(
         lambda m, p, r, hw: m.mask_head(p, r, hw), stages.pyramid, regions, stages.batch.padded_hw
     )
-    side = stages.kit.config.model.mask.conv_pooler_resolution
-    features = pooled(stages, regions.boxes, side)
-    yield from _pooled(stages, np.moveaxis(features, 1, -1))
     own = select_class(logits, regions.classes)[:, ::2, ::2, 0]
     yield stages.row("mask logits", own, stages.golden["mask/logits_own_class"], MASK)
     all_classes = jnp.moveaxis(logits[0], -1, 0)
@@ -62,6 +67,7 @@ def _conv_mask_head(stages: Stages, regions: Any) -> Iterator[Row]:
 
 
 def _parameters(stages: Stages, regions: Any) -> Iterator[Row]:
+    stages.golden.require("mask/which", "mask/parameters", "mask/parameters_all_instances")
     parameters = stages.run(
         lambda m, p, r: m.mask_head.parameter_head(p["p2"], r.boxes, r.image_index),
         stages.pyramid,
@@ -76,6 +82,7 @@ def _parameters(stages: Stages, regions: Any) -> Iterator[Row]:
 
 
 def _coarse(stages: Stages, regions: Any) -> Iterator[Row]:
+    stages.golden.require("mask/which", "mask/coarse_own_class", "mask/coarse_all_classes")
     coarse = stages.run(
         lambda m, p, r: m.mask_head.coarse_head(p["p2"], r.boxes, r.image_index),
         stages.pyramid,
@@ -89,6 +96,8 @@ def _coarse(stages: Stages, regions: Any) -> Iterator[Row]:
 
 
 def _grid(stages: Stages, regions: Any) -> Iterator[Row]:
+    stages.golden.require("mask/which", "mask/step0/logits", "mask/step0/logits_all_instances")
+
     def grid(m: MaskRCNN, pyramid: Pyramid, regions: Any) -> Any:
         side = m.mask_head.start[0]  # type: ignore[union-attr]
         predict = m.mask_head.point_predictor(pyramid, regions)  # type: ignore[union-attr]
@@ -102,7 +111,6 @@ def _grid(stages: Stages, regions: Any) -> Iterator[Row]:
     apart = np.abs(np.asarray(logits[:, 1::3, 1::3]) - golden) - np.abs(golden) * 2.0**-11
     apart = np.maximum(apart, 0)
     yield stages.row("grid logits of all instances", apart, np.zeros_like(golden), MASK)
-    yield from _all_classes_at_a_point(stages, regions)
 
 
 def _all_classes_at_a_point(stages: Stages, regions: Any) -> Iterator[Row]:
@@ -126,6 +134,8 @@ def _all_classes_at_a_point(stages: Stages, regions: Any) -> Iterator[Row]:
 def _step(stages: Stages, step: int, regions: Any) -> Iterator[Row]:
     """One subdivision of the golden logits before it."""
     g = stages.golden
+    g.require(*(f"mask/step{step}/{name}" for name in
+                ("indices", "kth_uncertainty", "point_logits")))  # fmt: skip
     before = jnp.asarray(g[f"mask/step{step - 1}/logits"])[..., None]
     which = g["mask/which"][: len(before)]
     chosen = jax.tree.map(lambda x: x[which], regions)
@@ -162,6 +172,8 @@ def _step(stages: Stages, step: int, regions: Any) -> Iterator[Row]:
 
 def _rendered(stages: Stages, regions: Any) -> Iterator[Row]:
     """All steps from our own grid."""
+    names = ("which", "final_logits", "final_all_instances", "final_positive_fraction")
+    stages.golden.require(*(f"mask/{name}" for name in names))
     _, steps = stages.run(lambda m, p, r: m.mask_head.explain(p, r), stages.pyramid, regions)
     for number, step in enumerate(steps[1:], 1):
         uncertainty = step.uncertainty.reshape(len(regions.boxes), -1)

@@ -1,19 +1,18 @@
 """Whole models of a kit: which files there are, and their rows, stage by stage."""
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from parity import instance_models, semantic_models
-from parity.compare import Row
+from parity.compare import Golden, LeftOut, Result, part
 from parity.facts import configuration_rows
 from parity.kit import INSTANCE_MODELS, MODELS, KitModel, load_golden, load_model
 from parity.semantic_train import semantic_train_rows
-from parity.stages import Golden
+from parity.stages import Parts
 from parity.train import train_rows
 
 # In the order of the networks. Detectors have those up to "paste", label maps "coarse", "steps" and
@@ -22,96 +21,61 @@ STAGES = (
     *("config", "maps", "rpn", "proposals", "box", "detections", "mask", "paste"),
     *("coarse", "steps", "logits", "exact", "bucket", "train"),
 )
-
-# Stage to the arrays that a file must hold for it.
-Needs = dict[str, tuple[str, ...]]
+_KNOWN_FILES = ("manifest.json", "facts.json", "noise.json", "heads.npz", "train.npz")
 
 
 class Kind(NamedTuple):
-    """How models of one kind are compared.
+    """How models of one kind are compared."""
 
-    inference_needs, heads_needs: of infer_*.npz and heads.npz.
-    """
-
-    inference_needs: Needs
-    heads_needs: Needs
-    inference_rows: Callable[[Path, KitModel, str, Golden, set[str]], Iterator[Row]]
-    heads_rows: Callable[[KitModel, str, Golden, set[str]], Iterator[Row]]
-    train_rows: Callable[[Path, Path], Iterator[Row]]
+    inference_parts: Callable[[Path, KitModel, str, Golden], Parts]
+    heads_parts: Callable[[KitModel, str, Golden], Parts]
+    train_rows: Callable[[Path, Path], Iterator[Result]]
 
 
-_INSTANCE = Kind(
-    instance_models.INFERENCE_NEEDS,
-    instance_models.HEADS_NEEDS,
-    instance_models.inference_rows,
-    instance_models.heads_rows,
-    train_rows,
-)
-_SEMANTIC_FPN = Kind(
-    semantic_models.POINTREND_NEEDS,
-    semantic_models.HEADS_NEEDS,
-    semantic_models.inference_rows,
-    semantic_models.heads_rows,
-    semantic_train_rows,
-)
-_DEEPLAB = _SEMANTIC_FPN._replace(inference_needs=semantic_models.DEEPLAB_NEEDS)
+_INSTANCE = Kind(instance_models.inference_parts, instance_models.heads_parts, train_rows)
+_SEMANTIC = Kind(semantic_models.inference_parts, semantic_models.heads_parts, semantic_train_rows)
 
 
-def _kind(name: str) -> Kind:
-    if name in INSTANCE_MODELS:
-        return _INSTANCE
-    return _DEEPLAB if name.startswith("deeplab") else _SEMANTIC_FPN
-
-
-def model_rows(kit: Path, folder: Path, stage: str) -> Iterator[Row]:
-    """All rows of one folder of models/, or those of one stage."""
-    kind, model = _kind(folder.name), load_model(folder)
-    if stage in ("", "config") and (folder / "facts.json").is_file():
-        yield from configuration_rows(model)
-    for path in sorted(folder.glob("infer_*.npz")):
-        golden = load_golden(path)
-        chosen = _chosen(golden, kind.inference_needs, stage)
-        if chosen:
-            file = f"{model.name}/{path.stem}"
-            yield from kind.inference_rows(kit, model, file, golden, chosen)
-    if (folder / "heads.npz").is_file():
-        golden = load_golden(folder / "heads.npz")
-        chosen = _chosen(golden, kind.heads_needs, stage)
-        if chosen:
-            yield from kind.heads_rows(model, f"{model.name}/heads", golden, chosen)
-    del model
+def model_results(kit: Path, folder: Path, stage: str) -> Iterator[Result]:
+    """All results of one folder of models/, or those of one stage, as they are made."""
+    if folder.name not in MODELS:
+        yield LeftOut(f"models/{folder.name}", "not built yet")
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name not in _KNOWN_FILES and not path.match("infer_*.npz"):
+            yield LeftOut(f"models/{folder.name}/{path.name}", "unknown file")
+    kind = _INSTANCE if folder.name in INSTANCE_MODELS else _SEMANTIC
+    yield from part(folder.name, "inference", _without_training(kit, folder, kind, stage))
     _free_memory()
     if stage in ("", "train") and (folder / "train.npz").is_file():
-        yield from kind.train_rows(kit, folder)
+        yield from part(f"{folder.name}/train", "train", kind.train_rows(kit, folder))
         _free_memory()
 
 
-def left_out(folder: Path) -> list[str]:
-    """Why a folder, or a file of it, is not compared; empty if all is."""
-    if folder.name not in MODELS:
-        return [f"models/{folder.name}: not built yet"]
-    known = ("manifest.json", "facts.json", "noise.json", "heads.npz", "train.npz")
-    kind, lines = _kind(folder.name), []
-    for path in sorted(folder.iterdir()):
-        label = f"models/{folder.name}/{path.name}"
-        if path.name == "heads.npz" or path.match("infer_*.npz"):
-            needs = kind.heads_needs if path.name == "heads.npz" else kind.inference_needs
-            with np.load(path, allow_pickle=False) as file:
-                absent = [stage for stage in needs if not _holds(file.files, needs[stage])]
-            if absent:
-                lines.append(f"{label}: holds nothing for {', '.join(absent)}")
-        elif path.name not in known:
-            lines.append(f"{label}: unknown file")
-    return lines
+def _without_training(kit: Path, folder: Path, kind: Kind, stage: str) -> Iterator[Result]:
+    facts, heads = folder / "facts.json", folder / "heads.npz"
+    inference = sorted(folder.glob("infer_*.npz"))
+    if stage == "train" or not (inference or facts.is_file() or heads.is_file()):
+        return
+    model = load_model(folder)
+    if stage in ("", "config") and facts.is_file():
+        yield from part(f"{model.name}/facts", "config", configuration_rows(model))
+    for path in inference:
+        file = f"{model.name}/{path.stem}"
+        parts = _parts(lambda file=file, path=path: kind.inference_parts(
+            kit, model, file, load_golden(path)), file, stage)  # fmt: skip
+        yield from part(file, "inputs", parts)
+    if heads.is_file():
+        file = f"{model.name}/heads"
+        parts = _parts(lambda: kind.heads_parts(model, file, load_golden(heads)), file, stage)
+        yield from part(file, "inputs", parts)
 
 
-def _chosen(golden: Golden, needs: Needs, stage: str) -> set[str]:
-    """The stages to compare of a file: those asked for that it holds."""
-    return {s for s in needs if stage in ("", s) and _holds(golden, needs[s])}
-
-
-def _holds(names: Iterable[str], needed: tuple[str, ...]) -> bool:
-    return all(name in names for name in needed)
+def _parts(make: Callable[[], Parts], file: str, stage: str) -> Iterator[Result]:
+    """The results of a file's stages, or of the one that was asked for."""
+    for name, results in make().items():
+        if stage in ("", name):
+            yield from part(file, name, results)
 
 
 def _free_memory() -> None:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from parity.compare import Check
+from parity.compare import Check, Golden
 from parity.semantic_ops import original_resolution, pixel_losses
 from pointrend_jax import pointrend
 from pointrend_jax.layers.fpn import coarsest_level
@@ -19,10 +19,11 @@ from pointrend_jax.layers.resnet import stem_pool
 from pointrend_jax.ops import boxes, losses, masks, matching, nms, points, resize, roi_align
 
 
-def load(path: Path) -> dict:
+def load(path: Path) -> Golden:
     """The arrays of a golden file: numbers as jax arrays (our functions' input), texts as numpy."""
     with np.load(path, allow_pickle=False) as file:
-        return {k: jnp.asarray(v) if v.dtype.kind in "biuf" else v for k, v in file.items()}
+        arrays = {k: jnp.asarray(v) if v.dtype.kind in "biuf" else v for k, v in file.items()}
+    return Golden(arrays)
 
 
 def nhwc(x: jax.Array) -> jax.Array:

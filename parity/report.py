@@ -8,22 +8,28 @@ from datetime import UTC, datetime
 import jax
 import numpy as np
 
-from parity.compare import Row
+from parity.compare import LeftOut, Result, Row
+
+HEADER = ("file", "quantity", "difference", "tolerance", "verdict")
+# Wide enough for all but a few long names: lines are printed before the longest is known.
+_WIDTHS = (58, 58, 10, 9, 7)
 
 
-def text_table(rows: list[Row], left_out: list[str]) -> str:
-    """One line a row, columns aligned, then what was left out."""
-    header = ("file", "quantity", "difference", "tolerance", "verdict")
-    cells = [(r.file, r.quantity, *_numbers(r), "ok" if r.passed else "MISS") for r in rows]
-    widths = [max(len(row[i]) for row in [header, *cells]) for i in range(5)]
-    lines = [
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in [header, *cells]
-    ]
-    return "\n".join(lines + [f"left out: {line}" for line in left_out])
+def text_line(result: Result) -> str:
+    """A result as a line of a table whose columns are aligned."""
+    if isinstance(result, LeftOut):
+        return f"left out: {result.file}: {result.reason}"
+    return columns(
+        (result.file, result.quantity, *_numbers(result), "ok" if result.passed else "MISS")
+    )
 
 
-def markdown(rows: list[Row], left_out: list[str], command: str) -> str:
+def columns(cells: tuple[str, ...]) -> str:
+    aligned = (text.ljust(width) for text, width in zip(cells, _WIDTHS, strict=True))
+    return "  ".join(aligned).rstrip()
+
+
+def markdown(rows: list[Row], left_out: list[LeftOut], command: str) -> str:
     """By file the row closest to its tolerance; by quantity of models the largest difference."""
     missed = sum(not row.passed for row in rows)
     parts = [
@@ -46,7 +52,8 @@ def markdown(rows: list[Row], left_out: list[str], command: str) -> str:
         ),
     ]
     if left_out:
-        parts += ["Left out:\n", "\n".join(f"- {line}" for line in left_out) + "\n"]
+        lines = (f"- {file}: {reason}" for file, reason in left_out)
+        parts += ["Left out:\n", "\n".join(lines) + "\n"]
     return "\n".join(parts)
 
 

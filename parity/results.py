@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.compare import Row, row
+from parity.compare import Golden, Row, row
 from parity.kit import regions_at
 from parity.matching import detections_of, match, matched_rows
-from parity.stages import Golden, Stages
+from parity.stages import Stages
 from pointrend_jax.evaluation.paste import paste_masks_to_rle, scale_boxes_to_original
 from pointrend_jax.evaluation.rle import decode_rle
 from pointrend_jax.structures import ImageBatch
@@ -16,6 +16,7 @@ from pointrend_jax.tasks.instance import probability
 
 def pasted_rows(stages: Stages) -> Iterator[Row]:
     """Golden detections with our masks, pasted."""
+    stages.golden.require("out/hw", "out/rle", "det/scores")
     regions = regions_at(stages.golden["det/boxes"], stages.golden["det/classes"])
     masks = stages.run(
         lambda m, p, r, hw: (
@@ -34,6 +35,7 @@ def pasted_rows(stages: Stages) -> Iterator[Row]:
 
 def pixel_rows(stages: Stages, name: str, batch: ImageBatch) -> Iterator[Row]:
     """Everything at once, as a user calls it."""
+    stages.golden.require("out/hw", "out/rle", "det/boxes", "det/scores", "det/classes")
     detections, masks, _ = stages.run(lambda m, b: m.predict(b), batch)
     valid = np.asarray(detections.valid)[0]
     boxes, scores, classes = (np.asarray(x)[0][valid] for x in detections[:3])

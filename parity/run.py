@@ -1,4 +1,4 @@
-"""`make parity KIT=DIR`: compares with the stored Detectron2 numbers of a kit and prints a table.
+"""`make parity KIT=DIR`: compares with a kit's stored Detectron2 numbers, row by row, as they come.
 
 Exit status 0 only if something was compared and nothing missed its tolerance. What a kit holds and
 this project does not build yet is listed as left out, never as passed.
@@ -7,68 +7,67 @@ this project does not build yet is listed as left out, never as passed.
 import argparse
 import sys
 import time
-from math import inf
+from collections.abc import Iterator
 from pathlib import Path
 
-from parity.compare import Row, compare
+from parity.compare import LeftOut, Result, Row, compare, part
 from parity.facts import schedule_rows, score_rows
 from parity.host import HOST_FILES
-from parity.kit import MODELS
-from parity.models import STAGES, left_out, model_rows
+from parity.models import STAGES, model_results
 from parity.ops import OP_FILES, load
-from parity.report import markdown, text_table
+from parity.report import HEADER, columns, markdown, text_line
 
 
-def compare_ops(kit: Path, stage: str) -> tuple[list[Row], list[str]]:
-    """Rows of every known file of `kit/ops`, and what was left out and why."""
-    rows: list[Row] = []
-    left_out: list[str] = []
+def op_results(kit: Path, stage: str) -> Iterator[Result]:
+    """Of every known file of `kit/ops`."""
     for path in sorted((kit / "ops").glob(f"{stage or '*'}.npz")):
-        name = path.stem
-        if name in OP_FILES:
-            rows += [compare(name, check) for check in OP_FILES[name](load(path))]
-        elif name in HOST_FILES:
-            rows += [compare(name, check) for check in HOST_FILES[name](path)]
+        if path.stem in OP_FILES or path.stem in HOST_FILES:
+            yield from part(path.stem, "operation", _rows_of_operation(path))
         else:
-            left_out.append(f"ops/{name}: unknown file")
-    return rows, left_out
+            yield LeftOut(f"ops/{path.stem}", "unknown file")
 
 
-def compare_facts(kit: Path) -> tuple[list[Row], list[str]]:
-    """Rows of the kit's files beside ops/ and models/."""
-    rows, left_out = [], []
+def _rows_of_operation(path: Path) -> Iterator[Result]:
+    name = path.stem
+    checks = OP_FILES[name](load(path)) if name in OP_FILES else HOST_FILES[name](path)
+    for check in checks:
+        yield compare(name, check)
+
+
+def fact_results(kit: Path) -> Iterator[Result]:
+    """Of the kit's files beside ops/ and models/."""
     if (kit / "schedules.json").is_file():
-        rows, left_out = schedule_rows(kit)
+        yield from part("schedules", "schedules", schedule_rows(kit))
     if (kit / "coco_eval.json").is_file():
-        rows += score_rows(kit)
-    return rows, left_out
+        yield from part("coco_eval", "scores", score_rows(kit))
 
 
-def compare_models(kit: Path, model: str, stage: str) -> tuple[list[Row], list[str]]:
-    """Rows of the folders of `kit/models`; tells on stderr how far it is."""
-    rows: list[Row] = []
-    unbuilt: list[str] = []
-    folders = sorted(p for p in (kit / "models").glob(model or "*") if p.is_dir())
-    for folder in folders:
-        unbuilt += left_out(folder)
-        if folder.name not in MODELS:
-            continue
-        start, before = time.monotonic(), len(rows)
-        try:
-            for row in model_rows(kit, folder, stage):
-                rows.append(row)
-        except (ValueError, KeyError, OSError) as error:
-            # What was compared before it is still worth its lines.
-            rows.append(Row(folder.name, f"stopped by {type(error).__name__}: {error}", inf, 0.0))
-        seconds = time.monotonic() - start
-        print(f"{folder.name}: {len(rows) - before} rows, {seconds:.0f} s", file=sys.stderr)
-    return rows, unbuilt
+def results(kit: Path, model: str, stage: str) -> Iterator[Result]:
+    """Everything that was asked for, as it is made."""
+    if not model and not stage:
+        yield from fact_results(kit)
+    if not model and stage not in STAGES:
+        yield from op_results(kit, stage)
+    if not stage or stage in STAGES:
+        for folder in sorted((kit / "models").glob(model or "*")):
+            if folder.is_dir():
+                yield from _timed(folder.name, model_results(kit, folder, stage))
+
+
+def _timed(name: str, made: Iterator[Result]) -> Iterator[Result]:
+    """`made`; says on stderr when all is."""
+    start, number = time.monotonic(), 0
+    for result in made:
+        number += isinstance(result, Row)
+        yield result
+    print(f"{name}: {number} rows, {time.monotonic() - start:.0f} s", file=sys.stderr)
 
 
 def check_choice(kit: Path, model: str, stage: str) -> None:
     """Raises ValueError, listing what there is, for a kit, model or stage that does not exist."""
-    if not (kit / "ops").is_dir() and not (kit / "models").is_dir():
-        raise ValueError(f"{kit} is no parity kit: it has neither ops/ nor models/.")
+    parts = ("ops", "models", "schedules.json", "coco_eval.json")
+    if not any((kit / name).exists() for name in parts):
+        raise ValueError(f"{kit} is no parity kit: it has none of {', '.join(parts)}.")
     models = sorted(path.name for path in (kit / "models").glob("*"))
     if model and model not in models:
         raise ValueError(f"the kit has no model {model!r}; it has {', '.join(models)}.")
@@ -95,20 +94,19 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     rows: list[Row] = []
-    unbuilt: list[str] = []
-    if not args.model and not args.stage:
-        rows, unbuilt = compare_facts(args.kit)
-    if not args.model and args.stage not in STAGES:
-        more = compare_ops(args.kit, args.stage)
-        rows, unbuilt = rows + more[0], unbuilt + more[1]
-    if not args.stage or args.stage in STAGES:
-        more = compare_models(args.kit, args.model, args.stage)
-        rows, unbuilt = rows + more[0], unbuilt + more[1]
-    print(text_table(rows, unbuilt))
+    left_out: list[LeftOut] = []
+    print(columns(HEADER), flush=True)
+    for result in results(args.kit, args.model, args.stage):
+        # At once: a run takes half an hour, and what it found must not be lost when it is stopped.
+        print(text_line(result), flush=True)
+        if isinstance(result, Row):
+            rows.append(result)
+        else:
+            left_out.append(result)
     missed = sum(not row.passed for row in rows)
-    print(f"{len(rows)} compared, {missed} missed, {len(unbuilt)} left out")
+    print(f"{len(rows)} compared, {missed} missed, {len(left_out)} left out")
     if args.markdown:
-        args.markdown.write_text(markdown(rows, unbuilt, "make parity KIT=DIR"))
+        args.markdown.write_text(markdown(rows, left_out, "make parity KIT=DIR"))
     if not rows:
         print("nothing was compared", file=sys.stderr)
     return int(missed > 0 or not rows)

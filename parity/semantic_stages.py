@@ -25,6 +25,7 @@ UNDECIDED = 1e-3
 
 def coarse_rows(stages: Stages) -> Iterator[Row]:
     """Logits at the stride of the coarse head."""
+    stages.golden.require("sem/coarse/sample")
     logits = stages.run(lambda m, p, hw: m.coarse(p, hw), stages.pyramid, stages.batch.padded_hw)
     yield from sampled_rows(
         stages.file, "coarse logits", logits, stages.golden, "sem/coarse", LOGIT
@@ -33,6 +34,7 @@ def coarse_rows(stages: Stages) -> Iterator[Row]:
 
 def step_rows(stages: Stages) -> Iterator[Row]:
     """Every subdivision: which points it chose, and what was predicted at some of them."""
+    stages.golden.require("sem/step1/indices_sorted", "sem/step2/indices_sorted")
 
     def explain(m: SemanticSegmentor, maps: Pyramid, batch: ImageBatch) -> list[RenderStep]:
         assert m.point_head is not None
@@ -65,6 +67,7 @@ def _step(stages: Stages, number: int, step: RenderStep) -> Iterator[Row]:
 
 def rendered_rows(stages: Stages) -> Iterator[Row]:
     """Logits at the resolution of the input, and the best classes where a kit has them."""
+    stages.golden.require("sem/logits/sample")
     logits = _rendered(stages)
     yield from sampled_rows(stages.file, "logits", logits, stages.golden, "sem/logits", LOGIT)
     if "sem/argmax" in stages.golden:
@@ -90,6 +93,7 @@ def _rendered(stages: Stages) -> Any:
 def result_rows(stages: Stages, name: str, batch: ImageBatch) -> Iterator[Row]:
     """Everything at once, as a user calls it: the label map of the original image."""
     golden = stages.golden
+    golden.require("out/hw", "out/logits", "out/argmax", "sem/logits/sample")
     logits = stages.run(lambda m, b: m.predict(b).logits, batch)
     height, width = (int(n) for n in golden["input/padded_hw"])
     inside = logits[:, :height, :width]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from parity.compare import Row, row
+from parity.compare import Golden, Result, part, row
 from parity.kit import KitModel, load_golden, load_model, on_canvas, read_pixels
-from parity.stages import Golden
+from parity.train import rate_rows
 from parity.train_inputs import PinnedCalls
-from parity.train_steps import Tolerances, Training, step_rows, training_changes
+from parity.train_steps import Tolerances, Training, smallest_gap, step_rows, training_changes
 from pointrend_jax.models.semantic_segmentor import SemanticSegmentor
 from pointrend_jax.ops.losses import LossTerm
+from pointrend_jax.ops.points import point_sample
 from pointrend_jax.pointrend import CandidatePoints
 from pointrend_jax.structures import DATA_AXIS, IGNORE_LABEL, SemanticBatch
 
@@ -25,13 +27,12 @@ _FIXED_NORMS = Tolerances(later_loss=1e-3)
 _BATCH_NORMS = Tolerances(later_loss=1e-3, norm=1e-2, slice=5e-2)
 
 
-def semantic_train_rows(kit: Path, folder: Path) -> Iterator[Row]:
+def semantic_train_rows(kit: Path, folder: Path) -> Iterator[Result]:
     """All rows of one train.npz."""
     file, golden = f"{folder.name}/train", load_golden(folder / "train.npz")
     model = load_model(folder, training_changes(folder, golden))
     batch = semantic_batch(kit, golden, model)
-    rate = model.config.train.learning_rate
-    yield row(file, "learning rate", rate, golden["optimizer/lr_used"], 0)
+    yield from part(file, "learning rate", rate_rows(file, golden, model))
     calls = PinnedCalls(model.tag, json.loads(str(golden["pinned_calls"])))
     candidates = _pinned_candidates(model, len(batch.images), calls)
     yield row(file, "random calls of another size", calls.misfits, 0, 0)
@@ -51,8 +52,24 @@ def semantic_train_rows(kit: Path, folder: Path) -> Iterator[Row]:
 
     batch_norms = model.config.model.norm == "batch_norm"
     tolerances = _BATCH_NORMS if batch_norms else _FIXED_NORMS
-    training = Training(losses, candidates, lambda _: candidates, tolerances)
+    gap = None if candidates is None else partial(_gap, model.model, batch)
+    training = Training(losses, candidates, lambda _: candidates, gap, tolerances)
     yield from step_rows(file, golden, model, training)
+
+
+def _gap(
+    model: SemanticSegmentor, batch: SemanticBatch, variables: Any, candidates: CandidatePoints
+) -> Any:
+    """As in `Training`, of all images."""
+
+    def of_step(m: SemanticSegmentor) -> Any:
+        assert m.point_head is not None
+        maps = m.maps(batch.images, batch.image_hw, batch.padded_hw)
+        logits = point_sample(m.coarse(maps, batch.padded_hw), candidates.oversampled)
+        number = m.point_head.train_num_points - candidates.uniform.shape[1]
+        return smallest_gap(m.point_head.uncertainty(logits), number, True)
+
+    return model.apply(variables, method=of_step)
 
 
 def semantic_batch(kit: Path, golden: Golden, model: KitModel) -> SemanticBatch:

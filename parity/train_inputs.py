@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from parity import recipe
+from parity.compare import Golden
 from parity.kit import KitModel, on_canvas, read_pixels
 from pointrend_jax.evaluation.rle import decode_rle
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
@@ -21,8 +22,6 @@ from pointrend_jax.models.mask_rcnn import InstanceNoise, MaskRCNN
 from pointrend_jax.ops.matching import match_boxes
 from pointrend_jax.pointrend import CandidatePoints
 from pointrend_jax.structures import InstanceBatch, Proposals
-
-Golden = dict[str, np.ndarray]
 
 
 class Samples(NamedTuple):
@@ -108,7 +107,7 @@ def pinned_noise(
     )
     noise = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     choose = jax.jit(lambda variables, noise: kit.model.apply(
-        variables, batch, noise, method=_choose))  # fmt: skip
+        variables, batch, noise, method=choose))  # fmt: skip
     samples: Samples = choose(kit.variables, noise)
     number = 0
     anchor, roi = np.zeros(noise.anchor_priority.shape), np.zeros(noise.roi_priority.shape)
@@ -138,7 +137,7 @@ def _points(
     return like._replace(uniform=jnp.asarray(calls.uniform(0, valid)))
 
 
-def _choose(m: MaskRCNN, batch: InstanceBatch, noise: InstanceNoise) -> Samples:
+def choose(m: MaskRCNN, batch: InstanceBatch, noise: InstanceNoise) -> Samples:
     """What `MaskRCNN.losses` chooses, without its losses."""
     pyramid = m.pyramid(batch.images, batch.image_hw, batch.padded_hw)
     outputs = m.rpn(pyramid, batch.padded_hw)

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from parity.compare import Row, row
+from parity.compare import AbsentArray, Golden, Result, Row, part, row
 from parity.kit import KitModel
-from parity.stages import Golden
 from pointrend_jax.importers.detectron2 import export_detectron2
 from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.training.optimizer import build_optimizer
@@ -28,6 +27,10 @@ _OVERRIDES = {
 }
 LOSS = 1e-4
 _ROUNDINGS = 4
+# Of a loss whose points are a tie, after it is broken their way; relative.
+_BROKEN_TIE = 2e-5
+# Two uncertainties this close are equal but for rounding, in logits.
+_TIE = 1e-4
 
 
 class Tolerances(NamedTuple):
@@ -45,11 +48,14 @@ class Training(NamedTuple):
 
     losses: from variables and noise to the losses, undivided. noise: of the first pass.
     noise_again: of a pass of the model that has moved, with the same random calls.
+    gap: from variables and noise to how far apart the last chosen point of a region and the first
+    that was not chosen are at least, in uncertainty; None for a model that chooses no points.
     """
 
     losses: Callable[[Any, Any], dict[str, LossTerm]]
     noise: Any
     noise_again: Callable[[KitModel], Any]
+    gap: Callable[[Any, Any], Any] | None
     tolerances: Tolerances = Tolerances()
 
 
@@ -71,7 +77,16 @@ def training_changes(folder: Path, golden: Golden) -> dict[str, Any]:
     }
 
 
-def step_rows(file: str, golden: Golden, kit: KitModel, training: Training) -> Iterator[Row]:
+class Pass(NamedTuple):
+    """Losses of given parameters. losses_of: of any parameters. gap: as in `Training`."""
+
+    params: Any
+    losses_of: Callable[[Any], Any]
+    gap: Callable[[], float] | None
+    trained: set[str]
+
+
+def step_rows(file: str, golden: Golden, kit: KitModel, training: Training) -> Iterator[Result]:
     """Losses and gradients, two steps with these gradients, and the losses after them."""
     buffers, shapes = kit.variables["buffers"], array_shapes(kit.variables)
 
@@ -80,16 +95,26 @@ def step_rows(file: str, golden: Golden, kit: KitModel, training: Training) -> I
         losses = {k: t.total / jnp.maximum(t.denominator, 1.0) for k, t in terms.items()}
         return sum(losses.values(), jnp.zeros(())), losses
 
-    params, tolerances = kit.variables["params"], training.tolerances
-    value_and_gradients = jax.jit(jax.value_and_grad(total_loss, has_aux=True))
-    (_, losses), gradients = value_and_gradients(params, training.noise)
-    yield from _loss_rows(file, "", losses, golden, "loss", tolerances.loss)
+    def one_pass(params: Any, noise: Any, losses_of: Callable[[Any], Any]) -> Pass:
+        def gap() -> float:
+            assert training.gap is not None
+            return float(jax.jit(training.gap)({"params": params, "buffers": buffers}, noise))
+
+        return Pass(params, losses_of, None if training.gap is None else gap, trained)
 
     trained = {
         path
-        for path in array_shapes({"params": params})
-        if kit.task.is_trainable(tuple(path.split("/")[1:]))
+        for path in array_shapes(kit.variables)
+        if path.startswith("params/") and kit.task.is_trainable(tuple(path.split("/")[1:]))
     }
+    params, tolerances = kit.variables["params"], training.tolerances
+    value_and_gradients = jax.jit(jax.value_and_grad(total_loss, has_aux=True))
+    (_, losses), gradients = value_and_gradients(params, training.noise)
+    first = one_pass(
+        params, training.noise, lambda params: value_and_gradients(params, training.noise)[0][1]
+    )
+    rows = _loss_rows(file, "", losses, golden, "loss", tolerances.loss, first)
+    yield from part(file, "losses", rows)
 
     def named(tree: Any) -> dict[str, np.ndarray]:
         """Trained arrays by Detectron2 name."""
@@ -97,10 +122,10 @@ def step_rows(file: str, golden: Golden, kit: KitModel, training: Training) -> I
         paths = {"/".join(entry.key for entry in path): leaf for path, leaf in leaves}
         return export_detectron2({p: np.asarray(paths[p]) for p in sorted(trained)}, shapes)
 
-    yield from _gradient_rows(file, golden, named(gradients), tolerances)
-    start = _slices(golden, named(params))
-    yield row(file, "slices at the start", start, golden["slice/init"], 0)
-    yield _decay_row(file, golden, kit, len(trained))
+    rows = _gradient_rows(file, golden, named(gradients), tolerances)
+    yield from part(file, "gradients", rows)
+    yield from part(file, "slices at the start", _start_rows(file, golden, named(params)))
+    yield from part(file, "weight decay", _decay_rows(file, golden, kit, len(trained)))
 
     optimizer, _ = build_optimizer(kit.config, params, kit.task.is_trainable)
 
@@ -110,44 +135,53 @@ def step_rows(file: str, golden: Golden, kit: KitModel, training: Training) -> I
         return optax.apply_updates(params, updates), state
 
     # The kit's weights are given up here: the largest model takes 1.4 GB for each copy.
+    del first
     state = optimizer.init(params)
     for number in (1, 2):
         params, state = step(params, state, gradients)
-        ours = _slices(golden, named(params))
-        yield from _moved_rows(file, golden, number, ours, tolerances.slice)
+        rows = _moved_rows(file, golden, number, named(params), tolerances.slice)
+        yield from part(file, f"step {number}", rows)
     del state, gradients
-    moved = kit._replace(variables={"params": params, "buffers": buffers})
-    again = training.noise_again(moved)
-    losses_again = jax.jit(lambda params: total_loss(params, again)[1])
-    yield from _later_rows(file, golden, params, trained, losses_again, tolerances.later_loss)
+
+    def later_rows() -> Iterator[Row]:
+        group = "loss_after_2_steps"
+        _losses_of_kit(golden, group)
+        again = training.noise_again(kit._replace(variables={"params": params, "buffers": buffers}))
+        losses_again = jax.jit(lambda params: total_loss(params, again)[1])
+        later = one_pass(params, again, losses_again)
+        label, ours = "after two steps: ", losses_again(params)
+        yield from _loss_rows(file, label, ours, golden, group, tolerances.later_loss, later)
+
+    yield from part(file, "after two steps", later_rows())
 
 
-def _later_rows(
-    file: str,
-    golden: Golden,
-    params: Any,
-    trained: set[str],
-    losses_of: Callable[[Any], Any],
-    tolerance: float,
-) -> Iterator[Row]:
-    """The losses after two steps.
+def broken_tie(missed: Row, name: str, expected: float, of: Pass) -> Row:
+    """The row of a loss of points that missed, if its points were a tie.
 
     The points of a loss are a choice: where two of them are equally uncertain but for rounding,
-    either is right. If such a loss misses, the nearest of a few other roundings of the parameters
-    is taken, and its name says so. (One of R50's jumps between two values 7e-4 apart, while what is
-    not a choice moves by 2e-6.)
+    either is right. Then the nearest of a few other roundings of the parameters must be theirs to
+    2e-5, and its name says how close the tie was. (One loss of R50's jumps between two values 7e-4
+    apart, while what is not a choice moves by 2e-6.)
     """
-    label, group = "after two steps: ", "loss_after_2_steps"
-    for each in _loss_rows(file, label, losses_of(params), golden, group, tolerance):
-        if each.passed or not each.quantity.endswith("_point"):
-            yield each
-            continue
-        name = each.quantity.removeprefix(label)
-        roundings = [losses_of(_other_rounding(params, trained, i)) for i in range(_ROUNDINGS)]
-        expected = golden[f"{group}/{name}"]
-        nearest = min((losses[name] for losses in roundings), key=lambda x: abs(x - expected))
-        quantity = f"{each.quantity}, nearest of {_ROUNDINGS} roundings"
-        yield row(file, quantity, nearest, expected, each.tolerance)
+    if of.gap is None or not name.endswith("_point"):
+        return missed
+    gap = of.gap()
+    if not gap <= _TIE:
+        return missed._replace(quantity=f"{missed.quantity} (no tie: {gap:.0e} apart)")
+    roundings = (
+        of.losses_of(_other_rounding(of.params, of.trained, i))[name] for i in range(_ROUNDINGS)
+    )
+    nearest = min((float(x) for x in roundings), key=lambda x: abs(x - expected))
+    quantity = f"{missed.quantity}, nearest of {_ROUNDINGS} roundings, a tie of {gap:.0e}"
+    return row(missed.file, quantity, nearest, expected, _BROKEN_TIE * abs(expected))
+
+
+def smallest_gap(uncertainty: Any, number: int, valid: Any) -> Any:
+    """Between the `number`-th and the next of each region's [N, k] uncertainties, at least."""
+    if number >= uncertainty.shape[1]:
+        return jnp.inf
+    highest, _ = jax.lax.top_k(uncertainty, number + 1)
+    return jnp.min(jnp.where(valid, highest[:, number - 1] - highest[:, number], jnp.inf))
 
 
 def _other_rounding(params: Any, trained: set[str], seed: int) -> Any:
@@ -164,7 +198,11 @@ def _other_rounding(params: Any, trained: set[str], seed: int) -> Any:
     return jax.tree_util.tree_map_with_path(rounded, params)
 
 
-def _decay_row(file: str, golden: Golden, kit: KitModel, num_trained: int) -> Row:
+def _start_rows(file: str, golden: Golden, start: dict[str, np.ndarray]) -> Iterator[Row]:
+    yield row(file, "slices at the start", _slices(golden, start), golden["slice/init"], 0)
+
+
+def _decay_rows(file: str, golden: Golden, kit: KitModel, num_trained: int) -> Iterator[Row]:
     """How many arrays decay and how many do not."""
     groups = json.loads(str(golden["optimizer/groups"]))
     # Without a gradient only decay moves a parameter.
@@ -178,17 +216,25 @@ def _decay_row(file: str, golden: Golden, kit: KitModel, num_trained: int) -> Ro
         for decays in (True, False)
     ]
     name = "arrays with weight decay and without"
-    return row(file, name, (decayed, num_trained - decayed), theirs, 0)
+    yield row(file, name, (decayed, num_trained - decayed), theirs, 0)
+
+
+def _losses_of_kit(golden: Golden, group: str) -> dict[str, float]:
+    losses = {k.partition("/")[2]: float(v) for k, v in golden.items() if k.startswith(f"{group}/")}
+    if not losses:
+        raise AbsentArray(f"{group}/*")
+    return losses
 
 
 def _loss_rows(
-    file: str, label: str, losses: Any, golden: Golden, group: str, relative: float
+    file: str, label: str, losses: Any, golden: Golden, group: str, relative: float, of: Pass
 ) -> Iterator[Row]:
-    theirs = {k.partition("/")[2]: float(v) for k, v in golden.items() if k.startswith(f"{group}/")}
+    theirs = _losses_of_kit(golden, group)
     yield row(file, f"{label}losses by other names", len(losses.keys() ^ theirs.keys()), 0, 0)
     for name in sorted(losses.keys() & theirs.keys()):
         tolerance = relative * abs(theirs[name])
-        yield row(file, f"{label}{name}", losses[name], theirs[name], tolerance)
+        compared = row(file, f"{label}{name}", losses[name], theirs[name], tolerance)
+        yield compared if compared.passed else broken_tie(compared, name, theirs[name], of)
 
 
 def _gradient_rows(
@@ -207,9 +253,10 @@ def _gradient_rows(
 
 
 def _moved_rows(
-    file: str, golden: Golden, number: int, ours: np.ndarray, tolerance: float
+    file: str, golden: Golden, number: int, params: dict[str, np.ndarray], tolerance: float
 ) -> Iterator[Row]:
     """How far the parameters moved; rounding of the parameters themselves is allowed."""
+    ours = _slices(golden, params)
     start = golden["slice/init"].astype(np.float64)
     theirs = golden[f"slice/step{number}"].astype(np.float64)
     name = f"change of slices after step {number}"

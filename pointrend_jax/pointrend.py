@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pointrend_jax.ops.points import (
+    check_indexable,
     point_sample,
     point_scatter,
     points_in_image,
@@ -113,11 +114,13 @@ def select_uncertain_points(
 ) -> tuple[Int[Array, "N P"], Float[Array, "N P 2"]]:
     """Flat indices and coordinates of the P = min(num_points, H * W) most uncertain pixels."""
     num_regions, height, width = uncertainty.shape
+    check_indexable("the pixels of a rendered map", height * width)
     num_points = min(num_points, height * width)
     _, point_indices = jax.lax.top_k(uncertainty.reshape(num_regions, -1), num_points)
     row, column = point_indices // width, point_indices % width
-    x = (column.astype(uncertainty.dtype) + 0.5) / width
-    y = (row.astype(uncertainty.dtype) + 0.5) / height
+    # Coordinates are float32, whatever the type of the logits.
+    x = (column.astype(jnp.float32) + 0.5) / width
+    y = (row.astype(jnp.float32) + 0.5) / height
     return point_indices, jnp.stack([x, y], axis=-1)
 
 

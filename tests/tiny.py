@@ -84,19 +84,22 @@ def _drawn(path: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def instance_batch(
-    batch_size: int = 2, seed: int = 0, canvas: tuple[int, int] = (64, 64)
+    batch_size: int = 2,
+    seed: int = 0,
+    canvas: tuple[int, int] = (64, 64),
+    slots: int = GT_SLOTS,
 ) -> InstanceBatch:
     """Rectangles on noise, 64 x 64 at most, in the corner of `canvas`; the last slot is padding."""
     rng = np.random.default_rng(seed)
     height, width = canvas
     images = np.zeros((batch_size, height, width, 3), np.uint8)
-    masks = np.zeros((batch_size, GT_SLOTS, height, width), bool)
-    boxes = np.zeros((batch_size, GT_SLOTS, 4), np.float32)
-    classes = np.zeros((batch_size, GT_SLOTS), np.int32)
-    valid = np.zeros((batch_size, GT_SLOTS), bool)
+    masks = np.zeros((batch_size, slots, height, width), bool)
+    boxes = np.zeros((batch_size, slots, 4), np.float32)
+    classes = np.zeros((batch_size, slots), np.int32)
+    valid = np.zeros((batch_size, slots), bool)
     for b in range(batch_size):
         images[b, :64, :64] = rng.integers(0, 120, (64, 64, 3))
-        for g in range(GT_SLOTS - 1):
+        for g in range(slots - 1):
             x0, y0 = rng.integers(0, 34, 2)
             w, h = rng.integers(14, 30, 2)
             masks[b, g, y0 : y0 + h, x0 : x0 + w] = True

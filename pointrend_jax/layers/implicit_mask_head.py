@@ -93,7 +93,9 @@ class ImplicitPointHead(nn.Module):
             "frequencies",
             lambda: jax.random.normal(self.make_rng("params"), (2, POSITIONAL_FREQUENCIES)),
         ).value
-        phase = 2 * math.pi * ((2 * point_coords - 1) @ frequencies)
+        # A product of coordinates: not in the fewer bits that a device may multiply in.
+        place = jnp.matmul(2 * point_coords - 1, frequencies, precision=jax.lax.Precision.HIGHEST)
+        phase = 2 * math.pi * place
         x = jnp.concatenate([jnp.sin(phase), jnp.cos(phase), fine_grained_features], axis=-1)
         weights, biases = split_parameters(parameters, self.mlp)
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):

@@ -17,6 +17,7 @@ from pointrend_jax.layers.rpn import RPN
 from pointrend_jax.models.backbones import BACKBONES, backbone_options
 from pointrend_jax.models.mask_rcnn import MaskHead, MaskRCNN, ProposalCounts
 from pointrend_jax.models.precision import compute_dtype
+from pointrend_jax.ops.matching import num_foreground_slots
 from pointrend_jax.pointrend import PointHead
 from pointrend_jax.structures import Config
 
@@ -32,6 +33,7 @@ def build_model(config: Config) -> MaskRCNN:
             "Mask R-CNN needs config.model.output_stride 32 and config.model.norm 'frozen', got "
             f"{model.output_stride} and {model.norm!r}."
         )
+    _check_counts(config)
     backbone = BACKBONES[model.backbone]
     rpn, box = model.rpn, model.box
     return MaskRCNN(
@@ -68,6 +70,33 @@ def build_model(config: Config) -> MaskRCNN:
         train_on_pred_boxes=model.mask.train_on_pred_boxes,
         detections_per_chunk=model.mask.detections_per_chunk,
     )
+
+
+def _check_counts(config: Config) -> None:
+    """Of proposals, samples and detections."""
+    model = config.model
+    counts = {"rpn": ("samples_per_image",), "box": ("samples_per_image", "detections_per_image")}
+    counts["rpn"] += tuple(
+        f"{when}_nms_topk_{use}" for when in ("pre", "post") for use in ("train", "eval")
+    )
+    for part, names in counts.items():
+        for name in names:
+            if model[part][name] < 1:
+                raise ValueError(
+                    f"config.model.{part}.{name} must be at least 1, got {model[part][name]}."
+                )
+        fraction = model[part].positive_fraction
+        # Not `fraction < 0`: a NaN must not pass.
+        if not 0 <= fraction <= 1:
+            raise ValueError(
+                f"config.model.{part}.positive_fraction must be in [0, 1], got {fraction}."
+            )
+    box = model.box
+    if num_foreground_slots(box.samples_per_image, box.positive_fraction) < 1:
+        raise ValueError(
+            "config.model.box must leave the mask head a sample an image: samples_per_image times "
+            f"positive_fraction is {box.samples_per_image} * {box.positive_fraction}."
+        )
 
 
 def _build_mask_head(config: Config) -> MaskHead:

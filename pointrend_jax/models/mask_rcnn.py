@@ -22,6 +22,7 @@ from pointrend_jax.layers.resnet import normalise
 from pointrend_jax.layers.rpn import RPN
 from pointrend_jax.ops.boxes import decode_boxes
 from pointrend_jax.ops.losses import LossTerm
+from pointrend_jax.ops.matching import num_foreground_slots
 from pointrend_jax.pointrend import CandidatePoints, RenderStep
 from pointrend_jax.structures import (
     Detections,
@@ -159,7 +160,9 @@ class MaskRCNN(nn.Module):
     @property
     def _num_mask_slots(self) -> int:
         """Foreground samples lie in the first slots of an image; the mask head needs no others."""
-        return int(self.box_head.samples_per_image * self.box_head.positive_fraction)
+        return num_foreground_slots(
+            self.box_head.samples_per_image, self.box_head.positive_fraction
+        )
 
     def _mask_regions(self, samples: BoxSamples, deltas: Float[Array, "B S K 4"]) -> Regions:
         """Foreground samples at their predicted boxes: no gradient, not clipped, as Detectron2."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from pointrend_jax.ops.points import check_indexable
 from pointrend_jax.structures import DATA_AXIS
 
 
@@ -68,6 +69,7 @@ def hard_pixel_cross_entropy(
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.where(valid, labels, 0))
     loss = jnp.where(valid, loss, 0.0)
     devices = jax.lax.psum(1, DATA_AXIS)
+    check_indexable("the pixels of a batch of all devices", loss.size * devices)
     chosen = int(fraction * loss.size * devices)
     share = jax.lax.stop_gradient(_share_of_highest(loss, chosen))
     return LossTerm(jnp.sum(loss * share), jnp.asarray(chosen / devices, jnp.float32))

@@ -73,7 +73,7 @@ def sample_by_priority(
     Source: Detectron2 subsample_labels. The first `int(S * positive_fraction)` slots hold every
     foreground sample, so that a mask head needs only these.
     """
-    num_positive = int(num_samples * positive_fraction)
+    num_positive = num_foreground_slots(num_samples, positive_fraction)
     positive, positive_valid = _lowest(foreground, priority, num_positive)
     negative, negative_valid = _lowest(background, priority, num_samples)
     room = num_samples - jnp.sum(positive_valid)
@@ -82,10 +82,20 @@ def sample_by_priority(
     indices = jnp.concatenate([positive, negative])
     valid = jnp.concatenate([positive_valid, negative_valid])
     is_foreground = jnp.arange(indices.shape[0]) < positive.shape[0]
+    # There may be fewer candidates than slots; whoever reads a part of the slots counts on all.
+    missing = max(0, num_samples - indices.shape[0])
+    indices, valid, is_foreground = (
+        jnp.pad(x, (0, missing)) for x in (indices, valid, is_foreground)
+    )
     # Stable: invalid slots go to the end, the order within each group stays.
     order = jnp.argsort(~valid, stable=True)[:num_samples]
     valid = valid[order]
     return jnp.where(valid, indices[order], 0), is_foreground[order] & valid, valid
+
+
+def num_foreground_slots(num_samples: int, positive_fraction: float) -> int:
+    """How many of the first slots of `sample_by_priority` may hold foreground."""
+    return min(int(num_samples * positive_fraction), num_samples)
 
 
 def _lowest(candidates: Array, priority: Array, num: int) -> tuple[Array, Array]:

@@ -6,10 +6,14 @@ torch's `grid_sample(align_corners=False)`. Outside the map there is 0.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, UInt8
+
+# Indices are int32, as everywhere in jax without 64 bits.
+MAX_INDEXABLE = 2**31 - 1
 
 
 def regular_grid(side: int) -> Float[Array, "P 2"]:
@@ -44,7 +48,8 @@ def cell_sampler(
     """
     if jax.default_backend() != "cpu":
         matrix = sampling_matrix(map_hw, point_coords)
-        return lambda cells: matrix @ cells
+        # The weights are coordinates: in eight or ten bits a point would lie elsewhere.
+        return partial(jnp.matmul, matrix, precision=jax.lax.Precision.HIGHEST)
     num_maps, (height, width) = point_coords.shape[0], map_hw
     first_row = (jnp.arange(num_maps) * (height * width))[:, None]
     scale = jnp.array([width, height], point_coords.dtype).reshape(1, 1, 2)
@@ -85,6 +90,7 @@ def sample_rows(
       xy: in pixels of the map, continuous (the centre of pixel 0 is 0.5). The result has its type,
         whatever that of the maps. Differentiable in `rows` and in `xy`, in reverse mode.
     """
+    check_indexable("the pixels of all maps of a device", rows.shape[0])
     return _weighted_rows(rows, *_places(first_row, map_hw, xy))
 
 
@@ -206,12 +212,11 @@ def point_sample_bits(
       xy: in pixels of the mask, continuous.
     """
     _, height, width_bytes = mask_bits.shape
-    flat = mask_bits.reshape(-1)
-
-    first_byte = (mask_index * (height * width_bytes))[:, None]
+    # An index an axis: the masks of a device may be more bytes than an int32 can count.
+    mask = mask_index[:, None]
     total = jnp.zeros((), xy.dtype)
     for y, x, inside, weight in _neighbours((height, width_bytes * 8), xy):
-        byte = flat.at[first_byte + y * width_bytes + x // 8].get(mode="promise_in_bounds")
+        byte = mask_bits.at[mask, y, x // 8].get(mode="promise_in_bounds")
         bit = (byte >> (x % 8).astype(jnp.uint8)) & 1
         total = total + jnp.where(inside, bit, 0).astype(xy.dtype) * weight
     return total
@@ -235,3 +240,15 @@ def points_in_image(
     """From [0, 1] of each xyxy region to pixels of the image."""
     origin, side = regions[:, None, :2], regions[:, None, 2:] - regions[:, None, :2]
     return point_coords * side + origin
+
+
+def check_indexable(what: str, number: int) -> None:
+    """Raises ValueError if `number` elements are more than an int32 index can tell apart.
+
+    Shapes are known when a program is traced, so this costs nothing when it runs.
+    """
+    if number > MAX_INDEXABLE:
+        raise ValueError(
+            f"{what} must be at most {MAX_INDEXABLE} (2**31 - 1, the largest int32 index), got "
+            f"{number}; use smaller images or tiles, or fewer images for each device."
+        )

@@ -41,7 +41,10 @@ def _double(x: Array, inside: Array | None, axis: int) -> Array:
         shape[axis] = size
         last = (inside - 1).reshape(-1, *([1] * (x.ndim - 1)))
         after = jnp.where(jnp.arange(size).reshape(shape) == last, x, after)
-    pairs = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=axis + 1)
+    # Blended in float32 and rounded once, as every bilinear value is.
+    nearest, before, after = (y.astype(jnp.float32) for y in (x, before, after))
+    blended = [0.75 * nearest + 0.25 * before, 0.75 * nearest + 0.25 * after]
+    pairs = jnp.stack(blended, axis=axis + 1).astype(x.dtype)
     return pairs.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
 
 
@@ -50,7 +53,12 @@ def resize_bilinear(
 ) -> Float[Array, "N h w C"]:
     """Bilinear to any size, without antialiasing, as torch's `interpolate(align_corners=False)`."""
     shape = (x.shape[0], *output_hw, x.shape[3])
-    return jax.image.resize(x, shape, method="linear", antialias=False)
+    # The weights take the type of what is resized, and are multiplied in the given precision.
+    resized = jax.image.resize(
+        x.astype(jnp.float32), shape, method="linear", antialias=False,
+        precision=jax.lax.Precision.HIGHEST,
+    )  # fmt: skip
+    return resized.astype(x.dtype)
 
 
 def upsample_by(

@@ -7,6 +7,7 @@ samples a bin and taken in chunks, and each chunk loops as often as its largest 
 Mask R-CNN; Detectron2 layers/roi_align.py and modeling/poolers.py.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -17,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from pointrend_jax.ops.boxes import assign_levels
+from pointrend_jax.ops.points import check_indexable
 
 CHUNK = 50
 
@@ -64,6 +66,8 @@ def roi_align(
     if levels is None:
         levels = assign_levels(boxes, min_level=2, max_level=len(feature_maps) + 1) - 2
     channels = feature_maps[0].shape[-1]
+    cells = sum(math.prod(m.shape[:3]) for m in feature_maps)
+    check_indexable("the cells of all feature maps of a device", cells)
     rows = jnp.concatenate([m.reshape(-1, channels) for m in feature_maps])
     sampling = _place_samples(
         [m.shape[:3] for m in feature_maps], boxes, image_index, levels, padded_hw,

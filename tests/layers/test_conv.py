@@ -1,65 +1,106 @@
 """Convolutions in other forms are flax's, with their parameters and gradients."""
 
+from functools import cache
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 
-import pointrend_jax.layers.conv as conv_module
 from pointrend_jax.layers.conv import Conv
 
+SMALL = (2, 7, 6, 8)
+# As many pixels as from which the gradient of a 3x3 kernel takes another form on a CPU.
+LARGE = (1, 64, 64, 2)
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        {"kernel_size": (1, 1)},
-        {"kernel_size": (1, 1), "strides": (2, 2)},
-        {"kernel_size": (1, 1), "strides": (2, 1), "use_bias": False},
-        {"kernel_size": (1, 1), "padding": 1},
-        {"kernel_size": (1, 1), "feature_group_count": 2},
-        {"kernel_size": (1, 1), "padding": 0, "input_dilation": 2},
-        {"kernel_size": (2, 2), "padding": "VALID", "strides": (2, 2)},
-        {"kernel_size": (2, 3), "padding": "VALID", "strides": (2, 3)},
-        {"kernel_size": (2, 2), "padding": "SAME", "strides": (2, 2)},
-        {"kernel_size": (3, 3), "padding": 1, "strides": (2, 2)},
-        {"kernel_size": (3, 3), "padding": 1},
-        {"kernel_size": (3, 3), "padding": "SAME"},
-        {"kernel_size": (3, 3), "padding": "VALID"},
-        {"kernel_size": (3, 3), "padding": 2, "kernel_dilation": 2},
-    ],
-)
-@pytest.mark.parametrize("narrow", [1, 128])
-def test_conv_has_the_parameters_values_and_gradients_of_flax(how, narrow, monkeypatch):
-    # Every form, at the sizes of a test.
-    monkeypatch.setattr(conv_module, "_LARGE", 1)
-    monkeypatch.setattr(conv_module, "_NARROW", narrow)
-    x = jax.random.normal(jax.random.key(0), (2, 7, 6, 8))
-    ours, theirs = Conv(4, **how), nn.Conv(4, **how)
-    variables = theirs.init(jax.random.key(1), x)
+# The shape of the input, channels of the output, and the convolution.
+CASES: dict[str, tuple[tuple[int, ...], int, dict[str, Any]]] = {
+    "pointwise": (SMALL, 4, {"kernel_size": (1, 1)}),
+    "pointwise, wide": ((1, 3, 2, 128), 128, {"kernel_size": (1, 1)}),
+    "pointwise, strided": (SMALL, 4, {"kernel_size": (1, 1), "strides": (2, 2)}),
+    "pointwise, strides apart": (
+        SMALL, 4, {"kernel_size": (1, 1), "strides": (2, 1), "use_bias": False}),
+    "pointwise, padded": (SMALL, 4, {"kernel_size": (1, 1), "padding": 1}),
+    "pointwise, grouped": (SMALL, 4, {"kernel_size": (1, 1), "feature_group_count": 2}),
+    "pointwise, dilated input": (
+        SMALL, 4, {"kernel_size": (1, 1), "padding": 0, "input_dilation": 2}),
+    "windows": (SMALL, 4, {"kernel_size": (2, 2), "padding": "VALID", "strides": (2, 2)}),
+    "windows, unequal": (SMALL, 4, {"kernel_size": (2, 3), "padding": "VALID", "strides": (2, 3)}),
+    "windows, padded": (SMALL, 4, {"kernel_size": (2, 2), "padding": "SAME", "strides": (2, 2)}),
+    "strided": (LARGE, 3, {"kernel_size": (3, 3), "padding": 1, "strides": (2, 2)}),
+    "large": (LARGE, 3, {"kernel_size": (3, 3), "padding": 1}),
+    "large, SAME": (LARGE, 3, {"kernel_size": (3, 3), "padding": "SAME"}),
+    "large, unpadded": (LARGE, 3, {"kernel_size": (3, 3), "padding": "VALID"}),
+    "large, dilated": (LARGE, 3, {"kernel_size": (3, 3), "padding": 2, "kernel_dilation": 2}),
+}  # fmt: skip
 
-    def weighted_sum(conv, variables, x):
+
+def _inputs(name: str) -> tuple[Any, jax.Array]:
+    """Variables, as flax has them, and an input."""
+    shape, channels, how = CASES[name]
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    variables = jax.eval_shape(nn.Conv(channels, **how).init, jax.random.key(0), x)
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), (variables, x))
+
+
+@cache
+def _values_and_gradients() -> tuple[Any, Any]:
+    """Of all cases, ours and flax's: two programs."""
+
+    def weighted_sum(conv: Any, variables: Any, x: jax.Array) -> Any:
         y = conv.apply(variables, x)
         # Unequal weights, so that a gradient in the wrong place shows.
         return (y * jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)).sum(), y
 
-    assert jax.tree.map(jnp.shape, ours.init(jax.random.key(1), x)) == jax.tree.map(
-        jnp.shape, variables
-    )
     evaluate = jax.value_and_grad(weighted_sum, argnums=(1, 2), has_aux=True)
-    (_, value), gradients = evaluate(ours, variables, x)
-    (_, expected), expected_gradients = evaluate(theirs, variables, x)
-    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+
+    def of_all(conv: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: evaluate(conv(CASES[name][1], **CASES[name][2]), *given)
+            for name, given in inputs.items()
+        }
+
+    inputs = {name: _inputs(name) for name in CASES}
+    ours, theirs = (jax.jit(of_all, static_argnums=0)(conv, inputs) for conv in (Conv, nn.Conv))
+    return ours, theirs
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_conv_has_the_values_and_gradients_of_flax(name: str) -> None:
+    ((_, value), gradients), ((_, expected), of_flax) = (x[name] for x in _values_and_gradients())
+    np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-4)
+    # Sums over all pixels, in another order.
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()),
         gradients,
-        expected_gradients,
+        of_flax,
     )
 
 
-def test_a_pointwise_convolution_is_a_product():
-    x = jnp.zeros((1, 4, 4, 8))
-    conv = Conv(4, (1, 1))
-    program = str(jax.make_jaxpr(lambda x: conv.init_with_output(jax.random.key(0), x)[0])(x))
+@pytest.mark.parametrize("name", ["pointwise", "windows", "large"])
+def test_conv_has_the_parameters_of_flax(name: str) -> None:
+    shape, channels, how = CASES[name]
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    ours, theirs = (
+        jax.eval_shape(conv(channels, **how).init, jax.random.key(0), x) for conv in (Conv, nn.Conv)
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(("name", "convolutions"), [("pointwise", 0), ("windows", 0), ("large", 2)])
+def test_forms_are_what_they_are_chosen_for(name: str, convolutions: int) -> None:
+    """A product for the first two; and for the gradient of a kernel of many pixels nine of them."""
+    _, channels, how = CASES[name]
+    variables, x = _inputs(name)
+
+    def total(variables: Any) -> jax.Array:
+        return Conv(channels, **how).apply(variables, x).sum()  # type: ignore[union-attr]
+
+    # "pointwise" is narrow, so that the gradient of its kernel is a convolution's.
+    function = jax.grad(total) if name == "large" else total
+    program = str(jax.make_jaxpr(function)(variables))
     assert "dot_general" in program
-    assert "conv_general_dilated" not in program
+    assert program.count("conv_general_dilated[") <= convolutions

@@ -10,46 +10,58 @@ import pytest
 from pointrend_jax.layers.depthwise import depthwise_conv
 from pointrend_jax.layers.efficientnet_lite import EfficientNetLite
 from pointrend_jax.layers.resnet import ResNet
+from tests.programs import products
 
-PADDED_HW = jnp.array([[64, 96]])
-
-
-def _maps(backbone: Any, strided: Any) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """Maps of both, of the same weights and pixels."""
-    x = jax.random.normal(jax.random.key(1), (1, 64, 96, 3))
-    variables = jax.jit(strided.init)(jax.random.key(0, impl="unsafe_rbg"), x, PADDED_HW)
-    return jax.jit(backbone.apply)(variables, x, PADDED_HW), jax.jit(strided.apply)(
-        variables, x, PADDED_HW
-    )
+PADDED_HW = jnp.array([[32, 64]])
 
 
-@pytest.mark.parametrize("output_stride", [16, 8])
-def test_a_dilated_resnet_holds_the_maps_of_the_strided_one(output_stride: int) -> None:
+def _maps(backbone: Any) -> dict[str, jax.Array]:
+    """Of the same pixels and weights for backbones of the same parameters."""
+    x = jax.ShapeDtypeStruct((1, 32, 64, 3), jnp.float32)
+    shapes = jax.eval_shape(backbone.init, jax.random.key(0), x, PADDED_HW)
+    rng = np.random.default_rng(0)
+
+    def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        if path[-1].key == "kernel":
+            # By their fan-in, so that no map grows out of bounds.
+            spread = np.sqrt(np.prod(leaf.shape[:-1]))
+            return (rng.normal(size=leaf.shape) / spread).astype(np.float32)
+        return rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
+
+    variables = jax.tree_util.tree_map_with_path(draw, shapes)
+    pixels = rng.normal(size=x.shape).astype(np.float32)
+    return jax.jit(backbone.apply)(variables, pixels, PADDED_HW)
+
+
+def test_a_dilated_resnet_holds_the_maps_of_the_strided_one() -> None:
     # With the stride in the first 1x1, the 3x3 after it already sees every second cell.
-    dilated, strided = _maps(ResNet(50, output_stride=output_stride), ResNet(50))
-    skip = 32 // output_stride
-    assert dilated["res5"].shape[1:3] == (64 // output_stride, 96 // output_stride)
-    np.testing.assert_allclose(
-        dilated["res5"][:, ::skip, ::skip], strided["res5"], rtol=1e-3, atol=1e-4
-    )
+    dilated, strided = _maps(ResNet(50, output_stride=8)), _maps(ResNet(50))
+    for name, skip in (("res4", 2), ("res5", 4)):
+        assert dilated[name].shape[1:3] == (32 // 8, 64 // 8)
+        np.testing.assert_allclose(
+            dilated[name][:, ::skip, ::skip], strided[name], rtol=1e-3, atol=1e-4
+        )
 
 
 def test_a_dilated_efficientnet_holds_the_maps_of_the_strided_one() -> None:
-    dilated, strided = _maps(EfficientNetLite(0, output_stride=16), EfficientNetLite(0))
+    dilated, strided = _maps(EfficientNetLite(0, output_stride=16)), _maps(EfficientNetLite(0))
     # TensorFlow's padding centres the strided 5x5 on the odd cells.
     np.testing.assert_allclose(
         dilated["res5"][:, 1::2, 1::2], strided["res5"], rtol=1e-3, atol=1e-4
     )
 
 
-def test_the_multi_grid_multiplies_the_dilation_of_res5() -> None:
-    """A block of dilation d sees d cells away and none between."""
+def test_the_multi_grid_multiplies_the_dilation_of_each_block_of_res5() -> None:
+    """Read off the program: the nine taps of a block of dilation d lie d cells apart."""
     backbone = ResNet(50, output_stride=16, multi_grid=(1, 2, 4))
-    dilations = [backbone.multi_grid[block] * 2 for block in range(3)]
-    plain, grid = _maps(ResNet(50, output_stride=16), backbone)
-    assert dilations == [2, 4, 8]
-    np.testing.assert_array_equal(plain["res4"], grid["res4"])
-    assert not np.allclose(plain["res5"], grid["res5"])
+    x = jax.ShapeDtypeStruct((1, 32, 64, 3), jnp.float32)
+    variables = jax.eval_shape(backbone.init, jax.random.key(0), x, PADDED_HW)
+    dilations = [
+        product.equation.params["rhs_dilation"]
+        for product in products(jax.make_jaxpr(backbone.apply)(variables, x, PADDED_HW))
+        if product.equation.primitive.name == "conv_general_dilated"
+    ]
+    assert [d for d in dilations if d != (1, 1)] == [(2, 2), (4, 4), (8, 8)]
 
 
 @pytest.mark.parametrize("size", [3, 5])

@@ -22,7 +22,9 @@ def test_patches_form_and_its_gradient_equal_the_grouped_form(stride, hw):
         # Unequal weights, so that a gradient in the wrong place shows.
         return (y * jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)).sum(), y
 
-    evaluate = jax.value_and_grad(weighted_sum, argnums=(0, 1), has_aux=True)
+    evaluate = jax.jit(
+        jax.value_and_grad(weighted_sum, argnums=(0, 1), has_aux=True), static_argnums=2
+    )
     (_, patches), patches_gradient = evaluate(x, kernel, "patches")
     (_, grouped), grouped_gradient = evaluate(x, kernel, "grouped")
     # float32 sums of up to 36 or 9 * 112 terms in another order.

@@ -1,6 +1,6 @@
 """The whole network: any bucket equals the exact shape, and padding touches nothing."""
 
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import jax
@@ -8,24 +8,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pointrend_jax.layers.mask_head import PointRendMaskHead
-from pointrend_jax.layers.regions import Regions
-from pointrend_jax.models import mask_rcnn
 from pointrend_jax.models.build import build_model
-from pointrend_jax.models.mask_rcnn import MaskRCNN
+from pointrend_jax.models.mask_rcnn import MaskRCNN, slot_numbers
+from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.structures import InstanceBatch, InstancePredictions, Proposals
 from pointrend_jax.tasks.instance import instance_task
-from tests.tiny import GT_SLOTS, images_of, instance_batch, on_device, tiny_config
+from tests.tiny import images_of, instance_batch, on_device, tiny_config
 
 # Convolutions of another canvas may be split differently by the compiler: rounding, no more.
 TOLERANCE: dict[str, Any] = {"rtol": 1e-4, "atol": 2e-4}
 
 
 @cache
-def _model(backbone: str, mask_head: str) -> tuple[Any, Any, Any]:
+def _model(mask_head: str) -> tuple[Any, Any, Any]:
     """Task, variables that detect something, jitted prediction."""
-    config = tiny_config(backbone, mask_head)
+    config = tiny_config("resnet18", mask_head)
     config.model.box.score_threshold = 0.01
+    # So many that images with few samples train on a part of the mask head's 32 slots. Only the
+    # appended ground truth is foreground: as many samples as an image has objects.
+    config.model.box.samples_per_image, config.model.box.positive_fraction = 64, 0.5
+    config.model.box.iou_threshold = 0.99
     task = instance_task(build_model(config))
     variables = task.init(0)
     # Larger predictors than at initialisation, so that boxes, scores and masks spread.
@@ -39,23 +41,15 @@ def _model(backbone: str, mask_head: str) -> tuple[Any, Any, Any]:
     return task, variables, jax.jit(task.predict)
 
 
-def _predict(backbone: str, mask_head: str, batch: InstanceBatch) -> InstancePredictions:
-    _, variables, predict = _model(backbone, mask_head)
+def _predict(mask_head: str, batch: InstanceBatch) -> InstancePredictions:
+    _, variables, predict = _model(mask_head)
     return jax.device_get(predict(variables, on_device(images_of(batch))))
 
 
-@pytest.mark.parametrize(
-    ("backbone", "mask_head"),
-    [
-        ("resnet18", "pointrend"),
-        ("resnet18", "conv"),
-        ("resnet18", "implicit"),
-        ("efficientnet_lite0", "pointrend"),
-    ],
-)
-def test_any_bucket_gives_the_detections_of_the_exact_shape(backbone: str, mask_head: str) -> None:
-    exact = _predict(backbone, mask_head, instance_batch())
-    padded = _predict(backbone, mask_head, instance_batch(canvas=(96, 128)))
+@pytest.mark.parametrize("mask_head", ["pointrend", "conv", "implicit"])
+def test_any_bucket_gives_the_detections_of_the_exact_shape(mask_head: str) -> None:
+    exact = _predict(mask_head, instance_batch())
+    padded = _predict(mask_head, instance_batch(canvas=(96, 128)))
     assert exact.detections.valid.sum() >= 6
     for name, ours, theirs in zip(
         exact.detections._fields, padded.detections, exact.detections, strict=True
@@ -75,20 +69,17 @@ def test_any_bucket_gives_the_detections_of_the_exact_shape(backbone: str, mask_
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-4 * scale)
 
 
-def test_a_batch_of_two_equals_two_of_one() -> None:
+def test_an_image_has_the_same_result_wherever_it_lies_in_the_batch() -> None:
     batch = instance_batch()
-    together = _predict("resnet18", "pointrend", batch)
-    for i in range(2):
-        one = jax.tree.map(lambda x, i=i: x[i : i + 1], batch)
-        alone = _predict("resnet18", "pointrend", one)
-        np.testing.assert_allclose(
-            together.detections.boxes[i], alone.detections.boxes[0], **TOLERANCE
-        )
-        np.testing.assert_allclose(together.mask_logits[i], alone.mask_logits[0], **TOLERANCE)
+    swapped = jax.tree.map(lambda x: x[::-1], batch)
+    together, other_way = _predict("pointrend", batch), _predict("pointrend", swapped)
+    assert not np.allclose(together.detections.boxes[0], together.detections.boxes[1])
+    for ours, theirs in zip(jax.tree.leaves(other_way), jax.tree.leaves(together), strict=True):
+        np.testing.assert_allclose(ours[::-1], theirs, **TOLERANCE)
 
 
 def test_masks_of_slots_without_detection_stay_zero() -> None:
-    _, variables, predict = _model("resnet18", "pointrend")
+    _, variables, predict = _model("pointrend")
     images = on_device(images_of(instance_batch()))
     predictions = predict(variables, images._replace(valid=jnp.array([True, False])))
     assert not predictions.detections.valid[1].any()
@@ -97,7 +88,7 @@ def test_masks_of_slots_without_detection_stay_zero() -> None:
 
 
 def test_detections_are_sorted_inside_the_image_and_of_known_classes() -> None:
-    detections = _predict("resnet18", "pointrend", instance_batch()).detections
+    detections = _predict("pointrend", instance_batch()).detections
     scores = np.where(detections.valid, detections.scores, 0)
     assert (np.diff(scores, axis=1) <= 0).all()
     assert detections.boxes.min() >= 0
@@ -105,50 +96,48 @@ def test_detections_are_sorted_inside_the_image_and_of_known_classes() -> None:
     assert set(np.unique(detections.classes)) <= {0, 1, 2}
 
 
-def _loss_and_gradient_of(mask_head: str) -> Any:
-    task, variables, _ = _model("resnet18", mask_head)
+@cache
+def _loss_and_gradient(mask_head: str) -> Any:
+    """The undivided losses of a batch, and the gradient of their sum, which is that of its images'
+    sums."""
+    task, variables, _ = _model(mask_head)
 
-    def total(params: Any, batch: InstanceBatch) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def total(params: Any, batch: InstanceBatch) -> tuple[jax.Array, dict[str, LossTerm]]:
         terms, _ = task.loss({**variables, "params": params}, batch, jax.random.key(0))
-        losses = {
-            name: term.total / jnp.maximum(term.denominator, 1) for name, term in terms.items()
-        }
-        return sum(losses.values(), jnp.zeros(())), losses
+        return sum((term.total for term in terms.values()), jnp.zeros(())), terms
 
-    return jax.jit(jax.value_and_grad(total, has_aux=True)), variables["params"]
+    function = jax.jit(jax.value_and_grad(total, has_aux=True))
+    return lambda batch: jax.device_get(function(variables["params"], on_device(batch)))
 
 
-_loss_and_gradient = cache(_loss_and_gradient_of)
+def _batch(*objects: int) -> InstanceBatch:
+    """The same two images with so many of their objects each; 19 at most, of 20 slots."""
+    batch = instance_batch(slots=20)
+    return batch._replace(valid=batch.valid & (np.arange(20) < np.array(objects)[:, None]))
 
 
 def test_losses_have_the_names_of_the_reference_and_are_finite() -> None:
-    function, params = _loss_and_gradient("pointrend")
-    (_, losses), gradient = function(params, on_device(instance_batch()))
+    (_, losses), gradient = _loss_and_gradient("pointrend")(_batch(3, 19))
     names = "loss_rpn_cls loss_rpn_loc loss_cls loss_box_reg loss_mask loss_mask_point"
     assert sorted(losses) == sorted(names.split())
-    assert all(float(value) > 0 for value in losses.values())
-    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradient))
+    assert all(term.total > 0 for term in losses.values())
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
 def test_no_gradient_reaches_frozen_stages_and_every_other_parameter_has_one() -> None:
-    function, params = _loss_and_gradient("pointrend")
-    task = _model("resnet18", "pointrend")[0]
-    _, gradient = function(params, on_device(instance_batch()))
+    task = _model("pointrend")[0]
+    _, gradient = _loss_and_gradient("pointrend")(_batch(3, 19))
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         names = tuple(entry.key for entry in path)
-        assert bool(jnp.any(leaf != 0)) == task.is_trainable(names), names
+        assert bool(np.any(leaf != 0)) == task.is_trainable(names), names
 
 
 def test_content_of_padded_slots_changes_no_loss_and_no_gradient() -> None:
-    function, params = _loss_and_gradient("pointrend")
-    batch = instance_batch()
+    function, batch = _loss_and_gradient("pointrend"), _batch(3, 19)
     boxes, bits, classes = batch.boxes.copy(), batch.mask_bits.copy(), batch.classes.copy()
     boxes[:, -1], bits[:, -1], classes[:, -1] = (1.0, 1.0, 60.0, 60.0), 255, 2
     changed = batch._replace(boxes=boxes, mask_bits=bits, classes=classes)
-    (loss, _), gradient = function(params, on_device(batch))
-    (other, _), other_gradient = function(params, on_device(changed))
-    assert float(loss) == float(other)
-    jax.tree.map(np.testing.assert_array_equal, gradient, other_gradient)
+    jax.tree.map(np.testing.assert_array_equal, function(batch), function(changed))
 
 
 def test_the_same_regions_are_sampled_whatever_the_slots_for_objects() -> None:
@@ -160,6 +149,7 @@ def test_the_same_regions_are_sampled_whatever_the_slots_for_objects() -> None:
     valid = np.tile(np.arange(number) < number - 3, (2, 1))
     proposals = on_device(Proposals(corners.astype(np.float32), logits.astype(np.float32), valid))
 
+    @jax.jit
     def sampled(batch: InstanceBatch) -> Any:
         keys = jax.vmap(jax.random.key)(jnp.arange(2))
         noise: Any = model.apply({}, keys, batch, method=MaskRCNN.draw_noise)
@@ -178,51 +168,57 @@ def test_the_same_regions_are_sampled_whatever_the_slots_for_objects() -> None:
     )
 
 
-def test_the_mask_head_trains_alike_on_all_slots_and_on_a_part(
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_mask_head_trains_alike_on_all_slots_and_on_a_part() -> None:
+    """An image with few objects needs 16 slots alone, and is given 32 beside one with many."""
+    function = _loss_and_gradient("pointrend")
+    both, few, many, none = (function(_batch(*n)) for n in ((3, 19), (3, 0), (0, 19), (0, 0)))
+    assert both[0][1]["loss_mask"].denominator == 22 * 7**2
+
+    def adds_up(both: Any, few: Any, many: Any, none: Any) -> None:
+        atol = 1e-4 * max(1e-3, float(np.abs(both).max()))
+        np.testing.assert_allclose(both + none, few + many, rtol=1e-4, atol=atol)
+
+    jax.tree.map(adds_up, both, few, many, none)
+
+
+@pytest.mark.parametrize(
+    ("slots", "numbers"),
+    [(128, [32, 64, 128]), (32, [16, 32]), (31, [31]), (16, [16]), (1, [1])],
+)
+def test_parts_of_the_slots_are_halves_and_quarters_of_at_least_16(
+    slots: int, numbers: list[int]
 ) -> None:
-    batch = instance_batch()
-    with_all_slots, params = _loss_and_gradient("pointrend")
-    with_all_slots(params, on_device(batch))  # traced before what follows
-    # 4 slots an image here, which are too few to part otherwise.
-    monkeypatch.setattr(mask_rcnn, "_FEWEST_SLOTS", 1)
-    function, _ = _loss_and_gradient_of("pointrend")
-    sizes = _sizes_of_mask_losses(monkeypatch)
-    # One object in each image, or in one: few samples; and as many as there are.
-    for objects in ([1, 1], [0, 1], [GT_SLOTS, GT_SLOTS]):
-        valid = batch.valid & (np.arange(GT_SLOTS) < np.array(objects)[:, None])
-        chosen = on_device(batch._replace(valid=valid))
-        (_, losses), gradient = function(params, chosen)
-        assert sizes == [2, 4, 8]
-        (_, expected), expected_gradient = with_all_slots(params, chosen)
-        for name, value in expected.items():
-            np.testing.assert_allclose(losses[name], value, rtol=1e-5, err_msg=name)
-        jax.tree.map(
-            partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), gradient, expected_gradient
-        )
-
-
-def _sizes_of_mask_losses(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many regions the mask head is traced for, from now on."""
-    sizes, losses = [], PointRendMaskHead.losses
-
-    def spied(self: Any, pyramid: Any, regions: Regions, *rest: Any) -> Any:
-        sizes.append(regions.boxes.shape[0])
-        return losses(self, pyramid, regions, *rest)
-
-    monkeypatch.setattr(PointRendMaskHead, "losses", spied)
-    return sizes
+    assert slot_numbers(slots) == numbers
 
 
 @pytest.mark.parametrize("mask_head", ["pointrend", "conv", "implicit"])
 def test_images_without_instances_train_as_negatives(mask_head: str) -> None:
-    function, params = _loss_and_gradient(mask_head)
-    batch = instance_batch()
-    empty = batch._replace(valid=np.zeros_like(batch.valid))
-    (loss, losses), gradient = function(params, on_device(empty))
-    assert np.isfinite(float(loss))
-    assert float(losses["loss_rpn_cls"]) > 0
-    assert float(losses["loss_cls"]) > 0
+    (loss, losses), gradient = _loss_and_gradient(mask_head)(_batch(0, 0))
+    assert np.isfinite(loss)
+    assert losses["loss_rpn_cls"].total > 0
+    assert losses["loss_cls"].total > 0
     for name in losses.keys() - {"loss_rpn_cls", "loss_cls"}:
-        assert float(losses[name]) == 0.0, name
-    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradient))
+        assert losses[name].total == 0.0, name
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "match"),
+    [
+        ("model.box.samples_per_image", 0, r"box\.samples_per_image must be at least 1, got 0"),
+        (
+            "model.box.positive_fraction",
+            1.5,
+            r"box\.positive_fraction must be in \[0, 1\], got 1.5",
+        ),
+        ("model.box.positive_fraction", 0.01, r"must leave the mask head a sample .* 16 \* 0.01"),
+        ("model.rpn.positive_fraction", float("nan"), r"rpn\.positive_fraction .* got nan"),
+        ("model.rpn.post_nms_topk_eval", 0, r"rpn\.post_nms_topk_eval must be at least 1"),
+        ("model.box.detections_per_image", -1, r"box\.detections_per_image must be at least 1"),
+    ],
+)
+def test_samples_that_cannot_be_taken_are_refused(field: str, value: Any, match: str) -> None:
+    config = tiny_config()
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=match):
+        build_model(config)

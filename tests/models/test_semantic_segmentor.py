@@ -21,7 +21,7 @@ from tests.tiny import images_of, on_device, semantic_batch, tiny_semantic_confi
 # Convolutions of another canvas may be split differently by the compiler: rounding, no more.
 TOLERANCE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-3}
 _ALL_OF_A_FIXED_NORM = {"scale", "bias", "mean", "var"}
-HEADS = ("semantic_fpn", "deeplabv3", "deeplabv3plus")
+FPN = ("semantic_fpn", "image", 3)
 
 
 def _variables(config: Config) -> Any:
@@ -39,7 +39,7 @@ def _variables(config: Config) -> Any:
 
 
 @cache
-def _model(coarse_head: str, pool: str = "image", levels: int = 4) -> tuple[Any, Any]:
+def _model(coarse_head: str, pool: str, levels: int) -> tuple[Any, Any]:
     config = tiny_semantic_config(coarse_head)
     config.model.semantic.aspp_pool = pool
     config.model.semantic.levels = ("p2", "p3", "p4", "p5")[-levels:]
@@ -54,29 +54,32 @@ def _predict(batch: SemanticBatch, *choice: Any) -> SemanticPredictions:
 
 @pytest.mark.parametrize(
     "choice",
-    [("semantic_fpn",), ("semantic_fpn", "image", 3), ("deeplabv3",), ("deeplabv3", "crop"),
-     ("deeplabv3plus",)],
-)  # fmt: skip
+    # Each coarse head and each way of pooling; the first from p3 on, which takes a step more.
+    [FPN, ("deeplabv3", "crop", 4), ("deeplabv3plus", "image", 4)],
+)
 def test_any_bucket_gives_the_logits_of_the_exact_shape(choice: Any) -> None:
     exact = _predict(semantic_batch(), *choice)
     padded = _predict(semantic_batch(canvas=(96, 128)), *choice)
     assert np.ptp(exact.logits) > 1
-    apart = ~np.isclose(padded.logits[:, :64, :64], exact.logits, **TOLERANCE)
+    # docs/architecture.md promises as much; 1.5e-6 was seen.
+    rounding = 1e-5 * np.abs(exact.logits).max()
+    apart = np.abs(padded.logits[:, :64, :64] - exact.logits) > rounding
     # A point that is chosen here and not there, as its uncertainty ties with another's.
     assert apart.mean() < 2e-3
     side = exact.coarse_logits.shape[1]
+    rounding = 1e-5 * np.abs(exact.coarse_logits).max()
     np.testing.assert_allclose(
-        padded.coarse_logits[:, :side, :side], exact.coarse_logits, **TOLERANCE
+        padded.coarse_logits[:, :side, :side], exact.coarse_logits, rtol=0, atol=rounding
     )
 
 
-def test_a_batch_of_two_equals_two_of_one() -> None:
+def test_an_image_has_the_same_result_wherever_it_lies_in_the_batch() -> None:
     batch = semantic_batch()
-    both = _predict(batch, "semantic_fpn")
-    for i in range(2):
-        one = _predict(jax.tree.map(lambda x, i=i: x[i : i + 1], batch), "semantic_fpn")
-        apart = ~np.isclose(one.logits[0], both.logits[i], **TOLERANCE)
-        assert apart.mean() < 2e-3
+    both = _predict(batch, *FPN).logits
+    swapped = _predict(jax.tree.map(lambda x: x[::-1], batch), *FPN).logits
+    apart = ~np.isclose(swapped[::-1], both, **TOLERANCE)
+    assert apart.mean() < 2e-3
+    assert not np.allclose(both[0], both[1], **TOLERANCE)
 
 
 def test_points_see_every_map_in_order_at_inference() -> None:
@@ -106,42 +109,43 @@ def test_points_see_every_map_in_order_at_inference() -> None:
     assert np.abs(rendered - dropped).max() > 0.1
 
 
-def test_points_see_every_map_in_training() -> None:
+@cache
+def _losses_and_gradient() -> Any:
+    """Of a batch: its losses, and the gradient of those of points by the first kernel, which reads
+    p2, p3 and the coarse logits."""
     config = tiny_semantic_config()
     config.model.semantic.point_features = ("p2", "p3")
     variables, task = _variables(config), build_semantic_task(config)
-    batch = on_device(semantic_batch())
+    kernel = variables["params"]["point_head"]["point_head"]["fc1"]["kernel"]
+    assert kernel.shape[0] == 2 * 16 + 3
 
-    def loss(kernel: jax.Array) -> jax.Array:
+    def loss(kernel: jax.Array, batch: SemanticBatch) -> Any:
         params = variables["params"]
         point_head = dict(params["point_head"]["point_head"])
         point_head["fc1"] = point_head["fc1"] | {"kernel": kernel}
         changed = variables | {"params": params | {"point_head": {"point_head": point_head}}}
-        return task.loss(changed, batch, jax.random.key(0))[0]["loss_sem_seg_point"].total
+        terms, _ = task.loss(changed, batch, jax.random.key(0))
+        return terms["loss_sem_seg_point"].total, terms
 
-    kernel = variables["params"]["point_head"]["point_head"]["fc1"]["kernel"]
-    assert kernel.shape[0] == 2 * 16 + 3
-    gradient = jax.jit(jax.grad(loss))(kernel)
-    norms = [float(jnp.abs(gradient[i : i + 16]).max()) for i in (0, 16)]
+    function = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    return lambda batch: jax.device_get(function(kernel, on_device(batch)))
+
+
+def test_points_see_every_map_in_training() -> None:
+    _, gradient = _losses_and_gradient()(semantic_batch())
+    norms = [np.abs(gradient[i : i + 16]).max() for i in (0, 16)]
     assert min(norms) > 1e-3 * max(norms)
 
 
 def test_pixels_without_ground_truth_change_no_loss_and_no_gradient() -> None:
-    config = tiny_semantic_config()
-    variables, task = _variables(config), build_semantic_task(config)
     batch = semantic_batch()
     ignored = batch._replace(labels=np.full_like(batch.labels, IGNORE_LABEL))
-
-    @jax.jit
-    def losses(variables: Any, batch: SemanticBatch) -> Any:
-        terms, _ = task.loss(variables, batch, jax.random.key(0))
-        return terms
-
-    terms = jax.device_get(losses(variables, on_device(ignored)))
+    (_, terms), gradient = _losses_and_gradient()(ignored)
     assert sorted(terms) == ["loss_sem_seg", "loss_sem_seg_point"]
     for name, term in terms.items():
         assert (term.total, term.denominator) == (0.0, 0.0), name
-    some = jax.device_get(losses(variables, on_device(batch)))
+    assert not gradient.any()
+    (_, some), _ = _losses_and_gradient()(batch)
     assert some["loss_sem_seg"].denominator == np.sum(batch.labels != IGNORE_LABEL)
     assert 0 < some["loss_sem_seg_point"].denominator <= 2 * 32
 
@@ -210,19 +214,19 @@ def test_a_model_without_points_upsamples_its_coarse_logits() -> None:
         task.explain(variables, batch)
 
 
-def test_dropout_is_active_in_training_only() -> None:
+def test_dropout_is_of_the_step_and_only_in_training() -> None:
     config = tiny_semantic_config("deeplabv3")
     config.model.semantic.aspp_dropout = 0.5
     variables, task = _variables(config), build_semantic_task(config)
-    batch = on_device(semantic_batch())
+    batch = jax.tree.map(lambda x: x[None], on_device(semantic_batch()))
 
-    def loss(seed: int) -> Any:
+    @jax.jit
+    def loss(seed: jax.Array) -> Any:
         def total(batch: SemanticBatch) -> jax.Array:
             return task.loss(variables, batch, jax.random.key(seed))[0]["loss_sem_seg"].total
 
-        return jax.vmap(total, axis_name="data")(jax.tree.map(lambda x: x[None], batch))
+        return jax.vmap(total, axis_name="data")(batch)
 
-    assert loss(0) != loss(1)
-    predict = jax.jit(task.predict)
-    first, second = (predict(variables, images_of(batch)).logits for _ in range(2))
-    np.testing.assert_array_equal(first, second)
+    assert loss(jnp.int32(0)) != loss(jnp.int32(1))
+    images = on_device(images_of(semantic_batch()))
+    assert "random_bits" not in str(jax.make_jaxpr(task.predict)(variables, images))

@@ -48,12 +48,14 @@ def test_sampling_puts_foreground_first_and_respects_the_fraction() -> None:
     assert valid.all()
 
 
-def test_sampling_marks_missing_candidates_invalid() -> None:
+@pytest.mark.parametrize("slots", [3, 8])
+def test_sampling_marks_missing_candidates_invalid(slots: int) -> None:
+    # There are as many slots as asked for, also if there are fewer candidates.
     foreground = jnp.array([False, True, False])
     nothing = jnp.zeros(3, bool)
     index, is_foreground, valid = sample_by_priority(
-        foreground, nothing, jnp.zeros(3), num_samples=3, positive_fraction=1.0
+        foreground, nothing, jnp.zeros(3), num_samples=slots, positive_fraction=1.0
     )
-    np.testing.assert_array_equal(valid, [True, False, False])
+    np.testing.assert_array_equal(valid, np.arange(slots) < 1)
     np.testing.assert_array_equal(is_foreground, valid)
     assert index[0] == 1

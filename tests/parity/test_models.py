@@ -1,6 +1,8 @@
 """A whole Detectron2 model after its backbone, and what a comparison must never let pass."""
 
 import zlib
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,13 @@ import numpy as np
 import pytest
 
 from parity import run
-from parity.compare import Row, fraction_row, row
-from parity.kit import INSTANCE_MODELS, KitModel, load_model
+from parity.compare import LeftOut, Result, Row, fraction_row, row
+from parity.kit import load_model
 from parity.matching import matched_rows
-from parity.models import left_out, model_rows
+from parity.models import model_results
 from parity.recipe import normal, permutation, uniform
-from parity.report import markdown, text_table
+from parity.report import markdown, text_line
+from parity.train_steps import Pass, broken_tie, smallest_gap
 from tests.shared import REPOSITORY
 
 KIT = REPOSITORY / "parity" / "golden"
@@ -21,41 +24,63 @@ R50 = KIT / "models" / "pointrend_rcnn_R_50_FPN_coco"
 SEMANTIC = KIT / "models" / "pointrend_semantic_R_101_FPN_cityscapes"
 
 
+_load = cache(load_model)
+
+
+@pytest.fixture(autouse=True)
+def load_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making a model's seeded weights takes seconds."""
+    monkeypatch.setattr("parity.models.load_model", _load)
+
+
 @pytest.mark.parametrize(("folder", "at_least"), [(R50, 60), (SEMANTIC, 17)])
 def test_every_stage_after_the_backbone_equals_detectron2(folder: Path, at_least: int) -> None:
-    rows = list(model_rows(KIT, folder, ""))
-    assert len(rows) >= at_least
-    missed = [r for r in rows if not r.passed]
+    results = list(model_results(KIT, folder, ""))
+    assert all(isinstance(r, Row) for r in results)
+    assert len(results) >= at_least
+    missed = [r for r in results if isinstance(r, Row) and not r.passed]
     assert not missed, "\n".join(str(r) for r in missed)
 
 
-def test_a_wrong_weight_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    def with_a_wrong_weight(folder: Path) -> KitModel:
-        model = load_model(folder)
-        predictor = model.variables["params"]["mask_head"]["coarse_head"]["predictor"]
-        predictor["bias"] = predictor["bias"].at[0].add(0.1)
-        return model
-
-    monkeypatch.setattr("parity.models.load_model", with_a_wrong_weight)
-    rows = list(model_rows(KIT, R50, "mask"))
-    assert any(not r.passed for r in rows if r.quantity.startswith("coarse logits"))
-
-
-def test_an_unknown_model_and_a_missing_stage_are_left_out(tmp_path: Path) -> None:
-    (tmp_path / "deeplab").mkdir()
-    assert "not built yet" in left_out(tmp_path / "deeplab")[0]
-    folder = tmp_path / next(iter(INSTANCE_MODELS))
-    folder.mkdir()
-    _save(folder / "heads.npz", "proposals/boxes")
-    _save(folder / "strange.npz", "nothing")
-    lines = left_out(folder)
-    assert any("heads.npz: holds nothing for rpn, box, detections, mask, paste" in x for x in lines)
-    assert any("strange.npz: unknown file" in x for x in lines)
+def _cut_kit(folder: Path, *prefixes: str) -> Path:
+    """A kit of R50 whose only golden file holds arrays of these names; its models/ folder."""
+    models = folder / "models" / R50.name
+    models.mkdir(parents=True)
+    (models / "manifest.json").write_text((R50 / "manifest.json").read_text())
+    with np.load(R50 / "heads.npz") as file:
+        kept: dict[str, Any] = {k: v for k, v in file.items() if k.startswith(prefixes)}
+    np.savez(models / "heads.npz", **kept)
+    return models
 
 
-def _save(path: Path, name: str) -> None:
-    arrays: dict[str, Any] = {name: np.zeros((3, 4))}
-    np.savez(path, **arrays)
+def test_of_a_part_of_a_stage_the_rest_is_left_out_and_a_wrong_weight_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = _load(R50)
+    right = model.variables["params"]
+    head = right["mask_head"] | {"coarse_head": dict(right["mask_head"]["coarse_head"])}
+    predictor = head["coarse_head"]["predictor"]
+    head["coarse_head"]["predictor"] = predictor | {"bias": predictor["bias"].at[0].add(0.1)}
+    wrong = model._replace(variables=model.variables | {"params": right | {"mask_head": head}})
+    monkeypatch.setattr("parity.models.load_model", lambda _: wrong)
+
+    folder = _cut_kit(tmp_path, "features/", "det/", "mask/which", "mask/coarse")
+    (folder / "strange.npz").write_bytes(b"")
+    results = list(run.results(tmp_path, R50.name, ""))
+    rows = [r for r in results if isinstance(r, Row)]
+    assert [r.quantity for r in rows] == ["coarse logits", "coarse logits of all classes"]
+    assert not rows[1].passed
+    left_out = [r.reason for r in results if isinstance(r, LeftOut)]
+    assert "unknown file" in left_out
+    for stage in ("rpn", "proposals", "box", "mask pooled", "grid logits", "step 2", "paste"):
+        assert any(reason.startswith(f"{stage}: the kit holds no") for reason in left_out), stage
+    # Detections need the proposals, which they are fed.
+    assert "detections: the kit holds no proposals/boxes" in left_out
+
+
+def test_a_model_that_is_not_built_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "models" / "maskformer").mkdir(parents=True)
+    assert list(run.results(tmp_path, "", "")) == [LeftOut("models/maskformer", "not built yet")]
 
 
 def test_a_choice_that_does_not_exist_lists_what_does(tmp_path: Path) -> None:
@@ -67,11 +92,64 @@ def test_a_choice_that_does_not_exist_lists_what_does(tmp_path: Path) -> None:
         run.check_choice(KIT, "", "backbone")
 
 
-def test_a_broken_model_stops_itself_and_misses(tmp_path: Path) -> None:
-    (tmp_path / "models" / "mask_rcnn_R_50_FPN_coco").mkdir(parents=True)
-    rows, _ = run.compare_models(tmp_path, "", "")
-    assert [r.passed for r in rows] == [False]
-    assert "manifest.json" in rows[0].quantity
+def test_what_stops_a_file_is_a_miss_and_the_next_file_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models" / R50.name
+    folder.mkdir(parents=True)
+    np.savez(folder / "heads.npz")
+    np.savez(folder / "train.npz")
+    monkeypatch.setattr("parity.models.load_model", load_model)
+    monkeypatch.setattr("parity.train.load_model", load_model)
+    first, second = run.results(tmp_path, "", "")
+    assert isinstance(first, Row)
+    assert not first.passed
+    assert "manifest.json" in first.quantity
+    assert second == LeftOut(f"{R50.name}/train", "train: the kit holds no overrides")
+
+
+def test_rows_are_printed_as_they_are_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def results(*_: Any) -> Iterator[Result]:
+        yield Row("m/heads", "a", 0.0, 0.0)
+        assert "m/heads" in capsys.readouterr().out
+        yield LeftOut("m/heads", "mask")
+
+    monkeypatch.setattr(run, "results", results)
+    monkeypatch.setattr("sys.argv", ["run", "--kit", str(KIT)])
+    assert run.main() == 0
+    printed = capsys.readouterr().out
+    assert "left out: m/heads: mask" in printed
+    assert "1 compared, 0 missed, 1 left out" in printed
+
+
+def _jumping(expected: float, gap: float) -> Row:
+    """A loss that is 2 for the parameters as they are, 3 for a neighbour of them."""
+    params = {"w": np.ones(64, np.float32)}
+
+    def losses_of(changed: Any) -> dict[str, float]:
+        return {"loss_mask_point": 2.0 if np.array_equal(changed["w"], params["w"]) else 3.0}
+
+    of = Pass(params, losses_of, lambda: gap, {"params/w"})
+    return broken_tie(Row("m/train", "loss", 1.0, 1e-4), "loss_mask_point", expected, of)
+
+
+def test_a_tie_is_broken_their_way_within_its_own_bound() -> None:
+    tie = _jumping(3.00003, 2e-6)
+    assert tie.passed
+    assert tie.quantity == "loss, nearest of 4 roundings, a tie of 2e-06"
+    assert not _jumping(3.0001, 2e-6).passed
+    no_tie = _jumping(3.0, 1e-3)
+    assert not no_tie.passed
+    assert "no tie" in no_tie.quantity
+
+
+def test_the_gap_is_between_the_last_chosen_point_and_the_next() -> None:
+    uncertainty = np.array([[-3.0, -1.0, -2.5, -9.0], [-1.0, -1.0, -1.0, -1.0]], np.float32)
+    assert smallest_gap(uncertainty, 2, np.array([True, False])) == 0.5
+    assert smallest_gap(uncertainty, 2, np.array([True, True])) == 0.0
+    assert smallest_gap(uncertainty, 4, np.array([True, True])) == np.inf
 
 
 def test_the_recipe_by_its_definition() -> None:
@@ -126,9 +204,8 @@ def test_tables_show_misses_and_what_was_left_out() -> None:
         Row("m/heads", "b", 1.0, 0.0),
         Row("op", "a", 0.0, 0.0),
     ]
-    text = text_table(rows, ["models/x: not built yet"])
-    assert "MISS" in text
-    assert "left out: models/x" in text
-    table = markdown(rows, ["models/x: not built yet"], "make parity")
+    assert text_line(rows[1]).split() == ["m/heads", "b", "1.00e+00", "0", "MISS"]
+    table = markdown(rows, [LeftOut("models/x", "not built yet")], "make parity")
     assert "3 compared, 1 missed, 1 left out" in table
+    assert "- models/x: not built yet" in table
     assert "| `m/heads` | 2 | 1 | b | 1.00e+00 | 0 |" in table
