@@ -2,6 +2,8 @@
 #
 #   make demo                      train a small PointRend on drawn images, evaluate, write pictures
 #   make test                      the whole test suite; make test ARGS='tests/ops -k nms' a part
+#   make test-fast                 what compiles no network: for the inner loop and before a push
+#   make faults                    break the code in many places: does the suite notice each?
 #   make lint type format          ruff and the arrow rule; pyright; rewrite the files
 #   make parity KIT=DIR [MODEL=M] [STAGE=S]    compare with stored Detectron2 numbers
 #   make bench [KIT=DIR] [ARGS='--only predict']    speed, memory and cost: runs/bench.json
@@ -25,9 +27,11 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 # The stamp's name carries the requirements, because a checkout does not keep file times.
 REQUIREMENTS := requirements.txt requirements-dev.txt
 STAMP := $(VENV)/.installed-$(shell cat $(REQUIREMENTS) | cksum | cut -d ' ' -f 1)
+# A file of tests stays in one process, which keeps what the file has compiled.
+IN_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 PIP := $(RUN) -m pip --disable-pip-version-check --no-input
 
-.PHONY: help venv demo test lint type format parity bench ci
+.PHONY: help venv demo test test-fast faults lint type format parity bench ci
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -54,7 +58,13 @@ demo: $(STAMP)
 	$(RUN) -m pointrend_jax demo --workdir runs/demo $(ARGS)
 
 test: $(STAMP)
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest $(if $(ARGS),$(ARGS),$(IN_WORKERS))
+
+test-fast: $(STAMP)
+	$(RUN) -m pytest -m 'not slow' $(IN_WORKERS) $(ARGS)
+
+faults: $(STAMP)
+	PYTHONPATH=. $(RUN) benchmarks/seeded_faults.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -20,7 +20,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +31,6 @@ import orbax.checkpoint as ocp
 from pointrend_jax.training.trees import flat
 
 _SOURCES = Path(__file__).resolve().parents[1]
-_STEPS = 24
 # Of a life: where the moment is drawn from.
 _MOMENTS = ("prepare", "start", "step", "save")
 
@@ -42,15 +43,25 @@ class Life(NamedTuple):
     steps: int
 
 
-def live(workdir: Path, cache: Path, moment: str, number: signal.Signals, delay: float) -> Life:
+class Run(NamedTuple):
+    """A training that may be killed. cache: of its data. variables: of its environment."""
+
+    workdir: Path
+    cache: Path
+    steps: int = 24
+    variables: Mapping[str, str] = MappingProxyType({})
+
+
+def live(run: Run, moment: str, number: signal.Signals, delay: float) -> Life:
     """One start of the training, ended `delay` seconds into `moment` unless it is through before.
 
     Args:
       moment: of `_MOMENTS`, or "" to let it live.
     """
     process = subprocess.Popen(
-        _command(workdir, cache),
-        cwd=_SOURCES, env=environment(workdir.parent), text=True, bufsize=1,
+        _command(run),
+        cwd=_SOURCES, env=environment(run.workdir.parent) | dict(run.variables), text=True,
+        bufsize=1,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert process.stdout is not None
@@ -62,7 +73,7 @@ def live(workdir: Path, cache: Path, moment: str, number: signal.Signals, delay:
             if moment == "prepare":
                 # From the moment on at which the first file of the data appears.
                 wait = 0.01
-                if cache.exists():
+                if run.cache.exists():
                     due, moment = time.monotonic() + delay, "prepare!"
             ready = selector.select(wait)
             if not ready and due is not None and time.monotonic() >= due:
@@ -89,16 +100,16 @@ def _step(line: str) -> int:
     return int(line.removeprefix("step").split("/")[0])
 
 
-def _command(workdir: Path, cache: Path) -> list[str]:
+def _command(run: Run) -> list[str]:
     return [
-        sys.executable, "train.py", "--config", "configs/tiny.py", "--workdir", str(workdir),
-        f"--config.data.cache_dir={cache}", f"--config.train.steps={_STEPS}",
+        sys.executable, "train.py", "--config", "configs/tiny.py", "--workdir", str(run.workdir),
+        f"--config.data.cache_dir={run.cache}", f"--config.train.steps={run.steps}",
         "--config.train.log_every=1", "--config.train.checkpoint_every=2",
     ]  # fmt: skip
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """That compiled programs are shared by all lives."""
+    """Of a training whose compiled programs are kept in `folder`."""
     return os.environ | {
         "PYTHONPATH": str(_SOURCES),
         "PYTHONUNBUFFERED": "1",
@@ -107,30 +118,30 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def content(workdir: Path) -> dict[str, np.ndarray]:
+def content(workdir: Path, last_step: int) -> dict[str, np.ndarray]:
     """All arrays of the last checkpoint, and the losses of all steps."""
-    folder = (workdir / "checkpoints" / str(_STEPS) / "state").absolute()
+    folder = (workdir / "checkpoints" / str(last_step) / "state").absolute()
     with ocp.StandardCheckpointer() as checkpointer:
         arrays = {name: np.asarray(x) for name, x in flat(checkpointer.restore(folder)).items()}
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     steps = [r["step"] for r in records if "loss" in r]
-    if steps != list(range(1, _STEPS + 1)):
+    if steps != list(range(1, last_step + 1)):
         raise RuntimeError(f"{workdir} has the losses of steps {steps}.")
     losses = {f"loss of step {r['step']}": np.asarray(r["loss"]) for r in records if "loss" in r}
     return arrays | losses
 
 
 def kill_until_done(
-    workdir: Path, cache: Path, number: signal.Signals, left: int, rng: random.Random
+    run: Run, number: signal.Signals, left: int, rng: random.Random
 ) -> Counter[str]:
     """Kills one run up to `left` times, until it is through; where it was killed, how often."""
     killed: Counter[str] = Counter()
     while True:
         # The data are prepared in the first life, and read in those that follow.
-        moment = "prepare" if not cache.exists() else rng.choice(_MOMENTS[1:])
+        moment = "prepare" if not run.cache.exists() else rng.choice(_MOMENTS[1:])
         moment = moment if left > 0 else ""
         longest = {"prepare": 0.5, "start": 8.0}.get(moment, 0.3)
-        life = live(workdir, cache, moment, number, rng.uniform(0.0, longest))
+        life = live(run, moment, number, rng.uniform(0.0, longest))
         if life.status == 0:
             return killed
         left -= 1
@@ -148,18 +159,19 @@ def main() -> None:
     args = parser.parse_args()
     number = signal.Signals[f"SIG{args.signal}"]
     args.workdir.mkdir(parents=True, exist_ok=True)
-    reference, rng = args.workdir / "reference", random.Random(args.seed)
-    shutil.rmtree(reference, ignore_errors=True)
-    live(reference, args.workdir / "reference-cache", "", number, 0.0)
-    expected, killed, wrong = content(reference), Counter[str](), 0
+    rng = random.Random(args.seed)
+    reference = Run(args.workdir / "reference", args.workdir / "reference-cache")
+    shutil.rmtree(reference.workdir, ignore_errors=True)
+    live(reference, "", number, 0.0)
+    expected, killed, wrong = content(reference.workdir, reference.steps), Counter[str](), 0
     runs = 0
     while killed.total() < args.kills:
-        workdir, cache = args.workdir / f"run{runs}", args.workdir / f"cache{runs}"
-        for folder in (workdir, cache):
+        run = Run(args.workdir / f"run{runs}", args.workdir / f"cache{runs}")
+        for folder in (run.workdir, run.cache):
             shutil.rmtree(folder, ignore_errors=True)
         left = min(args.kills - killed.total(), args.kills_a_run)
-        killed += kill_until_done(workdir, cache, number, left, rng)
-        found = content(workdir)
+        killed += kill_until_done(run, number, left, rng)
+        found = content(run.workdir, run.steps)
         differ = [name for name in expected if not np.array_equal(expected[name], found[name])]
         wrong += bool(differ) or found.keys() != expected.keys()
         runs += 1

@@ -67,7 +67,7 @@ def test_fields_of_inference_can_be_changed(checkpoint: Path) -> None:
     assert changed.config.data.eval_min_size == 32
     assert changed.config.model.box.score_threshold == 1.0
     # What is not named stays as the model was trained.
-    assert changed.config.data.buckets == predictor_config().data.buckets
+    assert changed.config.data.max_size == predictor_config().data.max_size
 
 
 def test_a_whole_configuration_can_be_given(checkpoint: Path) -> None:

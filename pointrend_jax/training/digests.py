@@ -93,7 +93,7 @@ def _sha256(array: Any) -> str:
         array = array.addressable_data(0)
     values = np.asarray(array)
     digest = hashlib.sha256(f"{values.dtype}{list(values.shape)}".encode())
-    digest.update(np.ravel(values).view(np.uint8))
+    digest.update(np.ravel(values).view(np.uint8).data)
     return digest.hexdigest()
 
 
