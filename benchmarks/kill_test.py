@@ -90,6 +90,7 @@ def live(run: Run, moment: str, number: signal.Signals, delay: float) -> Life:
             if due is None and line.startswith("step ") and _step(line) % 2 == parity:
                 due, moment = time.monotonic() + delay, moment + "!"
     status = process.wait()
+    process.stdout.close()
     # SIGTERM before the first step, when there is nothing to save, ends the program as any other.
     if status not in (0, -signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM):
         raise RuntimeError(f"the training failed with status {status}:\n{''.join(lines)}")

@@ -44,5 +44,6 @@ def get_config() -> ConfigDict:
     data.embedded.image_size, data.embedded.num_train, data.embedded.num_eval = 64, 6, 4
     train = config.train
     train.steps, train.learning_rate, train.log_every = 4, 0.005, 2
+    train.warmup_steps, train.milestones = 0, ()
     train.eval_every, train.checkpoint_every = 0, 2
     return config

@@ -37,6 +37,24 @@ settings.register_profile("reproducible", deadline=None, derandomize=True, datab
 settings.load_profile("reproducible")
 
 
+# What compiles whole networks or starts programs, below this folder.
+_SLOW = (
+    "benchmarks/test_kills.py", "layers", "models", "parity/test_models.py", "test_experiment.py",
+    "test_loading.py", "test_lvis_experiment.py", "test_predictor.py", "test_scoring.py",
+    "test_semantic_experiment.py", "test_semantic_predictor.py", "training/test_bucket.py",
+    "training/test_loop.py", "training/test_processes.py", "training/test_step.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the slow tests and puts them first, so that no worker begins a long file at the end."""
+    slow = [REPOSITORY / "tests" / name for name in _SLOW]
+    for item in items:
+        if any(item.path.is_relative_to(path) for path in slow):
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def free_compiled_programs() -> Iterator[None]:
     """Drops what a file of tests has compiled; others load what they share from the folder above.

@@ -12,18 +12,25 @@ import numpy as np
 
 _MOST_SIZES = 3
 _STEP = 8
-# A further size must save such a part of the slots to be worth its programs.
+# A further size must save such a part of the slots to be worth its programs,
 _WORTH = 0.2
+# and the masks of a batch must be so many bytes: compiling takes longer than they do on the way.
+_FEWEST_BYTES = 2**24
 
 
-def choose_slot_sizes(num_objects: Sequence[int], batch_size: int) -> tuple[int, ...]:
+def choose_slot_sizes(
+    num_objects: Sequence[int], batch_size: int, slot_bytes: int
+) -> tuple[int, ...]:
     """Numbers of slots, ascending: the fewest slots on average in batches drawn at random.
 
     Args:
       num_objects: of each image of the set; the largest number (or 1) is the last size.
       batch_size: of all hosts together; its richest image decides.
+      slot_bytes: of the mask of one object on the largest canvas.
     """
     most = max(*num_objects, 1)
+    if most * batch_size * slot_bytes < _FEWEST_BYTES:
+        return (most,)
     steps = [*range(_STEP, most, _STEP), most]
     at_most = np.searchsorted(np.sort(num_objects), steps, side="right") / len(num_objects)
     # That none of the images of a batch has more.

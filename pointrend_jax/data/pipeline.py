@@ -85,6 +85,11 @@ class TrainPlan:
         number = len(self._records) if repeat_factors is None else most_images(repeat_factors)
         self.batches_per_epoch = -(-number // batch_size)
 
+    @property
+    def mask_bytes(self) -> int:
+        """Of one object's bits on the largest canvas."""
+        return max(height * width // 8 for height, width in self._augmentation.buckets)
+
     def __len__(self) -> int:
         return 2**40
 
@@ -265,7 +270,8 @@ def train_batches(
 
 def slot_sizes(prepared: PreparedSet, plan: TrainPlan) -> tuple[int, ...]:
     """The values of G that the batches of `plan` may have; crowd regions are left out."""
-    return choose_slot_sizes([len(image.labels) for image in prepared.images], plan.batch_size)
+    num_objects = [len(image.labels) for image in prepared.images]
+    return choose_slot_sizes(num_objects, plan.batch_size, plan.mask_bytes)
 
 
 def eval_samples(

@@ -73,7 +73,7 @@ def replicated(tree: Any) -> Any:
     Given otherwise, the first two steps would compile one program each; and a step frees its input,
     which must not be an array that the caller still holds.
     """
-    return _on_all(_mesh(jax.local_devices()), jax.tree.map(local_value, tree))
+    return _on_all(_mesh(jax.local_devices()), tree)
 
 
 def local_value(x: Any) -> Any:
@@ -88,7 +88,7 @@ def over_all_processes(tree: Any) -> Any:
     """
     if jax.process_count() == 1:
         return tree
-    return _on_all(_mesh(jax.devices()), jax.tree.map(local_value, tree), copy=False)
+    return _on_all(_mesh(jax.devices()), tree, copy=False)
 
 
 def replicated_like(tree: Any) -> Any:
@@ -128,6 +128,8 @@ def _on_all(mesh: Mesh, tree: Any, *, copy: bool = True) -> Any:
     local = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
 
     def put(x: Any) -> Array:
+        # A restored array lies on the devices of all processes, of which each reads its own part.
+        x = local_value(x)
         parts = [jax.device_put(jnp.copy(x) if copy else x, device) for device in local]
         return jax.make_array_from_single_device_arrays(np.shape(x), everywhere, parts)
 

@@ -26,14 +26,18 @@ from pointrend_jax.data.object_slots import choose_slot_sizes, slots_for
 def test_sizes_are_those_that_save_most(
     num_objects: list[int], batch_size: int, sizes: tuple[int, ...]
 ) -> None:
-    assert choose_slot_sizes(num_objects, batch_size) == sizes
+    assert choose_slot_sizes(num_objects, batch_size, 2**24) == sizes
+
+
+def test_small_masks_are_not_worth_another_program() -> None:
+    assert choose_slot_sizes([1] * 60 + [90], 16, 96 * 96 // 8) == (90,)
 
 
 def test_batches_drawn_at_random_have_fewer_slots_than_the_richest_image() -> None:
     rng = np.random.default_rng(0)
     # As in COCO: seven objects on average, and an image of 93.
     num_objects = np.append(np.minimum(rng.geometric(1 / 7, 10_000), 92), 93)
-    sizes = choose_slot_sizes(num_objects.tolist(), 16)
+    sizes = choose_slot_sizes(num_objects.tolist(), 16, 1344 * 1344 // 8)
     richest = rng.choice(num_objects, (500, 16)).max(axis=1)
     slots = [slots_for(int(number), sizes) for number in richest]
     assert sizes[-1] == 93

@@ -162,7 +162,13 @@ def test_all_hosts_have_the_slots_that_the_richest_image_of_a_batch_needs(prepar
     # Image 0 says that it has 20 objects.
     rich = prepared.images[0]._replace(labels=(0,) * 20)
     few = prepared._replace(images=(rich, *prepared.images[1:]))
-    hosts, plan, seen = [_batches(few, index, 2) for index in range(2)], _plan(), Counter()
+    # A large canvas, which no image takes, makes slots worth their programs.
+    choices = _CHOICES._replace(buckets=(*_BUCKETS, (4096, 4096)))
+    plan, seen = TrainPlan(_SIZES, range(len(_SIZES)), choices, batch_size=2, seed=0), Counter()
+    hosts = [
+        train_batches(few, plan, process_index=index, process_count=2, num_threads=2)
+        for index in range(2)
+    ]
     for i in range(8):
         slots = 20 if 0 in [image.record for image in plan[i].images] else 8
         seen[slots] += 1

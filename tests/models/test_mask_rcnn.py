@@ -28,6 +28,8 @@ def _model(mask_head: str) -> tuple[Any, Any, Any]:
     # appended ground truth is foreground: as many samples as an image has objects.
     config.model.box.samples_per_image, config.model.box.positive_fraction = 64, 0.5
     config.model.box.iou_threshold = 0.99
+    # So many that anchors of every level are among them.
+    config.model.rpn.samples_per_image = 256
     task = instance_task(build_model(config))
     variables = task.init(0)
     # Larger predictors than at initialisation, so that boxes, scores and masks spread.

@@ -95,7 +95,6 @@ def test_sigterm_to_one_process_stops_both_and_the_run_goes_on_and_scores_as_one
     # Five images in batches of two: the last has none for the second process.
     assert "evaluated 5 images" in lead
     ours, theirs = _results(workdir), _results(whole)
-    assert theirs["box"]["box_ar100"] > 0
     assert ours.keys() == theirs.keys()
     for group in theirs.keys() - {"step"}:
         assert ours[group] == pytest.approx(theirs[group], abs=1e-6, nan_ok=True), group
