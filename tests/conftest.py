@@ -68,6 +68,14 @@ def free_compiled_programs() -> Iterator[None]:
 
 
 @pytest.fixture
+def optimised_programs() -> Iterator[None]:
+    """Machine code as users have it, where its rounding is what a test compares."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
 def strict_dtypes() -> Iterator[None]:
     """No implicit dtype promotion: for tests of our own ops, which must not mix dtypes.
 

@@ -42,7 +42,7 @@ def _config(name: str, dtype: str) -> Config:
     config = _configs()[name]
     config.model.compute_dtype = dtype
     config.train.warmup_steps, config.train.milestones = 0, ()
-    config.train.learning_rate = 0.01 if config.task == "instance" else 5e-4
+    config.train.learning_rate = 0.01 if config.task == "instance" else 1e-3
     return config
 
 

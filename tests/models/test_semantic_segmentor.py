@@ -154,12 +154,13 @@ def _trained(config: Config) -> Any:
     """State and step of a model with batch norm everywhere and the loss of hard pixels."""
     config.model.norm, config.model.semantic.aspp_dropout = "batch_norm", 0.3
     config.model.semantic.loss = "hard_pixels"
-    config.train.warmup_steps, config.train.learning_rate = 0, 0.002
+    config.train.warmup_steps, config.train.learning_rate = 0, 0.01
     task, variables = build_semantic_task(config), _variables(config)
     optimizer, _ = build_optimizer(config, variables["params"], task.is_trainable)
     return task, optimizer, initial_state(variables, optimizer, StepOptions())
 
 
+@pytest.mark.usefixtures("optimised_programs")
 def test_two_devices_equal_one_with_the_batch_norm_of_both() -> None:
     task, optimizer, before = _trained(tiny_semantic_config("deeplabv3"))
     key, batches = jax.random.key(7), [semantic_batch(4, seed) for seed in range(2)]
