@@ -68,8 +68,7 @@ class BrokenRecords:
 
     def _count(self, record: int, error: Exception) -> None:
         with self._lock:
-            if record in self._broken:
-                return
+            known = record in self._broken
             self._broken.add(record)
             number, total, image = len(self._broken), len(self._images), self._images[record]
         what = f"record {record} (image {image.id}, {image.name}) cannot be read: {error}"
@@ -80,6 +79,9 @@ class BrokenRecords:
                 "(config.data.max_broken_share); remove the folder of the record files, so that it "
                 "is made or copied again, or see with `prepare --verify` which are damaged."
             ) from error
+        # Too many are too many in every batch: one that is read ahead may have counted it first.
+        if known:
+            return
         # Each process reads its own part of every batch.
         tell_here(
             f"{what}\nanother image of its batch takes its place; {number} of {total} records are "
