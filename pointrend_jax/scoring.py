@@ -44,7 +44,7 @@ from pointrend_jax.tasks.semantic import (
     original_sizes,
     upsampled_coarse_logits,
 )
-from pointrend_jax.tasks.task import Task, Variables
+from pointrend_jax.tasks.task import Task, Variables, kept
 from pointrend_jax.training.processes import from_lead, to_lead
 from pointrend_jax.training.replicas import replicated, shard
 
@@ -217,17 +217,7 @@ def _score_augmented(
     flips = (False, True) if config.eval.tta_flip else (False,)
     views = [(scale, flip) for scale in scales for flip in flips]
     evaluator = _semantic_evaluator(datasets, config)
-    variables = replicated(variables)
-
-    @partial(_on_local_devices, in_axes=(None, 0, 0), static_broadcasted_argnums=(3, 4))
-    def probabilities(
-        variables: Variables, batch: ImageBatch, sizes: Any, canvas: tuple[int, int], flip: bool
-    ) -> LabelMaps:
-        predictions = task.predict(variables, batch)
-        maps = LabelMaps(predictions.logits, upsampled_coarse_logits(predictions, batch))
-        return jax.tree.map(
-            lambda x: class_probabilities(x, batch, sizes, canvas, flipped=flip), maps
-        )
+    variables, probabilities = replicated(variables), _probabilities_program(task)
 
     def best(samples: tuple[EvalSample, ...]) -> LabelMaps:
         total: Any = None
@@ -276,12 +266,16 @@ def _on_local_devices(function: Callable[..., Any], **options: Any) -> Callable[
     return jax.pmap(function, devices=jax.local_devices(), **options)
 
 
+@kept
+def _predict_program(task: Task) -> Callable[..., InstancePredictions]:
+    return _on_local_devices(task.predict, in_axes=(None, 0))
+
+
 def parallel_predict(
     task: Task, variables: Variables
 ) -> Callable[[ImageBatch], InstancePredictions]:
     """Prediction on all local devices, an equal part of the batch on each."""
-    num_devices = jax.local_device_count()
-    predict_part = _on_local_devices(task.predict, in_axes=(None, 0))
+    num_devices, predict_part = jax.local_device_count(), _predict_program(task)
     variables = replicated(variables)
 
     def predict(batch: ImageBatch) -> InstancePredictions:
@@ -291,14 +285,35 @@ def parallel_predict(
     return predict
 
 
-def _parallel_labels(task: Task, variables: Variables) -> Callable[[EvalSample], LabelMaps]:
-    """Labels at original size on all local devices: logits never leave them."""
-
+@kept
+def _labels_program(task: Task) -> Callable[..., LabelMaps]:
     @partial(_on_local_devices, in_axes=(None, 0, 0), static_broadcasted_argnums=3)
-    def predict_part(
+    def labels(
         variables: Variables, batch: ImageBatch, sizes: Any, canvas: tuple[int, int]
     ) -> LabelMaps:
         return label_maps(task.predict(variables, batch), batch, sizes, canvas)
+
+    return labels
+
+
+@kept
+def _probabilities_program(task: Task) -> Callable[..., LabelMaps]:
+    @partial(_on_local_devices, in_axes=(None, 0, 0), static_broadcasted_argnums=(3, 4))
+    def probabilities(
+        variables: Variables, batch: ImageBatch, sizes: Any, canvas: tuple[int, int], flip: bool
+    ) -> LabelMaps:
+        predictions = task.predict(variables, batch)
+        maps = LabelMaps(predictions.logits, upsampled_coarse_logits(predictions, batch))
+        return jax.tree.map(
+            lambda x: class_probabilities(x, batch, sizes, canvas, flipped=flip), maps
+        )
+
+    return probabilities
+
+
+def _parallel_labels(task: Task, variables: Variables) -> Callable[[EvalSample], LabelMaps]:
+    """Labels at original size on all local devices: logits never leave them."""
+    predict_part = _labels_program(task)
 
     def predict(sample: EvalSample) -> LabelMaps:
         sizes, canvas = original_sizes(sample)

@@ -20,7 +20,7 @@ from pointrend_jax.tasks.semantic import (
     label_maps,
     original_sizes,
 )
-from pointrend_jax.tasks.task import Task, Variables
+from pointrend_jax.tasks.task import Task, Variables, kept
 from pointrend_jax.tiles import ImageSource, LabelSink, Tiling, predict_tiles
 
 
@@ -195,6 +195,7 @@ def _best(logits: Array) -> Array:
     return jnp.argmax(logits, axis=-1).astype(jnp.uint8)
 
 
+@kept
 def _tile_labels(task: Task) -> Callable[[Variables, ImageBatch], Array]:
     def labels(variables: Variables, batch: ImageBatch) -> Array:
         return _best(task.predict(variables, batch).logits)
@@ -202,6 +203,7 @@ def _tile_labels(task: Task) -> Callable[[Variables, ImageBatch], Array]:
     return labels
 
 
+@kept
 def _explained_by(task: Task) -> Callable[[Variables, ImageBatch], Any]:
     """Coarse labels and steps, with labels in place of logits: those are K times as large."""
 

@@ -24,7 +24,7 @@ from pointrend_jax.structures import (
     InstanceBatch,
     InstancePredictions,
 )
-from pointrend_jax.tasks.task import Task, Variables
+from pointrend_jax.tasks.task import Task, Variables, kept
 
 AddInstances = Callable[[int, np.ndarray, np.ndarray, np.ndarray, list[Rle], list[Rle]], None]
 
@@ -34,8 +34,12 @@ def build_instance_task(config: Config) -> Task:
     return instance_task(build_model(config))
 
 
+@kept
 def instance_task(model: MaskRCNN) -> Task:
-    """Losses, predictions and initial variables of `model` as pure functions."""
+    """Losses, predictions and initial variables of `model` as pure functions.
+
+    Equal models share one task, and so what jax has traced and compiled of it.
+    """
 
     @jax.jit
     def init_from_key(key: Array) -> Variables:

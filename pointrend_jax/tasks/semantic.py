@@ -24,7 +24,7 @@ from pointrend_jax.structures import (
     SemanticBatch,
     SemanticPredictions,
 )
-from pointrend_jax.tasks.task import Task, Variables
+from pointrend_jax.tasks.task import Task, Variables, kept
 
 # px; the sides of canvases of label maps: this times 1, 1.5, 2, 3, 4, 6, 8, ...
 _SMALLEST_SIDE = 64
@@ -48,8 +48,12 @@ def build_semantic_task(config: Config) -> Task:
     return semantic_task(build_semantic_model(config))
 
 
+@kept
 def semantic_task(model: SemanticSegmentor) -> Task:
-    """Losses, predictions and initial variables of `model` as pure functions."""
+    """Losses, predictions and initial variables of `model` as pure functions.
+
+    Equal models share one task, and so what jax has traced and compiled of it.
+    """
 
     @jax.jit
     def init_from_key(key: Array) -> Variables:

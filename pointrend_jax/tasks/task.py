@@ -1,6 +1,7 @@
 """A task: what training optimises and what prediction gives, as plain functions of variables."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pointrend_jax.ops.losses import LossTerm
@@ -9,6 +10,11 @@ from pointrend_jax.structures import Array, ImageBatch
 # {"params": trained (or kept by stage), "buffers": statistics and other arrays that no optimizer
 # touches}, nested by module name.
 Variables = dict[str, Any]
+
+# A decorator: equal arguments give the same object again. What jax has traced and compiled belongs
+# to the very function that was given to it, so a task, or a program of one, that is made anew for
+# the next evaluation or predictor would be compiled anew.
+kept = lru_cache(maxsize=8)
 
 
 class Task(NamedTuple):

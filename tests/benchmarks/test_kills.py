@@ -17,7 +17,6 @@ _STEPS = 4
 _VARIABLES = {
     "JAX_PLATFORMS": "cpu",
     "JAX_NUM_CPU_DEVICES": "2",
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "JAX_COMPILATION_CACHE_DIR": str(REPOSITORY / ".cache" / "jax"),
 }
 

@@ -13,7 +13,7 @@ from pointrend_jax.models.mask_rcnn import MaskRCNN, slot_numbers
 from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.structures import InstanceBatch, InstancePredictions, Proposals
 from pointrend_jax.tasks.instance import instance_task
-from tests.tiny import images_of, instance_batch, on_device, tiny_config
+from tests.tiny import images_of, instance_batch, on_device, tiny_config, tiny_variables
 
 # Convolutions of another canvas may be split differently by the compiler: rounding, no more.
 TOLERANCE: dict[str, Any] = {"rtol": 1e-4, "atol": 2e-4}
@@ -31,7 +31,7 @@ def _model(mask_head: str) -> tuple[Any, Any, Any]:
     # So many that anchors of every level are among them.
     config.model.rpn.samples_per_image = 256
     task = instance_task(build_model(config))
-    variables = task.init(0)
+    variables = tiny_variables(task)
     # Larger predictors than at initialisation, so that boxes, scores and masks spread.
     params = variables["params"]
     for head, layer, scale in (

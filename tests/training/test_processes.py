@@ -22,9 +22,6 @@ from pointrend_jax.training.interruptions import StopSignal
 from pointrend_jax.training.processes import Cluster, join_processes
 from tests.tiny_run import tiny_run_config
 
-# As tests/conftest.py has it.
-_ENVIRONMENT = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -53,7 +50,7 @@ def stopped(folder: Path, whole: Path) -> Path:
     """The work directory of a run of two processes of which the second was sent SIGTERM."""
     workdir = folder / "stopped"
     command = _command(folder, workdir)
-    with started(command, 2, cluster_flags=CLUSTER_FLAGS, environment=_ENVIRONMENT) as running:
+    with started(command, 2, cluster_flags=CLUSTER_FLAGS) as running:
         # Before the first step, after which it stops therefore.
         wait_for(running, "weights of")
         running[1].process.send_signal(signal.SIGTERM)
@@ -90,7 +87,7 @@ def test_sigterm_to_one_process_stops_both_and_the_run_goes_on_and_scores_as_one
     shutil.copytree(stopped, workdir)
     # By shard_map, where it was begun by pmap.
     command = _command(folder, workdir, "--config.train.strategy=shard_map")
-    lead, other = run_processes(command, 2, cluster_flags=CLUSTER_FLAGS, environment=_ENVIRONMENT)
+    lead, other = run_processes(command, 2, cluster_flags=CLUSTER_FLAGS)
     _assert_close(workdir, whole)
     # Five images in batches of two: the last has none for the second process.
     assert "evaluated 5 images" in lead
