@@ -240,6 +240,13 @@ def unreachable_settings(config: Config) -> list[str]:
             f"config.train.milestones {', '.join(map(str, late[:5]))} are never reached in {steps} "
             "steps: the rate is not lowered there"
         )
+    early = [milestone for milestone in train.milestones if milestone <= train.warmup_steps]
+    if early and train.schedule == "multistep" and train.warmup_steps < steps:
+        texts.append(
+            f"config.train.milestones {', '.join(map(str, early[:5]))} are not behind "
+            f"config.train.warmup_steps {train.warmup_steps}: the rate never reaches "
+            f"config.train.learning_rate {train.learning_rate:g}"
+        )
     for name, instead in (
         ("log_every", "losses are told with checkpoints only"),
         ("eval_every", "the run is evaluated at its end only"),

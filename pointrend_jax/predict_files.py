@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from pointrend_jax.data.categories import are_made_up
 from pointrend_jax.data.images import read_image
 from pointrend_jax.data.npy_file import NpyImage, NpyLabels
 from pointrend_jax.evaluation.predictions import (
@@ -165,6 +166,14 @@ def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
     Raises: ValueError if the set has categories, but not all of the model's.
     """
     if ids and ids.categories:
+        number, by_id = len(predictor.class_names), sorted(ids.categories, key=ids.categories.get)
+        if are_made_up(predictor.class_names) and len(by_id) == number:
+            print(
+                "the checkpoint has no class names; its classes are taken for the categories of "
+                f"{ids.source} by ascending id: {', '.join(by_id[:8])}",
+                flush=True,
+            )
+            return tuple(ids.categories[name] for name in by_id)
         unknown = [name for name in predictor.class_names if name not in ids.categories]
         if unknown:
             raise ValueError(

@@ -49,7 +49,7 @@ def check_files(
     """
     named = ids.match(paths) if ids else [path.name for path in paths]
     files = [NamedFile(*e) for e in zip(_output_names(paths), paths, named, strict=True)]
-    check_workdir(output)
+    check_workdir(output, "--output")
     _check_results(files, output)
     files = _not_yet_predicted(files, output, resume=resume)
     problems = [problem for file in files if (problem := _problem(file.path))]

@@ -101,14 +101,15 @@ def default_cache_dir() -> Path:
         return local_path(chosen)
     home = os.path.expanduser("~")
     cache = Path(home) / ".cache" / "pointrend_jax"
-    if Path(home).is_absolute() and (cache.is_dir() or _can_be_made(cache)):
+    if Path(home).is_absolute() and (os.path.isdir(cache) or _can_be_made(cache)):
         return cache
     return _temporary_cache(home)
 
 
 def _can_be_made(folder: Path) -> bool:
-    there = next(parent for parent in folder.parents if parent.exists())
-    return there.is_dir() and os.access(there, os.W_OK)
+    # os.path, because the methods of Path raise below a folder that is closed to this user.
+    there = next(parent for parent in folder.parents if os.path.exists(parent))
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 @functools.cache

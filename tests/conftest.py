@@ -8,6 +8,7 @@ import gc
 import os
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 # Elsewhere than on a CPU: `JAX_PLATFORMS=cuda make test`.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -61,16 +62,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+# Of a process; with so many it takes about 3 GB.
+_MEMORY_MAPS = 10_000
+
+
 @pytest.fixture(autouse=True, scope="module")
 def free_compiled_programs() -> Iterator[None]:
-    """Drops what a file of tests has compiled; others load what they share from the folder above.
+    """Drops what was compiled when it has become much; it is loaded from the folder above again.
 
     Kept to the end, the programs of all tests take more than 10 GB and, on Linux, more memory maps
     than a process may have (65,530), at which XLA aborts.
     """
     yield
-    jax.clear_caches()
-    gc.collect()
+    maps = Path("/proc/self/maps")
+    if not maps.exists() or maps.read_bytes().count(b"\n") > _MEMORY_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

@@ -119,6 +119,10 @@ def test_an_older_checkpoint_may_lack_what_prediction_does_not_need() -> None:
                 "keep_every 7 is no multiple of checkpoint_every 5000",
             ],
         ),
+        (
+            {"warmup_steps": 60000},
+            ["milestones 60000 are not behind config.train.warmup_steps 60000: the rate never"],
+        ),
         ({"schedule": "poly", "steps": 2000, "eval_every": 0, "checkpoint_every": 0}, []),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pointrend_jax.data.categories import class_names
 from pointrend_jax.evaluation.set_ids import SetIds, read_set_ids
 from pointrend_jax.instances import PredictedInstances, PredictedMasks
 from pointrend_jax.predict_files import predict_instances
@@ -92,6 +93,32 @@ def test_an_annotation_file_gives_image_and_category_ids(tmp_path: Path) -> None
     assert [c["id"] for c in written["categories"]] == [2, 5]
     found = _content(tmp_path / "out", "detections.json")
     assert [(d["image_id"], d["category_id"]) for d in found] == [(7, 5), (40, 5)]
+
+
+def test_a_model_without_names_takes_those_of_the_set_by_ascending_id(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = {
+        "images": [{"id": 7, "file_name": "a.png"}],
+        "categories": [{"id": 5, "name": "dog"}, {"id": 2, "name": "cat"}],
+    }
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    ids = read_set_ids(tmp_path / "set.json")
+    predictor = _Squares(())
+    predictor.class_names = class_names("", 2)
+    files = check_files(_images(tmp_path, "a.png"), tmp_path / "out", ids=ids)
+    predict_instances(
+        predictor, files, tmp_path / "out", score_threshold=0.5, num_explained=0, ids=ids
+    )
+    (found,) = _content(tmp_path / "out", "detections.json")
+    assert (found["image_id"], found["category_id"]) == (7, 5)
+    assert "by ascending id: cat, dog" in capsys.readouterr().out
+
+
+def test_a_place_that_cannot_be_written_to_is_named_by_its_flag(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ValueError, match=r"^--output .*file/out cannot be written to"):
+        check_files(_images(tmp_path, "a.png"), tmp_path / "file" / "out")
 
 
 def test_a_set_without_the_classes_of_the_model_is_refused(tmp_path: Path) -> None:

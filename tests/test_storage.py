@@ -62,3 +62,11 @@ def test_a_home_that_is_no_folder_is_as_none(home: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", str(home / "file"))
     monkeypatch.setattr(storage.tempfile, "gettempdir", lambda: str(home))
     assert default_cache_dir().parent == home
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="needs a user to whom folders can be closed")
+def test_a_home_that_is_closed_is_as_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "closed").mkdir(0)
+    monkeypatch.setenv("HOME", str(home / "closed"))
+    monkeypatch.setattr(storage.tempfile, "gettempdir", lambda: str(home))
+    assert default_cache_dir().parent == home

@@ -194,7 +194,8 @@ def _check_eval_files(config: Config) -> None:
     data = config.data
     if data.source not in ("coco", "lvis", "cocofied_lvis"):
         return
-    files = {split: Path(data.dir) / data[f"{split}_annotations"] for split in SPLITS}
+    root = local_path(data.dir)
+    files = {split: root / expanded(data[f"{split}_annotations"]) for split in SPLITS}
     if files["train"].is_file() and not files["eval"].is_file():
         raise ValueError(
             f"A training needs an evaluation set, but its annotation file {files['eval']} is not "

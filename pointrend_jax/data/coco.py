@@ -20,6 +20,9 @@ from pointrend_jax.data.folders import StoredFile, find_below, first, is_text
 from pointrend_jax.data.images import MAX_PIXELS
 from pointrend_jax.data.masks import outline_box
 
+# Of an image's side: objects that are written as shares of it may reach out of the image.
+_LARGEST_SHARE = 1.5
+
 
 class CocoImage(NamedTuple):
     """An image with its objects, crowd regions included; sizes in pixels.
@@ -263,10 +266,12 @@ def _image_files(
 
 def _check_one_id_each(files: dict[int, StoredFile]) -> None:
     """One image under two ids would be two images that each miss the objects of the other."""
-    ids: dict[str, list[int]] = {}
+    ids: dict[StoredFile, list[int]] = {}
     for image_id, file in files.items():
-        ids.setdefault(os.path.normpath(str(file)), []).append(image_id)
-    repeated = [f"{name} ({', '.join(map(str, i))})" for name, i in ids.items() if len(i) > 1]
+        # Links too lead to one file. Its text for messages leaves out parts of long names.
+        real = file._replace(path=Path(os.path.realpath(file.path)))
+        ids.setdefault(real, []).append(image_id)
+    repeated = [f"{file} ({', '.join(map(str, i))})" for file, i in ids.items() if len(i) > 1]
     if repeated:
         raise ValueError(
             f"An image file must be listed under one id; {len(repeated)} have several: "
@@ -281,12 +286,15 @@ def _check_pixels(
 ) -> None:
     """Raises ValueError if all coordinates are shares of the image instead of pixels."""
     found = [o.segmentation for of_image in objects.values() for o in of_image]
-    if all(isinstance(s, list) and max(outline_box(s)) <= 1 for s in found) and any(
-        max(images[i]["height"], images[i]["width"]) > 1 for i, o in objects.items() if o
+    if all(isinstance(s, list) and max(outline_box(s)) <= _LARGEST_SHARE for s in found) and any(
+        max(images[i]["height"], images[i]["width"]) > _LARGEST_SHARE
+        for i, o in objects.items()
+        if o
     ):
         raise ValueError(
             f"{annotation_file}: coordinates must be pixels, but those of all {len(found)} objects "
-            "are between 0 and 1; multiply x by the width and y by the height of the image."
+            f"are between 0 and {_LARGEST_SHARE}; multiply x by the width and y by the height of "
+            "the image."
         )
 
 

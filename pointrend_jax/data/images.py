@@ -31,6 +31,8 @@ _TO_UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
+# What Pillow multiplies the values of grey images with fewer bits by.
+_STRETCHED = {"L;2": 85, "L;4": 17}
 _MAP_MODES = ("1", "L", "P", "I", *_SIXTEEN_BIT_MODES)
 # Cameras of 12 bits store their values in 16, unscaled.
 _TWELVE_BITS = 2**12
@@ -72,7 +74,7 @@ def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def decode_map(data: bytes, name: str) -> Integer[np.ndarray, "H W"]:
-    """Decodes an image of one channel whose values are ids, not colours: 1, 8, 16 or 32 bits.
+    """Decodes an image of one channel whose values are ids, not colours: 1 to 8, 16 or 32 bits.
 
     Palette images give their indices, images of one bit 0 and 1.
     Raises: ValueError as `decode_image`, or if there are several channels or no whole numbers.
@@ -89,10 +91,11 @@ def decode_map(data: bytes, name: str) -> Integer[np.ndarray, "H W"]:
                 f"The label image {name} must have ids of 1, 8, 16 or 32 bits as whole numbers, "
                 f"got pixels of mode {image.mode}; save it with one of these."
             )
+        stretched = _STRETCHED.get(str(image.tile[0].args), 1) if image.tile else 1
         try:
             # By itself: numpy takes an AttributeError for an object that is no array.
             image.load()
-            values = np.array(image)
+            values = np.array(image) if stretched == 1 else np.array(image) // stretched
         except _DECODE_ERRORS as error:
             raise ValueError(
                 f"The label image {name} is truncated or damaged ({_reason(error)}); restore the "

@@ -98,10 +98,18 @@ def test_class_without_an_object_is_told_of_each_set(
     assert "evaluation set: 1 of 3 classes have no object: cup\n" in printed
 
 
-def test_training_without_an_evaluation_set_says_how_to_do_without(config: Config):
-    (Path(config.data.dir) / "val.json").unlink()
-    with pytest.raises(ValueError, match=r"needs an evaluation set.*\('train\.json', 'train'\)"):
-        build_datasets(config)
+def test_training_without_an_evaluation_set_says_how_to_do_without(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+):
+    root = Path(config.data.dir)
+    (root / "val.json").unlink()
+    monkeypatch.setenv("HOME", str(root.parent))
+    for folder in (f"~/{root.name}", str(root)):
+        config.data.dir = folder
+        with pytest.raises(
+            ValueError, match=r"needs an evaluation set.*\('train\.json', 'train'\)"
+        ):
+            build_datasets(config)
     config.data.eval_annotations, config.data.eval_images = "train.json", "train"
     assert build_datasets(config).num_train_images == 1
 

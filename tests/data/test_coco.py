@@ -238,6 +238,25 @@ def test_other_spelling_of_a_file_name_is_found(tmp_path: Path):
     assert dataset.images[0].file.path == tmp_path / "deep" / "caf\u00e9.png"
 
 
+def test_a_link_to_an_image_is_not_another_image(tmp_path: Path):
+    content = _content(_annotation())
+    path = _write(tmp_path, content)
+    (tmp_path / "b.png").unlink()
+    (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"one id; 1 have several: .*a\.png \(2, 1\)"):
+        read_coco(path, tmp_path)
+
+
+def test_long_names_that_begin_alike_are_two_images(tmp_path: Path):
+    content = _content(_annotation())
+    folder = "x" * 200
+    (tmp_path / folder / folder).mkdir(parents=True)
+    for image in content["images"]:
+        image["file_name"] = f"{folder}/{folder}/{image['file_name']}"
+    path = _write(tmp_path / folder / folder, content)
+    assert len(read_coco(path, tmp_path).images) == 2
+
+
 # (what is wrong, the file's content, what the message says)
 _ERRORS = [
     ("not JSON", "{", "not valid JSON"),
@@ -250,9 +269,10 @@ _ERRORS = [
     (
         "shares of the image",
         _content(
-            _annotation(1, segmentation=[[0.2, 0.2, 0.6, 0.2, 0.6, 0.6]], bbox=[0.2, 0.2, 0.4, 0.4])
+            # An object that reaches out of its image.
+            _annotation(1, segmentation=[[0.2, 0.2, 1.1, 0.2, 0.6, 0.6]], bbox=[0.2, 0.2, 0.9, 0.4])
         ),
-        "coordinates must be pixels, .* all 1 objects are between 0 and 1",
+        "coordinates must be pixels, .* all 1 objects are between 0 and 1.5",
     ),
     (
         "one file under two ids",

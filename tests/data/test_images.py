@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,18 @@ def test_map_of_one_bit_has_zeros_and_ones():
     found = decode_map(_encoded(Image.fromarray(labels * 255).convert("1")), "labels.png")
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, labels)
+
+
+@pytest.mark.parametrize(("bits", "pixels"), [(2, b"\x1b"), (4, b"\x01\x23")])
+def test_map_of_few_bits_has_the_values_that_were_stored(bits: int, pixels: bytes):
+    # Four grey pixels; Pillow writes no such file, and stretches what it reads to 0..255.
+    header = struct.pack(">IIBBBBB", 4, 1, bits, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" + pixels)), (b"IEND", b""))
+    stored = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+    assert decode_map(stored, "labels.png").tolist() == [[0, 1, 2, 3]]
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,13 @@ def test_values_that_no_trained_model_has_are_refused(path: str, value: float, w
     assert "diverged" in str(error.value)
 
 
+def test_a_value_that_only_64_bits_hold_is_refused() -> None:
+    arrays = {path: np.ones(shape, np.float64) for path, shape in SHAPES.items()}
+    arrays["params/rpn/conv/kernel"].flat[0] = 1e300
+    with pytest.raises(ValueError, match=r"has 1 of 576 values .* infinite in 32 bits"):
+        take_tensors(arrays, own_rules(SHAPES), SHAPES)
+
+
 @pytest.mark.parametrize(
     ("names", "library"),
     [
