@@ -159,10 +159,10 @@ def starting_weights(config: Config, task: Task) -> Weights | None:
 def starting_variables(config: Config, task: Task) -> tuple[Variables, Weights | None]:
     """Random variables with the weights of `config.init` in their place, and what these were."""
     weights = starting_weights(config, task)
-    variables = task.init(config.seed)
     if weights is None:
-        return variables, None
-    arrays = flat(variables) | {path: jnp.asarray(a) for path, a in weights.arrays.items()}
+        return task.init(config.seed), None
+    random = task.init(config.seed, without=weights.arrays)
+    arrays = flat(random) | {path: jnp.asarray(a) for path, a in weights.arrays.items()}
     return nested(arrays), weights._replace(arrays={})
 
 

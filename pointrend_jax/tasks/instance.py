@@ -1,7 +1,7 @@
 """Instance segmentation as a task: the model's losses and predictions, and scoring a data set."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -24,7 +24,7 @@ from pointrend_jax.structures import (
     InstanceBatch,
     InstancePredictions,
 )
-from pointrend_jax.tasks.task import Task, Variables, kept
+from pointrend_jax.tasks.task import Task, Variables, initial, kept
 
 AddInstances = Callable[[int, np.ndarray, np.ndarray, np.ndarray, list[Rle], list[Rle]], None]
 
@@ -41,8 +41,7 @@ def instance_task(model: MaskRCNN) -> Task:
     Equal models share one task, and so what jax has traced and compiled of it.
     """
 
-    @jax.jit
-    def init_from_key(key: Array) -> Variables:
+    def draw(key: Array) -> Variables:
         # No parameter depends on the canvas, and the compiler drops the forward pass.
         canvas = ImageBatch(
             images=jnp.zeros((1, 64, 64, 3), jnp.uint8),
@@ -52,13 +51,7 @@ def instance_task(model: MaskRCNN) -> Task:
         )
         return dict(model.init(key, canvas, method=MaskRCNN.predict))
 
-    def init(seed: int) -> Variables:
-        # This generator compiles in half the time of the default one.
-        return init_from_key(jax.random.key(seed, impl="unsafe_rbg"))
-
-    @cache
-    def shapes() -> Variables:
-        return jax.eval_shape(init_from_key, jax.random.key(0, impl="unsafe_rbg"))
+    init, shapes = initial(draw)
 
     def loss(
         variables: Variables, batch: InstanceBatch, key: Array

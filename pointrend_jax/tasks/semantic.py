@@ -1,7 +1,6 @@
 """Semantic segmentation as a task: losses, predictions, and the label maps of original images."""
 
 from collections.abc import Iterable, Iterator
-from functools import cache
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -24,7 +23,7 @@ from pointrend_jax.structures import (
     SemanticBatch,
     SemanticPredictions,
 )
-from pointrend_jax.tasks.task import Task, Variables, kept
+from pointrend_jax.tasks.task import Task, Variables, initial, kept
 
 # px; the sides of canvases of label maps: this times 1, 1.5, 2, 3, 4, 6, 8, ...
 _SMALLEST_SIDE = 64
@@ -55,8 +54,7 @@ def semantic_task(model: SemanticSegmentor) -> Task:
     Equal models share one task, and so what jax has traced and compiled of it.
     """
 
-    @jax.jit
-    def init_from_key(key: Array) -> Variables:
+    def draw(key: Array) -> Variables:
         # No parameter depends on the canvas, and the compiler drops the forward pass.
         canvas = ImageBatch(
             images=jnp.zeros((1, 64, 64, 3), jnp.uint8),
@@ -66,12 +64,7 @@ def semantic_task(model: SemanticSegmentor) -> Task:
         )
         return {"buffers": {}} | dict(model.init(key, canvas, method=SemanticSegmentor.predict))
 
-    def init(seed: int) -> Variables:
-        return init_from_key(jax.random.key(seed, impl="unsafe_rbg"))
-
-    @cache
-    def shapes() -> Variables:
-        return jax.eval_shape(init_from_key, jax.random.key(0, impl="unsafe_rbg"))
+    init, shapes = initial(draw)
 
     def loss(
         variables: Variables, batch: SemanticBatch, key: Array

@@ -1,8 +1,11 @@
 """A task: what training optimises and what prediction gives, as plain functions of variables."""
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Collection
+from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
+
+import jax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.structures import Array, ImageBatch
@@ -21,7 +24,8 @@ class Task(NamedTuple):
     """The whole interface between a network and the loops around it.
 
     Attributes:
-      init: seed to variables.
+      init: (seed, without=()) to variables; without the arrays at the given paths, as in
+        "params/fpn/lateral2/kernel", for which nothing is compiled then.
       shapes: the same tree with a shape and a type for each array; computes nothing.
       loss: (variables, batch, key of the step) to (sum, denominator) by loss name, and the buffers
         after it. Pure; sees one replica.
@@ -33,9 +37,30 @@ class Task(NamedTuple):
       trained.
     """
 
-    init: Callable[[int], Variables]
+    init: Callable[..., Variables]
     shapes: Callable[[], Variables]
     loss: Callable[[Variables, Any, Array], tuple[dict[str, LossTerm], Variables]]
     predict: Callable[[Variables, ImageBatch], Any]
     explain: Callable[..., Any]
     is_trainable: Callable[[tuple[str, ...]], bool]
+
+
+def initial(
+    draw: Callable[[Array], Variables],
+) -> tuple[Callable[..., Variables], Callable[[], Variables]]:
+    """`Task.init` and `Task.shapes` of a model whose variables `draw` makes from a key."""
+
+    @partial(jax.jit, static_argnums=1)
+    def drawn(key: Array, without: frozenset[str]) -> Variables:
+        arrays = flatten_dict(draw(key), keep_empty_nodes=True, sep="/")
+        return unflatten_dict({p: x for p, x in arrays.items() if p not in without}, sep="/")
+
+    def init(seed: int, without: Collection[str] = ()) -> Variables:
+        # This generator compiles in half the time of the default one.
+        return drawn(jax.random.key(seed, impl="unsafe_rbg"), frozenset(without))
+
+    @cache
+    def shapes() -> Variables:
+        return jax.eval_shape(draw, jax.random.key(0, impl="unsafe_rbg"))
+
+    return init, shapes

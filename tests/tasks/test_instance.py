@@ -6,7 +6,10 @@ import jax
 import numpy as np
 
 from pointrend_jax.structures import Detections, EvalSample, ImageBatch, InstancePredictions
+from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.instance import evaluate_instances, probability
+from pointrend_jax.training.trees import flat
+from tests.tiny import tiny_config
 
 SLOTS, SIDE = 24, 8
 
@@ -51,3 +54,18 @@ def test_probability_is_the_sigmoid_and_keeps_its_input():
     before = logits.copy()
     np.testing.assert_allclose(probability(logits), [0, 0.26894142, 0.5, 0.95257413], rtol=1e-6)
     np.testing.assert_array_equal(logits, before)
+
+
+def test_variables_that_come_from_elsewhere_are_left_out_and_change_no_other() -> None:
+    task = build_task(tiny_config())
+    everything = flat(task.init(3))
+    known = {path for path in everything if "/backbone/" in path}
+    others = flat(task.init(3, without=known))
+    assert others.keys() == everything.keys() - known
+    for path, array in others.items():
+        np.testing.assert_array_equal(array, everything[path], err_msg=path)
+
+
+def test_equal_models_share_a_task() -> None:
+    assert build_task(tiny_config()) is build_task(tiny_config())
+    assert build_task(tiny_config()) is not build_task(tiny_config(mask_head="conv"))
