@@ -4,6 +4,7 @@ The kit numbers the random calls of Detectron2; here they become the `InstanceNo
 permutation of the candidates in ascending order becomes the rank of each candidate.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,9 +107,8 @@ def pinned_noise(
         jax.random.split(jax.random.key(0), len(batch.valid)),
     )
     noise = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    choose = jax.jit(lambda variables, noise: kit.model.apply(
-        variables, batch, noise, method=choose))  # fmt: skip
-    samples: Samples = choose(kit.variables, noise)
+    program = jax.jit(partial(kit.model.apply, method=choose))
+    samples: Any = program(kit.variables, batch, noise)
     number = 0
     anchor, roi = np.zeros(noise.anchor_priority.shape), np.zeros(noise.roi_priority.shape)
     for priority, labels in ((anchor, samples.anchor_labels), (roi, samples.roi_labels)):
@@ -121,7 +121,7 @@ def pinned_noise(
         anchor_priority=jnp.asarray(anchor, jnp.float32),
         roi_priority=jnp.asarray(roi, jnp.float32),
     )
-    samples = choose(kit.variables, noise)
+    samples = program(kit.variables, batch, noise)
     return noise._replace(candidates=_points(kit, samples, calls, noise.candidates)), samples
 
 
