@@ -113,7 +113,7 @@ def step_rows(file: str, golden: Golden, kit: KitModel, training: Training) -> I
     first = one_pass(
         params, training.noise, lambda params: value_and_gradients(params, training.noise)[0][1]
     )
-    rows = _loss_rows(file, "", losses, golden, "loss", tolerances.loss, first)
+    rows = loss_rows(file, "", losses, golden, "loss", tolerances.loss, first)
     yield from part(file, "losses", rows)
 
     def named(tree: Any) -> dict[str, np.ndarray]:
@@ -122,7 +122,11 @@ def step_rows(file: str, golden: Golden, kit: KitModel, training: Training) -> I
         paths = {"/".join(entry.key for entry in path): leaf for path, leaf in leaves}
         return export_detectron2({p: np.asarray(paths[p]) for p in sorted(trained)}, shapes)
 
-    rows = _gradient_rows(file, golden, named(gradients), tolerances)
+    def slices_of(params: Any) -> Row:
+        ours = named(value_and_gradients(params, training.noise)[1])
+        return _slice_row(file, golden, ours, tolerances)
+
+    rows = _gradient_rows(file, golden, named(gradients), tolerances, first, slices_of)
     yield from part(file, "gradients", rows)
     yield from part(file, "slices at the start", _start_rows(file, golden, named(params)))
     yield from part(file, "weight decay", _decay_rows(file, golden, kit, len(trained)))
@@ -150,30 +154,31 @@ def step_rows(file: str, golden: Golden, kit: KitModel, training: Training) -> I
         losses_again = jax.jit(lambda params: total_loss(params, again)[1])
         later = one_pass(params, again, losses_again)
         label, ours = "after two steps: ", losses_again(params)
-        yield from _loss_rows(file, label, ours, golden, group, tolerances.later_loss, later)
+        yield from loss_rows(file, label, ours, golden, group, tolerances.later_loss, later)
 
     yield from part(file, "after two steps", later_rows())
 
 
-def broken_tie(missed: Row, name: str, expected: float, of: Pass) -> Row:
-    """The row of a loss of points that missed, if its points were a tie.
+def broken_tie(missed: Row, of: Pass, again: Callable[[Any], Row]) -> Row:
+    """The row of what follows from the points of a loss that missed, if these were a tie.
 
     The points of a loss are a choice: where two of them are equally uncertain but for rounding,
-    either is right. Then the nearest of a few other roundings of the parameters must be theirs to
-    2e-5, and its name says how close the tie was. (One loss of R50's jumps between two values 7e-4
-    apart, while what is not a choice moves by 2e-6.)
+    either is right. Then one of a few other roundings of the parameters must pass, and the row says
+    how close the tie was. (One loss of R50's jumps between two values 7e-4 apart, while what is not
+    a choice moves by 2e-6.)
+
+    Args:
+      again: the row of other parameters.
     """
-    if of.gap is None or not name.endswith("_point"):
+    if of.gap is None:
         return missed
     gap = of.gap()
     if not gap <= _TIE:
         return missed._replace(quantity=f"{missed.quantity} (no tie: {gap:.0e} apart)")
-    roundings = (
-        of.losses_of(_other_rounding(of.params, of.trained, i))[name] for i in range(_ROUNDINGS)
-    )
-    nearest = min((float(x) for x in roundings), key=lambda x: abs(x - expected))
-    quantity = f"{missed.quantity}, nearest of {_ROUNDINGS} roundings, a tie of {gap:.0e}"
-    return row(missed.file, quantity, nearest, expected, _BROKEN_TIE * abs(expected))
+    rows = [again(_other_rounding(of.params, of.trained, i)) for i in range(_ROUNDINGS)]
+    nearest = min(rows, key=lambda row: row.difference)
+    name = f"{missed.quantity}, nearest of {_ROUNDINGS} roundings, a tie of {gap:.0e}"
+    return nearest._replace(quantity=name)
 
 
 def smallest_gap(uncertainty: Any, number: int, valid: Any) -> Any:
@@ -226,19 +231,37 @@ def _losses_of_kit(golden: Golden, group: str) -> dict[str, float]:
     return losses
 
 
-def _loss_rows(
+def loss_rows(
     file: str, label: str, losses: Any, golden: Golden, group: str, relative: float, of: Pass
 ) -> Iterator[Row]:
     theirs = _losses_of_kit(golden, group)
     yield row(file, f"{label}losses by other names", len(losses.keys() ^ theirs.keys()), 0, 0)
     for name in sorted(losses.keys() & theirs.keys()):
-        tolerance = relative * abs(theirs[name])
-        compared = row(file, f"{label}{name}", losses[name], theirs[name], tolerance)
-        yield compared if compared.passed else broken_tie(compared, name, theirs[name], of)
+        expected, quantity = theirs[name], f"{label}{name}"
+        compared = row(file, quantity, losses[name], expected, relative * abs(expected))
+
+        def again(params: Any, name: str = name, expected: float = expected) -> Row:
+            ours = of.losses_of(params)[name]
+            return row(file, name, ours, expected, _BROKEN_TIE * abs(expected))
+
+        is_tie = not compared.passed and name.endswith("_point")
+        yield broken_tie(compared, of, again) if is_tie else compared
+
+
+def _slice_row(
+    file: str, golden: Golden, gradients: dict[str, np.ndarray], tolerances: Tolerances
+) -> Row:
+    slices = _slices(golden, gradients), golden["slice/grad"]
+    return _worst_row(file, "gradient slices", *slices, tolerances.slice)
 
 
 def _gradient_rows(
-    file: str, golden: Golden, gradients: dict[str, np.ndarray], tolerances: Tolerances
+    file: str,
+    golden: Golden,
+    gradients: dict[str, np.ndarray],
+    tolerances: Tolerances,
+    of: Pass,
+    slices_of: Callable[[Any], Row],
 ) -> Iterator[Row]:
     names = [str(name) for name in golden["grad/names"]]
     yield row(file, "trained arrays by other names", len(gradients.keys() ^ set(names)), 0, 0)
@@ -248,8 +271,8 @@ def _gradient_rows(
         # Not `max`, which would drop a NaN.
         worst = float(np.maximum(worst, abs(ours - norm) / max(norm, 1e-12)))
     yield row(file, f"gradient norms of {len(names)} arrays, relative", worst, 0.0, tolerances.norm)
-    slices = _slices(golden, gradients), golden["slice/grad"]
-    yield _worst_row(file, "gradient slices", *slices, tolerances.slice)
+    compared = _slice_row(file, golden, gradients, tolerances)
+    yield compared if compared.passed else broken_tie(compared, of, slices_of)
 
 
 def _moved_rows(

@@ -47,7 +47,8 @@ settings.load_profile("reproducible")
 # What compiles whole networks or starts programs, below this folder.
 _SLOW = (
     "benchmarks/test_kills.py", "layers", "models", "parity/test_models.py",
-    "parity/test_train_inputs.py", "test_experiment.py", "test_loading.py", "test_lvis_experiment.py", "test_predictor.py", "test_scoring.py",
+    "parity/test_train_inputs.py", "test_experiment.py", "test_loading.py",
+    "test_lvis_experiment.py", "test_predictor.py", "test_scoring.py",
     "test_semantic_experiment.py", "test_semantic_predictor.py", "training/test_bucket.py",
     "training/test_loop.py", "training/test_processes.py", "training/test_step.py",
 )  # fmt: skip
