@@ -43,8 +43,8 @@ class Fault(NamedTuple):
 FAULTS = (
     Fault(
         "points-rows-for-columns", "pointrend.py",
-        "x = (column.astype(uncertainty.dtype) + 0.5) / width",
-        "x = (row.astype(uncertainty.dtype) + 0.5) / width",
+        "x = (column.astype(jnp.float32) + 0.5) / width",
+        "x = (row.astype(jnp.float32) + 0.5) / width",
         ("test_pointrend.py",),
     ),
     Fault(
@@ -97,8 +97,8 @@ FAULTS = (
     ),
     Fault(
         "upsampling-quarter-swapped", "ops/resize.py",
-        "pairs = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=axis + 1)",
-        "pairs = jnp.stack([0.75 * x + 0.25 * after, 0.75 * x + 0.25 * before], axis=axis + 1)",
+        "blended = [0.75 * nearest + 0.25 * before, 0.75 * nearest + 0.25 * after]",
+        "blended = [0.75 * nearest + 0.25 * after, 0.75 * nearest + 0.25 * before]",
         ("ops/test_resize.py",),
     ),
     Fault(
@@ -227,8 +227,8 @@ FAULTS = (
     ),
     Fault(
         "resume-with-another-rate", "training/resume.py",
-        '"train.steps", "train.log_every"',
-        '"train.steps", "train.learning_rate", "train.log_every"',
+        '"train.log_every", "train.eval_every", "train.checkpoint_every",',
+        '"train.learning_rate", "train.log_every", "train.eval_every", "train.checkpoint_every",',
         ("training", "test_experiment.py"),
     ),
     Fault(
