@@ -1,6 +1,7 @@
 """The results of an evaluation as a table for people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from pointrend_jax.evaluation.coco import Results
 
@@ -53,27 +54,20 @@ def format_lvis_results(results: Results) -> str:
 def format_cityscapes_results(results: Results) -> str:
     """Cityscapes' instance AP, over all classes and for each."""
     rows = [("Cityscapes AP", "mask_ap"), ("Cityscapes AP50", "mask_ap50")]
-    classes = [(f"AP {name}", name) for name in results["rendered_ap"]]
-    coarse = results["coarse"] | results["coarse_ap"]
-    rendered = results["rendered"] | results["rendered_ap"]
-    return "\n".join(_compare(rows + classes, coarse, rendered))
+    return "\n".join(_compare(_scores(rows, results) + _classes("AP", "ap", results)))
 
 
 def format_semantic_results(results: Results) -> str:
     """The same for semantic segmentation: the scores, then the IoU of each class."""
     rows = [(_SEMANTIC_ROWS.get(key) or _trimap_label(key), key) for key in results["rendered"]]
-    classes = [(f"IoU {name}", name) for name in results["rendered_iou"]]
-    coarse = results["coarse"] | results["coarse_iou"]
-    rendered = results["rendered"] | results["rendered_iou"]
-    return "\n".join(_compare(rows + classes, coarse, rendered))
+    return "\n".join(_compare(_scores(rows, results) + _classes("IoU", "iou", results)))
 
 
 def _instance_table(rows: Sequence[tuple[str, str]], results: Results) -> str:
-    box, classes = results["box"], results["rendered_mask_ap_by_class"]
-    shown = classes if len(classes) <= _MOST_CLASSES else {}
-    coarse = results["coarse"] | results["coarse_mask_ap_by_class"]
-    rendered = results["rendered"] | classes
-    lines = _compare((*rows, *((f"mask AP {name}", name) for name in shown)), coarse, rendered)
+    box, compared = results["box"], _scores(rows, results)
+    if len(results["rendered_mask_ap_by_class"]) <= _MOST_CLASSES:
+        compared += _classes("mask AP", "mask_ap_by_class", results)
+    lines = _compare(compared)
     names = (("box AP", "box_ap"), ("AP50", "box_ap50"), ("AP75", "box_ap75"))
     lines.append("   ".join(f"{label} {_percent(box[key])}" for label, key in names))
     return "\n".join(lines)
@@ -83,15 +77,31 @@ def _trimap_label(key: str) -> str:
     return f"trimap {key.removeprefix('trimap_miou_')} px"
 
 
-def _compare(
-    rows: Sequence[tuple[str, str]],
-    coarse: Mapping[str, float | None],
-    rendered: Mapping[str, float | None],
-) -> list[str]:
-    width = max(16, *(len(label) + 1 for label, _ in rows))
+class _Row(NamedTuple):
+    label: str
+    coarse: float | None
+    rendered: float | None
+
+
+def _scores(rows: Sequence[tuple[str, str]], results: Results) -> list[_Row]:
+    """The scores that `rows` names."""
+    coarse, rendered = results["coarse"], results["rendered"]
+    return [_Row(label, coarse[key], rendered[key]) for label, key in rows]
+
+
+def _classes(label: str, group: str, results: Results) -> list[_Row]:
+    """A score of every class. A class may be called like a score, so the two are not mixed."""
+    coarse = results[f"coarse_{group}"]
+    return [
+        _Row(f"{label} {name}", coarse[name], value)
+        for name, value in results[f"rendered_{group}"].items()
+    ]
+
+
+def _compare(rows: Sequence[_Row]) -> list[str]:
+    width = max(16, *(len(row.label) + 1 for row in rows))
     lines = [f"{'':<{width}}{'coarse':>9}{'rendered':>10}{'gain':>8}"]
-    for label, key in rows:
-        before, after = coarse[key], rendered[key]
+    for label, before, after in rows:
         gain = None if before is None or after is None else after - before
         row = f"{_percent(before):>9}{_percent(after):>10}{_percent(gain, sign=True):>8}"
         lines.append(f"{label:<{width}}{row}")

@@ -51,6 +51,13 @@ def test_classes_have_a_row_each_where_they_are_few(number: int, shown: int):
     assert all(line.split()[-3:] == ["10.0", "30.0", "+20.0"] for line in lines)
 
 
+def test_a_class_may_be_called_like_a_score():
+    results = _results(0.4567, 0.4) | _by_class({"mask_ap": 0.3}, {"mask_ap": 0.1})
+    rows = [line.split() for line in format_results(results).splitlines()]
+    assert ["mask", "AP", "40.0", "45.7", "+5.7"] in rows
+    assert ["mask", "AP", "mask_ap", "10.0", "30.0", "+20.0"] in rows
+
+
 def test_ap_with_more_detections_than_coco_counts_has_a_row():
     results = _results(0.4, 0.4)
     for source in ("rendered", "coarse"):
