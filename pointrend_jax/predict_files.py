@@ -166,8 +166,8 @@ def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
     Raises: ValueError if the set has categories, but not all of the model's.
     """
     if ids and ids.categories:
-        number, by_id = len(predictor.class_names), sorted(ids.categories, key=ids.categories.get)
-        if are_made_up(predictor.class_names) and len(by_id) == number:
+        by_id = sorted(ids.categories, key=ids.categories.__getitem__)
+        if are_made_up(predictor.class_names) and len(by_id) == len(predictor.class_names):
             print(
                 "the checkpoint has no class names; its classes are taken for the categories of "
                 f"{ids.source} by ascending id: {', '.join(by_id[:8])}",

@@ -21,8 +21,10 @@ _FILES = ("instances.json", "instances_polygons.json", "detections.json")
 
 
 class _Squares(Predictor):
-    def __init__(self, category_ids: tuple[int, ...] = ()) -> None:
-        self.class_names, self.category_ids = ("cat", "dog"), category_ids
+    def __init__(
+        self, category_ids: tuple[int, ...] = (), class_names: tuple[str, ...] = ("cat", "dog")
+    ) -> None:
+        self.class_names, self.category_ids = class_names, category_ids
 
     def stream(self, images: Iterable[np.ndarray], **_: Any) -> Iterator[PredictedInstances]:
         for image in images:
@@ -104,8 +106,7 @@ def test_a_model_without_names_takes_those_of_the_set_by_ascending_id(
     }
     (tmp_path / "set.json").write_text(json.dumps(content))
     ids = read_set_ids(tmp_path / "set.json")
-    predictor = _Squares(())
-    predictor.class_names = class_names("", 2)
+    predictor = _Squares((), class_names("", 2))
     files = check_files(_images(tmp_path, "a.png"), tmp_path / "out", ids=ids)
     predict_instances(
         predictor, files, tmp_path / "out", score_threshold=0.5, num_explained=0, ids=ids

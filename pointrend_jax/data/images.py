@@ -91,7 +91,8 @@ def decode_map(data: bytes, name: str) -> Integer[np.ndarray, "H W"]:
                 f"The label image {name} must have ids of 1, 8, 16 or 32 bits as whole numbers, "
                 f"got pixels of mode {image.mode}; save it with one of these."
             )
-        stretched = _STRETCHED.get(str(image.tile[0].args), 1) if image.tile else 1
+        tiles = getattr(image, "tile", ())
+        stretched = _STRETCHED.get(str(tiles[0].args), 1) if tiles else 1
         try:
             # By itself: numpy takes an AttributeError for an object that is no array.
             image.load()

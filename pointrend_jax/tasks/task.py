@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from functools import cache, lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -14,10 +14,17 @@ from pointrend_jax.structures import Array, ImageBatch
 # touches}, nested by module name.
 Variables = dict[str, Any]
 
-# A decorator: equal arguments give the same object again. What jax has traced and compiled belongs
-# to the very function that was given to it, so a task, or a program of one, that is made anew for
-# the next evaluation or predictor would be compiled anew.
-kept = lru_cache(maxsize=8)
+_Args = ParamSpec("_Args")
+_Result = TypeVar("_Result")
+
+
+def kept(function: Callable[_Args, _Result]) -> Callable[_Args, _Result]:
+    """A decorator: the last few equal arguments give the same object again.
+
+    What jax has traced and compiled belongs to the very function that was given to it, so a task,
+    or a program of one, that is made anew for the next evaluation or predictor is compiled anew.
+    """
+    return cast(Callable[_Args, _Result], lru_cache(maxsize=8)(function))
 
 
 class Task(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from parity import run
-from parity.compare import LeftOut, Result, Row, fraction_row, row
+from parity.compare import Golden, LeftOut, Result, Row, fraction_row, row
 from parity.kit import load_model
 from parity.matching import matched_rows
 from parity.models import model_results
@@ -132,7 +132,7 @@ def _jumping(expected: float, gap: float) -> Row:
         return {"loss_mask_point": 2.0 if np.array_equal(changed["w"], params["w"]) else 3.0}
 
     of = Pass(params, losses_of, lambda: gap, {"params/w"})
-    golden = {"loss/loss_mask_point": np.array(expected)}
+    golden = Golden({"loss/loss_mask_point": np.array(expected)})
     *_, found = loss_rows("m/train", "", losses_of(params), golden, "loss", 1e-4, of)
     return found
 
