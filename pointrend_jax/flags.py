@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 import io
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -102,7 +103,8 @@ def expanded_config(arguments: Sequence[str]) -> list[str]:
 
 
 def with_clear_errors(action: Callable[[], object]) -> None:
-    """Runs `action`; a ValueError or OSError becomes one line on stderr and exit status 1."""
+    """Runs `action`; a ValueError or OSError becomes one line on stderr and exit status 1;
+    Ctrl-C one line and 130."""
     # Orbax tells every step of a checkpoint at INFO, and whole files that it cannot read at ERROR;
     # what it raises is told by us.
     logging.set_verbosity(logging.WARNING)
@@ -119,6 +121,10 @@ def with_clear_errors(action: Callable[[], object]) -> None:
         raise
     except (ValueError, OSError) as error:
         sys.exit(f"{Path(sys.argv[0]).name}: error: {error}")
+    except KeyboardInterrupt:
+        # As a shell says it: 128 and the signal's number.
+        print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def define_cluster() -> Callable[[], Cluster]:

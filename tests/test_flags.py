@@ -143,3 +143,13 @@ def test_names_that_are_no_utf8_can_be_printed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="utf-8"))
     with_clear_errors(lambda: print(os.fsdecode(b"caf\xe9"), flush=True))
     assert written.getvalue() == b"caf\\udce9\n"
+
+
+def test_ctrl_c_is_one_line_and_the_status_of_a_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    def action() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        with_clear_errors(action)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.endswith(": interrupted\n")

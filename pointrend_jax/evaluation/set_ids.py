@@ -1,6 +1,7 @@
 """The ids that a data set gives its images and categories, for predictions of its images."""
 
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -23,17 +24,18 @@ class SetIds(NamedTuple):
     categories: Mapping[str, int]
 
     def match(self, paths: Sequence[Path]) -> list[str]:
-        """The file name in the set of each path: the longest that it ends with.
+        """The file name in the set of each path: the longest that it ends with, else the longest
+        that is written otherwise (back-slashes, composed letters).
 
         Raises: ValueError, listing them, if a path is not of the set, or two are one image.
         """
-        by_parts = {PurePosixPath(name).parts: name for name in self.images}
+        exact = {PurePosixPath(name).parts: name for name in self.images}
+        alike = {_usual_parts(name): name for name in self.images}
         names, unknown = [], []
         for path in paths:
-            parts = path.absolute().parts
-            name = next(
-                (by_parts[p] for i in range(len(parts)) if (p := parts[i:]) in by_parts), None
-            )
+            absolute = path.absolute()
+            name = _longest_end(absolute.parts, exact)
+            name = name or _longest_end(_usual_parts(str(absolute)), alike)
             names.append(name)
             if name is None:
                 unknown.append(readable(path))
@@ -47,6 +49,14 @@ class SetIds(NamedTuple):
         if twice:
             raise ValueError(f"several images are {twice[0]!r} of {self.source}; give each once.")
         return [name for name in names if name is not None]
+
+
+def _usual_parts(name: str) -> tuple[str, ...]:
+    return PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/"))).parts
+
+
+def _longest_end(parts: tuple[str, ...], names: Mapping[tuple[str, ...], str]) -> str | None:
+    return next((names[p] for i in range(len(parts)) if (p := parts[i:]) in names), None)
 
 
 def read_set_ids(path: Path) -> SetIds:

@@ -24,6 +24,13 @@ def test_a_path_is_the_image_whose_whole_name_it_ends_with(tmp_path: Path) -> No
     assert ids.categories == {"cat": 9}
 
 
+def test_a_name_may_be_written_otherwise_than_the_file_s(tmp_path: Path) -> None:
+    images = [{"id": 7, "file_name": "sub\\cafe\u0301.png"}, {"id": 3, "file_name": "a.png"}]
+    ids = read_set_ids(_file(tmp_path, images=images))
+    names = ids.match([Path("/x/sub/caf\u00e9.png"), Path("/x/a.png")])
+    assert [ids.images[name] for name in names] == [7, 3]
+
+
 def test_a_test_set_needs_neither_annotations_nor_categories(tmp_path: Path) -> None:
     assert read_set_ids(_file(tmp_path)).categories == {}
 
