@@ -75,7 +75,7 @@ FAULTS = (
         "sampling-half-pixel", "ops/points.py",
         "jnp.maximum(1.0 - jnp.abs(place * size - 0.5 - cells), 0.0)",
         "jnp.maximum(1.0 - jnp.abs(place * size - cells), 0.0)",
-        ("ops/test_points.py",),
+        ("layers/test_own_class_points.py",),
     ),
     Fault(
         "roi-align-legacy-shift", "ops/roi_align.py",

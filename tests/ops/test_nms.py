@@ -42,6 +42,16 @@ def test_nms_equals_the_greedy_loop(seed: int, num_valid: int) -> None:
     assert index[found].tolist() == _greedy(boxes, groups, valid, 0.3)
 
 
+def test_an_overlap_of_exactly_the_threshold_drops_no_box() -> None:
+    boxes = jnp.asarray([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 1.0]])
+    for threshold, kept in ((0.5, [0, 1]), (0.499, [0])):
+        index, found = nms_sorted(
+            boxes, jnp.zeros(2, jnp.int32), jnp.ones(2, bool),
+            iou_threshold=threshold, max_outputs=2,
+        )  # fmt: skip
+        assert index[found].tolist() == kept
+
+
 def test_nms_stops_at_max_outputs_with_the_first_survivors() -> None:
     boxes, groups = _random(0)
     everything = jnp.ones(NUM, bool)
