@@ -83,6 +83,17 @@ def test_masks_equal_those_pasted_from_the_network_s_output(
         assert masks.rle() == expected
 
 
+def test_an_explained_box_begins_with_its_predicted_coarse_mask(
+    predictor: Predictor, images: list[np.ndarray], results: list[PredictedInstances]
+) -> None:
+    # Of the long image, whose height is rounded: the two axes have other scales.
+    image, instances = images[5], results[5]
+    assert len(instances) > 1
+    explained = predictor.explain(image, instances.boxes, instances.classes)
+    for step, logits in zip(explained, instances.coarse_masks.logits, strict=True):
+        np.testing.assert_allclose(step.coarse_probs, probability(logits), atol=2e-3)
+
+
 def test_one_image_gives_what_it_gives_among_many(
     predictor: Predictor, images: list[np.ndarray], results: list[PredictedInstances]
 ) -> None:

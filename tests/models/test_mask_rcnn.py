@@ -13,7 +13,14 @@ from pointrend_jax.models.mask_rcnn import MaskRCNN, slot_numbers
 from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.structures import InstanceBatch, InstancePredictions, Proposals
 from pointrend_jax.tasks.instance import instance_task
-from tests.tiny import images_of, instance_batch, on_device, tiny_config, tiny_variables
+from tests.tiny import (
+    NUM_CLASSES,
+    images_of,
+    instance_batch,
+    on_device,
+    tiny_config,
+    tiny_variables,
+)
 
 # Convolutions of another canvas may be split differently by the compiler: rounding, no more.
 TOLERANCE: dict[str, Any] = {"rtol": 1e-4, "atol": 2e-4}
@@ -165,9 +172,12 @@ def test_the_same_regions_are_sampled_whatever_the_slots_for_objects() -> None:
         for name, x in batch._asdict().items()
         if name in ("boxes", "classes", "mask_bits", "valid")
     }
-    jax.tree.map(
-        np.testing.assert_array_equal, sampled(batch), sampled(on_device(batch._replace(**more)))
-    )
+    found = sampled(batch)
+    jax.tree.map(np.testing.assert_array_equal, found, sampled(on_device(batch._replace(**more))))
+    # The class of background comes after all others.
+    background = found[0].valid & ~found[0].foreground
+    assert background.any()
+    assert (found[0].classes[background] == NUM_CLASSES).all()
 
 
 def test_the_mask_head_trains_alike_on_all_slots_and_on_a_part() -> None:
