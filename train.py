@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
+from pointrend_jax.devices.processes import join_processes
 from pointrend_jax.experiment import train
 from pointrend_jax.flags import define_cluster, define_workdir, run
 from pointrend_jax.storage import as_path
-from pointrend_jax.training.processes import join_processes
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
 _WORKDIR = define_workdir()

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.hlo_collectives import collectives_of
-from pointrend_jax.flags import load_config
+from pointrend_jax.config import load_config
 from pointrend_jax.structures import Config, InstanceBatch, SemanticBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task

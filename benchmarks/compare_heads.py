@@ -22,9 +22,9 @@ from pointrend_jax.data.build import EvalSet, build_eval_set
 from pointrend_jax.evaluation.bootstrap import Metric, paired_bootstrap
 from pointrend_jax.experiment import train
 from pointrend_jax.flags import define_workdir, run
-from pointrend_jax.scoring import score
 from pointrend_jax.storage import write_json
 from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.scoring import score
 from pointrend_jax.training.saved_variables import load_variables
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)

@@ -30,7 +30,7 @@ from absl import logging
 from benchmarks.kill_test import environment
 from configs.tiny import get_config
 from pointrend_jax.experiment import evaluate_run
-from pointrend_jax.loading import load
+from pointrend_jax.predict.load import load
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.checkpoints import Checkpoints, Retention
 from pointrend_jax.training.optimizer import build_optimizer

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from pointrend_jax.flags import load_config
+from pointrend_jax.config import load_config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.weights import import_file
 

@@ -19,24 +19,24 @@ from typing import Any
 import numpy as np
 
 from configs.base import get_config
-from pointrend_jax.data.build import build_datasets
-from pointrend_jax.data.builder import PreparedSet, prepare
-from pointrend_jax.data.images import decode_image
-from pointrend_jax.data.object_slots import slots_for
-from pointrend_jax.data.pipeline import (
+from pointrend_jax.config import load_config
+from pointrend_jax.data.batches.instances import (
     Augmentation,
     PlannedImage,
     TrainPlan,
     read_record,
     slot_sizes,
 )
-from pointrend_jax.data.transforms import (
+from pointrend_jax.data.batches.object_slots import slots_for
+from pointrend_jax.data.batches.transforms import (
     pack_masks,
     place_image,
     resize_image,
     transform_instances,
 )
-from pointrend_jax.flags import load_config
+from pointrend_jax.data.build import build_datasets
+from pointrend_jax.data.images import decode_image
+from pointrend_jax.data.records.instances import PreparedSet, prepare
 from pointrend_jax.structures import Config
 
 _STAGES = ("read record", "decode", "resize", "objects to masks", "pack")

@@ -23,8 +23,8 @@ def measure(checkpoint: Path, image: Path, cache: Path) -> dict[str, float]:
     import jax
 
     from pointrend_jax.data.images import read_image
-    from pointrend_jax.loading import load
-    from pointrend_jax.predictor import Predictor
+    from pointrend_jax.predict.instances import Predictor
+    from pointrend_jax.predict.load import load
 
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

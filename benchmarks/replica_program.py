@@ -17,10 +17,11 @@ import numpy as np
 from benchmarks.compilations import counted_compilations
 from configs.tiny import get_config
 from pointrend_jax.data.build import build_datasets
+from pointrend_jax.devices.placement import local_value
+from pointrend_jax.devices.processes import Cluster, is_lead, join_processes
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.optimizer import build_optimizer
-from pointrend_jax.training.processes import Cluster, is_lead, join_processes
-from pointrend_jax.training.replicas import build_replicas, local_value
+from pointrend_jax.training.replicas import build_replicas
 from pointrend_jax.training.step import DEFAULT_OPTIONS, initial_state
 from pointrend_jax.training.trees import flat
 from pointrend_jax.weights import starting_variables

@@ -34,7 +34,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """What one process sees. Imports here, so that the parent stays small."""
     import jax
 
-    from pointrend_jax.semantic_predictor import SemanticPredictor
+    from pointrend_jax.predict.labels import SemanticPredictor
 
     jax.config.update("jax_compilation_cache_dir", str(args.cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -60,9 +60,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _load(args: argparse.Namespace) -> Any:
-    from pointrend_jax.flags import load_config
-    from pointrend_jax.loading import load
-    from pointrend_jax.semantic_predictor import SemanticPredictor
+    from pointrend_jax.config import load_config
+    from pointrend_jax.predict.labels import SemanticPredictor
+    from pointrend_jax.predict.load import load
     from pointrend_jax.tasks.build import build_task
 
     if args.checkpoint:
@@ -73,7 +73,7 @@ def _load(args: argparse.Namespace) -> Any:
 
 
 def _predict(predictor: Any, args: argparse.Namespace) -> None:
-    from pointrend_jax.data.npy_file import NpyImage, NpyLabels
+    from pointrend_jax.predict.npy_file import NpyImage, NpyLabels
 
     if not args.tile:
         labels = predictor.predict(np.load(args.image)).labels

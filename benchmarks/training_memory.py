@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pointrend_jax.flags import load_config
+from pointrend_jax.config import load_config
 from pointrend_jax.structures import Config, InstanceBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables

@@ -11,9 +11,9 @@ import numpy as np
 from parity.compare import LeftOut, Result, Row, row
 from parity.config_fields import WORDS, fields_of
 from parity.kit import CONFIGS, KitModel, published_config
+from pointrend_jax.config import load_config
 from pointrend_jax.evaluation.coco import STAT_NAMES, OverlapKind, evaluate_detections, summarize
 from pointrend_jax.evaluation.ground_truth import load_ground_truth
-from pointrend_jax.flags import load_config
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.resnet import ResNet
 from pointrend_jax.models.backbones import backbone_options

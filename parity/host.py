@@ -15,11 +15,12 @@ import numpy as np
 
 from parity.compare import Check
 from parity.kit import load_golden
-from pointrend_jax.data import color_augmentation, transforms
-from pointrend_jax.data.coco import read_coco
+from pointrend_jax.data.batches import color_augmentation, transforms
 from pointrend_jax.data.images import read_image
-from pointrend_jax.data.masks import rasterize_within_box, resize_mask
-from pointrend_jax.evaluation import paste, rle
+from pointrend_jax.data.sources.coco import read_coco
+from pointrend_jax.masks import paste, rle
+from pointrend_jax.masks.bits import resize_mask
+from pointrend_jax.masks.polygons import rasterize_within_box
 from pointrend_jax.ops.masks import crop_masks
 from pointrend_jax.ops.points import point_sample_bits, points_in_image
 

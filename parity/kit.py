@@ -11,8 +11,8 @@ import numpy as np
 
 from parity import recipe
 from parity.compare import Golden
-from pointrend_jax.data.transforms import choose_bucket
-from pointrend_jax.flags import load_config
+from pointrend_jax.config import load_config
+from pointrend_jax.data.batches.transforms import choose_bucket
 from pointrend_jax.importers.detectron2 import detectron2_rules
 from pointrend_jax.importers.detectron2_names import canonical_names
 from pointrend_jax.importers.take_tensors import take_tensors

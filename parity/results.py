@@ -8,10 +8,9 @@ from parity.compare import Golden, Row, row
 from parity.kit import regions_at
 from parity.matching import detections_of, match, matched_rows
 from parity.stages import Stages
-from pointrend_jax.evaluation.paste import paste_masks_to_rle, scale_boxes_to_original
-from pointrend_jax.evaluation.rle import decode_rle
+from pointrend_jax.masks.paste import paste_masks_to_rle, probability, scale_boxes_to_original
+from pointrend_jax.masks.rle import decode_rle
 from pointrend_jax.structures import ImageBatch
-from pointrend_jax.tasks.instance import probability
 
 
 def pasted_rows(stages: Stages) -> Iterator[Row]:

@@ -15,10 +15,10 @@ import numpy as np
 from parity import recipe
 from parity.compare import Golden
 from parity.kit import KitModel, on_canvas, read_pixels
-from pointrend_jax.evaluation.rle import decode_rle
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.mask_head import PointRendMaskHead
 from pointrend_jax.layers.regions import Regions
+from pointrend_jax.masks.rle import decode_rle
 from pointrend_jax.models.mask_rcnn import InstanceNoise, MaskRCNN
 from pointrend_jax.ops.matching import match_boxes
 from pointrend_jax.pointrend import CandidatePoints

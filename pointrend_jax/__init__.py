@@ -12,12 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pointrend_jax.data.npy_file import NpyImage, NpyLabels
-    from pointrend_jax.instances import PredictedInstances, PredictedMasks
-    from pointrend_jax.label_maps import PredictedLabels
-    from pointrend_jax.loading import load
-    from pointrend_jax.predictor import Predictor
-    from pointrend_jax.semantic_predictor import SemanticPredictor
+    from pointrend_jax.predict.instances import Predictor
+    from pointrend_jax.predict.labels import SemanticPredictor
+    from pointrend_jax.predict.load import load
+    from pointrend_jax.predict.npy_file import NpyImage, NpyLabels
+    from pointrend_jax.results.instances import PredictedInstances, PredictedMasks
+    from pointrend_jax.results.label_maps import PredictedLabels
 else:
 
     def __getattr__(name: str) -> object:
@@ -28,14 +28,14 @@ else:
 
 
 _HOMES = {
-    "NpyImage": "data.npy_file",
-    "NpyLabels": "data.npy_file",
-    "PredictedInstances": "instances",
-    "PredictedLabels": "label_maps",
-    "PredictedMasks": "instances",
-    "Predictor": "predictor",
-    "SemanticPredictor": "semantic_predictor",
-    "load": "loading",
+    "NpyImage": "predict.npy_file",
+    "NpyLabels": "predict.npy_file",
+    "PredictedInstances": "results.instances",
+    "PredictedLabels": "results.label_maps",
+    "PredictedMasks": "results.instances",
+    "Predictor": "predict.instances",
+    "SemanticPredictor": "predict.labels",
+    "load": "predict.load",
 }
 __version__ = "0.1.0"
 __all__ = [

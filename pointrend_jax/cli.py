@@ -5,21 +5,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pointrend_jax.config import load_config
 from pointrend_jax.convert import CARD, convert
-from pointrend_jax.data.prepare_sets import DATASETS, SPLITS, Source, prepare_records
-from pointrend_jax.data.prepare_sets import Options as PrepareOptions
+from pointrend_jax.data.records.prepare import DATASETS, SPLITS, Source, prepare_records
+from pointrend_jax.data.records.prepare import Options as PrepareOptions
 from pointrend_jax.demo import run_demo
 from pointrend_jax.evaluation.set_ids import SetIds, read_set_ids
-from pointrend_jax.flags import load_config
-from pointrend_jax.loading import load
-from pointrend_jax.predict_files import (
+from pointrend_jax.predict.files import (
     predict_instances,
     predict_labels,
     predict_labels_in_tiles,
 )
-from pointrend_jax.predict_inputs import NamedFile, check_files
-from pointrend_jax.predictor import Predictor
-from pointrend_jax.semantic_predictor import SemanticPredictor
+from pointrend_jax.predict.inputs import NamedFile, check_files
+from pointrend_jax.predict.instances import Predictor
+from pointrend_jax.predict.labels import SemanticPredictor
+from pointrend_jax.predict.load import load
 from pointrend_jax.storage import as_path, expanded, local_path
 from pointrend_jax.visualize import check_font
 from pointrend_jax.weights import describe_weights

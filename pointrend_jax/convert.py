@@ -6,12 +6,11 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from pointrend_jax.config_rules import check_config
-from pointrend_jax.data.categories import are_made_up, category_ids
-from pointrend_jax.storage import write_json
+from pointrend_jax.data.sources.categories import are_made_up, category_ids
+from pointrend_jax.storage import check_workdir, write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.checkpoints import CheckpointMeta
-from pointrend_jax.training.loop import check_workdir
 from pointrend_jax.training.saved_variables import newest_step, save_variables
 from pointrend_jax.training.trees import nested
 from pointrend_jax.weights import Weights, import_file, names_of_classes, report_record

@@ -7,17 +7,16 @@ import jax
 import numpy as np
 from PIL import Image
 
-from pointrend_jax.compilation_cache import use_compilation_cache
 from pointrend_jax.config_rules import check_config
 from pointrend_jax.data.build import EvalSet, build_eval_set
+from pointrend_jax.devices.compilation_cache import use_compilation_cache
 from pointrend_jax.experiment import check_devices, train
-from pointrend_jax.loading import load
-from pointrend_jax.predictor import Predictor
-from pointrend_jax.scoring import score
-from pointrend_jax.storage import write_json
+from pointrend_jax.predict.instances import Predictor
+from pointrend_jax.predict.load import load
+from pointrend_jax.storage import check_workdir, write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.training.loop import check_workdir
+from pointrend_jax.tasks.scoring import score
 from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.visualize import comparison_strip, explain_picture, overlay_instances
 

@@ -6,21 +6,21 @@ from functools import partial
 import jax
 from ml_collections import ConfigDict
 
-from pointrend_jax.compilation_cache import use_compilation_cache
 from pointrend_jax.config_rules import check_config, unreachable_settings
 from pointrend_jax.console import tell
 from pointrend_jax.data.build import Datasets
-from pointrend_jax.data.categories import are_made_up
+from pointrend_jax.data.sources.categories import are_made_up
+from pointrend_jax.devices.compilation_cache import use_compilation_cache
+from pointrend_jax.devices.processes import is_lead
 from pointrend_jax.evaluation.coco import Results
-from pointrend_jax.scoring import Scores, build_task_datasets, build_task_eval_set, score
-from pointrend_jax.storage import AnyPath, write_json
+from pointrend_jax.storage import AnyPath, check_workdir, write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.scoring import Scores, build_task_datasets, build_task_eval_set, score
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.checkpoints import CheckpointMeta, Retention, package_versions
-from pointrend_jax.training.loop import LoopSettings, check_workdir, run_training
+from pointrend_jax.training.loop import LoopSettings, run_training
 from pointrend_jax.training.optimizer import build_optimizer, scaled_to_batch
-from pointrend_jax.training.processes import is_lead
 from pointrend_jax.training.saved_variables import load_variables, newest_step
 from pointrend_jax.training.step import StepOptions
 from pointrend_jax.training.trees import check_finite, check_same_tree

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -271,3 +272,28 @@ def sha256(path: AnyPath) -> str:
         # The stubs of epath know less of its files than they can.
         content: Any = file
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def content_key(parts: Iterable[str | bytes]) -> str:
+    """A name for what `parts` say about a set; another one when any of them differs."""
+    digest = hashlib.sha256()
+    for part in parts:
+        # File names need not be UTF-8.
+        digest.update(part if isinstance(part, bytes) else part.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def check_workdir(workdir: AnyPath, flag: str = "--workdir") -> None:
+    """Makes the directory. Raises ValueError, naming the flag, if nothing can be written there."""
+    # Each process has its own: they come here at the same time.
+    probe = workdir / f".write_probe_{socket.gethostname()}_{os.getpid()}"
+    try:
+        with as_os_errors():
+            workdir.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"\0" * 4096)
+            probe.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"{flag} {workdir} cannot be written to ({error.strerror or error}); "
+            "choose one that is writable and not full."
+        ) from error

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from pointrend_jax.config_rules import check_config
-from pointrend_jax.data.categories import class_names
+from pointrend_jax.data.sources.categories import class_names
 from pointrend_jax.importers.detectron2 import backbone_prefix, detectron2_rules
 from pointrend_jax.importers.detectron2_names import canonical_names
 from pointrend_jax.importers.download import resolve_weights

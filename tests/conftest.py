@@ -46,13 +46,13 @@ settings.load_profile("reproducible")
 
 # What compiles or traces whole networks, starts programs, or takes seconds, below this folder.
 _SLOW = (
-    "benchmarks/test_kills.py", "evaluation/test_lvis_official.py",
+    "benchmarks/test_kills.py", "devices/test_processes.py", "evaluation/test_lvis_official.py",
     "importers/test_efficientnet_lite.py", "importers/test_semantic_names.py", "layers", "models",
     "parity/test_models.py", "parity/test_ops.py", "parity/test_train_inputs.py",
-    "tasks/test_instance.py", "test_experiment.py", "test_loading.py", "test_lvis_experiment.py",
-    "test_predictor.py", "test_scoring.py", "test_semantic_experiment.py",
-    "test_semantic_predictor.py", "test_weights.py", "training/test_bucket.py",
-    "training/test_loop.py", "training/test_processes.py", "training/test_step.py",
+    "predict/test_instances.py", "predict/test_labels.py", "predict/test_load.py",
+    "tasks/test_instance.py", "tasks/test_scoring.py", "test_experiment.py",
+    "test_lvis_experiment.py", "test_semantic_experiment.py", "test_weights.py",
+    "training/test_bucket.py", "training/test_loop.py", "training/test_step.py",
 )  # fmt: skip
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pointrend_jax.data.categories import class_names
-from pointrend_jax.flags import load_config
+from pointrend_jax.config import load_config
+from pointrend_jax.data.sources.categories import class_names
 from pointrend_jax.importers.detectron2 import detectron2_rules
 from pointrend_jax.importers.published import PUBLISHED
 from pointrend_jax.importers.take_tensors import check_modules_exist

@@ -1,6 +1,7 @@
-"""The documents keep up with the code: their links lead somewhere."""
+"""The documents keep up with the code: links lead somewhere, floors are those that are checked."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,11 @@ def test_every_anchor_of_a_link_is_a_heading():
             if anchor:
                 headings = re.findall(r"^#+ (.*)$", (document.parent / path).read_text(), re.M)
                 assert anchor in {h.lower().replace(" ", "-") for h in headings}, link
+
+
+def test_the_floors_of_the_document_are_those_that_the_linter_checks():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    floors = [re.sub(r"[()]", "", layer).replace(" : ", "  ") for layer in layers]
+    text = (REPOSITORY / "docs/architecture.md").read_text()
+    assert "\n".join(["```", "train.py  eval.py", *floors, "```"]) in text

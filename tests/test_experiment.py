@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.cli import Options, main, predict_files
-from pointrend_jax.data.categories import class_names
-from pointrend_jax.data.masks import decode_rle
+from pointrend_jax.data.sources.categories import class_names
 from pointrend_jax.experiment import evaluate_run, train
-from pointrend_jax.loading import load
-from pointrend_jax.predict_inputs import check_files
-from pointrend_jax.predictor import Predictor
+from pointrend_jax.masks.rle import decode_rle
+from pointrend_jax.predict.inputs import check_files
+from pointrend_jax.predict.instances import Predictor
+from pointrend_jax.predict.load import load
 from pointrend_jax.training.saved_variables import load_variables, save_variables
 from tests.tiny_run import tiny_run_config
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import jax
 import pytest
 
+from pointrend_jax.config import check_field, load_config
 from pointrend_jax.experiment import check_devices, starting_variables
 from pointrend_jax.flags import (
-    check_field,
     check_overrides,
     expanded_config,
-    load_config,
     with_clear_errors,
 )
 from pointrend_jax.models.build import build_model

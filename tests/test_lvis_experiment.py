@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from configs.tiny import get_config
-from pointrend_jax.data.categories import COCO, COCO_IDS, class_names
-from pointrend_jax.data.cocofied_lvis import COCO_SYNSETS
+from pointrend_jax.data.sources.categories import COCO, COCO_IDS, class_names
+from pointrend_jax.data.sources.cocofied_lvis import COCO_SYNSETS
 from pointrend_jax.evaluation.lvis import LVIS_STAT_NAMES
 from pointrend_jax.experiment import evaluate_run
 from pointrend_jax.structures import Config

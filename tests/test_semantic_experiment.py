@@ -12,7 +12,7 @@ from PIL import Image
 from pointrend_jax.cli import main
 from pointrend_jax.evaluation.semantic_scores import load_counts, score
 from pointrend_jax.experiment import evaluate_run, train
-from pointrend_jax.predict_inputs import check_files
+from pointrend_jax.predict.inputs import check_files
 from pointrend_jax.structures import Config
 from pointrend_jax.training.saved_variables import load_variables
 from tests.data.label_sets import blocks, painted, write_camvid

@@ -11,8 +11,8 @@ import pytest
 
 from pointrend_jax.convert import convert
 from pointrend_jax.importers.detectron2 import export_detectron2
-from pointrend_jax.loading import load
-from pointrend_jax.predictor import Predictor
+from pointrend_jax.predict.instances import Predictor
+from pointrend_jax.predict.load import load
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task

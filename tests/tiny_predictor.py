@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pointrend_jax.instances import PredictedInstances
+from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Variables

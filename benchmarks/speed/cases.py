@@ -16,7 +16,7 @@ from benchmarks.speed import heads, models, operations, training
 from benchmarks.speed.measure import flops, peak_mib, product_rate, seconds
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.models.mask_rcnn import MaskRCNN, regions_of
-from pointrend_jax.predictor import Predictor
+from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.structures import Detections, ImageBatch
 
 Record = dict[str, Any]

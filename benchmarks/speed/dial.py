@@ -25,10 +25,10 @@ from benchmarks.speed.measure import machine, product_rate
 from pointrend_jax.data.build import build_eval_set
 from pointrend_jax.models.build import build_model
 from pointrend_jax.pointrend import skip_full_subdivisions
-from pointrend_jax.scoring import score
 from pointrend_jax.storage import write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.scoring import score
 from pointrend_jax.training.saved_variables import load_variables
 
 # subdivision_steps, subdivision_num_points, min_cell_px.

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from parity.kit import MODELS, load_model
+from pointrend_jax.config import load_config
 from pointrend_jax.data.images import read_image
-from pointrend_jax.flags import load_config
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.build_semantic import build_semantic_model
-from pointrend_jax.predictor import Predictor
-from pointrend_jax.semantic_predictor import SemanticPredictor
+from pointrend_jax.predict.instances import Predictor
+from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.structures import Config, ImageBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables

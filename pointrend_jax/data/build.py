@@ -9,7 +9,16 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.builder import (
+from pointrend_jax.data.batches.instances import (
+    Augmentation,
+    TrainPlan,
+    eval_samples,
+    train_batches,
+)
+from pointrend_jax.data.batches.repeat_factors import image_repeat_factors
+from pointrend_jax.data.batches.transforms import check_fit
+from pointrend_jax.data.records.fetch import fetch_records
+from pointrend_jax.data.records.instances import (
     PreparedSet,
     ground_truth,
     instance_ids,
@@ -17,16 +26,12 @@ from pointrend_jax.data.builder import (
     prepare,
     prepare_set,
 )
-from pointrend_jax.data.cityscapes_instances import read_cityscapes_objects
-from pointrend_jax.data.cocofied_lvis import read_cocofied_lvis
-from pointrend_jax.data.embedded import generate_embedded
-from pointrend_jax.data.fetch_records import fetch_records
-from pointrend_jax.data.findings import tell_absent_classes
-from pointrend_jax.data.lvis import read_lvis
-from pointrend_jax.data.pipeline import Augmentation, TrainPlan, eval_samples, train_batches
-from pointrend_jax.data.records import facts_digest
-from pointrend_jax.data.repeat_factors import image_repeat_factors
-from pointrend_jax.data.transforms import check_fit
+from pointrend_jax.data.records.layout import facts_digest
+from pointrend_jax.data.sources.cityscapes_instances import read_cityscapes_objects
+from pointrend_jax.data.sources.cocofied_lvis import read_cocofied_lvis
+from pointrend_jax.data.sources.embedded import generate_embedded
+from pointrend_jax.data.sources.findings import tell_absent_classes
+from pointrend_jax.data.sources.lvis import read_lvis
 from pointrend_jax.storage import as_path, default_cache_dir, expanded, local_path
 from pointrend_jax.structures import Config, EvalSample
 

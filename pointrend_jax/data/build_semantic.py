@@ -5,6 +5,13 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import grain.python as grain
 
+from pointrend_jax.data.batches.label_maps import (
+    CropAugmentation,
+    SemanticPlan,
+    semantic_eval_samples,
+    semantic_train_batches,
+)
+from pointrend_jax.data.batches.transforms import check_fit
 from pointrend_jax.data.build import (
     SPLITS,
     buckets,
@@ -12,24 +19,17 @@ from pointrend_jax.data.build import (
     check_classes,
     local_records,
 )
-from pointrend_jax.data.camvid import read_camvid
-from pointrend_jax.data.cityscapes import read_cityscapes
-from pointrend_jax.data.records import facts_digest
-from pointrend_jax.data.semantic_builder import (
+from pointrend_jax.data.records.label_maps import (
     EvalTruth,
     PreparedMaps,
     check_pixels,
     open_maps,
     prepare_maps,
 )
-from pointrend_jax.data.semantic_pipeline import (
-    CropAugmentation,
-    SemanticPlan,
-    semantic_eval_samples,
-    semantic_train_batches,
-)
-from pointrend_jax.data.semantic_set import SemanticSet
-from pointrend_jax.data.transforms import check_fit
+from pointrend_jax.data.records.layout import facts_digest
+from pointrend_jax.data.sources.camvid import read_camvid
+from pointrend_jax.data.sources.cityscapes import read_cityscapes
+from pointrend_jax.data.sources.label_set import SemanticSet
 from pointrend_jax.storage import local_path
 from pointrend_jax.structures import Config, EvalSample
 

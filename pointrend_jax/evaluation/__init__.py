@@ -1,0 +1,1 @@
+"""Scores of predictions beside a truth. numpy only."""

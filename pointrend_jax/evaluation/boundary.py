@@ -13,9 +13,9 @@ from jaxtyping import Bool
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from pointrend_jax.evaluation.paste import encode_columns
-from pointrend_jax.evaluation.rle import Rle, decode_runs, rle_iou
 from pointrend_jax.evaluation.workers import in_order
+from pointrend_jax.masks.paste import encode_columns
+from pointrend_jax.masks.rle import Rle, decode_runs, rle_iou
 
 _KERNEL = np.ones((3, 3), np.uint8)
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from pointrend_jax.evaluation.coco import MaskSource, Results, check_disjoint
-from pointrend_jax.evaluation.rle import decode_runs
+from pointrend_jax.masks.rle import decode_runs
 
 # Label ids of the evaluated classes with objects.
 CITYSCAPES_INSTANCE_LABELS = {

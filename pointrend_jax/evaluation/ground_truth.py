@@ -12,7 +12,7 @@ from typing import Any
 
 from pycocotools.coco import COCO
 
-from pointrend_jax.evaluation.rle import (
+from pointrend_jax.masks.rle import (
     Rle,
     decode_runs,
     encode_polygons,

@@ -27,7 +27,7 @@ from pointrend_jax.evaluation.coco import (
     mean_present,
     open_evaluation,
 )
-from pointrend_jax.evaluation.rle import rle_area
+from pointrend_jax.masks.rle import rle_area
 from pointrend_jax.structures import FEDERATED_LISTS
 
 # "ar300" is AR at 300 detections an image, as are those by area; areas as COCO's.

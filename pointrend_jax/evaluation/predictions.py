@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from skimage.measure import find_contours
 
-from pointrend_jax.evaluation.rle import Rle, decode_columns, rle_area, rle_box
+from pointrend_jax.masks.rle import Rle, decode_columns, rle_area, rle_box
 from pointrend_jax.storage import AnyPath, readable, write_parts
 
 JOURNAL = "predictions.jsonl"

@@ -1,7 +1,7 @@
 """Bit-packed ground-truth masks: cropping them to boxes for the coarse loss.
 
 Masks travel as bits (`InstanceBatch.mask_bits`); only `crop_masks` here and `point_sample_bits`
-know that. Bringing predicted masks into the image is host work: `evaluation/paste.py`.
+know that. Bringing predicted masks into the image is host work: `masks/paste.py`.
 """
 
 import jax

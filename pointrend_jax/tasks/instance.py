@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pointrend_jax.evaluation.paste import paste_masks_to_rle, scale_boxes_to_original
-from pointrend_jax.evaluation.rle import Rle
 from pointrend_jax.evaluation.workers import in_order
 from pointrend_jax.layers.regions import MaskLogits, Regions
+from pointrend_jax.masks.paste import paste_masks_to_rle, probability, scale_boxes_to_original
+from pointrend_jax.masks.rle import Rle
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.mask_rcnn import MaskRCNN
 from pointrend_jax.ops.losses import LossTerm
@@ -148,12 +148,3 @@ def _pasted(
     )
     classes = category_ids[detections.classes[rows]]
     return image_id, boxes, detections.scores[rows], classes, rendered, coarse
-
-
-def probability(logits: np.ndarray) -> np.ndarray:
-    """The sigmoid, in one new array."""
-    result = np.negative(logits)
-    with np.errstate(over="ignore"):
-        np.exp(result, out=result)
-    result += 1
-    return np.reciprocal(result, out=result)

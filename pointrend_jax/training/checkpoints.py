@@ -15,10 +15,10 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from pointrend_jax.console import tell
+from pointrend_jax.devices.placement import over_all_processes, replicated_like
+from pointrend_jax.devices.processes import from_all, from_lead, is_lead
 from pointrend_jax.storage import AnyPath, as_os_errors, move_folder
 from pointrend_jax.training.digests import DamagedCheckpointError, describe_arrays, sealed
-from pointrend_jax.training.processes import from_all, from_lead, is_lead
-from pointrend_jax.training.replicas import over_all_processes, replicated_like
 from pointrend_jax.training.saved_step import (
     checkpoints_folder,
     first_line,

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pointrend_jax.data.folders import first
+from pointrend_jax.data.sources.folders import first
 from pointrend_jax.training.trees import flat
 
 # Of the JSON of a description: by array name, and of all the rest.

@@ -1,7 +1,6 @@
 """The training loop: steps, progress, checkpoints, evaluation, resuming; nothing of the network."""
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -10,15 +9,16 @@ import jax
 import optax
 
 from pointrend_jax.console import tell
-from pointrend_jax.storage import AnyPath, as_os_errors
+from pointrend_jax.devices.placement import local_value
+from pointrend_jax.devices.processes import is_lead
+from pointrend_jax.storage import AnyPath, check_workdir
 from pointrend_jax.structures import Array, check_shapes
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.checkpoints import CheckpointMeta, Checkpoints, Retention
 from pointrend_jax.training.interruptions import StopSignal, TrainingStopped, Watchdog
 from pointrend_jax.training.metrics import MetricWriter, Progress
 from pointrend_jax.training.optimizer import Schedule
-from pointrend_jax.training.processes import is_lead
-from pointrend_jax.training.replicas import Replicas, build_replicas, local_value
+from pointrend_jax.training.replicas import Replicas, build_replicas
 from pointrend_jax.training.resume import check_same_run
 from pointrend_jax.training.step import (
     DEFAULT_OPTIONS,
@@ -213,22 +213,6 @@ def check_finite(metrics: dict[str, Array], step: int) -> dict[str, float]:
             "config.train.warmup_steps, or set config.train.clip_gradient_norm."
         )
     return values
-
-
-def check_workdir(workdir: AnyPath, flag: str = "--workdir") -> None:
-    """Makes the directory. Raises ValueError, naming the flag, if nothing can be written there."""
-    # Each process has its own: they come here at the same time.
-    probe = workdir / f".write_probe_{jax.process_index()}_{os.getpid()}"
-    try:
-        with as_os_errors():
-            workdir.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"\0" * 4096)
-            probe.unlink()
-    except OSError as error:
-        raise ValueError(
-            f"{flag} {workdir} cannot be written to ({error.strerror or error}); "
-            "choose one that is writable and not full."
-        ) from error
 
 
 def _mean(records: list[dict[str, float]]) -> dict[str, float]:

@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from pointrend_jax.devices.processes import from_lead
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.training.checkpoints import CheckpointMeta, parse_meta, save_args
 from pointrend_jax.training.digests import DamagedCheckpointError
-from pointrend_jax.training.processes import from_lead
 from pointrend_jax.training.saved_step import (
     absolute,
     checkpoints_folder,

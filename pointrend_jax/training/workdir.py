@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from pointrend_jax.devices.processes import from_lead
 from pointrend_jax.storage import AnyPath, is_remote
-from pointrend_jax.training.processes import from_lead
 
 _FILE = "run.lock"
 # What file systems say that cannot lock at all.

@@ -8,7 +8,7 @@ import pytest
 
 from configs.base import get_config
 from pointrend_jax.data.build import build_datasets, build_eval_set
-from pointrend_jax.data.categories import COCO
+from pointrend_jax.data.sources.categories import COCO
 from pointrend_jax.structures import Config
 from tests.data.lvis_files import annotation, content, write
 

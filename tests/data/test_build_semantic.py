@@ -10,7 +10,7 @@ import pytest
 from configs.base import get_config
 from pointrend_jax.data.build import build_datasets, build_eval_set
 from pointrend_jax.data.build_semantic import build_semantic_datasets, build_semantic_eval_set
-from pointrend_jax.data.categories import CAMVID, CITYSCAPES, CITYSCAPES_SEMANTIC
+from pointrend_jax.data.sources.categories import CAMVID, CITYSCAPES, CITYSCAPES_SEMANTIC
 from pointrend_jax.structures import Config, check_shapes
 from tests.data.label_sets import blocks, write_camvid, write_frame, zip_folder
 

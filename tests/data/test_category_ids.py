@@ -2,7 +2,7 @@
 
 import pytest
 
-from pointrend_jax.data.categories import COCO, category_ids, class_names
+from pointrend_jax.data.sources.categories import COCO, category_ids, class_names
 
 
 def test_coco_has_an_id_for_each_of_its_80_names() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pointrend_jax.data.categories import COCO, are_made_up, class_names
+from pointrend_jax.data.sources.categories import COCO, are_made_up, class_names
 
 
 def test_names_are_known_given_or_made_up() -> None:

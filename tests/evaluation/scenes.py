@@ -5,7 +5,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pointrend_jax.evaluation.rle import encode_mask, rle_area, rle_box
+from pointrend_jax.masks.rle import encode_mask, rle_area, rle_box
 
 HEIGHT, WIDTH = 60, 80
 CATEGORIES = [{"id": 3, "name": "disc"}, {"id": 7, "name": "box"}]

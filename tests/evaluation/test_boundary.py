@@ -11,7 +11,7 @@ from faster_coco_eval.core.mask import rleToBoundary
 from pointrend_jax.evaluation.boundary import boundary_width, mask_boundary, rle_boundary
 from pointrend_jax.evaluation.coco import STAT_NAMES, evaluate_detections, summarize
 from pointrend_jax.evaluation.ground_truth import load_ground_truth
-from pointrend_jax.evaluation.rle import decode_rle, encode_mask
+from pointrend_jax.masks.rle import decode_rle, encode_mask
 from tests.evaluation.scenes import (
     HEIGHT,
     WIDTH,

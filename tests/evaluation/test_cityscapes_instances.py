@@ -7,7 +7,7 @@ from pointrend_jax.evaluation.cityscapes_instances import (
     CityscapesInstanceEvaluator,
     step_average_precision,
 )
-from pointrend_jax.evaluation.rle import encode_mask
+from pointrend_jax.masks.rle import encode_mask
 
 HEIGHT, WIDTH = 40, 60
 CAR = 26

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from pointrend_jax.evaluation.cityscapes_instances import CityscapesInstanceEvaluator
-from pointrend_jax.evaluation.rle import encode_mask
 from pointrend_jax.evaluation.semantic import CITYSCAPES_OBJECT_SIZES, SemanticEvaluator
+from pointrend_jax.masks.rle import encode_mask
 from tests.evaluation.cityscapes_scenes import (
     CLASS_NAMES,
     Prediction,

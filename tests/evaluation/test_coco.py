@@ -13,7 +13,7 @@ from pointrend_jax.evaluation.coco import (
     summarize,
 )
 from pointrend_jax.evaluation.ground_truth import load_ground_truth
-from pointrend_jax.evaluation.rle import encode_mask
+from pointrend_jax.masks.rle import encode_mask
 from tests.evaluation.scenes import annotation, detection, ellipse, ground_truth, noisy_scene
 from tests.shared import shared_path
 

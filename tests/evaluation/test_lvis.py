@@ -13,7 +13,7 @@ from pointrend_jax.evaluation.lvis import (
     lvis_evaluator,
     lvis_scores,
 )
-from pointrend_jax.evaluation.rle import encode_mask
+from pointrend_jax.masks.rle import encode_mask
 from tests.evaluation.scenes import annotation, detection, ellipse
 from tests.evaluation.scenes import ground_truth as coco_ground_truth
 

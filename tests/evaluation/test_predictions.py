@@ -10,7 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from pointrend_jax.data.coco import read_coco
+from pointrend_jax.data.sources.coco import read_coco
 from pointrend_jax.evaluation.coco import InstanceEvaluator
 from pointrend_jax.evaluation.predictions import (
     JOURNAL,
@@ -19,7 +19,7 @@ from pointrend_jax.evaluation.predictions import (
     outlines,
     predicted_files,
 )
-from pointrend_jax.evaluation.rle import decode_rle, encode_mask, encode_polygons
+from pointrend_jax.masks.rle import decode_rle, encode_mask, encode_polygons
 from tests.evaluation.scenes import CATEGORIES, HEIGHT, WIDTH, ellipse, noisy_scene
 
 _FILES = ("instances.json", "instances_polygons.json", "detections.json")

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from pointrend_jax.flags import load_config
+from pointrend_jax.config import load_config
 from pointrend_jax.importers.detectron2 import (
     backbone_prefix,
     detectron2_rules,

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pointrend_jax.devices.placement import shard
 from pointrend_jax.structures import DATA_AXIS, Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.optimizer import build_optimizer
-from pointrend_jax.training.replicas import shard
 from pointrend_jax.training.step import StepOptions, TrainState, initial_state, train_step
 from tests.programs import products
 from tests.tiny import (

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pointrend_jax.devices.placement import shard
 from pointrend_jax.models.build_semantic import build_semantic_model
 from pointrend_jax.models.semantic_segmentor import SemanticSegmentor
 from pointrend_jax.ops.points import point_sample, regular_grid
 from pointrend_jax.structures import IGNORE_LABEL, Config, SemanticBatch, SemanticPredictions
 from pointrend_jax.tasks.semantic import build_semantic_task, semantic_task
 from pointrend_jax.training.optimizer import build_optimizer
-from pointrend_jax.training.replicas import build_replicas, shard
+from pointrend_jax.training.replicas import build_replicas
 from pointrend_jax.training.step import StepOptions, TrainState, initial_state, train_step
 from tests.tiny import images_of, on_device, semantic_batch, tiny_semantic_config, tiny_variables
 
@@ -175,9 +176,12 @@ def test_two_devices_equal_one_with_the_batch_norm_of_both() -> None:
         one = jax.tree.map(lambda x: x[0], stacked)
         two, metrics = replicas.step(two, replicas.place(batch), placed_key)
         np.testing.assert_allclose(metrics["loss"], losses["loss"][0], rtol=1e-4)
-        # Sums run in another order; where a deviation is small, its batch norm enlarges that.
+        # Sums run in another order, and batch norm enlarges that where a deviation is small: in
+        # parts of the largest number of an array, 1.9e-3 were seen after the second step.
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-3),
+            lambda a, b: np.testing.assert_allclose(
+                a, b, rtol=0, atol=5e-3 * max(0.1, np.abs(b).max())
+            ),
             (two.params, two.buffers),
             (one.params, one.buffers),
         )

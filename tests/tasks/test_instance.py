@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from pointrend_jax.masks.paste import probability
 from pointrend_jax.structures import Detections, EvalSample, ImageBatch, InstancePredictions
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.tasks.instance import evaluate_instances, probability
+from pointrend_jax.tasks.instance import evaluate_instances
 from pointrend_jax.training.trees import flat
 from tests.tiny import tiny_config
 

@@ -14,9 +14,9 @@ from orbax.checkpoint._src.path import gcs_utils
 
 from pointrend_jax.cli import main
 from pointrend_jax.data.build import build_datasets
-from pointrend_jax.data.fetch_records import fetch_records
+from pointrend_jax.data.records.fetch import fetch_records
 from pointrend_jax.experiment import evaluate_run, train
-from pointrend_jax.loading import load
+from pointrend_jax.predict.load import load
 from pointrend_jax.storage import as_path
 from pointrend_jax.structures import Config
 from pointrend_jax.training.checkpoints import CheckpointMeta, Checkpoints, Retention

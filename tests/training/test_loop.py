@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pointrend_jax.storage import check_workdir
 from pointrend_jax.structures import InstanceBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.checkpoints import CheckpointMeta, Retention
@@ -18,7 +19,6 @@ from pointrend_jax.training.loop import (
     LoopSettings,
     NonFiniteLossError,
     check_finite,
-    check_workdir,
     run_training,
 )
 from pointrend_jax.training.metrics import duration

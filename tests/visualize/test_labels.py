@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from pointrend_jax.data.categories import CAMVID, CITYSCAPES_SEMANTIC
+from pointrend_jax.data.sources.categories import CAMVID, CITYSCAPES_SEMANTIC
 from pointrend_jax.structures import IGNORE_LABEL
 from pointrend_jax.visualize import (
     colorize,

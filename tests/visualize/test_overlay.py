@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pointrend_jax.evaluation.rle import encode_mask
+from pointrend_jax.masks.rle import encode_mask
 from pointrend_jax.visualize import comparison_strip, drawing, overlay_instances
 
 # Large enough not to be enlarged.

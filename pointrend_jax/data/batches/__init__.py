@@ -1,0 +1,1 @@
+"""From records to batches of one shape: plan, load, augment."""

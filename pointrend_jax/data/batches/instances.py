@@ -1,0 +1,330 @@
+"""Batches of one bucket each, a pure function of (seed, position): a run resumes exactly.
+
+An epoch is planned before a byte of it is read: the shuffle, each image's size and flip and
+therefore its bucket, and which images share a batch. Every host plans the same and loads its own
+part.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import grain.python as grain
+import numpy as np
+from jaxtyping import Float
+
+from pointrend_jax.data.batches.loading import ForEach, evaluation_parts, iterate_batches
+from pointrend_jax.data.batches.object_slots import choose_slot_sizes, slots_for
+from pointrend_jax.data.batches.repeat_factors import most_images, repeat_counts
+from pointrend_jax.data.batches.transforms import (
+    SIZE_DIVISIBILITY,
+    Bucket,
+    Instances,
+    check_fit,
+    choose_bucket,
+    pack_masks,
+    place_image,
+    resize_image,
+    resized_hw,
+    transform_instances,
+)
+from pointrend_jax.data.images import decode_image
+from pointrend_jax.data.records.broken import BrokenRecords
+from pointrend_jax.data.records.instances import PreparedSet, read_image
+from pointrend_jax.data.records.layout import text
+from pointrend_jax.structures import EvalSample, ImageBatch, InstanceBatch
+
+
+class Augmentation(NamedTuple):
+    """How training images are resized and flipped, and the canvases they go to."""
+
+    min_sizes: tuple[int, ...]
+    max_size: int
+    flip_probability: float
+    buckets: tuple[Bucket, ...]
+
+
+class PlannedImage(NamedTuple):
+    """What happens to one image of a batch."""
+
+    record: int
+    image_hw: tuple[int, int]
+    flip: bool
+
+
+class PlannedBatch(NamedTuple):
+    """One batch of all hosts together."""
+
+    bucket: Bucket
+    images: tuple[PlannedImage, ...]
+
+
+class TrainPlan:
+    """An endless sequence of planned batches, for `grain.MapDataset.source`."""
+
+    def __init__(
+        self,
+        sizes: Sequence[tuple[int, int]],
+        records: Sequence[int],
+        augmentation: Augmentation,
+        *,
+        batch_size: int,
+        seed: int,
+        repeat_factors: Float[np.ndarray, " N"] | None = None,
+    ) -> None:
+        """Args: sizes, (height, width) of each image of `records`; repeat_factors, how often an
+        epoch has each on average (`repeat_factors.py`), None for once.
+        """
+        self._sizes, self._records = list(sizes), list(records)
+        self._augmentation, self.batch_size, self._seed = augmentation, batch_size, seed
+        check_fit(self._sizes, augmentation.min_sizes, augmentation.max_size, augmentation.buckets)
+        # Two epochs: loading runs ahead of training over the border between them.
+        self._epoch = lru_cache(maxsize=2)(self._plan_epoch)
+        self._repeat_factors = repeat_factors
+        number = len(self._records) if repeat_factors is None else most_images(repeat_factors)
+        self.batches_per_epoch = -(-number // batch_size)
+
+    @property
+    def mask_bytes(self) -> int:
+        """Of one object's bits on the largest canvas."""
+        return max(height * width // 8 for height, width in self._augmentation.buckets)
+
+    def __len__(self) -> int:
+        return 2**40
+
+    def __getitem__(self, index: int) -> PlannedBatch:
+        epoch, position = divmod(int(index), self.batches_per_epoch)
+        return self._epoch(epoch)[position]
+
+    def _plan_epoch(self, epoch: int) -> list[PlannedBatch]:
+        rng = np.random.default_rng([self._seed, epoch])
+        choices, indices = self._augmentation, np.arange(len(self._records))
+        if self._repeat_factors is not None:
+            indices = np.repeat(indices, repeat_counts(self._repeat_factors, rng))
+        number = len(indices)
+        order = rng.permutation(number)
+        # Of each time that an epoch has an image.
+        min_sizes = rng.choice(np.asarray(choices.min_sizes), number)
+        flips = rng.random(number) < choices.flip_probability
+        groups: dict[Bucket, list[PlannedImage]] = {}
+        for i in order:
+            index = indices[i]
+            hw = _resized(self._sizes[index], int(min_sizes[i]), choices.max_size)
+            bucket = _bucket(hw, choices.buckets)
+            image = PlannedImage(self._records[index], hw, bool(flips[i]))
+            groups.setdefault(bucket, []).append(image)
+        batches, leftovers = self._full_batches(groups)
+        batches += self._merge(leftovers, batches)
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def _full_batches(
+        self, groups: dict[Bucket, list[PlannedImage]]
+    ) -> tuple[list[PlannedBatch], list[PlannedImage]]:
+        size = self.batch_size
+        batches, leftovers = [], []
+        for bucket, images in groups.items():
+            full = len(images) // size * size
+            batches += [
+                PlannedBatch(bucket, tuple(images[i : i + size])) for i in range(0, full, size)
+            ]
+            leftovers += images[full:]
+        return batches, leftovers
+
+    def _merge(
+        self, leftovers: list[PlannedImage], batches: list[PlannedBatch]
+    ) -> list[PlannedBatch]:
+        """Batches of what filled no bucket, in canvases that hold them; nothing is dropped.
+
+        The last one is filled up with images that this epoch has had already. An epoch of repeated
+        images that is one image short of a batch may need a whole one of these.
+        """
+        leftovers = sorted(leftovers, key=lambda image: image.image_hw)
+        missing = (self.batches_per_epoch - len(batches)) * self.batch_size - len(leftovers)
+        again = [image for batch in batches for image in batch.images] + leftovers
+        images = leftovers + [again[i % len(again)] for i in range(missing)]
+        merged = []
+        for first in range(0, len(images), self.batch_size):
+            part = images[first : first + self.batch_size]
+            bucket = _common_bucket([i.image_hw for i in part], self._augmentation.buckets)
+            merged.append(PlannedBatch(bucket, tuple(part)))
+        return merged
+
+
+@lru_cache(maxsize=100_000)
+def _resized(size: tuple[int, int], min_size: int, max_size: int) -> tuple[int, int]:
+    return resized_hw(size, min_size, max_size)
+
+
+@lru_cache(maxsize=100_000)
+def _bucket(hw: tuple[int, int], buckets: tuple[Bucket, ...]) -> Bucket:
+    bucket = choose_bucket(hw, buckets)
+    assert bucket is not None, "check_fit comes first"
+    return bucket
+
+
+def _common_bucket(sizes: list[tuple[int, int]], buckets: tuple[Bucket, ...]) -> Bucket:
+    """The smallest bucket that holds all; where tall and wide images meet, the union of all."""
+    height, width = (max(hw[axis] for hw in sizes) for axis in (0, 1))
+    bucket = choose_bucket((height, width), buckets)
+    if bucket is not None:
+        return bucket
+    return max(b[0] for b in buckets), max(b[1] for b in buckets)
+
+
+class _LoadBatch:
+    """From a planned batch to this host's part of it."""
+
+    def __init__(
+        self,
+        prepared: PreparedSet,
+        slot_sizes: tuple[int, ...],
+        process_index: int,
+        process_count: int,
+        max_broken_share: float,
+    ) -> None:
+        self._prepared, self._slot_sizes = prepared, slot_sizes
+        self._broken = BrokenRecords(prepared.images, max_broken_share)
+        self._process = process_index, process_count
+
+    def __call__(self, batch: PlannedBatch, each: ForEach) -> InstanceBatch:
+        index, count = self._process
+        part = len(batch.images) // count
+        # Of the images of all hosts, which must have equal shapes.
+        most = max(len(self._prepared.images[image.record].labels) for image in batch.images)
+        slots = slots_for(most, self._slot_sizes)
+        height, width = batch.bucket
+        hw = np.empty((part, 2), np.int32)
+        loaded = InstanceBatch(
+            images=np.empty((part, height, width, 3), np.uint8),
+            image_hw=hw,
+            padded_hw=hw,
+            image_index=np.arange(index * part, (index + 1) * part, dtype=np.int32),
+            boxes=np.zeros((part, slots, 4), np.float32),
+            classes=np.zeros((part, slots), np.int32),
+            mask_bits=np.empty((part, slots, height, width // 8), np.uint8),
+            valid=np.zeros((part, slots), bool),
+        )
+
+        def load(slot: int) -> None:
+            image, image_hw, (boxes, classes, masks) = self._broken.load(
+                batch.images, index * part + slot, self._load
+            )
+            loaded.images[slot] = place_image(image, batch.bucket)
+            hw[slot] = image_hw
+            loaded.boxes[slot, : len(boxes)], loaded.classes[slot, : len(boxes)] = boxes, classes
+            loaded.mask_bits[slot] = pack_masks(masks, slots, batch.bucket)
+            loaded.valid[slot, : len(boxes)] = True
+
+        each(load, range(part))
+        return loaded._replace(padded_hw=_padded(hw))
+
+    def _load(
+        self, planned: PlannedImage
+    ) -> tuple[np.ndarray, tuple[int, int], tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
+        image, instances = read_record(self._prepared, planned.record)
+        moved = transform_instances(instances, image.shape[:2], planned.image_hw, flip=planned.flip)
+        image = resize_image(image, planned.image_hw)
+        return (image[:, ::-1] if planned.flip else image), planned.image_hw, moved
+
+
+def read_record(prepared: PreparedSet, record: int) -> tuple[np.ndarray, Instances]:
+    """An image of the prepared set with its objects; crowd regions are left out of training."""
+    content = prepared.source[record]
+    image = decode_image(content["image"], prepared.images[record].name)
+    objects = content["objects"]
+    kept = np.flatnonzero(~np.asarray(objects["is_crowd"], bool))
+    annotations = [json.loads(text(objects["annotation"][i])) for i in kept]
+    boxes = np.asarray([a["box"] for a in annotations], np.float64).reshape(-1, 4)
+    labels = np.asarray(objects["label"], np.int32)[kept]
+    return image, Instances(boxes, labels, [a["segmentation"] for a in annotations])
+
+
+def _padded(hw: np.ndarray) -> np.ndarray:
+    return -(-hw // SIZE_DIVISIBILITY) * SIZE_DIVISIBILITY
+
+
+def train_batches(
+    prepared: PreparedSet,
+    plan: TrainPlan,
+    *,
+    num_threads: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    start: int = 0,
+    max_broken_share: float = 0.0,
+) -> grain.DatasetIterator:
+    """This host's batches from number `start` on, without end.
+
+    Args:
+      max_broken_share: of the records, that may be unreadable; see `records/broken.py`.
+    Raises: ValueError if the hosts cannot have equal parts of a batch.
+    """
+    load = _LoadBatch(
+        prepared, slot_sizes(prepared, plan), process_index, process_count, max_broken_share
+    )
+    return iterate_batches(
+        plan, load, start=start, process_count=process_count, num_threads=num_threads
+    )
+
+
+def slot_sizes(prepared: PreparedSet, plan: TrainPlan) -> tuple[int, ...]:
+    """The values of G that the batches of `plan` may have; crowd regions are left out."""
+    num_objects = [len(image.labels) for image in prepared.images]
+    return choose_slot_sizes(num_objects, plan.batch_size, plan.mask_bytes)
+
+
+def eval_samples(
+    prepared: PreparedSet,
+    *,
+    min_size: int,
+    max_size: int,
+    buckets: tuple[Bucket, ...],
+    batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[EvalSample]:
+    """This host's part of all images once, grouped by bucket.
+
+    Slots that only fill the last batch are not valid. A host may have fewer batches than others
+    (`evaluation_parts`). The images must fit the buckets (`check_fit`).
+
+    Args:
+      batch_size: of all hosts together; a multiple of their number.
+    Raises: ValueError, at once, if it is none.
+    """
+    groups: dict[Bucket, list[int]] = {}
+    for record, image in enumerate(prepared.images):
+        hw = resized_hw((image.height, image.width), min_size, max_size)
+        groups.setdefault(_bucket(hw, buckets), []).append(record)
+    parts = evaluation_parts(
+        groups, batch_size=batch_size, process_index=process_index, process_count=process_count
+    )
+
+    def sample(bucket: Bucket, part: tuple[int, ...]) -> EvalSample:
+        images = [read_image(prepared, record) for record in part]
+        ids = tuple(prepared.images[record].id for record in part)
+        return make_sample(images, ids, bucket, min_size, max_size, batch_size // process_count)
+
+    return (sample(bucket, part) for bucket, part in parts)
+
+
+def make_sample(
+    images: Sequence[np.ndarray],
+    ids: tuple[int, ...],
+    bucket: Bucket,
+    min_size: int,
+    max_size: int,
+    batch_size: int,
+) -> EvalSample:
+    """Images of one bucket, resized and placed, in a batch of `batch_size` slots."""
+    pixels = np.zeros((batch_size, *bucket, 3), np.uint8)
+    # A slot that only fills the batch is one black cell.
+    hw = np.full((batch_size, 2), SIZE_DIVISIBILITY, np.int32)
+    for slot, image in enumerate(images):
+        hw[slot] = resized_hw((image.shape[0], image.shape[1]), min_size, max_size)
+        pixels[slot] = place_image(
+            resize_image(image, (int(hw[slot, 0]), int(hw[slot, 1]))), bucket
+        )
+    batch = ImageBatch(pixels, hw, _padded(hw), np.arange(batch_size) < len(images))
+    return EvalSample(batch, ids, tuple((i.shape[0], i.shape[1]) for i in images))

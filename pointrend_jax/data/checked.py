@@ -1,0 +1,76 @@
+"""Every image of a set is checked, in order, and what is wrong is told of all at once."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from tqdm import tqdm
+
+# Images decoded ahead of the writer: all at once, a large set would pile up in memory.
+_AHEAD = 64
+# An error lists this many images, and a file all of them.
+_LISTED = 20
+
+Item = TypeVar("Item")
+Record = TypeVar("Record")
+
+
+def checked(
+    items: Sequence[Item], check: Callable[[Item], Record | str]
+) -> Iterator[tuple[int, Record]]:
+    """(index, record) of every item, in order.
+
+    Args:
+      check: the record of an item, or in words what is wrong with it.
+    Raises: ValueError after the last item, listing what is wrong; from the first wrong one on
+      nothing is given out.
+    """
+    problems: list[str] = []
+    results = tqdm(
+        check_in_order(items, check),
+        total=len(items),
+        desc="preparing images",
+        leave=False,
+        disable=None,
+    )
+    for index, result in enumerate(results):
+        if isinstance(result, str):
+            problems.append(result)
+        elif not problems:
+            yield index, result
+    raise_problems(problems, len(items))
+
+
+def raise_problems(problems: Sequence[str], number: int) -> None:
+    """Raises ValueError, listing them, if there are problems among `number` images.
+
+    A long list is in a file that the message names.
+    """
+    if problems:
+        more = len(problems) - _LISTED
+        rest = [f"and {more} more{_listed_in_file(problems)}"] if more > 0 else []
+        listed = "\n  ".join([*problems[:_LISTED], *rest])
+        raise ValueError(f"{len(problems)} of {number} images cannot be used:\n  {listed}")
+
+
+def _listed_in_file(problems: Sequence[str]) -> str:
+    """Writes a line for each problem, and says where; nothing where no file can be written."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="unusable-images-", suffix=".txt", delete=False, errors="backslashreplace"
+        ) as file:
+            file.writelines(f"{problem}\n" for problem in problems)
+    except OSError:
+        return ""
+    return f"; all are listed in {file.name}"
+
+
+def check_in_order(
+    items: Sequence[Item], check: Callable[[Item], Record | str]
+) -> Iterator[Record | str]:
+    """`check` of every item, in order, by as many threads as there are cores."""
+    with ThreadPoolExecutor(min(os.cpu_count() or 2, 16)) as pool:
+        for start in range(0, len(items), _AHEAD):
+            yield from pool.map(check, items[start : start + _AHEAD])

@@ -1,0 +1,1 @@
+"""A checked set as record files that need nothing beside them."""

@@ -1,0 +1,285 @@
+"""Sets of objects as record files that need nothing beside them: features, examples, and reading.
+
+An example is an encoded image with everything that its annotation file says about it, so a host
+that has the record files needs neither images nor annotations. Equal for every COCO-format set.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import Int32
+
+from pointrend_jax.data.images import decode_image, decode_map
+from pointrend_jax.data.records.broken import must_read
+from pointrend_jax.data.records.layout import (
+    ImageFacts,
+    RecordSet,
+    Split,
+    check_same_classes,
+    is_complete,
+    open_split,
+    text,
+)
+from pointrend_jax.data.records.manifest import FORMAT
+from pointrend_jax.data.records.write import write_records
+from pointrend_jax.data.sources.coco import CocoImage, CocoSet, print_findings, read_coco
+from pointrend_jax.data.sources.folders import StoredFile
+from pointrend_jax.storage import content_key
+from pointrend_jax.structures import FEDERATED_LISTS
+
+KIND = "instances"
+# The only split of a set in the cache.
+_SPLIT = "images"
+
+# From the id of an image to the file of its map of Cityscapes' label ids and instance ids.
+InstanceFiles = Callable[[int], StoredFile]
+
+
+class PreparedSet(NamedTuple):
+    """Random access to a set of objects; `source[i]` is the record of `images[i]`.
+
+    Attributes:
+      class_names, category_ids: by class index; the ids are those of the annotation file.
+      frequencies: "r", "c" or "f" of each class in a federated set (LVIS); () in others.
+      has_instance_ids: whether records hold Cityscapes' instance id maps.
+    """
+
+    source: Sequence[Any]
+    images: tuple[ImageFacts, ...]
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    frequencies: tuple[str, ...]
+    has_instance_ids: bool
+
+
+def prepare(
+    annotations: Path, image_dir: Path, cache_dir: Path, *, may_lack_annotations: bool = False
+) -> PreparedSet:
+    """The prepared set of an annotation file, made now if it is not there yet.
+
+    Raises: ValueError for a wrong set (see `read_coco`) or a cache that cannot be written.
+    """
+    dataset = read_coco(annotations, image_dir, may_lack_annotations=may_lack_annotations)
+    return prepare_set(dataset, annotations, cache_dir)
+
+
+def prepare_set(
+    dataset: CocoSet,
+    annotations: Path,
+    cache_dir: Path,
+    instance_files: InstanceFiles | None = None,
+) -> PreparedSet:
+    """As `prepare`, of the checked set of `annotations`."""
+    print_findings(dataset, annotations)
+    content = instance_records("coco_instances", {_SPLIT: dataset}, {_SPLIT: instance_files})
+    # What the keys of the shards say, but for the objects, which the annotation file stands for:
+    # millions of coordinates would take long to write out.
+    images = (f"{_image_key(image, instance_files)}\n" for image in dataset.images)
+    meaning = json.dumps([FORMAT, content.metadata])
+    # What was changed in reading is not in the file, and another version may change other things.
+    if dataset.skipped:
+        meaning += json.dumps(dataset.skipped, sort_keys=True)
+    folder = cache_dir / content_key([meaning, annotations.read_bytes(), *images])
+    if not is_complete(folder):
+        write_records(content, folder)
+    return open_instances(folder, _SPLIT)
+
+
+def instance_records(
+    name: str,
+    splits: Mapping[str, CocoSet],
+    instance_files: Mapping[str, InstanceFiles | None],
+) -> RecordSet:
+    """What becomes a folder of record files, of checked sets with the same classes.
+
+    Raises: ValueError if the sets differ in their classes.
+    """
+    check_same_classes({s: (d.category_ids, d.class_names) for s, d in splits.items()})
+    one = next(iter(splits.values()))
+    return RecordSet(
+        name=name,
+        features=_features(),
+        metadata={
+            "kind": KIND,
+            "class_names": list(one.class_names),
+            "category_ids": list(one.category_ids),
+            "frequencies": list(one.frequencies),
+            "has_instance_ids": any(instance_files.get(split) for split in splits),
+        },
+        splits={
+            split: _split(dataset, instance_files.get(split)) for split, dataset in splits.items()
+        },
+    )
+
+
+def open_instances(folder: Path, split: str) -> PreparedSet:
+    """A split of the record files in `folder`. Raises ValueError if they are of another kind."""
+    source, images, metadata = open_split(folder, split)
+    check_kind(folder, metadata, KIND)
+    return PreparedSet(
+        source=source,
+        images=images,
+        class_names=tuple(metadata["class_names"]),
+        category_ids=tuple(metadata["category_ids"]),
+        frequencies=tuple(metadata["frequencies"]),
+        has_instance_ids=metadata["has_instance_ids"],
+    )
+
+
+def check_kind(folder: Path, metadata: Mapping[str, Any], kind: str) -> None:
+    """Raises ValueError unless the record files in `folder` are of `kind`."""
+    if metadata.get("kind") != kind:
+        raise ValueError(
+            f"{folder} must hold {kind}, as config.task says, got {metadata.get('kind')!r}; give "
+            "another config.data.dir, or prepare the set for this task."
+        )
+
+
+def read_image(prepared: PreparedSet, record: int) -> np.ndarray:
+    """The image of a record as uint8 [H, W, 3]; raises ValueError, naming it, if it is broken."""
+    image = prepared.images[record]
+    return must_read(image, lambda: decode_image(prepared.source[record]["image"], image.name))
+
+
+def instance_ids(prepared: PreparedSet) -> Callable[[int], Int32[np.ndarray, "H W"]]:
+    """From an image id to its map of Cityscapes' label ids and instance ids."""
+    records = {image.id: record for record, image in enumerate(prepared.images)}
+
+    def of_image(image_id: int) -> Int32[np.ndarray, "H W"]:
+        record = records[image_id]
+        encoded = prepared.source[record]["instance_ids"]
+        return np.asarray(decode_map(encoded, prepared.images[record].name), np.int32)
+
+    return of_image
+
+
+def ground_truth(prepared: PreparedSet) -> dict[str, Any]:
+    """The COCO dictionary to evaluate against: the file's, less what was skipped.
+
+    Reads every record. That of a federated set has LVIS's lists and frequencies too.
+    """
+    images, annotations = [], []
+    for record, facts in enumerate(prepared.images):
+        content = must_read(facts, partial(prepared.source.__getitem__, record))
+        image: dict[str, Any] = {"id": facts.id, "file_name": facts.name}
+        image |= {"height": facts.height, "width": facts.width}
+        if prepared.frequencies:
+            for name in FEDERATED_LISTS:
+                image[name] = [int(i) for i in content[name]]
+        images.append(image)
+        annotations += _annotations(content["objects"], facts.id, prepared.category_ids)
+    categories: list[dict[str, Any]] = [
+        {"id": i, "name": name}
+        for i, name in zip(prepared.category_ids, prepared.class_names, strict=True)
+    ]
+    for category, frequency in zip(categories, prepared.frequencies, strict=False):
+        category["frequency"] = frequency
+    return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+
+
+def _annotations(
+    objects: Mapping[str, Any], image_id: int, category_ids: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    found = []
+    for i, annotation in enumerate(objects["annotation"]):
+        exact = json.loads(text(annotation))
+        entry = {"id": int(objects["id"][i]), "image_id": image_id}
+        entry |= {"category_id": category_ids[int(objects["label"][i])]}
+        entry |= {name: exact[name] for name in ("bbox", "area", "segmentation")}
+        found.append(entry | {"iscrowd": int(objects["is_crowd"][i])})
+    return found
+
+
+def _features() -> tfds.features.FeaturesDict:
+    objects = {
+        "id": np.int64,
+        # x, y, width, height; for other programs, as records round numbers to 32 bits.
+        "bbox": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+        # 0..K-1; no ClassLabel, as names of a file need not be unique.
+        "label": np.int64,
+        "is_crowd": np.bool_,
+        # JSON, exact: "bbox" and "area" as the file has them, "box" (xyxy, inside the image),
+        # "segmentation" (polygons or compressed RLE).
+        "annotation": tfds.features.Text(),
+    }
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "image_id": np.int64,
+            "file_name": tfds.features.Text(),
+            "height": np.int64,
+            "width": np.int64,
+            "objects": tfds.features.Sequence(objects),
+            **{name: tfds.features.Sequence(np.int64) for name in FEDERATED_LISTS},
+            # Bytes and no Image, which cannot be absent.
+            "instance_ids": tfds.features.Text(),
+        }
+    )
+
+
+def _split(dataset: CocoSet, instance_files: InstanceFiles | None) -> Split:
+    images = dataset.images
+
+    def key(index: int) -> str:
+        return f"{_image_key(images[index], instance_files)} {images[index].objects}"
+
+    def check(index: int) -> dict[str, Any] | str:
+        image = images[index]
+        try:
+            ids = instance_files(image.id).read_bytes() if instance_files else b""
+            return _example(image, _encoded(image), ids)
+        except ValueError as error:
+            return str(error)
+
+    return Split(tuple(_facts(image) for image in images), key, check)
+
+
+def _image_key(image: CocoImage, instance_files: InstanceFiles | None) -> str:
+    ids = instance_files(image.id).fingerprint() if instance_files else ""
+    lists = [getattr(image, name) for name in FEDERATED_LISTS]
+    return f"{image.id} {image.file.fingerprint()} {image.height} {image.width} {lists} {ids}"
+
+
+def _facts(image: CocoImage) -> ImageFacts:
+    labels = tuple(o.label for o in image.objects if not o.is_crowd)
+    return ImageFacts(image.id, image.file.name, image.height, image.width, labels)
+
+
+def _encoded(image: CocoImage) -> bytes:
+    """Raises ValueError if the image is damaged or of another size than its annotation says."""
+    encoded = image.file.read_bytes()
+    height, width, _ = decode_image(encoded, str(image.file)).shape
+    if (height, width) != (image.height, image.width):
+        raise ValueError(
+            f"{image.file} has {height} x {width} pixels (height x width, after the rotation that "
+            f"its EXIF data may ask for), its annotation says {image.height} x {image.width}"
+        )
+    return encoded
+
+
+def _example(image: CocoImage, encoded: bytes, ids: bytes) -> dict[str, Any]:
+    return {
+        "image": encoded,
+        "image_id": image.id,
+        "file_name": image.file.name,
+        "height": image.height,
+        "width": image.width,
+        "objects": [
+            {
+                "id": o.id,
+                "bbox": np.asarray(o.bbox, np.float32),
+                "label": o.label,
+                "is_crowd": o.is_crowd,
+                "annotation": json.dumps(
+                    {"bbox": o.bbox, "area": o.area, "box": o.box, "segmentation": o.segmentation}
+                ),
+            }
+            for o in image.objects
+        ],
+        "instance_ids": ids,
+    } | {name: list(getattr(image, name)) for name in FEDERATED_LISTS}

@@ -1,0 +1,1 @@
+"""What is known of the machine: processes, placement of arrays, compiled programs, backends."""

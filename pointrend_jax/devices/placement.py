@@ -1,0 +1,81 @@
+"""Where arrays lie: a copy on every device, or an equal part of a batch on each."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from pointrend_jax.structures import DATA_AXIS, Array
+
+
+def replicated(tree: Any) -> Any:
+    """A copy of `tree` on every device of this process, as a `pmap` with `out_axes=None` gives it.
+
+    Given otherwise, the first two steps would compile one program each; and a step frees its input,
+    which must not be an array that the caller still holds.
+    """
+    return on_all(data_mesh(jax.local_devices()), tree)
+
+
+def local_value(x: Any) -> Any:
+    """This process's own copy of an array that every device has."""
+    return x if not isinstance(x, jax.Array) or x.is_fully_addressable else x.addressable_data(0)
+
+
+def over_all_processes(tree: Any) -> Any:
+    """The same replicated arrays as arrays over the devices of all processes, as orbax wants them.
+
+    Without a copy where a device has its part already.
+    """
+    if jax.process_count() == 1:
+        return tree
+    return on_all(data_mesh(jax.devices()), tree, copy=False)
+
+
+def replicated_like(tree: Any) -> Any:
+    """Shapes of `tree` on every device of all processes: what a restored tree should be."""
+    everywhere = NamedSharding(data_mesh(jax.devices()), PartitionSpec())
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), tree)
+
+
+def shard(batch: Any, num_devices: int) -> Any:
+    """[B, ...] to [devices, B / devices, ...].
+
+    Raises: ValueError if the batch does not divide by the devices.
+    """
+
+    def split(x: Array) -> Array:
+        check_divides(x.shape[0], num_devices)
+        return x.reshape(num_devices, x.shape[0] // num_devices, *x.shape[1:])
+
+    return jax.tree.map(split, batch)
+
+
+def check_divides(num_images: int, num_devices: int) -> None:
+    """Raises ValueError unless every device gets as many images."""
+    if num_images % num_devices:
+        raise ValueError(
+            f"a batch of {num_images} images does not divide by {num_devices} devices; use "
+            f"a batch size that is a multiple of {num_devices}."
+        )
+
+
+def data_mesh(devices: list[Any]) -> Mesh:
+    """A mesh with the one axis that batches are split along."""
+    return Mesh(np.array(devices), (DATA_AXIS,))
+
+
+def on_all(mesh: Mesh, tree: Any, *, copy: bool = True) -> Any:
+    """`tree` on every device of the mesh; each process gives its own devices their part."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    local = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
+
+    def put(x: Any) -> Array:
+        # A restored array lies on the devices of all processes, of which each reads its own part.
+        x = local_value(x)
+        parts = [jax.device_put(jnp.copy(x) if copy else x, device) for device in local]
+        return jax.make_array_from_single_device_arrays(np.shape(x), everywhere, parts)
+
+    return jax.tree.map(put, tree)

@@ -1,0 +1,1 @@
+"""Object masks in their forms: polygons, run lengths, packed bits, pasted probabilities."""

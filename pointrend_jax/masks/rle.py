@@ -1,0 +1,129 @@
+"""COCO run-length masks: pycocotools' functions with our types.
+
+Compressed counts are of type str everywhere, so that every mask is fit for JSON.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from pycocotools import mask
+
+# {"size": [H, W], "counts": str}.
+Rle = dict[str, Any]
+
+# The stubs of pycocotools want records of exact types, which JSON does not give.
+coco_mask: Any = mask
+
+
+def encode_mask(binary_mask: Bool[np.ndarray, "H W"]) -> Rle:
+    return _with_text(coco_mask.encode(np.asfortranarray(binary_mask.view(np.uint8))))
+
+
+def encode_runs(runs: Sequence[int], image_hw: tuple[int, int]) -> Rle:
+    """From run lengths in column-major order, zeros first."""
+    height, width = image_hw
+    uncompressed = {"size": [height, width], "counts": list(runs)}
+    return _with_text(coco_mask.frPyObjects(uncompressed, height, width))
+
+
+def encode_polygons(polygons: Sequence[Sequence[float]], image_hw: tuple[int, int]) -> Rle:
+    """The union of polygons [x0, y0, x1, y1, ...] in pixels."""
+    return _with_text(coco_mask.merge(coco_mask.frPyObjects(polygons, *image_hw)))
+
+
+def decode_runs(counts: str) -> list[int]:
+    """The run lengths of compressed counts.
+
+    Raises: ValueError if the text is no sequence of runs (pycocotools may read beyond the end of
+      such a text, or end the process).
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts:
+        digit = ord(character) - 48
+        # The C code shifts an int, which has room for six characters; no image needs more.
+        if not 0 <= digit < 64 or shift > 25:
+            raise ValueError(f"RLE counts have the character {character!r} at a wrong place.")
+        value |= (digit & 31) << shift
+        shift += 5
+        if digit & 32:
+            continue
+        if digit & 16:
+            value -= 1 << shift
+        # From the fourth on, a run is stored as the difference to the one before the last.
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value = shift = 0
+    if shift or any(run < 0 for run in runs):
+        raise ValueError("RLE counts end within a number or have a negative run.")
+    return runs
+
+
+def run_lengths(counts: Any) -> list[int] | None:
+    """The run lengths of an RLE, compressed or not; None if they are none.
+
+    They must fill the image exactly: pycocotools does not check this, and writes beyond the mask if
+    they do not.
+    """
+    if isinstance(counts, str):
+        try:
+            return decode_runs(counts)
+        except ValueError:
+            return None
+    if not isinstance(counts, list) or not {int, float}.issuperset(map(type, counts)):
+        return None
+    # JSON of other languages has whole numbers as 30.0; infinity and NaN are none.
+    if not all(run >= 0 and run % 1 == 0 for run in counts):
+        return None
+    return [int(run) for run in counts]
+
+
+def decode_rle(rle: Mapping[str, Any]) -> Bool[np.ndarray, "H W"]:
+    """Raises: ValueError if the counts are malformed or do not fill the size."""
+    height, width = rle["size"]
+    runs = decode_runs(rle["counts"])
+    if sum(runs) != height * width:
+        raise ValueError(f"RLE counts must sum to {height} * {width}, got {sum(runs)}.")
+    # pycocotools' own decode raises a deprecation warning of NumPy.
+    bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return bits.reshape(width, height).T
+
+
+def decode_valid_rle(rle: Mapping[str, Any]) -> Bool[np.ndarray, "H W"]:
+    """The mask of a compressed RLE whose `run_lengths` fill the image."""
+    return coco_mask.decode(dict(rle)).astype(bool)
+
+
+def decode_columns(rle: Mapping[str, Any], first: int, last: int) -> Bool[np.ndarray, "H w"]:
+    """The columns from `first` to before `last`, at the cost of these; errors as `decode_runs`."""
+    height = rle["size"][0]
+    ends = np.cumsum(decode_runs(rle["counts"]))
+    # Runs go down the columns, so those of neighbouring columns follow one another.
+    within = np.diff(np.clip(ends, first * height, last * height), prepend=first * height)
+    bits = np.repeat(np.arange(len(ends)) % 2 == 1, within)
+    return bits.reshape(last - first, height).T
+
+
+def rle_area(rle: Mapping[str, Any]) -> float:
+    return float(coco_mask.area(dict(rle)))
+
+
+def rle_box(rle: Mapping[str, Any]) -> list[float]:
+    """xywh of the mask's bounding box, zeros if it is empty."""
+    return coco_mask.toBbox(dict(rle)).tolist()
+
+
+def rle_iou(
+    detections: Sequence[Mapping[str, Any]],
+    truths: Sequence[Mapping[str, Any]],
+    is_crowd: Sequence[int],
+) -> Float[np.ndarray, "D G"]:
+    """Intersection over union; over the detection's own area where the truth is a crowd."""
+    if not detections or not truths:
+        return np.zeros((len(detections), len(truths)))
+    return coco_mask.iou([dict(d) for d in detections], [dict(t) for t in truths], list(is_crowd))
+
+
+def _with_text(rle: Mapping[str, Any]) -> Rle:
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}

@@ -1,0 +1,116 @@
+"""What every predictor is made of: a checked model on the device, and images as its input."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pointrend_jax.data.batches.instances import make_sample
+from pointrend_jax.data.batches.transforms import check_buckets
+from pointrend_jax.predict.images import check_image, choose_canvas
+from pointrend_jax.structures import Config, EvalSample
+from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.task import Variables
+from pointrend_jax.training.trees import check_finite, check_same_tree
+
+Result = TypeVar("Result")
+
+
+class LoadedModel:
+    """A task with its variables on the device.
+
+    Attributes:
+      task: of `config`.
+      variables: on the device.
+      class_names: K names; the index is the class.
+      config: the model's whole configuration, locked.
+    """
+
+    def __init__(self, variables: Variables, config: Config, class_names: Sequence[str]) -> None:
+        """Args: variables, as `Task.init` gives them; config, that of their model.
+
+        Raises: ValueError if the variables, the configuration and the names do not belong together.
+        """
+        if len(class_names) != config.num_classes:
+            raise ValueError(
+                f"config.num_classes is {config.num_classes}, but there are {len(class_names)} "
+                f"class names: {list(class_names)}; there must be a name for each class."
+            )
+        # Lists in a checkpoint's JSON.
+        self._buckets = tuple((int(height), int(width)) for height, width in config.data.buckets)
+        check_buckets(self._buckets)
+        self.task = build_task(config)
+        check_same_tree(variables, self.task.shapes(), "what was loaded")
+        check_finite(variables, "what was loaded")
+        self.class_names = tuple(class_names)
+        self.config = config
+        self.variables = jax.tree.map(jnp.asarray, variables)
+
+    def sample(self, image: np.ndarray) -> EvalSample:
+        """An image, resized as in evaluation, on its canvas.
+
+        It stays on the host: reading `image_hw` must not wait for what the device is doing.
+        """
+        return self._batch([image], self.canvas((image.shape[0], image.shape[1])), 1)
+
+    def canvas(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the canvas of an image of that size."""
+        data = self.config.data
+        return choose_canvas(image_hw, data.eval_min_size, data.max_size, self._buckets)
+
+    def blank_samples(
+        self, sizes: Sequence[tuple[int, int]] | None, batch_size: int = 1
+    ) -> Iterator[EvalSample]:
+        """Black images, a batch for each canvas that images of `sizes` go to (None: all)."""
+        canvases = set(self._buckets) if sizes is None else {self.canvas(hw) for hw in sizes}
+        # One cell is enough: what an image contains changes no program.
+        cell = np.zeros((1, 1, 3), np.uint8)
+        for canvas in sorted(canvases):
+            yield make_sample([cell], (0,), canvas, 1, 1, batch_size)
+
+    def one_ahead(
+        self,
+        images: Iterable[np.ndarray],
+        predict: Callable[[EvalSample], Result],
+        batch_size: int = 1,
+    ) -> Iterator[tuple[EvalSample, Result]]:
+        """The results of batches, each after the next batch has been given to the device.
+
+        Raises: ValueError for an image of another type or shape, when it is taken.
+        """
+        pending: tuple[EvalSample, Result] | None = None
+        for sample in self._samples(images, batch_size):
+            # Returns at once; the device works on it while the caller has the result before.
+            predicted = predict(sample)
+            if pending is not None:
+                yield pending
+            pending = sample, predicted
+        if pending is not None:
+            yield pending
+
+    def _samples(self, images: Iterable[np.ndarray], batch_size: int) -> Iterator[EvalSample]:
+        """Batches of images that follow one another and share a canvas; the last slots may be
+        empty."""
+        waiting: list[np.ndarray] = []
+        canvas = (0, 0)
+        for position, image in enumerate(images):
+            check_image(image, f"image {position}")
+            own = self.canvas((image.shape[0], image.shape[1]))
+            if waiting and own != canvas:
+                yield self._batch(waiting, canvas, batch_size)
+                waiting = []
+            canvas = own
+            waiting.append(image)
+            if len(waiting) == batch_size:
+                yield self._batch(waiting, canvas, batch_size)
+                waiting = []
+        if waiting:
+            yield self._batch(waiting, canvas, batch_size)
+
+    def _batch(
+        self, images: Sequence[np.ndarray], canvas: tuple[int, int], batch_size: int
+    ) -> EvalSample:
+        data, ids = self.config.data, tuple(range(len(images)))
+        return make_sample(images, ids, canvas, data.eval_min_size, data.max_size, batch_size)

@@ -1,0 +1,1 @@
+"""What a prediction gives its user. numpy only."""

@@ -1,0 +1,150 @@
+"""Whole programs in two processes: the same numbers as in one, one voice, and clean ends.
+
+The process of the tests with its two devices is the one that they are compared with, so that only
+what needs a second process is started: a run that is stopped, and the same run going on. jax keeps
+compiled programs of the first process alone, so each of these costs a compilation.
+"""
+
+import json
+import shutil
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks.launch import CLUSTER_FLAGS, finish, run_processes, started, wait_for
+from pointrend_jax.devices.processes import Cluster, join_processes
+from pointrend_jax.experiment import train
+from pointrend_jax.training.interruptions import StopSignal
+from tests.tiny_run import tiny_run_config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where prepared data and the runs lie."""
+    return tmp_path_factory.mktemp("processes")
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> Path:
+    """The work directory of a run of one process and two devices that nobody stops."""
+    train(tiny_run_config(folder / "cache"), folder / "whole")
+    return folder / "whole"
+
+
+def _command(folder: Path, workdir: Path, *more: str) -> Sequence[str]:
+    """train.py with the settings of `tiny_run_config`."""
+    return (
+        "train.py", "--config=configs/tiny.py", f"--workdir={workdir}",
+        f"--config.data.cache_dir={folder / 'cache'}", "--config.data.embedded.num_eval=5",
+        "--config.train.log_every=1", *more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stopped(folder: Path, whole: Path) -> Path:
+    """The work directory of a run of two processes of which the second was sent SIGTERM."""
+    workdir = folder / "stopped"
+    command = _command(folder, workdir)
+    with started(command, 2, cluster_flags=CLUSTER_FLAGS) as running:
+        # Before the first step, after which it stops therefore.
+        wait_for(running, "weights of")
+        running[1].process.send_signal(signal.SIGTERM)
+        lead, _ = finish(running, status=128 + signal.SIGTERM)
+    assert "stopped after step 1, which is saved; the same command goes on" in lead
+    return workdir
+
+
+def _losses(workdir: Path) -> dict[int, dict[str, float]]:
+    """The losses of each step, once each."""
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    losses = [record for record in records if "loss" in record]
+    assert [record["step"] for record in losses] == [1, 2, 3, 4]
+    return {r["step"]: {k: v for k, v in r.items() if k != "images_per_second"} for r in losses}
+
+
+def _results(workdir: Path) -> dict[str, Any]:
+    return json.loads((workdir / "results.json").read_text())
+
+
+def _assert_close(ours: Path, theirs: Path) -> None:
+    for step, losses in _losses(theirs).items():
+        for name, expected in losses.items():
+            # Sums over images run in another order: rounding.
+            np.testing.assert_allclose(
+                _losses(ours)[step][name], expected, rtol=2e-4, err_msg=f"{name} of step {step}"
+            )
+
+
+def test_sigterm_to_one_process_stops_both_and_the_run_goes_on_and_scores_as_one_process_does(
+    folder: Path, whole: Path, stopped: Path
+) -> None:
+    workdir = folder / "resumed"
+    shutil.copytree(stopped, workdir)
+    # By shard_map, where it was begun by pmap.
+    command = _command(folder, workdir, "--config.train.strategy=shard_map")
+    lead, other = run_processes(command, 2, cluster_flags=CLUSTER_FLAGS)
+    _assert_close(workdir, whole)
+    # Five images in batches of two: the last has none for the second process.
+    assert "evaluated 5 images" in lead
+    ours, theirs = _results(workdir), _results(whole)
+    assert ours.keys() == theirs.keys()
+    for group in theirs.keys() - {"step"}:
+        assert ours[group] == pytest.approx(theirs[group], abs=1e-6, nan_ok=True), group
+    # Only the lead process prints and writes. [Gloo] is of the library that connects them.
+    assert "resuming" in lead
+    assert "step 4/4" in lead
+    assert "mask AP" in lead
+    assert [line for line in other.splitlines() if line and not line.startswith("[Gloo]")] == []
+
+
+def test_a_checkpoint_of_two_processes_goes_on_in_one(
+    folder: Path, whole: Path, stopped: Path
+) -> None:
+    workdir = folder / "alone"
+    shutil.copytree(stopped, workdir)
+    train(tiny_run_config(folder / "cache"), workdir, evaluate_at_end=False)
+    _assert_close(workdir, whole)
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_signal_while_a_run_resumes_is_seen_although_its_steps_are_beyond_one(
+    monkeypatch: pytest.MonkeyPatch, stops: bool
+) -> None:
+    # As jax agrees on a step: the highest that was asked about, plus one; 0 before any was.
+    agreed = 1 if stops else None
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(
+        "jax.experimental.multihost_utils.reached_preemption_sync_point", lambda s: s == agreed
+    )
+    with StopSignal() as stop:
+        assert stop.reached_before(7) == stops
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SLURM_STEP_NUM_TASKS", "2"),
+        ("OMPI_COMM_WORLD_SIZE", "2"),
+        ("PMI_SIZE", "2"),
+        ("TPU_WORKER_HOSTNAMES", "a,b"),
+        ("TPU_PROCESS_ADDRESSES", "a:1,b:1"),
+    ],
+)
+def test_one_of_several_started_processes_must_know_of_the_others(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=r"2 processes .* --coordinator auto"):
+        join_processes(Cluster())
+
+
+def test_a_process_alone_in_an_allocation_for_many_need_not_join(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    join_processes(Cluster())

@@ -1,0 +1,205 @@
+"""The files of `predict`, of a predictor that finds a square in every image: no model is needed."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pointrend_jax.data.sources.categories import class_names
+from pointrend_jax.evaluation.set_ids import SetIds, read_set_ids
+from pointrend_jax.predict.files import predict_instances
+from pointrend_jax.predict.inputs import check_files
+from pointrend_jax.predict.instances import Predictor
+from pointrend_jax.results.instances import PredictedInstances, PredictedMasks
+
+_FILES = ("instances.json", "instances_polygons.json", "detections.json")
+
+
+class _Squares(Predictor):
+    def __init__(
+        self, category_ids: tuple[int, ...] = (), class_names: tuple[str, ...] = ("cat", "dog")
+    ) -> None:
+        self.class_names, self.category_ids = class_names, category_ids
+
+    def stream(self, images: Iterable[np.ndarray], **_: Any) -> Iterator[PredictedInstances]:
+        for image in images:
+            box = np.asarray([[1, 2, 5, 6]], np.float32)
+            hw = (image.shape[0], image.shape[1])
+            masks = PredictedMasks(np.ones((1, 7, 7), np.float32), box, hw)
+            scores, label = np.asarray([0.75], np.float32), np.asarray([1], np.int32)
+            yield PredictedInstances(box, scores, label, ("dog",), masks, masks)
+
+
+def _images(folder: Path, *names: str | bytes) -> list[Path]:
+    folder.mkdir(exist_ok=True, parents=True)
+    paths = [folder / os.fsdecode(name) for name in names]
+    for path in paths:
+        Image.new("RGB", (16, 12)).save(path)
+    return paths
+
+
+def _predict(
+    paths: list[Path],
+    output: Path,
+    *,
+    category_ids: tuple[int, ...] = (3, 9),
+    ids: SetIds | None = None,
+    resume: bool = False,
+) -> None:
+    files = check_files(paths, output, ids=ids, resume=resume)
+    predictor = _Squares(category_ids)
+    predict_instances(predictor, files, output, score_threshold=0.5, num_explained=0, ids=ids)
+
+
+def _content(output: Path, name: str = "instances.json") -> Any:
+    return json.loads((output / name).read_text())
+
+
+def test_results_have_the_category_ids_that_the_checkpoint_keeps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _predict(_images(tmp_path, "a.png", "b.png"), tmp_path / "out")
+    categories = _content(tmp_path / "out")["categories"]
+    assert [(c["id"], c["name"]) for c in categories] == [(3, "cat"), (9, "dog")]
+    (first, second) = _content(tmp_path / "out", "detections.json")
+    assert (first["image_id"], second["image_id"]) == (1, 2)
+    assert (first["category_id"], first["bbox"], first["score"]) == (9, [1, 2, 4, 4], 0.75)
+    assert "category ids" not in capsys.readouterr().out
+
+
+def test_a_checkpoint_without_category_ids_gives_class_indices_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _predict(_images(tmp_path, "a.png"), tmp_path / "out", category_ids=())
+    assert [c["id"] for c in _content(tmp_path / "out")["categories"]] == [0, 1]
+    assert "class indices, 0 to 1; --annotations" in capsys.readouterr().out
+
+
+def test_an_annotation_file_gives_image_and_category_ids(tmp_path: Path) -> None:
+    content = {
+        "images": [{"id": 40, "file_name": "x/b.png"}, {"id": 7, "file_name": "x/a.png"}],
+        "categories": [{"id": 5, "name": "dog"}, {"id": 2, "name": "cat"}],
+    }
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    ids = read_set_ids(tmp_path / "set.json")
+    _predict(_images(tmp_path / "x", "a.png", "b.png"), tmp_path / "out", ids=ids)
+    written = _content(tmp_path / "out")
+    assert [(i["id"], i["file_name"]) for i in written["images"]] == [
+        (7, "x/a.png"), (40, "x/b.png")
+    ]  # fmt: skip
+    assert [c["id"] for c in written["categories"]] == [2, 5]
+    found = _content(tmp_path / "out", "detections.json")
+    assert [(d["image_id"], d["category_id"]) for d in found] == [(7, 5), (40, 5)]
+
+
+def test_a_model_without_names_takes_those_of_the_set_by_ascending_id(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = {
+        "images": [{"id": 7, "file_name": "a.png"}],
+        "categories": [{"id": 5, "name": "dog"}, {"id": 2, "name": "cat"}],
+    }
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    ids = read_set_ids(tmp_path / "set.json")
+    predictor = _Squares((), class_names("", 2))
+    files = check_files(_images(tmp_path, "a.png"), tmp_path / "out", ids=ids)
+    predict_instances(
+        predictor, files, tmp_path / "out", score_threshold=0.5, num_explained=0, ids=ids
+    )
+    (found,) = _content(tmp_path / "out", "detections.json")
+    assert (found["image_id"], found["category_id"]) == (7, 5)
+    assert "by ascending id: cat, dog" in capsys.readouterr().out
+
+
+def test_a_place_that_cannot_be_written_to_is_named_by_its_flag(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ValueError, match=r"^--output .*file/out cannot be written to"):
+        check_files(_images(tmp_path, "a.png"), tmp_path / "file" / "out")
+
+
+def test_a_set_without_the_classes_of_the_model_is_refused(tmp_path: Path) -> None:
+    content = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "categories": [{"id": 5, "name": "dog"}],
+    }
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    ids = read_set_ids(tmp_path / "set.json")
+    with pytest.raises(ValueError, match="1 of its 2 classes are missing: cat"):
+        _predict(_images(tmp_path, "a.png"), tmp_path / "out", ids=ids)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_second_run_adds_new_images_and_refuses_the_same(tmp_path: Path) -> None:
+    paths = _images(tmp_path, "a.png", "b.png", "c.png")
+    _predict(paths[:2], tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(ValueError, match=r"results of 1 of the 2 images already \(b\.png\)"):
+        _predict(paths[1:], tmp_path / "out")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    _predict(paths[2:], tmp_path / "out")
+    assert [i["file_name"] for i in _content(tmp_path / "out")["images"]] == [p.name for p in paths]
+
+
+def test_a_stopped_run_is_completed_with_resume(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = _images(tmp_path, "a.png", "b.png", "c.png")
+    _predict(paths[:1], tmp_path / "out")
+    # A kill between the picture and the prediction of b, and before the files of all.
+    _images(tmp_path / "out", "b.png")
+    for name in _FILES:
+        (tmp_path / "out" / name).unlink()
+    with pytest.raises(
+        ValueError, match=r"results of 2 of the 3 images already \(a\.png, b\.png\)"
+    ):
+        _predict(paths, tmp_path / "out")
+    _predict(paths, tmp_path / "out", resume=True)
+    assert [i["file_name"] for i in _content(tmp_path / "out")["images"]] == [p.name for p in paths]
+    told = capsys.readouterr().out
+    assert "1 of 3 images are left out" in told
+    assert "drawn again, as a stop left no prediction of it: b.png" in told
+    # Nothing is left to predict: the files are made of what is there.
+    _predict(paths, tmp_path / "out", resume=True)
+    assert len(_content(tmp_path / "out")["images"]) == 3
+
+
+def test_pictures_of_another_image_are_never_replaced(tmp_path: Path) -> None:
+    _predict(_images(tmp_path, "a.png"), tmp_path / "out")
+    with pytest.raises(ValueError, match=r"would replace those of a\.png"):
+        _predict(_images(tmp_path, "a.bmp"), tmp_path / "out", resume=True)
+
+
+def test_an_image_called_like_a_picture_of_another_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the results a_explain_1\.png would overwrite"):
+        check_files(_images(tmp_path, "a.png", "a_explain_1.png"), tmp_path / "out")
+
+
+def test_images_of_one_name_in_two_folders_are_refused(tmp_path: Path) -> None:
+    paths = [*_images(tmp_path / "x", "a.png"), *_images(tmp_path / "y", "a.png")]
+    with pytest.raises(ValueError, match=r"several images are called a\.png"):
+        _predict(paths, tmp_path / "out")
+
+
+def test_an_image_that_vanishes_loses_none_before_it(tmp_path: Path) -> None:
+    paths = _images(tmp_path, "a.png", "b.png")
+    files = check_files(paths, tmp_path / "out")
+    paths[1].unlink()
+    with pytest.raises(ValueError, match=r"b\.png"):
+        predict_instances(_Squares(), files, tmp_path / "out", score_threshold=0.5, num_explained=0)
+    assert [i["file_name"] for i in _content(tmp_path / "out")["images"]] == ["a.png"]
+
+
+def test_a_name_that_is_no_utf8_is_predicted_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = _images(tmp_path, "a.png", b"caf\xe9.png")
+    _predict(paths, tmp_path / "out")
+    assert (tmp_path / "out" / paths[1].name).exists()
+    assert len(_content(tmp_path / "out")["images"]) == 2
+    with pytest.raises(ValueError, match=r"caf\\udce9"):
+        _predict(paths, tmp_path / "out")

@@ -1,0 +1,164 @@
+"""The semantic predictor: labels of original images, probabilities, explanations, tiles."""
+
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pointrend_jax.ops.resize import label_map
+from pointrend_jax.predict.instances import Predictor
+from pointrend_jax.predict.labels import SemanticPredictor
+from pointrend_jax.predict.tiles import Tiling, predict_tiles
+from pointrend_jax.results.label_maps import PredictedLabels
+from pointrend_jax.structures import Config
+from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.task import Variables
+from tests.tiny import tiny_config, tiny_semantic_config, tiny_variables
+
+NAMES = ("sky", "road", "car")
+# Landscape, portrait, enlarged, one of another canvas.
+SIZES = ((64, 96), (96, 64), (7, 9), (20, 300))
+
+
+def _config(**semantic: Any) -> Config:
+    config = tiny_semantic_config()
+    config.data.eval_min_size, config.data.max_size = 64, 128
+    config.data.buckets = ((64, 96), (96, 64))
+    config.model.semantic.update(semantic)
+    return config.lock()
+
+
+def _variables(config: Config) -> Variables:
+    """Larger predictors than at initialisation, so that classes and points are decided."""
+    variables = tiny_variables(build_task(config))
+    params = variables["params"]
+    params["coarse_head"]["predictor"]["kernel"] *= 100
+    if config.model.semantic.pointrend:
+        params["point_head"]["point_head"]["predictor"]["kernel"] *= 1000
+    return variables
+
+
+@cache
+def _predictor() -> SemanticPredictor:
+    return SemanticPredictor(_variables(_config()), _config(), NAMES)
+
+
+@cache
+def _images() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [np.repeat(rng.integers(0, 255, (*hw, 1), np.uint8), 3, axis=2) for hw in SIZES]
+
+
+@cache
+def _results() -> list[PredictedLabels]:
+    return _predictor().predict(_images())
+
+
+def test_labels_have_the_size_and_the_order_of_their_images() -> None:
+    assert [result.image_hw for result in _results()] == list(SIZES)
+    for image, among_many in zip(_images(), _results(), strict=True):
+        assert among_many.labels.dtype == np.uint8
+        assert among_many.labels.max() < 3
+        alone = _predictor().predict(image)
+        np.testing.assert_array_equal(alone.labels, among_many.labels)
+        np.testing.assert_array_equal(alone.coarse_labels, among_many.coarse_labels)
+    assert len(np.unique(_results()[0].labels)) > 1
+    assert (_results()[0].labels != _results()[0].coarse_labels).any()
+
+
+def test_labels_are_the_best_class_of_resized_logits() -> None:
+    predictor, image = _predictor(), _images()[3]
+    batch = predictor._model.sample(image).batch
+    logits = jax.jit(build_task(_config()).predict)(predictor._model.variables, batch).logits
+    hw = image.shape[:2]
+    sizes = jnp.asarray(batch.image_hw), jnp.asarray([hw], jnp.int32), hw
+    expected = label_map(logits, *sizes)
+    apart = np.asarray(expected)[0] != _results()[3].labels
+    assert apart.mean() < 1e-3
+
+
+def test_probabilities_sum_to_one_and_rank_as_the_labels() -> None:
+    probabilities = _predictor().probabilities(_images()[0])
+    assert probabilities.shape == (64, 96, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1.0, rtol=1e-5)
+    assert (probabilities.argmax(axis=-1) != _results()[0].labels).mean() < 1e-3
+
+
+def test_explained_steps_lead_from_the_coarse_labels_to_the_prediction() -> None:
+    explained = _predictor().explain(_images()[0])
+    assert explained.coarse_labels.shape == (16, 24)
+    assert [step.labels.shape for step in explained.steps] == [(32, 48), (64, 96)]
+    for step in explained.steps:
+        assert step.uncertainty.shape == step.labels.shape
+        assert ((step.point_coords > 0) & (step.point_coords < 1)).all()
+        assert len(step.point_coords) == 200
+    apart = explained.steps[-1].labels != _results()[0].labels
+    assert apart.mean() < 1e-3
+
+
+def test_shares_and_masks_are_those_of_the_labels() -> None:
+    labels = np.zeros((2, 10), np.uint8)
+    labels[0, :7] = 2
+    result = PredictedLabels(labels, labels, NAMES)
+    assert result.shares() == {"sky": 0.65, "car": 0.35}
+    np.testing.assert_array_equal(result.mask("car"), labels == 2)
+    with pytest.raises(ValueError, match=r"no class 'bus'; the classes are sky, road, car"):
+        result.mask("bus")
+
+
+def test_the_next_image_is_given_to_the_device_before_a_result_is_handed_out() -> None:
+    taken: list[int] = []
+
+    def images() -> Any:
+        for i, image in enumerate(_images()):
+            taken.append(i)
+            yield image
+
+    assert [len(taken) for _ in _predictor().stream(images())] == [2, 3, 4, 4]
+
+
+def test_wrong_input_is_named() -> None:
+    with pytest.raises(ValueError, match=r"image 1 must be .*float64"):
+        _predictor().predict([_images()[0], np.zeros((4, 4, 3))])
+    with pytest.raises(ValueError, match="2 class names"):
+        SemanticPredictor(_variables(_config()), _config(), NAMES[:2])
+
+
+def test_a_model_of_the_other_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="make a Predictor of it"):
+        SemanticPredictor({}, tiny_config(), NAMES)
+    with pytest.raises(ValueError, match="make a SemanticPredictor of it"):
+        Predictor({}, _config(), NAMES)
+
+
+def test_tiles_equal_the_whole_image_away_from_their_borders() -> None:
+    """A network without statistics of the image, every point rendered: it sees 384 pixels far."""
+    config = _config(norm="none", subdivision_num_points=2**20)
+    variables, task = _variables(config), build_task(config)
+    image = np.random.default_rng(1).integers(0, 255, (64, 1792, 3), np.uint8)
+    predict = jax.jit(lambda v, batch: task.predict(v, batch).logits.argmax(-1).astype(np.uint8))
+
+    def labels(width: int, overlap: int) -> np.ndarray:
+        tiling = Tiling((64, width), overlap)
+        result = predict_tiles(lambda b: predict(variables, b), image, tiling, None, progress=False)
+        return np.asarray(result)
+
+    whole = labels(1792, 0)
+    assert len(np.unique(whole)) > 1
+    # Two tiles that meet in the middle of what they share. Rounding decides between equal logits.
+    assert (labels(1280, 768) != whole).mean() < 1e-4
+    # Two that share nothing.
+    apart = (labels(896, 0) != whole).any(axis=0)
+    distance = np.abs(np.arange(1792) - 896)
+    assert apart[distance < 64].mean() > 0.02
+    assert apart[distance > 384].mean() < 1e-2
+
+
+def test_the_predictor_gives_tiles_the_labels_of_the_image_at_its_own_size() -> None:
+    image = _images()[0]
+    labels = np.zeros((64, 96), np.uint8)
+    assert _predictor().predict_tiles(image, tile=(64, 96), overlap=0, out=labels) is labels
+    assert (labels != _results()[0].labels).mean() < 1e-3

@@ -1,0 +1,102 @@
+"""Parts of .npy files equal parts of the arrays; what is no image is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pointrend_jax.predict.npy_file import NpyImage, NpyLabels
+
+
+def test_parts_of_an_image_equal_those_of_the_array(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    np.save(tmp_path / "image.npy", pixels)
+    with NpyImage(tmp_path / "image.npy") as image:
+        assert (image.shape, image.dtype) == (pixels.shape, pixels.dtype)
+        np.testing.assert_array_equal(image[3:20, 7:39], pixels[3:20, 7:39])
+        np.testing.assert_array_equal(image[28:99, 0:99], pixels[28:])
+
+
+def test_written_parts_are_read_by_numpy(tmp_path: Path) -> None:
+    path = tmp_path / "labels.npy"
+    expected = np.zeros((50, 60), np.uint8)
+    with NpyLabels(path, (50, 60)) as labels:
+        for rows, columns in ((slice(0, 20), slice(10, 60)), (slice(40, 50), slice(0, 5))):
+            part = np.random.default_rng(1).integers(0, 255, expected[rows, columns].shape)
+            expected[rows, columns] = part
+            labels[rows, columns] = part.astype(np.uint8)
+    np.testing.assert_array_equal(np.load(path), expected)
+
+
+def test_a_part_of_another_shape_is_refused(tmp_path: Path) -> None:
+    with (
+        NpyLabels(tmp_path / "labels.npy", (5, 6)) as labels,
+        pytest.raises(ValueError, match="does not fit 2 rows and 6 columns"),
+    ):
+        labels[0:2, 0:6] = np.zeros((2, 5), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("array", "match"),
+    [
+        (np.zeros((4, 4, 3)), "got float64"),
+        (np.zeros((4, 4), np.uint8), r"uint8 \[height, width, 3\]"),
+        (np.asfortranarray(np.zeros((4, 5, 3), np.uint8)), "Fortran order"),
+        (np.array([None, {}], object), "got object"),
+    ],
+)
+def test_other_arrays_are_refused(tmp_path: Path, array: np.ndarray, match: str) -> None:
+    np.save(tmp_path / "other.npy", array, allow_pickle=True)
+    with pytest.raises(ValueError, match=match):
+        NpyImage(tmp_path / "other.npy")
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be read"):
+        NpyImage(tmp_path / "none.npy")
+    (tmp_path / "text.npy").write_text("no array")
+    with pytest.raises(ValueError, match=r"is no \.npy file"):
+        NpyImage(tmp_path / "text.npy")
+
+
+def test_a_file_that_ends_early_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "image.npy"
+    np.save(path, np.zeros((30, 40, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="ends before its array does"):
+        NpyImage(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"{'descr': '|u1'", b"'''", b"{[]: 1}", b"{'descr': (), 'fortran_order': False, 'shape': ()}"],
+)
+def test_a_damaged_header_is_named(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "image.npy"
+    header = header.ljust(117) + b"\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(ValueError, match=r"image\.npy is no \.npy file"):
+        NpyImage(path)
+
+
+@pytest.mark.parametrize("shape", ["(9999999999999999999999, 9, 3)", "(4611686018427387904, 9, 3)"])
+def test_a_shape_beyond_the_file_is_named(tmp_path: Path, shape: str) -> None:
+    path = tmp_path / "image.npy"
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(ValueError, match=r"image\.npy ends before its array does"):
+        NpyImage(path)
+
+
+def test_an_interrupted_writer_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "labels.npy"
+    path.write_bytes(b"before")
+    with pytest.raises(ValueError, match="does not fit"), NpyLabels(path, (4, 4)) as labels:
+        labels[0:4, 0:4] = np.ones((4, 5), np.uint8)
+    assert path.read_bytes() == b"before"
+    assert [p.name for p in tmp_path.iterdir()] == ["labels.npy"]
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none.labels\.npy cannot be written"):
+        NpyLabels(tmp_path / "none" / "labels.npy", (4, 4))

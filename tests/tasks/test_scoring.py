@@ -1,0 +1,133 @@
+"""Which scores a data set gets: by COCO's rules, by Cityscapes', and each in its own group."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pointrend_jax.data.build import build_eval_set
+from pointrend_jax.data.sources.categories import CITYSCAPES, COCO
+from pointrend_jax.experiment import save_results
+from pointrend_jax.masks.rle import encode_mask
+from pointrend_jax.structures import Config, EvalSample
+from pointrend_jax.tasks import scoring
+from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.scoring import build_task_eval_set, score
+from tests.data import lvis_files
+from tests.data.label_sets import write_frame
+from tests.tiny import tiny_config, tiny_variables
+
+_ROAD, _PERSON, _CAR = 7, 24, 26
+
+
+def _config(root: Path) -> Config:
+    config = tiny_config()
+    config.num_classes, config.data.source, config.data.categories = 8, "cityscapes", "cityscapes"
+    config.data.dir, config.data.cache_dir = str(root / "set"), str(root / "cache")
+    config.data.eval_min_size, config.data.max_size = 64, 96
+    config.data.buckets = ((64, 96), (96, 64))
+    # Everything above chance: an untrained model should find something to be scored.
+    config.model.box.score_threshold = 0.01
+    return config
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    root = tmp_path_factory.mktemp("cityscapes")
+    for number in range(3):
+        ids = np.full((64, 96), _ROAD, np.int32)
+        ids[10:40, 10:40], ids[20:60, 50:90] = _PERSON, 1000 * _CAR + number
+        write_frame(root / "set", "val", f"aachen_00000{number}_000019", ids)
+    return _config(root)
+
+
+def test_instances_of_cityscapes_are_scored_by_both_rules(config: Config) -> None:
+    task = build_task(config)
+    scores = score(task, tiny_variables(task), build_task_eval_set(config), config)
+    assert {"mask_ap", "boundary_ap"} <= set(scores.results["rendered"])
+    official = scores.results["cityscapes_rendered"]
+    assert set(official) == {"mask_ap", "mask_ap50"}
+    by_class = scores.results["cityscapes_rendered_ap"]
+    assert set(by_class) == set(CITYSCAPES)
+    # Of cars there are objects; the person's is a group, which is not to be found.
+    assert by_class["car"] is not None
+    assert by_class["person"] is None
+    assert by_class["bus"] is None
+    assert "Cityscapes AP50" in scores.table
+
+
+def _find_cows(
+    _: Any, samples: Iterable[EvalSample], add: Callable[..., None], category_ids: Sequence[int]
+) -> None:
+    """In place of a model: a cow where `lvis_files` has its objects, and a better one elsewhere."""
+    masks = [np.zeros((lvis_files.HEIGHT, lvis_files.WIDTH), np.bool_) for _ in range(2)]
+    masks[0][2:6, 2:6], masks[1][0:2, 0:9] = True, True
+    rles = [encode_mask(mask) for mask in masks]
+    boxes, scores = np.asarray([[2.0, 2, 6, 6], [0, 0, 9, 2]]), np.asarray([0.5, 0.9])
+    for image_id in (i for sample in samples for i in sample.image_ids):
+        labels = np.asarray([category_ids[COCO.index("cow")]] * 2)
+        add(image_id, boxes, scores, labels, rles, rles)
+
+
+@pytest.mark.parametrize(("not_exhaustive", "expected"), [([2], 1.0), ([], 0.5)])
+def test_coco_classes_are_scored_on_lvis_by_its_rules(
+    not_exhaustive: list[int], expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = lvis_files.content(lvis_files.annotation(1, 10, 2))
+    content["images"][1]["not_exhaustive_category_ids"] = not_exhaustive
+    config = _config(tmp_path)
+    config.num_classes, config.data.source = 80, "cocofied_lvis"
+    config.data.eval_annotations = lvis_files.write(tmp_path / "set", content).name
+    monkeypatch.setattr(scoring, "parallel_predict", lambda *_: None)
+    monkeypatch.setattr(scoring, "evaluate_instances", _find_cows)
+    task = build_task(config)
+    scores = score(task, {}, build_task_eval_set(config), config)
+    # The other images do not say whether they have cows.
+    assert scores.results["rendered"]["mask_ap"] == pytest.approx(expected)
+    assert scores.results["rendered"]["mask_ap_common"] == pytest.approx(expected)
+    assert scores.results["rendered"]["mask_ap_rare"] is None
+    assert scores.results["box"]["box_ar300"] == pytest.approx(1)
+    assert "mask APc" in scores.table
+
+
+def test_a_set_without_annotations_is_predicted_under_its_own_ids_and_not_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = _config(tmp_path)
+    config.num_classes, config.data.source, config.data.eval_images = 1, "coco", ""
+    config.data.eval_annotations = "info.json"
+    (tmp_path / "set").mkdir()
+    Image.new("RGB", (lvis_files.WIDTH, lvis_files.HEIGHT)).save(tmp_path / "set" / "a.png")
+    image = {"id": 77, "file_name": "a.png"}
+    image |= {"height": lvis_files.HEIGHT, "width": lvis_files.WIDTH}
+    content = {"images": [image], "categories": [{"id": 5, "name": "cow"}]}
+    (tmp_path / "set" / "info.json").write_text(json.dumps(content))
+    mask = encode_mask(np.ones((lvis_files.HEIGHT, lvis_files.WIDTH), np.bool_))
+
+    def find(_: Any, samples: Any, add: Callable[..., None], ids: Sequence[int]) -> None:
+        for image_id in (i for sample in samples for i in sample.image_ids):
+            box, score = np.asarray([[0.0, 0, 9, 9]]), np.asarray([0.5])
+            add(image_id, box, score, np.asarray(ids), [mask], [mask])
+
+    monkeypatch.setattr(scoring, "parallel_predict", lambda *_: None)
+    monkeypatch.setattr(scoring, "evaluate_instances", find)
+    config.model.box.detections_per_image = 300
+    scores = score(build_task(config), {}, build_task_eval_set(config), config)
+    assert scores.results == {}
+    assert "nothing is scored" in scores.table
+    scores.save_details(tmp_path)
+    for source in ("rendered", "coarse"):
+        (found,) = json.loads((tmp_path / f"detections_{source}.json").read_text())
+        assert (found["image_id"], found["category_id"]) == (77, 5)
+    (tmp_path / "results.json").write_text("of training")
+    save_results(tmp_path, scores, 4)
+    assert (tmp_path / "results.json").read_text() == "of training"
+    said = capsys.readouterr().out
+    assert "config.model.box.detections_per_image is 300: COCO's scores count the best 100" in said
+    # Training needs an evaluation set that can be scored.
+    with pytest.raises(ValueError, match='"annotations" is missing'):
+        build_eval_set(config)
