@@ -11,12 +11,12 @@ from parity.box_stages import pooled
 from parity.compare import Result, Row, fraction_row, part
 from parity.kit import regions_at
 from parity.stages import HEAD, Pyramid, Stages
+from pointrend_jax.layers.coarse_mask_head import pool_on_grid
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.implicit_mask_head import ImplicitMaskHead
-from pointrend_jax.layers.mask_head import pool_on_grid
 from pointrend_jax.models.mask_rcnn import MaskRCNN
 from pointrend_jax.ops.losses import select_class
-from pointrend_jax.pointrend import binary_uncertainty, predict_grid, subdivide
+from pointrend_jax.pointrend import binary_uncertainty, grid_step, subdivide
 
 MASK = 5e-3  # coarse logits
 POINT = 2e-3  # logits at points that both chose
@@ -101,7 +101,7 @@ def _grid(stages: Stages, regions: Any) -> Iterator[Row]:
     def grid(m: MaskRCNN, pyramid: Pyramid, regions: Any) -> Any:
         side = m.mask_head.start[0]  # type: ignore[union-attr]
         predict = m.mask_head.point_predictor(pyramid, regions)  # type: ignore[union-attr]
-        return predict_grid(predict, regions.boxes.shape[0], side)[..., 0]
+        return grid_step(predict, binary_uncertainty, regions.boxes.shape[0], side).logits[..., 0]
 
     logits = stages.run(grid, stages.pyramid, regions)
     which = stages.golden["mask/which"]

@@ -4,7 +4,7 @@ A segmentation map is rendered like a picture: predict it coarsely everywhere, t
 double its resolution and predict anew only where it is uncertain. Three parts, in the paper's
 order:
 
-  1. Point selection    `render` at inference (3.1), `sample_training_points` in training (3.1).
+  1. Point selection    `render_steps` at inference; `choose_training_points` in training (3.1).
   2. Point features     `point_features`: fine-grained CNN features and the coarse prediction (3.2).
   3. Point head         `PointHead`: one small MLP for all points of all regions (3.3).
 
@@ -15,12 +15,13 @@ y) in [0, 1] of the region. Shapes are static: N, P and the number of steps are 
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from pointrend_jax.ops.points import (
     check_indexable,
@@ -62,7 +63,7 @@ class RenderStep(NamedTuple):
     point_coords: Float[Array, "N P 2"]
 
 
-def render(
+def render_steps(
     initial_logits: Float[Array, "N h w K"],
     predict_points: PredictPoints,
     uncertainty_fn: UncertaintyFn,
@@ -70,7 +71,8 @@ def render(
     subdivision_steps: int,
     subdivision_num_points: int,
     inside_hw: Int[Array, "N 2"] | None = None,
-) -> Float[Array, "N H W K"]:
+    largest_side: Float[Array, " N"] | None = None,
+) -> list[RenderStep]:
     """Renders [N, h, w] logits at 2**subdivision_steps times their resolution (3.1, inference).
 
     Where every point is uncertain, as when all are chosen, this equals predicting every pixel;
@@ -79,14 +81,32 @@ def render(
     Args:
       inside_hw: rows and columns of the initial logits that belong to the region, where its canvas
         is larger than itself; nothing beyond them is chosen or changes a pixel within.
+      largest_side: of a region's map, up to which it is subdivided; a larger one is upsampled. A
+        step that no region needs costs an upsampling. None: every region takes every step.
     """
-    logits = initial_logits
-    for step in range(subdivision_steps):
-        inside = None if inside_hw is None else inside_hw * 2**step
-        logits = subdivide(
-            logits, predict_points, uncertainty_fn, subdivision_num_points, inside
-        ).logits
-    return logits
+    steps, logits = [], initial_logits
+    for _ in range(subdivision_steps):
+        step = partial(
+            subdivide, predict_points=predict_points, uncertainty_fn=uncertainty_fn,
+            num_points=subdivision_num_points, inside_hw=inside_hw,
+        )  # fmt: skip
+        if largest_side is not None:
+            step = partial(_subdivide_some, step, logits.shape[1] <= largest_side)
+        steps.append(step(logits))
+        logits = steps[-1].logits
+        inside_hw = None if inside_hw is None else 2 * inside_hw
+    return steps
+
+
+def render(
+    initial_logits: Float[Array, "N h w K"],
+    predict_points: PredictPoints,
+    uncertainty_fn: UncertaintyFn,
+    **how: Any,
+) -> Float[Array, "N H W K"]:
+    """The logits after the last of `render_steps`, whose arguments it takes."""
+    steps = render_steps(initial_logits, predict_points, uncertainty_fn, **how)
+    return steps[-1].logits if steps else initial_logits
 
 
 def subdivide(
@@ -107,6 +127,25 @@ def subdivide(
     point_indices, point_coords = select_uncertain_points(uncertainty, num_points)
     logits = point_scatter(logits, point_indices, predict_points(point_coords))
     return RenderStep(logits, uncertainty, point_indices, point_coords)
+
+
+def _subdivide_some(
+    step: Callable[[Array], RenderStep], chosen: Bool[Array, " N"], logits: Float[Array, "N H W K"]
+) -> RenderStep:
+    """`step` for the chosen regions, and upsampling for the others."""
+    upsampled = upsample_2x(logits)
+
+    def some() -> RenderStep:
+        result = step(logits)
+        return result._replace(
+            logits=jnp.where(chosen[:, None, None, None], result.logits, upsampled)
+        )
+
+    def none() -> RenderStep:
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(step, logits))
+        return zeros._replace(logits=upsampled)
+
+    return jax.lax.cond(jnp.any(chosen), some, none)
 
 
 def select_uncertain_points(
@@ -135,13 +174,15 @@ def skip_full_subdivisions(side: int, steps: int, num_points: int) -> tuple[int,
     return side, steps
 
 
-def predict_grid(
-    predict_points: PredictPoints, num_regions: int, side: int
-) -> Float[Array, "N side side K"]:
-    """The point head's prediction on a regular side x side grid of every region."""
+def grid_step(
+    predict_points: PredictPoints, uncertainty_fn: UncertaintyFn, num_regions: int, side: int
+) -> RenderStep:
+    """The prediction on a regular side x side grid of every region: rendering's first step."""
     point_coords = jnp.broadcast_to(regular_grid(side), (num_regions, side * side, 2))
+    point_indices = jnp.broadcast_to(jnp.arange(side * side), (num_regions, side * side))
     logits = predict_points(point_coords)
-    return logits.reshape(num_regions, side, side, logits.shape[-1])
+    logits = logits.reshape(num_regions, side, side, logits.shape[-1])
+    return RenderStep(logits, uncertainty_fn(logits), point_indices, point_coords)
 
 
 class CandidatePoints(NamedTuple):
@@ -201,39 +242,18 @@ def choose_training_points(
     *,
     num_points: int,
 ) -> Float[Array, "N P 2"]:
-    """The most uncertain of the candidates, then the uniform points (3.1, training)."""
+    """P training points of each region (3.1, training): the beta P most uncertain of the kP random
+    candidates, then the uniform ones. No gradient flows through the choice.
+    """
     num_uncertain = num_points - candidates.uniform.shape[1]
     if num_uncertain == 0:
         return candidates.uniform
     # Sample first, then take uncertainty: between logits -1 and +1 lies a 0, which is uncertain
     # although both of its neighbours are sure.
-    candidate_logits = point_sample(coarse_logits, candidates.oversampled)
+    candidate_logits = point_sample(jax.lax.stop_gradient(coarse_logits), candidates.oversampled)
     _, index = jax.lax.top_k(uncertainty_fn(candidate_logits), num_uncertain)
     uncertain = jnp.take_along_axis(candidates.oversampled, index[..., None], axis=1)
     return jnp.concatenate([uncertain, candidates.uniform], axis=1)
-
-
-def sample_training_points(
-    key: Array,
-    coarse_logits: Float[Array, "N h w K"],
-    uncertainty_fn: UncertaintyFn,
-    *,
-    num_points: int,
-    oversample_ratio: float,
-    importance_sample_ratio: float,
-) -> Float[Array, "N P 2"]:
-    """P training points for each region: kP random candidates, of which the beta P most uncertain
-    are kept, and (1 - beta) P uniform ones. No gradient flows through the choice.
-    """
-    candidates = draw_candidate_points(
-        key,
-        coarse_logits.shape[0],
-        num_points=num_points,
-        oversample_ratio=oversample_ratio,
-        importance_sample_ratio=importance_sample_ratio,
-    )
-    coarse_logits = jax.lax.stop_gradient(coarse_logits)
-    return choose_training_points(candidates, coarse_logits, uncertainty_fn, num_points=num_points)
 
 
 # --- 2. Point features --------------------------------------------------------------------------
@@ -270,6 +290,57 @@ def point_features(
 # --- 3. Point head ------------------------------------------------------------------------------
 
 
+class PointMLP(NamedTuple):
+    """The arrays of a `PointHead`, and what it does with them: a linear part, and the rest.
+
+    Bilinear sampling is linear, zeros outside included, so it commutes with a product of channels:
+    `finish(project(sample(maps)))` is the head as the paper writes it, and `finish(sample(project(
+    maps)))` the same with fewer products where there are more points than cells of the maps. What
+    takes maps therefore takes points alike.
+
+    Attributes:
+      kernels: [inputs, outputs] of each layer, or [N, inputs, outputs] of each region. The first
+        multiplies fine-grained features and then the coarse prediction; every other one what the
+        layer before it gives, and then the coarse prediction unless only the first sees it.
+      biases: [outputs] of each layer, or [N, outputs].
+      coarse_channels: Kc.
+      coarse_each_layer: whether every layer sees the coarse prediction.
+    """
+
+    kernels: list[Array]
+    biases: list[Array]
+    coarse_channels: int
+    coarse_each_layer: bool
+
+    def of_class(self, classes: Int[Array, " N"]) -> "PointMLP":
+        """With one output, that of each region's own class: exact, as no output reads another."""
+        kernel, bias = self.kernels[-1].T[classes][..., None], self.biases[-1][classes][:, None]
+        return self._replace(kernels=[*self.kernels[:-1], kernel], biases=[*self.biases[:-1], bias])
+
+    def project_fine(
+        self, features: Float[Array, "*S c"], first_channel: int = 0
+    ) -> Float[Array, "*S fc_dim"]:
+        """The first layer's product with fine-grained features, or with those of one map."""
+        return features @ self.kernels[0][first_channel : first_channel + features.shape[-1]]
+
+    def project_coarse(self, features: Float[Array, "N S Kc"]) -> list[Array]:
+        """The product of every layer that sees the coarse prediction with it."""
+        seeing = self.kernels if self.coarse_each_layer else self.kernels[:1]
+        return [features @ kernel[..., -self.coarse_channels :, :] for kernel in seeing]
+
+    def finish(self, fine: Float[Array, "N P fc_dim"], coarse: list[Array]) -> Array:
+        """Logits [N, P, K] from both projections at the points, by all that is left to do."""
+        x = fine
+        for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            if layer > 0:
+                x = nn.relu(x)
+                x = x @ kernel[..., : x.shape[-1], :]
+            if layer < len(coarse):
+                x = x + coarse[layer]
+            x = x + bias.reshape(-1, 1, bias.shape[-1])
+        return x
+
+
 class PointHead(nn.Module):
     """The MLP that predicts every point from its own features, shared by points and regions (3.3).
 
@@ -286,17 +357,38 @@ class PointHead(nn.Module):
     coarse_each_layer: bool = True
 
     @nn.compact
+    def mlp(self, fine_channels: int, coarse_channels: int) -> PointMLP:
+        """Its arrays, for that many channels of either kind of features."""
+        # 1x1 convolutions in the reference, initialised as such: MSRA, fan-out.
+        hidden_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+        predictor_init = nn.initializers.normal(0.001)
+        again = coarse_channels if self.coarse_each_layer else 0
+        layers, inputs = [], fine_channels + coarse_channels
+        for layer in range(1, self.num_fcs + 1):
+            layers.append(_Layer(self.fc_dim, hidden_init, name=f"fc{layer}")(inputs))
+            inputs = self.fc_dim + again
+        layers.append(_Layer(self.num_classes, predictor_init, name="predictor")(inputs))
+        kernels, biases = ([layer[part] for layer in layers] for part in (0, 1))
+        return PointMLP(kernels, biases, coarse_channels, self.coarse_each_layer)
+
     def __call__(
         self,
         fine_grained_features: Float[Array, "N P C"],
         coarse_features: Float[Array, "N P Kc"],
     ) -> Float[Array, "N P K"]:
-        x = jnp.concatenate([fine_grained_features, coarse_features], axis=-1)
-        # 1x1 convolutions in the reference, initialised as such: MSRA, fan-out.
-        hidden_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-        for layer in range(1, self.num_fcs + 1):
-            x = nn.relu(nn.Dense(self.fc_dim, kernel_init=hidden_init, name=f"fc{layer}")(x))
-            if self.coarse_each_layer:
-                x = jnp.concatenate([x, coarse_features], axis=-1)
-        predictor_init = nn.initializers.normal(0.001)
-        return nn.Dense(self.num_classes, kernel_init=predictor_init, name="predictor")(x)
+        mlp = self.mlp(fine_grained_features.shape[-1], coarse_features.shape[-1])
+        return mlp.finish(
+            mlp.project_fine(fine_grained_features), mlp.project_coarse(coarse_features)
+        )
+
+
+class _Layer(nn.Module):
+    """Kernel and bias of a fully connected layer, whose product is taken in parts."""
+
+    outputs: int
+    kernel_init: nn.initializers.Initializer
+
+    @nn.compact
+    def __call__(self, inputs: int) -> tuple[Array, Array]:
+        kernel = self.param("kernel", self.kernel_init, (inputs, self.outputs))
+        return kernel, self.param("bias", nn.initializers.zeros_init(), (self.outputs,))

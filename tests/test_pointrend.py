@@ -12,12 +12,12 @@ from pointrend_jax.ops.resize import upsample_2x
 from pointrend_jax.pointrend import (
     PointHead,
     binary_uncertainty,
+    choose_training_points,
     draw_candidate_points,
+    grid_step,
     multiclass_uncertainty,
     point_features,
-    predict_grid,
     render,
-    sample_training_points,
     select_uncertain_points,
     skip_full_subdivisions,
     subdivide,
@@ -32,16 +32,20 @@ def disc(point_coords: jax.Array) -> jax.Array:
     return 40.0 * (0.3 - distance)[..., None]
 
 
+def _grid(num_regions: int, side: int) -> jax.Array:
+    return grid_step(disc, binary_uncertainty, num_regions, side).logits
+
+
 @pytest.fixture(scope="module")
 def coarse() -> jax.Array:
-    return predict_grid(disc, 1, 7)
+    return _grid(1, 7)
 
 
 def test_render_with_all_points_chosen_equals_predicting_every_pixel(coarse: jax.Array) -> None:
     rendered = render(
         coarse, disc, binary_uncertainty, subdivision_steps=2, subdivision_num_points=28 * 28
     )
-    np.testing.assert_allclose(rendered, predict_grid(disc, 1, 28), atol=1e-5)
+    np.testing.assert_allclose(rendered, _grid(1, 28), atol=1e-5)
 
 
 def test_unchosen_pixels_equal_plain_upsampling(coarse: jax.Array) -> None:
@@ -61,7 +65,7 @@ def test_unchosen_pixels_equal_plain_upsampling(coarse: jax.Array) -> None:
 
 
 def test_render_sharpens_the_boundary_that_upsampling_blurs(coarse: jax.Array) -> None:
-    truth = predict_grid(disc, 1, 56)[..., 0] > 0
+    truth = _grid(1, 56)[..., 0] > 0
     rendered = render(
         coarse, disc, binary_uncertainty, subdivision_steps=3, subdivision_num_points=196
     )
@@ -103,23 +107,29 @@ def test_uncertainty_is_highest_at_even_odds() -> None:
 STRATEGIES = {"uniform": (1.0, 0.0), "mild": (3.0, 0.75), "heavy": (10.0, 1.0)}
 
 
-def _training_points(strategy: str, num_points: int = 196) -> jax.Array:
-    ratio, importance = STRATEGIES[strategy]
-    coarse_logits = predict_grid(disc, 4, 28)
-    return sample_training_points(
-        jax.random.key(0), coarse_logits, binary_uncertainty,
+def _training_points(
+    ratio: float, importance: float, coarse_logits: jax.Array, num_points: int = 196
+) -> jax.Array:
+    candidates = draw_candidate_points(
+        jax.random.key(0), len(coarse_logits),
         num_points=num_points, oversample_ratio=ratio, importance_sample_ratio=importance,
     )  # fmt: skip
+    return choose_training_points(
+        candidates, coarse_logits, binary_uncertainty, num_points=num_points
+    )
 
 
 def test_training_points_crowd_the_boundary_as_the_bias_grows() -> None:
-    distance = {name: float(jnp.mean(jnp.abs(disc(_training_points(name))))) for name in STRATEGIES}
+    distance = {
+        name: float(jnp.mean(jnp.abs(disc(_training_points(*how, _grid(4, 28))))))
+        for name, how in STRATEGIES.items()
+    }
     assert distance["heavy"] < 0.5 * distance["mild"] < 0.5 * distance["uniform"]
 
 
 def test_training_points_are_as_many_as_asked_and_inside() -> None:
-    for strategy in STRATEGIES:
-        points = _training_points(strategy)
+    for how in STRATEGIES.values():
+        points = _training_points(*how, _grid(4, 28))
         assert points.shape == (4, 196, 2)
         assert float(points.min()) >= 0.0
         assert float(points.max()) <= 1.0
@@ -134,10 +144,7 @@ def test_mild_sampling_keeps_a_quarter_uniform() -> None:
 
 
 def test_regular_grid_strategy_has_no_randomness() -> None:
-    points = sample_training_points(
-        jax.random.key(2), predict_grid(disc, 3, 7), binary_uncertainty,
-        num_points=49, oversample_ratio=0.0, importance_sample_ratio=0.0,
-    )  # fmt: skip
+    points = _training_points(0.0, 0.0, _grid(3, 7), num_points=49)
     np.testing.assert_array_equal(points, jnp.broadcast_to(regular_grid(7), (3, 49, 2)))
 
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from benchmarks.speed import models
 from benchmarks.speed.measure import flops, layer_outputs, product_rate, seconds
+from pointrend_jax.layers.coarse_mask_head import CoarseMaskHead
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
-from pointrend_jax.layers.mask_head import CoarseMaskHead, PointRendMaskHead
+from pointrend_jax.layers.mask_head import PointRendMaskHead
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.mask_rcnn import MaskRCNN

@@ -12,7 +12,8 @@ from flax import traverse_util as tree
 
 from benchmarks.speed import models
 from benchmarks.speed.measure import flops, peak_mib, product_rate, seconds
-from pointrend_jax.models.mask_rcnn import InstanceNoise, MaskRCNN, slot_numbers
+from pointrend_jax.models.mask_rcnn import InstanceNoise, MaskRCNN
+from pointrend_jax.ops.chunks import slot_numbers
 from pointrend_jax.structures import InstanceBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task

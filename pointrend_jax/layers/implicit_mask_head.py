@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from pointrend_jax.layers.coarse_mask_head import region_vectors
 from pointrend_jax.layers.fpn import STRIDES
-from pointrend_jax.layers.mask_head import region_vectors, render_regions, render_steps
-from pointrend_jax.layers.regions import MaskLogits, Regions, point_loss
+from pointrend_jax.layers.regions import MaskLogits, Regions, point_loss, render_regions
 from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.pointrend import (
     CandidatePoints,
@@ -23,7 +23,6 @@ from pointrend_jax.pointrend import (
     RenderStep,
     draw_candidate_points,
     point_features,
-    predict_grid,
 )
 from pointrend_jax.structures import InstanceBatch
 
@@ -195,16 +194,11 @@ class ImplicitMaskHead(nn.Module):
         """Renders every region. `coarse` is the regular grid that rendering starts from."""
         del padded_hw  # points read 0 beyond it, and so do the maps
         predict_points = self._point_logits(pyramid, regions, parameters)
-        grid = predict_grid(predict_points, regions.boxes.shape[0], self.coarse_side)
-        logits = render_regions(
-            grid,
-            predict_points,
-            regions.boxes,
-            subdivision_steps=self.subdivision_steps,
-            subdivision_num_points=self.subdivision_num_points,
-            min_cell_px=self.min_cell_px,
-        )
-        return MaskLogits(logits[..., 0], grid[..., 0])
+        steps = render_regions(
+            predict_points, regions, start=self.start,
+            subdivision_num_points=self.subdivision_num_points, min_cell_px=self.min_cell_px,
+        )  # fmt: skip
+        return _mask_logits(steps)
 
     def explain(
         self, pyramid: dict[str, Array], regions: Regions
@@ -213,13 +207,11 @@ class ImplicitMaskHead(nn.Module):
 
         All steps are shown, whatever `min_cell_px` is.
         """
-        steps = render_steps(
-            self.point_predictor(pyramid, regions),
-            regions.boxes.shape[0],
-            self.start,
-            self.subdivision_num_points,
-        )
-        return MaskLogits(steps[-1].logits[..., 0], steps[0].logits[..., 0]), steps
+        steps = render_regions(
+            self.point_predictor(pyramid, regions), regions, start=self.start,
+            subdivision_num_points=self.subdivision_num_points,
+        )  # fmt: skip
+        return _mask_logits(steps), steps
 
     def point_predictor(self, pyramid: dict[str, Array], regions: Regions) -> PredictPoints:
         """The function from points of the regions to logits [N, P, 1], to render as one likes."""
@@ -239,3 +231,7 @@ class ImplicitMaskHead(nn.Module):
             return self.point_head(fine_grained, point_coords, parameters, regions.classes)
 
         return predict_points
+
+
+def _mask_logits(steps: list[RenderStep]) -> MaskLogits:
+    return MaskLogits(steps[-1].logits[..., 0], steps[0].logits[..., 0])

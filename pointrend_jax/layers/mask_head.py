@@ -4,113 +4,43 @@ It gives `losses` for training and `predict` for inference, as `ConvMaskHead` do
 either. The method itself is `pointrend.py`; here stands what it is given for instances.
 """
 
+import math
+from collections.abc import Callable
+from functools import partial, reduce
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from pointrend_jax.layers.conv import Conv
+from pointrend_jax.layers.coarse_mask_head import CoarseMaskHead
 from pointrend_jax.layers.fpn import STRIDES
-from pointrend_jax.layers.init import msra, xavier
-from pointrend_jax.layers.own_class_points import FinePart, Params, fine_part, own_class_points
-from pointrend_jax.layers.regions import MaskLogits, Regions, mask_loss, point_loss
+from pointrend_jax.layers.regions import MaskLogits, Regions, mask_loss, point_loss, render_regions
 from pointrend_jax.ops.losses import LossTerm, select_class
-from pointrend_jax.ops.points import regular_grid
-from pointrend_jax.ops.resize import upsample_2x
+from pointrend_jax.ops.points import cell_sampler
 from pointrend_jax.pointrend import (
     CandidatePoints,
     PointHead,
+    PointMLP,
     PredictPoints,
     RenderStep,
     binary_uncertainty,
     choose_training_points,
     draw_candidate_points,
     point_features,
-    predict_grid,
-    render,
     skip_full_subdivisions,
-    subdivide,
 )
 from pointrend_jax.structures import InstanceBatch
 
 
-class CoarseMaskHead(nn.Module):
-    """A 7x7 mask from p2: one bilinear sample a cell, a 2x2 convolution, fully connected layers.
+class FineFeatures(NamedTuple):
+    """The point head's arrays, and the first layer's product with fine-grained features.
 
-    Attributes: see `configs/base.py`, `model.mask`.
+    sample: from regions and points [N, P, 2] of them to [N, P, fc_dim].
     """
 
-    num_classes: int
-    conv_dim: int = 256
-    fc_dim: int = 1024
-    num_fcs: int = 2
-    pooler_resolution: int = 14
-    resolution: int = 7
-
-    @nn.compact
-    def __call__(
-        self, p2: Float[Array, "B H W C"], boxes: Float[Array, "N 4"], image_index: Int[Array, " N"]
-    ) -> Float[Array, "N h h K"]:
-        x = region_vectors(
-            p2, boxes, image_index, conv_dim=self.conv_dim, fc_dim=self.fc_dim,
-            num_fcs=self.num_fcs, pooler_resolution=self.pooler_resolution,
-            conv_stride=self.pooler_resolution // self.resolution,
-        )  # fmt: skip
-        init = nn.initializers.normal(0.001)
-        logits = self.num_classes * self.resolution**2
-        predictor = nn.Dense(logits, kernel_init=init, name="predictor")
-        x = predictor(x.astype(jnp.float32))
-        return x.reshape(-1, self.resolution, self.resolution, self.num_classes)
-
-
-def region_vectors(
-    p2: Float[Array, "B H W C"],
-    boxes: Float[Array, "N 4"],
-    image_index: Int[Array, " N"],
-    *,
-    conv_dim: int,
-    fc_dim: int,
-    num_fcs: int,
-    pooler_resolution: int,
-    conv_stride: int,
-) -> Float[Array, "N fc_dim"]:
-    """A vector for each region, for a predictor; the layers belong to the calling module."""
-    dtype = p2.dtype
-    x = pool_on_grid(p2, boxes, image_index, pooler_resolution)
-    if p2.shape[-1] > conv_dim:
-        x = nn.relu(Conv(conv_dim, (1, 1), dtype=dtype, kernel_init=msra, name="reduce")(x))
-    window = (conv_stride, conv_stride)
-    x = Conv(
-        conv_dim, window, window, "VALID", dtype=dtype, kernel_init=msra, name="conv"
-    )(x)  # fmt: skip
-    x = nn.relu(x).reshape(x.shape[0], -1)
-    for i in range(1, num_fcs + 1):
-        x = nn.relu(nn.Dense(fc_dim, dtype=dtype, kernel_init=xavier, name=f"fc{i}")(x))
-    return x
-
-
-def pool_on_grid(
-    p2: Float[Array, "B H W C"],
-    boxes: Float[Array, "N 4"],
-    image_index: Int[Array, " N"],
-    side: int,
-) -> Float[Array, "N side side C"]:
-    """One bilinear sample a cell: Detectron2's ROIAlign with sampling_ratio 1, but 0 outside."""
-    grid = jnp.broadcast_to(regular_grid(side), (boxes.shape[0], side * side, 2))
-    x = point_features([p2], boxes, image_index, grid, strides=[STRIDES["p2"]])
-    return x.reshape(-1, side, side, p2.shape[-1])
-
-
-class PreparedMaps(NamedTuple):
-    """What all chunks of regions read.
-
-    point_params: of the point head. fine: what of it is taken before sampling.
-    """
-
-    point_params: Params
-    fine: FinePart
+    mlp: PointMLP
+    sample: Callable[[Regions, Array], Array]
 
 
 class PointRendMaskHead(nn.Module):
@@ -166,29 +96,24 @@ class PointRendMaskHead(nn.Module):
         candidates: CandidatePoints,
     ) -> dict[str, LossTerm]:
         """loss_mask at the coarse resolution and loss_mask_point at the training points."""
-        num_points = regions.boxes.shape[0] * self.train_num_points
         coarse_logits = self.encode_regions(pyramid, regions)
-        predict_points = self._point_logits(
-            self._prepare(pyramid, num_points), coarse_logits, regions
-        )
         own_coarse = select_class(coarse_logits, regions.classes)
         loss_mask = mask_loss(own_coarse[..., 0], regions, batch)
 
         point_coords = choose_training_points(
-            candidates,
-            jax.lax.stop_gradient(own_coarse),
-            binary_uncertainty,
-            num_points=self.train_num_points,
+            candidates, own_coarse, binary_uncertainty, num_points=self.train_num_points
         )
+        fine = self._fine_features(pyramid, regions.boxes.shape[0] * self.train_num_points)
+        predict_points = self._point_logits(fine, coarse_logits, regions)
         point_logits = predict_points(point_coords)[..., 0]
         loss_mask_point = point_loss(point_logits, point_coords, regions, batch)
         return {"loss_mask": loss_mask, "loss_mask_point": loss_mask_point}
 
-    def prepare(self, pyramid: dict[str, Array], num_regions: int) -> PreparedMaps:
+    def prepare(self, pyramid: dict[str, Array], num_regions: int) -> FineFeatures:
         """What all regions of `predict` share. num_regions: as many as there may be."""
         start_side, subdivision_steps = self.start
         num_points = start_side**2 + subdivision_steps * self.subdivision_num_points
-        return self._prepare(pyramid, num_regions * num_points)
+        return self._fine_features(pyramid, num_regions * num_points)
 
     def encode_regions(
         self, pyramid: dict[str, Array], regions: Regions
@@ -198,25 +123,20 @@ class PointRendMaskHead(nn.Module):
 
     def predict(
         self,
-        prepared: PreparedMaps,
+        fine: FineFeatures,
         coarse_logits: Float[Array, "N h h K"],
         regions: Regions,
         padded_hw: Int[Array, "B 2"],
     ) -> MaskLogits:
-        """Renders every region: a regular grid first, then subdivision."""
+        """Renders every region as far as `min_cell_px` asks for."""
         del padded_hw  # points read 0 beyond it, and so do the maps
-        predict_points = self._point_logits(prepared, coarse_logits, regions)
-        start_side, subdivision_steps = self.start
-        logits = render_regions(
-            predict_grid(predict_points, regions.boxes.shape[0], start_side),
-            predict_points,
-            regions.boxes,
-            subdivision_steps=subdivision_steps,
-            subdivision_num_points=self.subdivision_num_points,
-            min_cell_px=self.min_cell_px,
-        )
+        predict_points = self._point_logits(fine, coarse_logits, regions)
+        steps = render_regions(
+            predict_points, regions, start=self.start,
+            subdivision_num_points=self.subdivision_num_points, min_cell_px=self.min_cell_px,
+        )  # fmt: skip
         own_coarse = select_class(coarse_logits, regions.classes)
-        return MaskLogits(logits[..., 0], own_coarse[..., 0])
+        return MaskLogits(steps[-1].logits[..., 0], own_coarse[..., 0])
 
     def explain(
         self, pyramid: dict[str, Array], regions: Regions
@@ -225,83 +145,66 @@ class PointRendMaskHead(nn.Module):
 
         All steps are shown, whatever `min_cell_px` is.
         """
-        num_regions = regions.boxes.shape[0]
         coarse_logits = self.encode_regions(pyramid, regions)
-        prepared = self.prepare(pyramid, num_regions)
-        predict_points = self._point_logits(prepared, coarse_logits, regions)
-        steps = render_steps(predict_points, num_regions, self.start, self.subdivision_num_points)
+        fine = self.prepare(pyramid, regions.boxes.shape[0])
+        predict_points = self._point_logits(fine, coarse_logits, regions)
+        steps = render_regions(
+            predict_points, regions, start=self.start,
+            subdivision_num_points=self.subdivision_num_points,
+        )  # fmt: skip
         own_coarse = select_class(coarse_logits, regions.classes)
         return MaskLogits(steps[-1].logits[..., 0], own_coarse[..., 0]), steps
 
     def point_predictor(self, pyramid: dict[str, Array], regions: Regions) -> PredictPoints:
         """The function from points of the regions to logits [N, P, 1], to render as one likes."""
-        prepared = self.prepare(pyramid, regions.boxes.shape[0])
-        return self._point_logits(prepared, self.encode_regions(pyramid, regions), regions)
+        fine = self.prepare(pyramid, regions.boxes.shape[0])
+        return self._point_logits(fine, self.encode_regions(pyramid, regions), regions)
 
-    def _prepare(self, pyramid: dict[str, Array], num_points: int) -> PreparedMaps:
-        maps = [pyramid[level] for level in self.fine_levels]
-        strides = [STRIDES[level] for level in self.fine_levels]
-        if self.is_initializing():
-            channels = sum(x.shape[-1] for x in maps), self.coarse_head.num_classes
-            self.point_head(*(jnp.zeros((1, 1, size)) for size in channels))
-        params = self.point_head.variables["params"]
-        fine = fine_part(params, maps, strides=strides, num_points=num_points)
-        return PreparedMaps(params, fine)
+    def _mlp(self, pyramid: dict[str, Array]) -> PointMLP:
+        fine_channels = sum(pyramid[level].shape[-1] for level in self.fine_levels)
+        return self.point_head.mlp(fine_channels, self.coarse_head.num_classes)
+
+    def _fine_features(self, pyramid: dict[str, Array], num_points: int) -> FineFeatures:
+        """Projects and samples the maps, in the order that takes fewer products.
+
+        Args:
+          num_points: all points of all regions that may be sampled. If the maps have fewer cells
+            than that, they are projected first, once.
+        """
+        mlp, maps, first = self._mlp(pyramid), [pyramid[level] for level in self.fine_levels], 0
+        projections = []
+        for x in maps:
+            projections.append(partial(mlp.project_fine, first_channel=first))
+            first += x.shape[-1]
+        project_first = sum(math.prod(x.shape[:3]) for x in maps) < num_points
+        if project_first:
+            maps = [project(x) for project, x in zip(projections, maps, strict=True)]
+
+        def fine_features(regions: Regions, point_coords: Array) -> Float[Array, "N P fc_dim"]:
+            sampled = [
+                point_features(
+                    [x], regions.boxes, regions.image_index, point_coords, strides=[STRIDES[level]]
+                )
+                for x, level in zip(maps, self.fine_levels, strict=True)
+            ]
+            if not project_first:
+                sampled = [project(x) for project, x in zip(projections, sampled, strict=True)]
+            return reduce(jnp.add, sampled)
+
+        return FineFeatures(mlp, fine_features)
 
     def _point_logits(
-        self, prepared: PreparedMaps, coarse_logits: Float[Array, "N h h K"], regions: Regions
+        self, fine: FineFeatures, coarse_logits: Float[Array, "N h h K"], regions: Regions
     ) -> PredictPoints:
         """The function from points to logits [N, P, 1] of each region's own class."""
-        return own_class_points(
-            self.point_head, prepared.point_params, prepared.fine, coarse_logits, regions
-        )
+        num_regions, height, width, channels = coarse_logits.shape
+        mlp = fine.mlp.of_class(regions.classes)
+        # A region has more points than the coarse prediction has cells.
+        coarse = mlp.project_coarse(coarse_logits.reshape(num_regions, height * width, channels))
 
+        def predict_points(point_coords: Float[Array, "N P 2"]) -> Float[Array, "N P 1"]:
+            sample = cell_sampler((height, width), point_coords)
+            sampled = [sample(cells) for cells in coarse]
+            return mlp.finish(fine.sample(regions, point_coords), sampled)
 
-def render_regions(
-    initial_logits: Float[Array, "N h w 1"],
-    predict_points: PredictPoints,
-    boxes: Float[Array, "N 4"],
-    *,
-    subdivision_steps: int,
-    subdivision_num_points: int,
-    min_cell_px: float,
-) -> Float[Array, "N H W 1"]:
-    """`render`; for a `min_cell_px` above 0, a region only as far as its cells have that size.
-
-    What follows is upsampled. Work is saved where no region of the chunk goes on, so regions of
-    like size should come together; a region's result does not depend on the others.
-    """
-    if min_cell_px == 0:
-        return render(
-            initial_logits, predict_points, binary_uncertainty,
-            subdivision_steps=subdivision_steps, subdivision_num_points=subdivision_num_points,
-        )  # fmt: skip
-
-    def predict_anew(logits: Array) -> Array:
-        return subdivide(logits, predict_points, binary_uncertainty, subdivision_num_points).logits
-
-    longest = jnp.max(boxes[:, 2:] - boxes[:, :2], axis=1)
-    logits = initial_logits
-    for _ in range(subdivision_steps):
-        large = longest >= min_cell_px * logits.shape[1]
-
-        def go_on(logits: Array, large: Array = large) -> Array:
-            return jnp.where(large[:, None, None, None], predict_anew(logits), upsample_2x(logits))
-
-        logits = jax.lax.cond(jnp.any(large), go_on, upsample_2x, logits)
-    return logits
-
-
-def render_steps(
-    predict_points: PredictPoints, num_regions: int, start: tuple[int, int], num_points: int
-) -> list[RenderStep]:
-    """`render` step by step, the regular grid first. start: side of the grid, steps after it."""
-    side, subdivision_steps = start
-    logits = predict_grid(predict_points, num_regions, side)
-    grid = jnp.broadcast_to(regular_grid(side), (num_regions, side * side, 2))
-    indices = jnp.broadcast_to(jnp.arange(side * side), (num_regions, side * side))
-    steps = [RenderStep(logits, binary_uncertainty(logits), indices, grid)]
-    for _ in range(subdivision_steps):
-        last = steps[-1].logits
-        steps.append(subdivide(last, predict_points, binary_uncertainty, num_points))
-    return steps
+        return predict_points

@@ -1,4 +1,4 @@
-"""What every mask head works on: regions with their own class, and the loss against their masks.
+"""What every mask head works on: regions with their own class, rendering them, and their losses.
 
 Regions are boxes of any images of the batch, N in all; each carries its own class, and from the
 heads on only the channel of that class travels (exact: upsampling acts per channel and uncertainty
@@ -14,6 +14,13 @@ from jaxtyping import Array, Float, Int
 from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy
 from pointrend_jax.ops.masks import crop_masks
 from pointrend_jax.ops.points import point_sample_bits, points_in_image
+from pointrend_jax.pointrend import (
+    PredictPoints,
+    RenderStep,
+    binary_uncertainty,
+    grid_step,
+    render_steps,
+)
 from pointrend_jax.structures import InstanceBatch
 
 
@@ -32,6 +39,38 @@ class MaskLogits(NamedTuple):
 
     rendered: Array
     coarse: Array
+
+
+def render_regions(
+    predict_points: PredictPoints,
+    regions: Regions,
+    *,
+    start: tuple[int, int],
+    subdivision_num_points: int,
+    min_cell_px: float = 0.0,
+) -> list[RenderStep]:
+    """The rendering steps of regions, the regular grid first.
+
+    Args:
+      start: side of that grid, and the subdivisions after it.
+      min_cell_px: a region is subdivided only as far as its cells have that size, in pixels of the
+        input; what follows is upsampled. Work is saved where no region goes on, so regions of like
+        size should come together; a region's result does not depend on the others.
+    """
+    side, subdivision_steps = start
+    largest_side = None
+    if min_cell_px > 0:
+        longest = jnp.max(regions.boxes[:, 2:] - regions.boxes[:, :2], axis=1)
+        largest_side = longest / min_cell_px
+    first = grid_step(predict_points, binary_uncertainty, regions.boxes.shape[0], side)
+    return [
+        first,
+        *render_steps(
+            first.logits, predict_points, binary_uncertainty,
+            subdivision_steps=subdivision_steps,
+            subdivision_num_points=subdivision_num_points, largest_side=largest_side,
+        ),
+    ]  # fmt: skip
 
 
 def mask_loss(

@@ -20,8 +20,7 @@ from pointrend_jax.pointrend import (
     draw_candidate_points,
     multiclass_uncertainty,
     point_features,
-    render,
-    subdivide,
+    render_steps,
 )
 from pointrend_jax.structures import IGNORE_LABEL, SemanticBatch
 
@@ -72,7 +71,7 @@ class SemanticPointRend(nn.Module):
         """Cross entropy at points, against the label of the nearest pixel."""
         point_coords = choose_training_points(
             candidates,
-            jax.lax.stop_gradient(coarse_logits),
+            coarse_logits,
             self.uncertainty,
             num_points=self.train_num_points,
         )
@@ -88,14 +87,8 @@ class SemanticPointRend(nn.Module):
         padded_hw: Int[Array, "B 2"],
     ) -> Float[Array, "B H W K"]:
         """Rendered logits, 2**subdivision_steps times the resolution of the coarse ones."""
-        return render(
-            coarse_logits,
-            self._point_logits(maps, images, coarse_logits),
-            self.uncertainty,
-            subdivision_steps=self.subdivision_steps,
-            subdivision_num_points=self.subdivision_num_points,
-            inside_hw=padded_hw // self.coarse_stride,
-        )
+        steps = self.explain(maps, coarse_logits, images, padded_hw)
+        return steps[-1].logits if steps else coarse_logits
 
     def explain(
         self,
@@ -105,16 +98,14 @@ class SemanticPointRend(nn.Module):
         padded_hw: Int[Array, "B 2"],
     ) -> list[RenderStep]:
         """Every step of `predict`."""
-        predict_points = self._point_logits(maps, images, coarse_logits)
-        steps, logits, inside_hw = [], coarse_logits, padded_hw // self.coarse_stride
-        for _ in range(self.subdivision_steps):
-            steps.append(
-                subdivide(
-                    logits, predict_points, self.uncertainty, self.subdivision_num_points, inside_hw
-                )
-            )
-            logits, inside_hw = steps[-1].logits, 2 * inside_hw
-        return steps
+        return render_steps(
+            coarse_logits,
+            self._point_logits(maps, images, coarse_logits),
+            self.uncertainty,
+            subdivision_steps=self.subdivision_steps,
+            subdivision_num_points=self.subdivision_num_points,
+            inside_hw=padded_hw // self.coarse_stride,
+        )
 
     def uncertainty(self, logits: Float[Array, "*S K"]) -> Float[Array, "*S"]:
         return (probability_uncertainty if self.of_probabilities else multiclass_uncertainty)(

@@ -3,6 +3,7 @@
 import math
 
 from pointrend_jax.layers.box_head import BoxHead
+from pointrend_jax.layers.coarse_mask_head import CoarseMaskHead
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.fpn import FPN
 from pointrend_jax.layers.implicit_mask_head import (
@@ -12,7 +13,7 @@ from pointrend_jax.layers.implicit_mask_head import (
     ParameterHead,
     PointMLPShape,
 )
-from pointrend_jax.layers.mask_head import CoarseMaskHead, PointRendMaskHead
+from pointrend_jax.layers.mask_head import PointRendMaskHead
 from pointrend_jax.layers.rpn import RPN
 from pointrend_jax.models.backbones import BACKBONES, backbone_options
 from pointrend_jax.models.mask_rcnn import MaskHead, MaskRCNN, ProposalCounts

@@ -21,6 +21,7 @@ from pointrend_jax.layers.regions import MaskLogits, Regions
 from pointrend_jax.layers.resnet import normalise
 from pointrend_jax.layers.rpn import RPN
 from pointrend_jax.ops.boxes import decode_boxes
+from pointrend_jax.ops.chunks import in_chunks, merge_two_axes, on_first_rows, slot_numbers
 from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.ops.matching import num_foreground_slots
 from pointrend_jax.pointrend import CandidatePoints, RenderStep
@@ -33,11 +34,7 @@ from pointrend_jax.structures import (
 )
 
 MaskHead = PointRendMaskHead | ImplicitMaskHead | ConvMaskHead
-# The mask head trains on all slots of the images, or on such a part if every image's samples fit.
-_SLOT_SHARES = (2, 4)
-# A smaller part is not worth compiling.
-_FEWEST_SLOTS = 16
-# Regions that are encoded at a time, at least, to be worth reading the weights that it takes.
+# The coarse prediction reads weights that are larger than the features of fewer regions.
 _FEWEST_ENCODED = 16
 
 
@@ -113,7 +110,7 @@ class MaskRCNN(nn.Module):
             )
 
         noise = jax.vmap(of_image)(keys)
-        flat = jax.tree.map(_merge_two_axes, noise.candidates)
+        flat = jax.tree.map(merge_two_axes, noise.candidates)
         return noise._replace(candidates=flat)
 
     def losses(self, batch: InstanceBatch, noise: InstanceNoise) -> dict[str, LossTerm]:
@@ -142,20 +139,13 @@ class MaskRCNN(nn.Module):
         All images give the same number of slots: the smallest of up to three that holds the
         samples of each.
         """
-        num_images, slots = batch.valid.shape[0], self._num_mask_slots
-
-        def of_slots(number: int) -> dict[str, LossTerm]:
-            def first(x: Array) -> Array:
-                x = x.reshape(num_images, slots, *x.shape[1:])[:, :number]
-                return _merge_two_axes(x)
-
-            chosen = jax.tree.map(first, (regions, candidates))
-            return self.mask_head.losses(pyramid, chosen[0], batch, chosen[1])
-
-        numbers = slot_numbers(slots)
-        most = jnp.max(jnp.sum(regions.valid.reshape(num_images, slots), axis=1))
-        choice = jnp.sum(most > jnp.array(numbers[:-1], jnp.int32), dtype=jnp.int32)
-        return jax.lax.switch(choice, [partial(of_slots, number) for number in numbers])
+        slots = self._num_mask_slots
+        return on_first_rows(
+            lambda rows: self.mask_head.losses(pyramid, rows[0], batch, rows[1]),
+            (regions, candidates),
+            regions.valid.reshape(-1, slots),
+            slot_numbers(slots),
+        )
 
     @property
     def _num_mask_slots(self) -> int:
@@ -206,80 +196,37 @@ class MaskRCNN(nn.Module):
     ) -> MaskLogits:
         """Masks [B, D, M, M] and [B, D, m, m] of the detections; 0 in slots that are not valid.
 
-        Slots of all images are lined up, valid ones first, large ones before small ones, and go
-        through the mask head in chunks until no valid one is left: work follows the number of
-        objects, memory the size of a chunk. What needs weights larger than the features of many
-        regions, as the coarse prediction does, has chunks of at least 16. What all chunks share is
-        made once if there is any object: at most a product over the map of fine-grained features,
-        in float32.
+        Large regions come before small ones. What all of them share (at most a product over the
+        map of fine-grained features, in float32) is made once, if there is any.
         """
         batch_size, slots = detections.valid.shape
-        regions = regions_of(detections)
-        num_slots = batch_size * slots
+        regions, num_slots = regions_of(detections), batch_size * slots
         longest = jnp.max(regions.boxes[:, 2:] - regions.boxes[:, :2], axis=1)
         order = jnp.argsort(jnp.where(regions.valid, -longest, jnp.inf), stable=True)
         num_valid = jnp.sum(regions.valid, dtype=jnp.int32)
+        sides = self.mask_head.side, self.mask_head.coarse_side
+        no_masks = MaskLogits(*(jnp.zeros((num_slots, side, side)) for side in sides))
 
         def segment_all() -> MaskLogits:
-            return self._segment_by_chunks(pyramid, regions, padded_hw, order, num_valid)
-
-        if self.is_initializing():
-            # Only which layers there are, and their shapes, matters.
             prepared: Any = self.mask_head.prepare(pyramid, num_slots)
-            encoded: Any = self.mask_head.encode_regions(pyramid, regions)
-            masks = self.mask_head.predict(prepared, encoded, regions, padded_hw)
-        else:
-            # Without an instance an image costs what its detector costs.
-            no_masks = partial(self._no_masks, num_slots)
-            masks = jax.lax.cond(num_valid > 0, segment_all, no_masks)
+            encode = partial(self.mask_head.encode_regions, pyramid)
+
+            def predict(encoded: Any, chosen: Regions) -> MaskLogits:
+                return self.mask_head.predict(prepared, encoded, chosen, padded_hw)
+
+            if self.is_initializing():
+                # Only which layers there are, and their shapes, matters: nothing is looped over.
+                return predict(encode(regions), regions)
+            return in_chunks(
+                encode, predict, regions, order, num_valid, no_masks,
+                chunk=self.detections_per_chunk or (4 if jax.default_backend() == "cpu" else 32),
+                fewest_encoded=_FEWEST_ENCODED,
+            )  # fmt: skip
+
+        # Without an instance an image costs what its detector costs.
+        some = True if self.is_initializing() else num_valid > 0
+        masks = segment_all() if some is True else jax.lax.cond(some, segment_all, lambda: no_masks)
         return jax.tree.map(lambda x: x.reshape(batch_size, slots, *x.shape[1:]), masks)
-
-    def _segment_by_chunks(
-        self,
-        pyramid: dict[str, Array],
-        regions: Regions,
-        padded_hw: Int[Array, "B 2"],
-        order: Int[Array, " N"],
-        num_valid: Int[Array, ""],
-    ) -> MaskLogits:
-        """Masks of the first `num_valid` regions of `order`, [N, M, M] and [N, m, m]; else 0."""
-        num_slots = order.shape[0]
-        chunk = self.detections_per_chunk or (4 if jax.default_backend() == "cpu" else 32)
-        chunk = min(chunk, num_slots)
-        chunks_encoded = -(-_FEWEST_ENCODED // chunk)
-        order = jnp.pad(order, (0, -num_slots % (chunk * chunks_encoded)))
-        num_chunks = -(-num_valid // chunk)
-        prepared: Any = self.mask_head.prepare(pyramid, num_slots)
-
-        def segment_chunk(
-            first: Array, encoded: Any, number: Array, masks: MaskLogits
-        ) -> MaskLogits:
-            index = jax.lax.dynamic_slice_in_dim(order, number * chunk, chunk)
-            chosen = jax.tree.map(lambda x: x[index], regions)
-            place = (number - first) * chunk
-            encoded = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, place, chunk), encoded)
-            own = self.mask_head.predict(prepared, encoded, chosen, padded_hw)
-            # A padded entry of `order` repeats slot 0 and must not write; nor does an invalid slot.
-            fresh = number * chunk + jnp.arange(chunk) < num_valid
-            target = jnp.where(fresh, index, num_slots)
-            return jax.tree.map(lambda x, new: x.at[target].set(new, mode="drop"), masks, own)
-
-        def encode_and_segment(number: Array, masks: MaskLogits) -> MaskLogits:
-            first = number * chunks_encoded
-            size = chunk * chunks_encoded
-            index = jax.lax.dynamic_slice_in_dim(order, first * chunk, size)
-            encoded: Any = self.mask_head.encode_regions(
-                pyramid, jax.tree.map(lambda x: x[index], regions)
-            )
-            last = jnp.minimum(first + chunks_encoded, num_chunks)
-            return jax.lax.fori_loop(first, last, partial(segment_chunk, first, encoded), masks)
-
-        masks = self._no_masks(num_slots)
-        return jax.lax.fori_loop(0, -(-num_chunks // chunks_encoded), encode_and_segment, masks)
-
-    def _no_masks(self, num_slots: int) -> MaskLogits:
-        sides = self.mask_head.side, self.mask_head.coarse_side
-        return MaskLogits(*(jnp.zeros((num_slots, side, side)) for side in sides))
 
     def explain(self, batch: ImageBatch, regions: Regions) -> tuple[MaskLogits, list[RenderStep]]:
         """Every rendering step of given regions. Raises ValueError if the model renders nothing."""
@@ -292,12 +239,6 @@ class MaskRCNN(nn.Module):
         return self.mask_head.explain(pyramid, regions)
 
 
-def slot_numbers(slots: int) -> list[int]:
-    """How many of an image's `slots` the mask head may train on, ascending."""
-    parts = {slots // share for share in _SLOT_SHARES}
-    return sorted({number for number in parts if number >= _FEWEST_SLOTS} | {slots})
-
-
 def regions_of(detections: Detections) -> Regions:
     """All slots of all images, image by image."""
     batch_size, slots = detections.valid.shape
@@ -308,8 +249,3 @@ def regions_of(detections: Detections) -> Regions:
         gt_index=jnp.zeros(batch_size * slots, jnp.int32),
         valid=detections.valid.reshape(-1),
     )
-
-
-def _merge_two_axes(x: Array) -> Array:
-    # Not reshape(-1, ...): without points an axis is 0, and -1 could be anything.
-    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pointrend_jax.layers.mask_head import render_regions
+from pointrend_jax.layers.regions import Regions, render_regions
 from pointrend_jax.models.build import build_model
 from pointrend_jax.ops.resize import upsample_2x
-from pointrend_jax.pointrend import binary_uncertainty, render
+from pointrend_jax.pointrend import binary_uncertainty, grid_step, render
 from tests.tiny import tiny_config
 
 NUM_POINTS = 20
@@ -16,24 +16,23 @@ NUM_POINTS = 20
 BOXES = jnp.array([[0.0, 0.0, 64.0, 20.0], [5.0, 5.0, 15.0, 15.0]])
 
 
-def _initial() -> jax.Array:
-    return jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
-
-
 def _predict_points(point_coords: jax.Array) -> jax.Array:
     return jnp.sum(jnp.sin(9 * point_coords), axis=-1, keepdims=True)
 
 
 def _rendered(steps: int, min_cell_px: float) -> jax.Array:
+    none = jnp.zeros(2, jnp.int32)
+    regions = Regions(BOXES, none, none, none, jnp.ones(2, bool))
     return render_regions(
-        _initial(), _predict_points, BOXES,
-        subdivision_steps=steps, subdivision_num_points=NUM_POINTS, min_cell_px=min_cell_px,
-    )  # fmt: skip
+        _predict_points, regions,
+        start=(8, steps), subdivision_num_points=NUM_POINTS, min_cell_px=min_cell_px,
+    )[-1].logits  # fmt: skip
 
 
 def _paper(steps: int) -> jax.Array:
     return render(
-        _initial(), _predict_points, binary_uncertainty,
+        grid_step(_predict_points, binary_uncertainty, 2, 8).logits, _predict_points,
+        binary_uncertainty,
         subdivision_steps=steps, subdivision_num_points=NUM_POINTS,
     )  # fmt: skip
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pointrend_jax.models.build import build_model
-from pointrend_jax.models.mask_rcnn import MaskRCNN, slot_numbers
+from pointrend_jax.models.mask_rcnn import MaskRCNN
+from pointrend_jax.ops.chunks import slot_numbers
 from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.structures import InstanceBatch, InstancePredictions, Proposals
 from pointrend_jax.tasks.instance import instance_task

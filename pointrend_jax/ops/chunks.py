@@ -1,0 +1,107 @@
+"""Work on so many of an array's rows as are valid, where shapes must be static.
+
+Rows are slots, of which a batch fills some: the first of each image, or any. What is done with a
+row is the caller's; here stands how many rows it is done with at a time.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+# Pytrees of arrays; those of rows begin with the axis N.
+Tree = Any
+Result = TypeVar("Result")
+
+
+def in_chunks(
+    encode: Callable[[Tree], Tree],
+    finish: Callable[[Tree, Tree], Tree],
+    rows: Tree,
+    order: Int[Array, " N"],
+    num_valid: Int[Array, ""],
+    results: Tree,
+    *,
+    chunk: int,
+    fewest_encoded: int = 1,
+) -> Tree:
+    """Writes `finish(encode(rows), rows)` of the first `num_valid` rows of `order` into `results`.
+
+    Work follows the number of valid rows, memory the size of a chunk.
+
+    Args:
+      encode: from rows [n, ...] to [n, ...]; n is a multiple of `chunk`, and at least
+        `fewest_encoded`, because encoding may read weights that are larger than few rows are.
+      finish: from what `encode` gives and the rows, both [chunk, ...], to results [chunk, ...].
+      order: every row once. Rows that cost alike should come together.
+      results: [N, ...], what a row that is not valid keeps.
+    """
+    num_rows = order.shape[0]
+    chunk = min(chunk, num_rows)
+    chunks_encoded = -(-fewest_encoded // chunk)
+    order = jnp.pad(order, (0, -num_rows % (chunk * chunks_encoded)))
+    num_chunks = -(-num_valid // chunk)
+
+    def finish_chunk(first: Array, encoded: Tree, number: Array, results: Tree) -> Tree:
+        index = jax.lax.dynamic_slice_in_dim(order, number * chunk, chunk)
+        place = (number - first) * chunk
+        encoded = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, place, chunk), encoded)
+        finished = finish(encoded, _chosen(rows, index))
+        # A padded entry of `order` repeats row 0 and must not write; nor does an invalid row.
+        fresh = number * chunk + jnp.arange(chunk) < num_valid
+        target = jnp.where(fresh, index, num_rows)
+        return jax.tree.map(lambda x, new: x.at[target].set(new, mode="drop"), results, finished)
+
+    def encode_and_finish(number: Array, results: Tree) -> Tree:
+        first = number * chunks_encoded
+        index = jax.lax.dynamic_slice_in_dim(order, first * chunk, chunk * chunks_encoded)
+        encoded = encode(_chosen(rows, index))
+        last = jnp.minimum(first + chunks_encoded, num_chunks)
+        return jax.lax.fori_loop(first, last, partial(finish_chunk, first, encoded), results)
+
+    return jax.lax.fori_loop(0, -(-num_chunks // chunks_encoded), encode_and_finish, results)
+
+
+def on_first_rows(
+    function: Callable[[Tree], Result],
+    rows: Tree,
+    valid: Bool[Array, "B S"],
+    numbers: Sequence[int],
+) -> Result:
+    """`function` of each image's first rows: the fewest of `numbers` that hold every valid row.
+
+    Args:
+      function: from rows [B * n, ...] to results whose shapes do not depend on n; it is compiled
+        once for each of `numbers`.
+      rows: [B * S, ...], image by image, of which an image's valid ones come first.
+      numbers: ascending, the last one S; see `slot_numbers`.
+    """
+    num_images, slots = valid.shape
+
+    def of_first(number: int) -> Result:
+        def first(x: Array) -> Array:
+            return merge_two_axes(x.reshape(num_images, slots, *x.shape[1:])[:, :number])
+
+        return function(jax.tree.map(first, rows))
+
+    most = jnp.max(jnp.sum(valid, axis=1))
+    choice = jnp.sum(most > jnp.array(numbers[:-1], jnp.int32), dtype=jnp.int32)
+    return jax.lax.switch(choice, [partial(of_first, number) for number in numbers])
+
+
+def slot_numbers(slots: int, *, shares: Sequence[int] = (2, 4), fewest: int = 16) -> list[int]:
+    """`slots` and such parts of it as have at least `fewest`, ascending."""
+    parts = {slots // share for share in shares}
+    return sorted({number for number in parts if number >= fewest} | {slots})
+
+
+def merge_two_axes(x: Array) -> Array:
+    """[A, B, ...] to [A * B, ...], also where an axis is 0 and -1 could be anything."""
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+def _chosen(rows: Tree, index: Int[Array, " n"]) -> Tree:
+    return jax.tree.map(lambda x: x[index], rows)

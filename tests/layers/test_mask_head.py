@@ -1,0 +1,144 @@
+"""The mask head's points: whatever is multiplied before sampling, the logits are the paper's."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pointrend_jax.layers.coarse_mask_head import CoarseMaskHead
+from pointrend_jax.layers.fpn import STRIDES
+from pointrend_jax.layers.mask_head import PointRendMaskHead
+from pointrend_jax.layers.regions import Regions
+from pointrend_jax.ops.losses import select_class
+from pointrend_jax.ops.points import cell_sampler, point_sample, sampling_matrix
+from pointrend_jax.pointrend import PointHead, PointMLP, point_features
+
+NUM_CLASSES, NUM_REGIONS, NUM_POINTS = 5, 6, 40
+
+
+def _regions() -> Regions:
+    """Some reach beyond the image, where features are zero; one is empty."""
+    corners = jax.random.uniform(jax.random.key(2), (NUM_REGIONS, 2), minval=-20, maxval=40)
+    sides = jax.random.uniform(jax.random.key(3), (NUM_REGIONS, 2), minval=3, maxval=60)
+    boxes = jnp.concatenate([corners, corners + sides], axis=1).at[-1].set(0.0)
+    return Regions(
+        boxes=boxes,
+        image_index=jnp.array([0, 1, 0, 1, 1, 0]),
+        classes=jnp.array([0, 4, 2, 2, 1, 3]),
+        gt_index=jnp.zeros(NUM_REGIONS, jnp.int32),
+        valid=jnp.ones(NUM_REGIONS, bool),
+    )
+
+
+def _plain(
+    params: dict[str, Any],
+    num_fcs: int,
+    coarse_each_layer: bool,
+    fine: jax.Array,
+    coarse: jax.Array,
+) -> jax.Array:
+    """The head as the paper writes it: each layer multiplies what it sees, side by side."""
+    x = jnp.concatenate([fine, coarse], axis=-1)
+    for layer in range(1, num_fcs + 1):
+        of_layer = params[f"fc{layer}"]
+        x = jnp.maximum(x @ of_layer["kernel"] + of_layer["bias"][None, None], 0)
+        x = jnp.concatenate([x, coarse], axis=-1) if coarse_each_layer else x
+    return x @ params["predictor"]["kernel"] + params["predictor"]["bias"][None, None]
+
+
+# Every pair of values once.
+@pytest.mark.parametrize(
+    ("project_first", "coarse_each_layer", "levels", "num_fcs"),
+    [
+        (True, True, ("p2", "p3"), 3),
+        (True, False, ("p2",), 1),
+        (False, True, ("p2",), 1),
+        (False, False, ("p2", "p3"), 3),
+        (True, True, ("p2",), 3),
+        (False, True, ("p2", "p3"), 1),
+    ],
+)
+def test_projecting_before_or_after_sampling_gives_the_logits_of_the_plain_head(
+    project_first: bool, coarse_each_layer: bool, levels: tuple[str, ...], num_fcs: int
+) -> None:
+    head = PointHead(NUM_CLASSES, 16, num_fcs, coarse_each_layer)
+    # Cells of the maps are 192 or 240; points are 240 or fewer.
+    num_points = NUM_POINTS if project_first else 10
+    mask_head = PointRendMaskHead(
+        CoarseMaskHead(NUM_CLASSES, 8, 8, 1), head, levels,
+        subdivision_steps=0, subdivision_num_points=0,
+    )  # fmt: skip
+    sides = {"p2": (12, 8), "p3": (6, 4)} if project_first else {"p2": (32, 24), "p3": (16, 12)}
+    pyramid = {
+        level: jax.random.normal(jax.random.key(i), (2, *sides[level], 8))
+        for i, level in enumerate(("p2", "p3"))
+    }
+    cells = sum(2 * h * w for h, w in (sides[level] for level in levels))
+    # `prepare` counts the 7x7 grid of each region.
+    assert (cells < NUM_REGIONS * 49) == project_first
+    points = jax.random.uniform(jax.random.key(6), (NUM_REGIONS, num_points, 2))
+    # The corners too, where a coarse cell is blended with zeros.
+    points = points.at[:, :2].set(jnp.array([[0.0, 0.0], [1.0, 1.0]]))
+    regions = _regions()
+
+    def logits(m: PointRendMaskHead, points: jax.Array) -> Any:
+        return m.point_predictor(pyramid, regions)(points), m.encode_regions(pyramid, regions)
+
+    variables = jax.jit(partial(mask_head.init, method=logits))(jax.random.key(7), points)
+    # At initialisation biases are zero and predictors are nearly so, which would hide them.
+    variables = jax.tree.map(
+        lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape), variables
+    )
+    ours, coarse_logits = jax.jit(partial(mask_head.apply, method=logits))(variables, points)
+
+    @jax.jit
+    def plain(points: jax.Array) -> Any:
+        features = point_features(
+            [pyramid[level] for level in levels], regions.boxes, regions.image_index, points,
+            strides=[STRIDES[level] for level in levels],
+        )  # fmt: skip
+        coarse = point_sample(coarse_logits, points)
+        params = variables["params"]["point_head"]
+        return _plain(params, num_fcs, coarse_each_layer, features, coarse), head.apply(
+            {"params": params}, features, coarse
+        )
+
+    expected, of_head = plain(points)
+    scale = float(jnp.abs(expected).max())
+    # Sums of some 30 float32 terms in another order.
+    np.testing.assert_allclose(of_head, expected, rtol=1e-5, atol=1e-5 * scale)
+    own = select_class(jnp.asarray(expected), regions.classes)
+    assert ours.shape == own.shape
+    np.testing.assert_allclose(ours, own, rtol=1e-5, atol=1e-5 * scale)
+    assert float(jnp.std(own)) > 0.5
+
+
+def test_bfloat16_maps_are_multiplied_in_float32() -> None:
+    features = jax.random.normal(jax.random.key(0), (1, 16, 12, 8)).astype(jnp.bfloat16)
+    kernel = jax.random.normal(jax.random.key(1), (8 + 3, 16))
+    products = PointMLP([kernel], [jnp.zeros(16)], 3, True).project_fine(features)
+    assert products.dtype == jnp.float32
+    np.testing.assert_array_equal(products, features.astype(jnp.float32) @ kernel[:8])
+
+
+@pytest.mark.parametrize("backend", ["cpu", "tpu"])
+def test_cells_are_sampled_alike_on_every_device(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maps = jax.random.normal(jax.random.key(0), (3, 7, 5, 4))
+    points = jax.random.uniform(jax.random.key(1), (3, 50, 2), minval=-0.3, maxval=1.3)
+    matrix = sampling_matrix((7, 5), points)
+    expected, backward = jax.vjp(lambda maps: matrix @ maps.reshape(3, 35, 4), maps)
+    cotangent = jax.random.normal(jax.random.key(2), expected.shape)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+
+    def sampled(maps: jax.Array) -> jax.Array:
+        return cell_sampler((7, 5), points)(maps.reshape(3, 35, 4))
+
+    for function in (sampled, lambda maps: point_sample(maps, points)):
+        ours, our_backward = jax.vjp(function, maps)
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(our_backward(cotangent)[0], backward(cotangent)[0], atol=1e-5)
