@@ -6,7 +6,8 @@ package. Warnings are errors by pyproject.toml.
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
@@ -38,6 +39,8 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 install_import_hook("pointrend_jax", "tests.typechecker.check")
+
+from pointrend_jax.devices.backend import traced_for  # noqa: E402  (checked, as all that follows)
 
 # The same examples in every run, on machines of any speed (a compile may take seconds).
 settings.register_profile("reproducible", deadline=None, derandomize=True, database=None)
@@ -81,6 +84,13 @@ def free_compiled_programs() -> Iterator[None]:
     if not maps.exists() or maps.read_bytes().count(b"\n") > _MEMORY_MAPS:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture
+def trace_for() -> Iterator[Callable[[str], None]]:
+    """From here on the test traces its programs as for that platform, on the one that there is."""
+    with ExitStack() as stack:
+        yield lambda platform: stack.enter_context(traced_for(platform))
 
 
 @pytest.fixture

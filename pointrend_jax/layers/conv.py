@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pointrend_jax.devices.backend import forms
+
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _ONE = ((1, 1), (1, 1))
 # Pixels of the batch from which the nine products are faster.
@@ -54,7 +56,7 @@ def convolve(
             return _windows(x, kernel)
         pixels = x.shape[0] * x.shape[1] * x.shape[2]
         same = size == (3, 3) and tuple(strides) == (1, 1) and _is_one(padding)
-        if same and pixels >= _LARGE and jax.default_backend() == "cpu":
+        if same and pixels >= _LARGE and forms().convolves_by_products:
             return _conv3x3(x, kernel)
     return jax.lax.conv_general_dilated(
         x, kernel, strides, padding, lhs_dilation=lhs_dilation, rhs_dilation=rhs_dilation,

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pointrend_jax.devices.backend import forms
+
 Implementation = Literal["auto", "shifted", "grouped"]
 
 # Each output of a depthwise kernel [k, k, 1, C] reads one channel, so the fan is k * k; taking the
@@ -34,7 +36,7 @@ def depthwise_conv(
         at trace time.
     """
     if implementation == "auto":
-        implementation = "shifted" if jax.default_backend() == "cpu" else "grouped"
+        implementation = "shifted" if forms().convolves_by_products else "grouped"
     if implementation == "shifted":
         return _shifted(x, kernel, stride, dilation)
     return jax.lax.conv_general_dilated(

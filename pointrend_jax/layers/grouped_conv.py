@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pointrend_jax.devices.backend import forms
 from pointrend_jax.layers.init import msra
 
 Implementation = Literal["auto", "patches", "grouped"]
@@ -33,7 +34,7 @@ def grouped_conv(
         at trace time.
     """
     if implementation == "auto":
-        implementation = "patches" if jax.default_backend() == "cpu" else "grouped"
+        implementation = "patches" if forms().convolves_by_products else "grouped"
     if implementation == "patches":
         return _patches(x, kernel, groups, stride)
     pad = kernel.shape[0] // 2

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from pointrend_jax.devices.backend import forms
 from pointrend_jax.layers.box_head import BoxHead, BoxSamples, own_class_deltas
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.fpn import FPN
@@ -66,7 +67,7 @@ class MaskRCNN(nn.Module):
       compute_dtype: of the maps, and so of the layers that read them.
       train_on_pred_boxes: the mask head trains on the boxes that the box head predicts.
       detections_per_chunk: slots whose points go through the mask head at a time at inference; 0 =
-        4 on a CPU, whose caches hold so many, and 32 elsewhere.
+        as many as suit the device (devices/backend.py).
     """
 
     backbone: nn.Module
@@ -219,7 +220,7 @@ class MaskRCNN(nn.Module):
                 return predict(encode(regions), regions)
             return in_chunks(
                 encode, predict, regions, order, num_valid, no_masks,
-                chunk=self.detections_per_chunk or (4 if jax.default_backend() == "cpu" else 32),
+                chunk=self.detections_per_chunk or forms().regions_at_a_time,
                 fewest_encoded=_FEWEST_ENCODED,
             )  # fmt: skip
 

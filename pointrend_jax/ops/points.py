@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, UInt8
 
+from pointrend_jax.devices.backend import forms
+
 # Indices are int32, as everywhere in jax without 64 bits.
 MAX_INDEXABLE = 2**31 - 1
 
@@ -46,7 +48,7 @@ def cell_sampler(
     On a CPU by reading four cells, which its caches hold; elsewhere by a product with
     `sampling_matrix`.
     """
-    if jax.default_backend() != "cpu":
+    if not forms().samples_by_rows:
         matrix = sampling_matrix(map_hw, point_coords)
         # The weights are coordinates: in eight or ten bits a point would lie elsewhere.
         return partial(jnp.matmul, matrix, precision=jax.lax.Precision.HIGHEST)
@@ -125,7 +127,7 @@ def _sum_of_rows(
 
 
 def _weighted_rows_forward(rows: Array, places: Array, weights: Array) -> tuple[Array, tuple]:
-    if jax.default_backend() == "cpu":
+    if forms().samples_by_rows:
         # In a loop, which keeps the sum as one array: XLA would read the four rows anew in every
         # layer and gradient that uses it, in an order that is not theirs.
         by_region = jnp.swapaxes(places, 0, 1), jnp.swapaxes(weights, 0, 1)
@@ -146,7 +148,7 @@ def _weighted_rows_backward(residuals: tuple, cotangent: Array) -> tuple[Array, 
             total = total.at[place].add(cotangent * weight[..., None], mode="promise_in_bounds")
         return total, None
 
-    if jax.default_backend() == "cpu":
+    if forms().samples_by_rows:
         # Region by region, so that what is added is in the cache.
         by_region = jnp.swapaxes(places, 0, 1), jnp.swapaxes(weights, 0, 1), cotangent
         total, _ = jax.lax.scan(add, total, by_region)

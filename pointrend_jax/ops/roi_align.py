@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from pointrend_jax.devices.backend import forms
 from pointrend_jax.ops.boxes import assign_levels
 from pointrend_jax.ops.points import check_indexable
 
@@ -173,8 +174,7 @@ def _pool_backward(output_size: int, residuals: tuple, cotangent: Array) -> tupl
                 total = add(row, weight, total)
             return total
 
-        if jax.default_backend() == "cpu":
-            # Adding takes the time here; elsewhere the small loops of `_axis_pixel` might.
+        if forms().pools_by_pixels:
             count = _pixels(chunk.bin_y, chunk.grid_y) * _pixels(chunk.bin_x, chunk.grid_x)
             return jax.lax.fori_loop(0, jnp.max(count), add_pixel, total), None
         count = chunk.grid_y * chunk.grid_x

@@ -1,5 +1,6 @@
 """The mask head's points: whatever is multiplied before sampling, the logits are the paper's."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -126,14 +127,14 @@ def test_bfloat16_maps_are_multiplied_in_float32() -> None:
 
 @pytest.mark.parametrize("backend", ["cpu", "tpu"])
 def test_cells_are_sampled_alike_on_every_device(
-    backend: str, monkeypatch: pytest.MonkeyPatch
+    backend: str, trace_for: Callable[[str], None]
 ) -> None:
     maps = jax.random.normal(jax.random.key(0), (3, 7, 5, 4))
     points = jax.random.uniform(jax.random.key(1), (3, 50, 2), minval=-0.3, maxval=1.3)
     matrix = sampling_matrix((7, 5), points)
     expected, backward = jax.vjp(lambda maps: matrix @ maps.reshape(3, 35, 4), maps)
     cotangent = jax.random.normal(jax.random.key(2), expected.shape)
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    trace_for(backend)
 
     def sampled(maps: jax.Array) -> jax.Array:
         return cell_sampler((7, 5), points)(maps.reshape(3, 35, 4))

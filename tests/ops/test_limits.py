@@ -67,10 +67,10 @@ def _program(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> Any:
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 @pytest.mark.parametrize("name", list(OPERATIONS))
 def test_products_of_coordinates_keep_every_bit_of_float32(
-    name: str, backend: str, monkeypatch: pytest.MonkeyPatch
+    name: str, backend: str, trace_for: Callable[[str], None]
 ) -> None:
     # Some operations take another form there; a program is traced, not run.
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    trace_for(backend)
     for product in products(_program(*OPERATIONS[name])):
         assert product.is_exact, product.equation
         assert product.dtypes == {"float32"}, product.equation

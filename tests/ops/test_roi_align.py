@@ -1,5 +1,7 @@
 """ROIAlign by hand, under padding, and its gradient against finite differences of its own value."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,9 +68,9 @@ def test_roi_align_gradient_is_the_transpose_of_its_value() -> None:
 @pytest.mark.parametrize("backend", ["cpu", "tpu"])
 @pytest.mark.parametrize("sampling_ratio", [0, 1, 2])
 def test_roi_align_gradient_has_the_weights_of_its_value(
-    sampling_ratio: int, backend: str, monkeypatch: pytest.MonkeyPatch
+    sampling_ratio: int, backend: str, trace_for: Callable[[str], None]
 ) -> None:
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    trace_for(backend)
     rng = np.random.default_rng(3)
     height, width, number = 9, 11, 60
     corner = rng.uniform(-12, 30, (number, 2))
