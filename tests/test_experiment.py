@@ -10,10 +10,11 @@ from PIL import Image
 from pointrend_jax.cli import Options, main, predict_files
 from pointrend_jax.data.sources.categories import class_names
 from pointrend_jax.experiment import evaluate_run, train
-from pointrend_jax.masks.rle import decode_rle
+from pointrend_jax.masks.rle import decode_rle, rle_area, rle_iou
 from pointrend_jax.predict.inputs import check_files
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.load import load
+from pointrend_jax.results.instances import PredictedMasks
 from pointrend_jax.training.saved_variables import load_variables, save_variables
 from tests.tiny_run import tiny_run_config
 
@@ -53,6 +54,27 @@ def test_eval_of_weights_without_names_takes_those_of_the_data_and_repeats_the_s
     assert not (tmp_path / "converted" / "results.json").exists()
     detections = json.loads((tmp_path / "out" / "detections_rendered.json").read_text())
     assert {d["category_id"] for d in detections} <= {1, 2, 3, 4, 5, 6}
+
+
+def rle_areas(masks: PredictedMasks) -> np.ndarray:
+    return np.asarray([rle_area(rle) for rle in masks.rle()])
+
+
+def test_what_is_scored_is_what_a_user_gets(
+    workdir: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    evaluate_run(workdir, output=tmp_path / "out")
+    (annotations,) = (workdir.parent / "cache").rglob("annotations/eval.json")
+    for image in json.loads(annotations.read_text())["images"]:
+        with Image.open(annotations.parents[1] / "eval" / image["file_name"]) as file:
+            instances = predictor.predict(np.asarray(file))
+        for source, masks in (("rendered", instances.masks), ("coarse", instances.coarse_masks)):
+            detections = json.loads((tmp_path / "out" / f"detections_{source}.json").read_text())
+            own = [d for d in detections if d["image_id"] == image["id"]]
+            # Other programs, on as many devices as there are: rounding.
+            np.testing.assert_allclose([d["score"] for d in own], instances.scores, rtol=1e-5)
+            overlaps = rle_iou([d["segmentation"] for d in own], masks.rle(), [0] * len(own))
+            assert (np.diagonal(overlaps)[rle_areas(masks) > 0] > 0.99).all()
 
 
 def test_eval_refuses_data_with_other_classes(workdir: Path, tmp_path: Path) -> None:

@@ -75,8 +75,8 @@ class InstanceEvaluator:
         self._ground_truth = load_ground_truth(ground_truth)
         self._boundary_dilation = boundary_dilation
         self._rules = coco_scores if rules is None else rules
-        self._detections: dict[MaskSource, list[dict[str, Any]]] = {"rendered": [], "coarse": []}
-        self._image_ids: set[int] = set()
+        # By image: several threads may add, each other images.
+        self._detections: dict[int, dict[MaskSource, list[dict[str, Any]]]] = {}
 
     @property
     def ground_truth(self) -> COCO:
@@ -85,7 +85,7 @@ class InstanceEvaluator:
     @property
     def image_ids(self) -> tuple[int, ...]:
         """The images added so far, ascending."""
-        return tuple(sorted(self._image_ids))
+        return tuple(sorted(self._detections))
 
     def add(
         self,
@@ -108,36 +108,40 @@ class InstanceEvaluator:
         """
         given = (boxes, scores, category_ids, rendered_rles, coarse_rles)
         self._check(image_id, category_ids, [len(values) for values in given])
-        self._image_ids.add(image_id)
-        for i, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
-            detection = {
+        found = [
+            {
                 "image_id": image_id,
-                "category_id": int(category_ids[i]),
+                "category_id": int(category_id),
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "score": float(scores[i]),
+                "score": float(score),
             }
-            rendered = {**detection, "segmentation": dict(rendered_rles[i])}
-            self._detections["rendered"].append(rendered)
-            coarse = {**detection, "segmentation": dict(coarse_rles[i])}
-            self._detections["coarse"].append(coarse)
+            for category_id, score, (x0, y0, x1, y1) in zip(
+                category_ids, scores, boxes.tolist(), strict=True
+            )
+        ]
+        sources: dict[MaskSource, Sequence[Mapping[str, Any]]]
+        sources = {"rendered": rendered_rles, "coarse": coarse_rles}
+        self._detections[image_id] = {
+            source: [
+                {**detection, "segmentation": dict(rle)}
+                for detection, rle in zip(found, rles, strict=True)
+            ]
+            for source, rles in sources.items()
+        }
 
     @property
-    def parts(self) -> tuple[frozenset[int], dict[MaskSource, list[dict[str, Any]]]]:
+    def parts(self) -> dict[int, dict[MaskSource, list[dict[str, Any]]]]:
         """What was added so far, for `merge` of an evaluator in another process."""
-        return frozenset(self._image_ids), self._detections
+        return self._detections
 
-    def merge(self, parts: tuple[frozenset[int], dict[MaskSource, list[dict[str, Any]]]]) -> None:
+    def merge(self, parts: dict[int, dict[MaskSource, list[dict[str, Any]]]]) -> None:
         """Adds the images of another evaluator. Raises ValueError if both have an image."""
-        image_ids, detections = parts
-        check_disjoint(self._image_ids, image_ids)
-        self._image_ids |= image_ids
-        for source, found in detections.items():
-            self._detections[source].extend(found)
+        check_disjoint(self._detections, parts)
+        self._detections |= parts
 
     def coco_results(self, source: MaskSource = "rendered") -> list[dict[str, Any]]:
         """The detections in COCO's result format, by image, fit for JSON; boxes are xywh."""
-        found = sorted(self._detections[source], key=lambda detection: detection["image_id"])
-        return [dict(detection) for detection in found]
+        return [dict(found) for i in self.image_ids for found in self._detections[i][source]]
 
     def results(self, image_ids: Iterable[int] | None = None) -> Results:
         """{"rendered": {"mask_ap", ..., "boundary_ap", ...}, "coarse": the same, "box": {...}}.
@@ -153,7 +157,7 @@ class InstanceEvaluator:
         Raises: ValueError if one of them was never added: its objects would count as missed.
         """
         chosen = sorted(self._ground_truth.imgs if image_ids is None else set(image_ids))
-        absent = [image_id for image_id in chosen if image_id not in self._image_ids]
+        absent = [image_id for image_id in chosen if image_id not in self._detections]
         if absent:
             raise ValueError(
                 f"{len(absent)} of {len(chosen)} images were never evaluated, the first is "
@@ -165,7 +169,7 @@ class InstanceEvaluator:
         for group, source, kind in _GROUPS:
             scores = self._rules(
                 self._ground_truth,
-                self._detections[source],
+                self.coco_results(source),
                 kind,
                 boundary_dilation=self._boundary_dilation,
                 image_ids=chosen,
@@ -180,7 +184,7 @@ class InstanceEvaluator:
     def _check(self, image_id: int, category_ids: np.ndarray, lengths: list[int]) -> None:
         if image_id not in self._ground_truth.imgs:
             raise ValueError(f"Image {image_id} is not in the ground truth.")
-        if image_id in self._image_ids:
+        if image_id in self._detections:
             raise ValueError(f"Image {image_id} was added before; add each image once.")
         unknown = sorted(set(category_ids.tolist()) - set(self._ground_truth.cats))
         if unknown:

@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from pointrend_jax.layers.regions import Regions
-from pointrend_jax.masks.paste import probability, scale_boxes_to_original
+from pointrend_jax.masks.paste import probability
 from pointrend_jax.predict.images import check_image, check_images
 from pointrend_jax.predict.loaded_model import LoadedModel
 from pointrend_jax.results.instances import (
     ExplainedInstance,
     ExplainedStep,
     PredictedInstances,
-    PredictedMasks,
 )
-from pointrend_jax.structures import Config, EvalSample, InstancePredictions
+from pointrend_jax.structures import Config, EvalSample
+from pointrend_jax.tasks.predictions import on_one_device
 from pointrend_jax.tasks.task import Variables
 
 
@@ -74,7 +74,7 @@ class Predictor:
                 f"there must be a category id for each of the {len(self.class_names)} classes, "
                 f"each another one, got {list(self.category_ids)}."
             )
-        self._predict = jax.jit(model.task.predict)
+        self._predict = on_one_device(model.task, model.variables)
         self._explain = jax.jit(model.task.explain)
 
     @overload
@@ -166,12 +166,8 @@ class Predictor:
                 f"max_instances must be at least 1, or None for all, got {max_instances}."
             )
         _check_batch_size(batch_size)
-        predicted = self._model.one_ahead(images, self._predict_sample, batch_size)
-        return (
-            instances
-            for sample, predictions in predicted
-            for instances in self._instances(sample, predictions, score_threshold, max_instances)
-        )
+        results = self._model.results(images, self._predict, batch_size)
+        return (_best(instances, score_threshold, max_instances) for instances in results)
 
     def warmup(
         self, sizes: Sequence[tuple[int, int]] | None = None, *, batch_size: int = 1
@@ -186,7 +182,7 @@ class Predictor:
         """
         _check_batch_size(batch_size)
         for sample in self._model.blank_samples(sizes, batch_size):
-            jax.block_until_ready(self._predict_sample(sample))
+            jax.block_until_ready(self._predict(sample))
 
     def explain(
         self, image: np.ndarray, boxes: np.ndarray, classes: np.ndarray
@@ -206,39 +202,6 @@ class Predictor:
             for box, label in zip(boxes, classes, strict=True)
         ]
 
-    def _predict_sample(self, sample: EvalSample) -> InstancePredictions:
-        return self._predict(self._model.variables, sample.batch)
-
-    def _instances(
-        self,
-        sample: EvalSample,
-        predictions: InstancePredictions,
-        score_threshold: float,
-        max_instances: int | None,
-    ) -> Iterator[PredictedInstances]:
-        """Of each image of the batch."""
-        predictions = jax.device_get(predictions)
-        for slot, original_hw in enumerate(sample.original_hw):
-            detections, mask_logits, coarse_logits = jax.tree.map(
-                lambda x, slot=slot: x[slot], predictions
-            )
-            kept = np.flatnonzero(detections.valid & (detections.scores >= score_threshold))
-            height, width = (int(side) for side in sample.batch.image_hw[slot])
-            boxes, nonempty = scale_boxes_to_original(
-                detections.boxes[kept], (height, width), original_hw
-            )
-            kept, boxes = kept[nonempty][:max_instances], boxes[:max_instances]
-            # Indexing copies, so that the slots that hold nothing are not kept in memory.
-            masks, coarse_masks = (
-                PredictedMasks(logits[kept], boxes, original_hw)
-                for logits in (mask_logits, coarse_logits)
-            )
-            classes = detections.classes[kept]
-            names = tuple(self.class_names[label] for label in classes)
-            yield PredictedInstances(
-                boxes, detections.scores[kept], classes, names, masks, coarse_masks
-            )
-
     def _explain_one(self, sample: EvalSample, box: np.ndarray, label: int) -> ExplainedInstance:
         regions = Regions(
             boxes=jnp.asarray(box)[None],
@@ -255,6 +218,16 @@ class Predictor:
                 for s in steps
             ],
         )
+
+
+def _best(
+    instances: PredictedInstances, score_threshold: float, max_instances: int | None
+) -> PredictedInstances:
+    """The first instances, which are the best ones."""
+    number = int(np.count_nonzero(instances.scores >= score_threshold))
+    number = number if max_instances is None else min(number, max_instances)
+    # Indices copy, so that the masks of the others are not kept in memory.
+    return instances if number == len(instances) else instances[np.arange(number)]
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -14,13 +14,9 @@ from pointrend_jax.predict.images import check_image, check_images
 from pointrend_jax.predict.loaded_model import LoadedModel
 from pointrend_jax.predict.tiles import ImageSource, LabelSink, Tiling, predict_tiles
 from pointrend_jax.results.label_maps import ExplainedLabels, ExplainedLabelStep, PredictedLabels
-from pointrend_jax.structures import Array, Config, EvalSample, ImageBatch
-from pointrend_jax.tasks.semantic import (
-    LabelMaps,
-    class_probabilities,
-    label_maps,
-    original_sizes,
-)
+from pointrend_jax.structures import Array, Config, ImageBatch
+from pointrend_jax.tasks.predictions import on_one_device, original_sizes
+from pointrend_jax.tasks.semantic import class_probabilities
 from pointrend_jax.tasks.task import Task, Variables, kept
 
 
@@ -60,7 +56,7 @@ class SemanticPredictor:
         self._model = model = LoadedModel(variables, config, class_names)
         self.class_names, self.config = model.class_names, model.config
         self._logits = jax.jit(model.task.predict)
-        self._label_maps = jax.jit(label_maps, static_argnums=3)
+        self._predict = on_one_device(model.task, model.variables)
         self._probabilities = jax.jit(class_probabilities, static_argnums=3)
         self._explain = jax.jit(_explained_by(model.task))
         self._tile = jax.jit(_tile_labels(model.task))
@@ -94,10 +90,7 @@ class SemanticPredictor:
         An image is given to the device before the result of the one before is handed out.
         Raises: ValueError for an image, when it is taken.
         """
-        for sample, maps in self._model.one_ahead(images, self._predict_sample):
-            height, width = sample.original_hw[0]
-            labels, coarse = (np.asarray(x)[0, :height, :width] for x in maps)
-            yield PredictedLabels(labels, coarse, self.class_names)
+        return self._model.results(images, self._predict)
 
     def warmup(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
         """Compiles the network ahead, so that no prediction waits for it.
@@ -184,11 +177,6 @@ class SemanticPredictor:
             out,
             progress=progress,
         )
-
-    def _predict_sample(self, sample: EvalSample) -> LabelMaps:
-        sizes, canvas = original_sizes(sample)
-        predictions = self._logits(self._model.variables, sample.batch)
-        return self._label_maps(predictions, sample.batch, sizes, canvas)
 
 
 def _best(logits: Array) -> Array:

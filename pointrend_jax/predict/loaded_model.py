@@ -1,7 +1,7 @@
 """What every predictor is made of: a checked model on the device, and images as its input."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,9 @@ from pointrend_jax.data.batches.transforms import check_buckets
 from pointrend_jax.predict.images import check_image, choose_canvas
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.predictions import Predict, one_ahead
 from pointrend_jax.tasks.task import Variables
 from pointrend_jax.training.trees import check_finite, check_same_tree
-
-Result = TypeVar("Result")
 
 
 class LoadedModel:
@@ -70,25 +69,15 @@ class LoadedModel:
         for canvas in sorted(canvases):
             yield make_sample([cell], (0,), canvas, 1, 1, batch_size)
 
-    def one_ahead(
-        self,
-        images: Iterable[np.ndarray],
-        predict: Callable[[EvalSample], Result],
-        batch_size: int = 1,
-    ) -> Iterator[tuple[EvalSample, Result]]:
-        """The results of batches, each after the next batch has been given to the device.
+    def results(
+        self, images: Iterable[np.ndarray], predict: Predict, batch_size: int = 1
+    ) -> Iterator[Any]:
+        """What a user gets of each image, given out after the next batch went to the device.
 
         Raises: ValueError for an image of another type or shape, when it is taken.
         """
-        pending: tuple[EvalSample, Result] | None = None
-        for sample in self._samples(images, batch_size):
-            # Returns at once; the device works on it while the caller has the result before.
-            predicted = predict(sample)
-            if pending is not None:
-                yield pending
-            pending = sample, predicted
-        if pending is not None:
-            yield pending
+        for sample, delivered in one_ahead(self._samples(images, batch_size), predict):
+            yield from self.task.results(sample, delivered, self.class_names)
 
     def _samples(self, images: Iterable[np.ndarray], batch_size: int) -> Iterator[EvalSample]:
         """Batches of images that follow one another and share a canvas; the last slots may be

@@ -1,20 +1,19 @@
 """Semantic segmentation as a task: losses, predictions, and the label maps of original images."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from pointrend_jax.evaluation.semantic import SemanticEvaluator
-from pointrend_jax.evaluation.workers import in_order
 from pointrend_jax.models.build_semantic import build_semantic_model
 from pointrend_jax.models.semantic_segmentor import SemanticSegmentor
 from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.ops.resize import label_map, map_rows, upsample_by
 from pointrend_jax.pointrend import RenderStep
+from pointrend_jax.results.label_maps import PredictedLabels
 from pointrend_jax.structures import (
     Array,
     Config,
@@ -23,23 +22,8 @@ from pointrend_jax.structures import (
     SemanticBatch,
     SemanticPredictions,
 )
+from pointrend_jax.tasks.semantic_scorer import SemanticScorer
 from pointrend_jax.tasks.task import Task, Variables, initial, kept
-
-# px; the sides of canvases of label maps: this times 1, 1.5, 2, 3, 4, 6, 8, ...
-_SMALLEST_SIDE = 64
-
-
-@runtime_checkable
-class SemanticTruth(Protocol):
-    """The ground truth of an evaluation set, image by image, at original size."""
-
-    def labels(self, image_id: int) -> np.ndarray:
-        """uint8 [H, W], 0..K-1 or `IGNORE_LABEL`."""
-        ...
-
-    def instance_ids(self, image_id: int) -> np.ndarray | None:
-        """int [H, W], Cityscapes' instance ids, or None where objects are not told apart."""
-        ...
 
 
 def build_semantic_task(config: Config) -> Task:
@@ -100,6 +84,9 @@ def semantic_task(model: SemanticSegmentor) -> Task:
         shapes=shapes,
         loss=loss,
         predict=predict,
+        deliver=label_maps,
+        results=semantic_results,
+        evaluator=SemanticScorer,
         explain=explain,
         is_trainable=is_trainable,
     )
@@ -159,64 +146,12 @@ def class_probabilities(
     return jnp.take_along_axis(probabilities, columns[:, None, :, None], axis=2)
 
 
-def original_sizes(sample: EvalSample) -> tuple[np.ndarray, tuple[int, int]]:
-    """(height, width) of every slot's original image, int32 [B, 2], and a canvas that holds them.
-
-    Sides of canvases are two an octave, so that a data set of many sizes compiles few programs.
-    """
-    sizes = np.ones((len(sample.batch.valid), 2), np.int32)
-    # A batch without an image has no size to take.
-    sizes[np.flatnonzero(sample.batch.valid)] = np.reshape(sample.original_hw, (-1, 2))
-    height, width = (_canvas_side(int(side)) for side in sizes.max(axis=0))
-    return sizes, (height, width)
-
-
-def _canvas_side(pixels: int) -> int:
-    octave = _SMALLEST_SIDE
-    while 2 * octave < pixels:
-        octave *= 2
-    return next(side for side in (octave, 3 * octave // 2, 2 * octave) if side >= pixels)
-
-
-def evaluate_semantic(
-    predicted: Iterable[tuple[EvalSample, LabelMaps]],
-    evaluator: SemanticEvaluator,
-    truth: SemanticTruth,
-) -> None:
-    """Hands labels over with the ground truth.
-
-    Args:
-      predicted: samples and their labels, which may still be on their way from the device; the next
-        is taken before the one before it is counted.
-    """
-
-    def count(image: tuple[int, np.ndarray, np.ndarray]) -> None:
-        image_id = image[0]
-        evaluator.add(*image, truth.labels(image_id), truth.instance_ids(image_id))
-
-    for _ in in_order(count, _images(predicted)):
-        pass
-
-
-def _images(
-    predicted: Iterable[tuple[EvalSample, LabelMaps]],
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Id, rendered and coarse labels of each image, on the host."""
-    waiting: list[tuple[EvalSample, LabelMaps]] = []
-    for sample_and_labels in predicted:
-        waiting.append(sample_and_labels)
-        if len(waiting) > 1:
-            yield from _of_batch(*waiting.pop(0))
-    for sample, labels in waiting:
-        yield from _of_batch(sample, labels)
-
-
-def _of_batch(
-    sample: EvalSample, labels: LabelMaps
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def semantic_results(
+    sample: EvalSample, labels: LabelMaps, class_names: tuple[str, ...]
+) -> Iterator[PredictedLabels]:
+    """The label maps of each image of the batch, at its original size."""
     rendered, coarse = (np.asarray(x) for x in labels)
     slots = np.flatnonzero(sample.batch.valid)
-    for slot, image_id, (height, width) in zip(
-        slots, sample.image_ids, sample.original_hw, strict=True
-    ):
-        yield image_id, rendered[slot, :height, :width], coarse[slot, :height, :width]
+    for slot, (height, width) in zip(slots, sample.original_hw, strict=True):
+        own = slot, slice(height), slice(width)
+        yield PredictedLabels(rendered[own], coarse[own], tuple(class_names))

@@ -1,14 +1,17 @@
-"""A task: what training optimises and what prediction gives, as plain functions of variables."""
+"""A task: what training optimises, what a user gets of a prediction, and how that is scored."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import cache, lru_cache, partial
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
 
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pointrend_jax.ops.losses import LossTerm
-from pointrend_jax.structures import Array, ImageBatch
+from pointrend_jax.results.instances import PredictedInstances
+from pointrend_jax.results.label_maps import PredictedLabels
+from pointrend_jax.storage import AnyPath
+from pointrend_jax.structures import Array, Config, EvalSample, ImageBatch
 
 # {"params": trained (or kept by stage), "buffers": statistics and other arrays that no optimizer
 # touches}, nested by module name.
@@ -27,6 +30,45 @@ def kept(function: Callable[_Args, _Result]) -> Callable[_Args, _Result]:
     return cast(Callable[_Args, _Result], lru_cache(maxsize=8)(function))
 
 
+# Of one image.
+Prediction = PredictedInstances | PredictedLabels
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """Scores of predictions beside the truth of an evaluation set, which it was made with."""
+
+    @property
+    def image_ids(self) -> tuple[int, ...]:
+        """The images added so far, ascending."""
+        ...
+
+    def add(self, image_id: int, prediction: Any) -> None:
+        """Takes what a user gets of one image. Several threads may add, each other images."""
+        ...
+
+    @property
+    def parts(self) -> Any:
+        """What was added so far, for `merge` of its like in another process."""
+        ...
+
+    def merge(self, parts: Any) -> None:
+        """Adds the images of another process."""
+        ...
+
+    def results(self) -> dict[str, dict[str, float | None]]:
+        """Group to name to number; None where there was nothing to be found."""
+        ...
+
+    def table(self, results: dict[str, dict[str, float | None]]) -> str:
+        """The same for people."""
+        ...
+
+    def save_details(self, folder: AnyPath) -> None:
+        """Writes what comparisons need, such as detections or counts by image."""
+        ...
+
+
 class Task(NamedTuple):
     """The whole interface between a network and the loops around it.
 
@@ -37,6 +79,10 @@ class Task(NamedTuple):
       loss: (variables, batch, key of the step) to (sum, denominator) by loss name, and the buffers
         after it. Pure; sees one replica.
       predict: (variables, images) to `InstancePredictions` or `SemanticPredictions`. Pure.
+      deliver: (predictions, images, original sizes int32 [B, 2], a canvas that holds them) to what
+        the host reads of them. Pure; None where that is the predictions as they are.
+      results: (sample, what is delivered, class names) to what a user gets of each image, in order.
+      evaluator: (data sets, config) to an evaluator of such results on the evaluation set.
       explain: every rendering step: (variables, images, regions) to the mask logits of the regions
         and the steps, or (variables, images) to the steps of a semantic model. Raises ValueError if
         the model renders nothing.
@@ -48,6 +94,9 @@ class Task(NamedTuple):
     shapes: Callable[[], Variables]
     loss: Callable[[Variables, Any, Array], tuple[dict[str, LossTerm], Variables]]
     predict: Callable[[Variables, ImageBatch], Any]
+    deliver: Callable[..., Any] | None
+    results: Callable[[EvalSample, Any, tuple[str, ...]], Iterator[Prediction]]
+    evaluator: Callable[[Any, Config], Evaluator]
     explain: Callable[..., Any]
     is_trainable: Callable[[tuple[str, ...]], bool]
 

@@ -13,8 +13,9 @@ from pointrend_jax.masks.paste import paste_masks_to_rle, probability, scale_box
 from pointrend_jax.predict import loaded_model
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.results.instances import PredictedInstances
-from pointrend_jax.structures import Config
+from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.predictions import one_ahead
 from pointrend_jax.tasks.task import Task, Variables
 from tests.tiny_predictor import (
     NAMES,
@@ -224,30 +225,19 @@ def test_warmup_leaves_nothing_to_compile(
     assert not compilations
 
 
-def test_warmup_without_sizes_runs_every_bucket(
-    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    canvases, predict = [], predictor._predict
-
-    def recording(variables: Variables, batch: Any) -> Any:
-        canvases.append(batch.images.shape)
-        return predict(variables, batch)
-
-    monkeypatch.setattr(predictor, "_predict", recording)
-    predictor.warmup()
-    assert sorted(canvases) == [(1, 64, 96, 3), (1, 96, 64, 3)]
+def test_warmup_without_sizes_runs_every_bucket(variables: Variables, traced: list) -> None:
+    Predictor(variables, predictor_config(), NAMES).warmup()
+    assert sorted(traced) == [(64, 96), (96, 64)]
 
 
-def test_the_next_image_is_dispatched_before_a_result_is_handed_out(
-    predictor: Predictor, images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dispatched = []
-    predict = predictor._predict
+def test_the_next_batch_is_dispatched_before_a_result_is_handed_out() -> None:
+    image = np.zeros((64, 96, 3), np.uint8)
+    samples = [make_sample([image], (i,), (64, 96), 64, 96, 1) for i in range(4)]
+    dispatched: list[EvalSample] = []
 
-    def recording(variables: Variables, batch: Any) -> Any:
-        dispatched.append(batch)
-        return predict(variables, batch)
+    def predict(sample: EvalSample) -> int:
+        dispatched.append(sample)
+        return sample.image_ids[0]
 
-    monkeypatch.setattr(predictor, "_predict", recording)
-    number_at_result = [len(dispatched) for _ in predictor.stream(images[:4])]
-    assert number_at_result == [2, 3, 4, 4]
+    number_at_result = [(i, len(dispatched)) for _, i in one_ahead(samples, predict)]
+    assert number_at_result == [(0, 2), (1, 3), (2, 4), (3, 4)]

@@ -1,6 +1,4 @@
-"""What reaches an evaluator."""
-
-from typing import Any
+"""What a user gets of a prediction, and so what is scored."""
 
 import jax
 import numpy as np
@@ -8,7 +6,7 @@ import numpy as np
 from pointrend_jax.masks.paste import probability
 from pointrend_jax.structures import Detections, EvalSample, ImageBatch, InstancePredictions
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.tasks.instance import evaluate_instances
+from pointrend_jax.tasks.instance import instance_results
 from pointrend_jax.training.trees import flat
 from tests.tiny import tiny_config
 
@@ -32,22 +30,18 @@ def _predictions(counts: tuple[int, ...], boxes: np.ndarray | None = None) -> In
     return jax.device_put(InstancePredictions(detections, logits, logits[..., :4, :4]))
 
 
-def test_a_box_that_is_empty_on_the_original_image_is_left_out_of_a_score():
+def test_a_box_that_is_empty_on_the_original_image_is_left_out():
     boxes = np.tile(np.array([2.0, 2.0, 10.0, 12.0], np.float32), (1, SLOTS, 1))
     boxes[0, 1] = (5.0, 5.0, 5.0, 9.0)
     canvas = np.zeros((1, 32, 32, 3), np.uint8)
     hw = np.full((1, 2), 32, np.int32)
     sample = EvalSample(ImageBatch(canvas, hw, hw, np.ones(1, bool)), (7,), ((32, 32),))
-    added: list[Any] = []
-    evaluate_instances(
-        lambda _: _predictions((3,), boxes), [sample], lambda *args: added.append(args), [10, 20]
-    )
-    ((image_id, kept, scores, categories, rendered, coarse),) = added
-    assert image_id == 7
-    np.testing.assert_array_equal(kept, boxes[0, [0, 2]])
-    np.testing.assert_array_equal(categories, [20, 20])
-    np.testing.assert_allclose(scores, np.linspace(1, 0.1, SLOTS)[[0, 2]], rtol=1e-6)
-    assert len(rendered) == len(coarse) == 2
+    (found,) = instance_results(sample, _predictions((3,), boxes), ("a", "b"))
+    np.testing.assert_array_equal(found.boxes, boxes[0, [0, 2]])
+    np.testing.assert_array_equal(found.classes, [1, 1])
+    assert found.class_names == ("b", "b")
+    np.testing.assert_allclose(found.scores, np.linspace(1, 0.1, SLOTS)[[0, 2]], rtol=1e-6)
+    assert len(found.masks.rle()) == len(found.coarse_masks.rle()) == 2
 
 
 def test_probability_is_the_sigmoid_and_keeps_its_input():

@@ -1,7 +1,7 @@
 """Which scores a data set gets: by COCO's rules, by Cityscapes', and each in its own group."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ from PIL import Image
 from pointrend_jax.data.build import build_eval_set
 from pointrend_jax.data.sources.categories import CITYSCAPES, COCO
 from pointrend_jax.experiment import save_results
-from pointrend_jax.masks.rle import encode_mask
+from pointrend_jax.results.instances import PredictedInstances, PredictedMasks
 from pointrend_jax.structures import Config, EvalSample
-from pointrend_jax.tasks import scoring
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.scoring import build_task_eval_set, score
+from pointrend_jax.tasks.task import Task
 from tests.data import lvis_files
 from tests.data.label_sets import write_frame
 from tests.tiny import tiny_config, tiny_variables
@@ -60,31 +60,35 @@ def test_instances_of_cityscapes_are_scored_by_both_rules(config: Config) -> Non
     assert "Cityscapes AP50" in scores.table
 
 
-def _find_cows(
-    _: Any, samples: Iterable[EvalSample], add: Callable[..., None], category_ids: Sequence[int]
-) -> None:
-    """In place of a model: a cow where `lvis_files` has its objects, and a better one elsewhere."""
-    masks = [np.zeros((lvis_files.HEIGHT, lvis_files.WIDTH), np.bool_) for _ in range(2)]
-    masks[0][2:6, 2:6], masks[1][0:2, 0:9] = True, True
-    rles = [encode_mask(mask) for mask in masks]
-    boxes, scores = np.asarray([[2.0, 2, 6, 6], [0, 0, 9, 2]]), np.asarray([0.5, 0.9])
-    for image_id in (i for sample in samples for i in sample.image_ids):
-        labels = np.asarray([category_ids[COCO.index("cow")]] * 2)
-        add(image_id, boxes, scores, labels, rles, rles)
+def _finding(config: Config, boxes: list[list[float]], scores: list[float], label: int) -> Task:
+    """In place of a model: one that finds these boxes on every image, and fills them."""
+    found, number = np.asarray(boxes, np.float32), len(boxes)
+
+    def results(
+        sample: EvalSample, delivered: Any, class_names: tuple[str, ...]
+    ) -> Iterator[PredictedInstances]:
+        for hw in sample.original_hw:
+            masks = PredictedMasks(np.full((number, 4, 4), 9, np.float32), found, hw)
+            names = (class_names[label],) * number
+            yield PredictedInstances(
+                found, np.asarray(scores, np.float32), np.full(number, label), names, masks, masks
+            )
+
+    return build_task(config)._replace(predict=lambda _, batch: batch.valid, results=results)
 
 
 @pytest.mark.parametrize(("not_exhaustive", "expected"), [([2], 1.0), ([], 0.5)])
 def test_coco_classes_are_scored_on_lvis_by_its_rules(
-    not_exhaustive: list[int], expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    not_exhaustive: list[int], expected: float, tmp_path: Path
 ) -> None:
     content = lvis_files.content(lvis_files.annotation(1, 10, 2))
     content["images"][1]["not_exhaustive_category_ids"] = not_exhaustive
     config = _config(tmp_path)
     config.num_classes, config.data.source = 80, "cocofied_lvis"
     config.data.eval_annotations = lvis_files.write(tmp_path / "set", content).name
-    monkeypatch.setattr(scoring, "parallel_predict", lambda *_: None)
-    monkeypatch.setattr(scoring, "evaluate_instances", _find_cows)
-    task = build_task(config)
+    # A cow where `lvis_files` has its objects, and a better one elsewhere.
+    boxes, scores = [[0.0, 0, 9, 2], [2, 2, 6, 6]], [0.9, 0.5]
+    task = _finding(config, boxes, scores, COCO.index("cow"))
     scores = score(task, {}, build_task_eval_set(config), config)
     # The other images do not say whether they have cows.
     assert scores.results["rendered"]["mask_ap"] == pytest.approx(expected)
@@ -95,7 +99,7 @@ def test_coco_classes_are_scored_on_lvis_by_its_rules(
 
 
 def test_a_set_without_annotations_is_predicted_under_its_own_ids_and_not_scored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = _config(tmp_path)
     config.num_classes, config.data.source, config.data.eval_images = 1, "coco", ""
@@ -106,17 +110,9 @@ def test_a_set_without_annotations_is_predicted_under_its_own_ids_and_not_scored
     image |= {"height": lvis_files.HEIGHT, "width": lvis_files.WIDTH}
     content = {"images": [image], "categories": [{"id": 5, "name": "cow"}]}
     (tmp_path / "set" / "info.json").write_text(json.dumps(content))
-    mask = encode_mask(np.ones((lvis_files.HEIGHT, lvis_files.WIDTH), np.bool_))
-
-    def find(_: Any, samples: Any, add: Callable[..., None], ids: Sequence[int]) -> None:
-        for image_id in (i for sample in samples for i in sample.image_ids):
-            box, score = np.asarray([[0.0, 0, 9, 9]]), np.asarray([0.5])
-            add(image_id, box, score, np.asarray(ids), [mask], [mask])
-
-    monkeypatch.setattr(scoring, "parallel_predict", lambda *_: None)
-    monkeypatch.setattr(scoring, "evaluate_instances", find)
     config.model.box.detections_per_image = 300
-    scores = score(build_task(config), {}, build_task_eval_set(config), config)
+    task = _finding(config, [[0.0, 0, 9, 9]], [0.5], 0)
+    scores = score(task, {}, build_task_eval_set(config), config)
     assert scores.results == {}
     assert "nothing is scored" in scores.table
     scores.save_details(tmp_path)

@@ -1,11 +1,17 @@
 """What becomes of the samples of an evaluation, whatever images a process has."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from pointrend_jax.evaluation.semantic import SemanticEvaluator
+from pointrend_jax.data.build_semantic import SemanticEvalSet
 from pointrend_jax.structures import EvalSample, ImageBatch
-from pointrend_jax.tasks.semantic import LabelMaps, evaluate_semantic, original_sizes
+from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.predictions import one_ahead, original_sizes
+from pointrend_jax.tasks.scoring import add_results
+from pointrend_jax.tasks.semantic import LabelMaps
+from tests.tiny import tiny_semantic_config
 
 
 def _sample(*sizes: tuple[int, int], first: int = 0, slots: int = 2) -> EvalSample:
@@ -35,12 +41,17 @@ class _Truth:
     def labels(self, image_id: int) -> np.ndarray:
         return np.full((20, 30), image_id, np.uint8)
 
-    def instance_ids(self, image_id: int) -> np.ndarray | None:
+    def instance_ids(self, image_id: int) -> None:
         return None
 
 
 def test_every_image_is_counted_with_its_own_labels_though_a_batch_has_none():
-    evaluator = SemanticEvaluator(("a", "b", "c"))
+    config = tiny_semantic_config()
+    truth: Any = _Truth()
+    unused: Any = None
+    data = SemanticEvalSet(("a", "b", "c"), (), unused, truth)
+    task = build_task(config)
+    evaluator = task.evaluator(data, config)
     samples = [_sample((20, 30), (20, 30)), _sample(), _sample((20, 30), first=2)]
 
     def labels(sample: EvalSample) -> LabelMaps:
@@ -48,6 +59,6 @@ def test_every_image_is_counted_with_its_own_labels_though_a_batch_has_none():
         maps[: len(sample.image_ids)] = np.array(sample.image_ids, np.uint8)[:, None, None]
         return LabelMaps(maps, maps)
 
-    evaluate_semantic(((s, labels(s)) for s in samples), evaluator, _Truth())
+    add_results(task, one_ahead(samples, labels), evaluator, data.class_names)
     assert evaluator.image_ids == (0, 1, 2)
     assert evaluator.results()["rendered"]["miou"] == 1

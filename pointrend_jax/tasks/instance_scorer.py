@@ -1,0 +1,119 @@
+"""The scores of predicted instances: COCO's or LVIS's rules, and Cityscapes' beside them."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from pointrend_jax.console import tell
+from pointrend_jax.data.build import Datasets, EvalSet
+from pointrend_jax.evaluation.cityscapes_instances import CityscapesInstanceEvaluator
+from pointrend_jax.evaluation.coco import (
+    MAX_DETECTIONS,
+    InstanceEvaluator,
+    Results,
+    coco_scores,
+)
+from pointrend_jax.evaluation.lvis import MAX_DETECTIONS as LVIS_MAX_DETECTIONS
+from pointrend_jax.evaluation.lvis import is_federated, lvis_evaluator
+from pointrend_jax.evaluation.predictions import write_results_list
+from pointrend_jax.evaluation.report import (
+    format_cityscapes_results,
+    format_lvis_results,
+    format_results,
+)
+from pointrend_jax.results.instances import PredictedInstances
+from pointrend_jax.storage import AnyPath
+from pointrend_jax.structures import Config
+
+# Groups of results by Cityscapes' rules: AP that is not to be mixed with COCO's.
+_CITYSCAPES = "cityscapes_"
+
+
+class InstanceScorer:
+    """An `Evaluator` of `PredictedInstances`; says so if the model may find more than counts.
+
+    Args:
+      data: whose evaluation set has the truth. A set without annotations has no results, only
+        detections.
+    """
+
+    def __init__(self, data: Datasets | EvalSet, config: Config) -> None:
+        truth, dilation = data.eval_ground_truth, config.eval.boundary_dilation
+        self._federated = is_federated(truth)
+        most = config.model.box.detections_per_image
+        if self._federated:
+            self._evaluator = lvis_evaluator(truth, boundary_dilation=dilation)
+        else:
+            rules = partial(coco_scores, max_detections=most)
+            self._evaluator = InstanceEvaluator(truth, boundary_dilation=dilation, rules=rules)
+        self._cityscapes = CityscapesInstanceEvaluator()
+        self._category_ids = np.asarray(data.category_ids)
+        self._instance_ids = data.eval_instance_ids
+        _tell_limit(most, federated=self._federated)
+
+    @property
+    def image_ids(self) -> tuple[int, ...]:
+        return self._evaluator.image_ids
+
+    def add(self, image_id: int, prediction: PredictedInstances) -> None:
+        categories, scores = self._category_ids[prediction.classes], prediction.scores
+        rendered, coarse = prediction.masks.rle(), prediction.coarse_masks.rle()
+        self._evaluator.add(image_id, prediction.boxes, scores, categories, rendered, coarse)
+        if self._instance_ids is not None:
+            # The category ids are Cityscapes' label ids.
+            truth = self._instance_ids(image_id)
+            self._cityscapes.add(image_id, categories, scores, rendered, coarse, truth)
+
+    @property
+    def parts(self) -> Any:
+        return self._evaluator.parts, self._cityscapes.parts
+
+    def merge(self, parts: Any) -> None:
+        self._evaluator.merge(parts[0])
+        self._cityscapes.merge(parts[1])
+
+    def results(self) -> Results:
+        results: Results = {}
+        if self._evaluator.ground_truth.anns:
+            results |= self._evaluator.results()
+        if self._instance_ids is not None:
+            official = self._cityscapes.results()
+            results |= {f"{_CITYSCAPES}{group}": values for group, values in official.items()}
+        return results
+
+    def table(self, results: Results) -> str:
+        official = {
+            group.removeprefix(_CITYSCAPES): values
+            for group, values in results.items()
+            if group.startswith(_CITYSCAPES)
+        }
+        own = {k: v for k, v in results.items() if not k.startswith(_CITYSCAPES)}
+        if not own:
+            table = (
+                "nothing is scored: the evaluation set has no annotations. Its detections are "
+                "written with its own image and category ids."
+            )
+        else:
+            table = format_lvis_results(own) if self._federated else format_results(own)
+        return f"{table}\n\n{format_cityscapes_results(official)}" if official else table
+
+    def save_details(self, folder: AnyPath) -> None:
+        """Every detection, as a list that pycocotools' `loadRes` takes."""
+        for source in ("rendered", "coarse"):
+            found = self._evaluator.coco_results(source)
+            write_results_list(folder / f"detections_{source}.json", found)
+
+
+def _tell_limit(most: int, *, federated: bool) -> None:
+    """Says so if the model may find more on an image than its scores count."""
+    if federated and most > LVIS_MAX_DETECTIONS:
+        counted = f"LVIS's scores count the best {LVIS_MAX_DETECTIONS} of an image"
+    elif not federated and most > MAX_DETECTIONS:
+        counted = (
+            f"COCO's scores count the best {MAX_DETECTIONS} of a class; AP with all of them is "
+            f"given as mask AP@{most}, beside them"
+        )
+    else:
+        return
+    tell(f"config.model.box.detections_per_image is {most}: {counted}")

@@ -1,0 +1,99 @@
+"""Predictions of batches: on one device or on all, one ahead of whoever reads them.
+
+Everything that predicts goes this way, be it for a user or for a score.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from pointrend_jax.devices.placement import replicated, shard
+from pointrend_jax.structures import EvalSample
+from pointrend_jax.tasks.task import Task, Variables, kept
+
+# px; the sides of canvases of original images: this times 1, 1.5, 2, 3, 4, 6, 8, ...
+_SMALLEST_SIDE = 64
+
+# From a sample to what `Task.results` takes, still on its way from the device.
+Predict = Callable[[EvalSample], Any]
+
+
+def on_one_device(task: Task, variables: Variables) -> Predict:
+    """Prediction on the device of `variables`; compiled once a canvas of the network's input."""
+    network, deliver = _programs(task)
+
+    def predict(sample: EvalSample) -> Any:
+        predictions = network(variables, sample.batch)
+        if deliver is None:
+            return predictions
+        sizes, canvas = original_sizes(sample)
+        return deliver(predictions, sample.batch, sizes, canvas)
+
+    return predict
+
+
+def on_local_devices(task: Task, variables: Variables) -> Predict:
+    """Prediction on all devices of this process, an equal part of the batch on each."""
+    network, deliver = _local_programs(task)
+    variables, num_devices = replicated(variables), jax.local_device_count()
+
+    def predict(sample: EvalSample) -> Any:
+        batch = shard(sample.batch, num_devices)
+        predictions = network(variables, batch)
+        if deliver is not None:
+            sizes, canvas = original_sizes(sample)
+            predictions = deliver(predictions, batch, shard(sizes, num_devices), canvas)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), predictions)
+
+    return predict
+
+
+def one_ahead(samples: Iterable[EvalSample], predict: Predict) -> Iterator[tuple[EvalSample, Any]]:
+    """The predictions of samples, each after the next sample has been given to the device.
+
+    `predict` returns at once; the device works on a batch while the caller has the one before.
+    """
+    pending: tuple[EvalSample, Any] | None = None
+    for sample in samples:
+        predicted = predict(sample)
+        if pending is not None:
+            yield pending
+        pending = sample, predicted
+    if pending is not None:
+        yield pending
+
+
+def original_sizes(sample: EvalSample) -> tuple[np.ndarray, tuple[int, int]]:
+    """(height, width) of every slot's original image, int32 [B, 2], and a canvas that holds them.
+
+    Sides of canvases are two an octave, so that a data set of many sizes compiles few programs.
+    """
+    sizes = np.ones((len(sample.batch.valid), 2), np.int32)
+    # A batch without an image has no size to take.
+    sizes[np.flatnonzero(sample.batch.valid)] = np.reshape(sample.original_hw, (-1, 2))
+    height, width = (_canvas_side(int(side)) for side in sizes.max(axis=0))
+    return sizes, (height, width)
+
+
+def _canvas_side(pixels: int) -> int:
+    octave = _SMALLEST_SIDE
+    while 2 * octave < pixels:
+        octave *= 2
+    return next(side for side in (octave, 3 * octave // 2, 2 * octave) if side >= pixels)
+
+
+@kept
+def _programs(task: Task) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
+    deliver = task.deliver and jax.jit(task.deliver, static_argnums=3)
+    return jax.jit(task.predict), deliver
+
+
+@kept
+def _local_programs(task: Task) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
+    # Without the other processes: predictions have nothing to do with each other.
+    local = partial(jax.pmap, devices=jax.local_devices())
+    deliver = task.deliver and local(task.deliver, in_axes=(0, 0, 0), static_broadcasted_argnums=3)
+    return local(task.predict, in_axes=(None, 0)), deliver

@@ -1,0 +1,69 @@
+"""Label maps of the mean probability over scales of an image and its mirror image."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pointrend_jax.data.build_semantic import SemanticDatasets, SemanticEvalSet
+from pointrend_jax.devices.placement import replicated, shard
+from pointrend_jax.structures import Config, EvalSample, ImageBatch
+from pointrend_jax.tasks.predictions import original_sizes
+from pointrend_jax.tasks.semantic import LabelMaps, class_probabilities, upsampled_coarse_logits
+from pointrend_jax.tasks.task import Task, Variables, kept
+
+
+def views(config: Config) -> list[tuple[float, bool]]:
+    """(scale, mirrored) of each view; none if the config asks for no augmentation."""
+    scales = tuple(float(scale) for scale in config.eval.tta_scales)
+    if config.task != "semantic" or not (scales or config.eval.tta_flip):
+        return []
+    flips = (False, True) if config.eval.tta_flip else (False,)
+    return [(scale, flip) for scale in scales or (1.0,) for flip in flips]
+
+
+def augmented_label_maps(
+    task: Task,
+    variables: Variables,
+    data: SemanticDatasets | SemanticEvalSet,
+    config: Config,
+    *,
+    process: tuple[int, int],
+) -> Iterator[tuple[EvalSample, LabelMaps]]:
+    """This process's evaluation images in one of their views, with rendered and coarse labels.
+
+    Args:
+      process: its index, and how many there are.
+    """
+    of_views = views(config)
+    variables, probabilities = replicated(variables), _probabilities_program(task)
+    streams = [data.eval_samples(*process, scale, flip) for scale, flip in of_views]
+    for samples in zip(*streams, strict=True):
+        total: Any = None
+        for sample, (_, flip) in zip(samples, of_views, strict=True):
+            sizes, canvas = original_sizes(sample)
+            batch, sizes = shard((sample.batch, sizes), jax.local_device_count())
+            of_view = probabilities(variables, batch, sizes, canvas, flip)
+            total = of_view if total is None else jax.tree.map(jnp.add, total, of_view)
+        labels = jax.tree.map(lambda x: jnp.argmax(x, axis=-1).astype(jnp.uint8), total)
+        yield samples[0], jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), labels)
+
+
+@kept
+def _probabilities_program(task: Task) -> Callable[..., LabelMaps]:
+    @partial(
+        jax.pmap, devices=jax.local_devices(), in_axes=(None, 0, 0),
+        static_broadcasted_argnums=(3, 4),
+    )  # fmt: skip
+    def probabilities(
+        variables: Variables, batch: ImageBatch, sizes: Any, canvas: tuple[int, int], flip: bool
+    ) -> LabelMaps:
+        predictions = task.predict(variables, batch)
+        maps = LabelMaps(predictions.logits, upsampled_coarse_logits(predictions, batch))
+        return jax.tree.map(
+            lambda x: class_probabilities(x, batch, sizes, canvas, flipped=flip), maps
+        )
+
+    return probabilities
