@@ -232,9 +232,9 @@ FAULTS = (
         ("training", "test_experiment.py"),
     ),
     Fault(
-        "wrong-category-ids", "tasks/instance.py",
-        "classes = category_ids[detections.classes[rows]]",
-        "classes = category_ids[detections.classes[rows] - 1]",
+        "wrong-category-ids", "tasks/instance_scorer.py",
+        "self._category_ids[prediction.classes], prediction.scores",
+        "self._category_ids[prediction.classes - 1], prediction.scores",
         ("tasks",),
     ),
     Fault(
