@@ -132,7 +132,7 @@ def _path(text: str) -> Path:
     try:
         return local_path(text)
     except ValueError as error:
-        # Of a ValueError argparse would say nothing but that there was one.
+        # argparse tells of a ValueError only that there was one.
         raise argparse.ArgumentTypeError(str(error)) from error
 
 

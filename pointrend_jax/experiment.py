@@ -27,7 +27,7 @@ from pointrend_jax.training.trees import check_finite, check_same_tree
 from pointrend_jax.training.workdir import only_run_in
 from pointrend_jax.weights import describe_weights, report_record, starting_variables
 
-# Of `config.train.best_metric` "", by task.
+# The metric that decides the best checkpoint where `config.train.best_metric` is "", by task.
 _BEST_METRICS = {"instance": "rendered/mask_ap", "semantic": "rendered/miou"}
 
 
@@ -103,12 +103,12 @@ def _train(
 
 
 def _variables_to_start(config: Config, task: Task, workdir: AnyPath) -> Variables:
-    """Of a new run those of `config.init`, told and kept in starting_weights.json."""
+    """The variables that a new run starts from, told and kept in starting_weights.json."""
     if newest_step(workdir) is not None:
         # The checkpoint has them; the weights need not even be there any more.
         return task.init(config.seed)
     variables, weights = starting_variables(config, task)
-    # Of an earlier attempt that left no checkpoint.
+    # An earlier attempt, which left no checkpoint, may have written the file.
     if is_lead():
         (workdir / "starting_weights.json").unlink(missing_ok=True)
     if weights is not None and is_lead():

@@ -252,7 +252,7 @@ def as_os_errors() -> Iterator[None]:
 
 
 def _cloud_errors() -> tuple[type[Exception], ...]:
-    """Of the libraries that are in use."""
+    """What the cloud libraries that are in use raise."""
     names = (
         ("gcsfs.retry", "HttpError"),
         ("google.auth.exceptions", "GoogleAuthError"),
@@ -262,12 +262,12 @@ def _cloud_errors() -> tuple[type[Exception], ...]:
 
 
 def file_size(path: AnyPath) -> int:
-    """In bytes."""
+    """The size of a file in bytes."""
     return path.stat().st_size if isinstance(path, Path) else int(path.stat().length)
 
 
 def sha256(path: AnyPath) -> str:
-    """Of the content of a file, in hexadecimal digits."""
+    """The digest of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         # The stubs of epath know less of its files than they can.
         content: Any = file

@@ -77,7 +77,7 @@ def load_weights(source: str | Path, config: Config) -> tuple[Variables, tuple[s
 
 
 def names_of_classes(config: Config) -> tuple[str, ...]:
-    """Of a model that comes without a data set. Raises ValueError as `class_names`."""
+    """The class names of a model that comes without a data set. Raises as `class_names`."""
     data = config.data
     # A configuration of an earlier version has no names.
     return class_names(data.categories, config.num_classes, tuple(data.get("class_names", ())))

@@ -115,7 +115,7 @@ class BoundaryCocoEval(COCOeval):
 
 
 class _Boundaries(NamedTuple):
-    """Of one category on one image: of the detections, by descending score, and of the objects."""
+    """The boundaries of one category on one image: of detections, best first, and of objects."""
 
     found: list[Rle]
     true: dict[int, Rle]

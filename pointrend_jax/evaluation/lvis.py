@@ -197,7 +197,7 @@ def _counted(
         for detection in best:
             category_id = detection["category_id"]
             known = (image_id, category_id) in positives or category_id in negatives
-            # Of an unknown image, for the error that it is.
+            # A detection on an unknown image is kept, so that it is refused later.
             if image_id not in images or (known and _area(detection, kind) > 0):
                 counted.append(detection)
     return counted

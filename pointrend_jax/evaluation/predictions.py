@@ -141,7 +141,7 @@ def annotation(
 
 
 def predicted_files(folder: Path) -> dict[str, str]:
-    """Of the images whose predictions the folder holds: file name to the name of its pictures.
+    """File name to name of the pictures, for the images whose predictions the folder holds.
 
     Raises: ValueError if they are damaged, or if files of these names lie there without a journal.
     """

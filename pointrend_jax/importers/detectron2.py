@@ -137,7 +137,7 @@ def backbone_prefix(shapes: Shapes) -> str:
 
 
 def _layout(module: str, leaf: str, shapes: Shapes) -> Layout:
-    """Of a kernel or bias; biases change only where outputs are flattened maps."""
+    """The layout of a kernel or bias; biases change only where outputs are flattened maps."""
     if module == "mask_head/coarse_head/predictor":
         num_classes = shapes["params/box_head/classifier/bias"][0] - 1
         return flattened_outputs(num_classes)

@@ -234,7 +234,7 @@ class _Machine:
 
 
 def _checked_key(key: object) -> str | int:
-    # Of our values only these hash without recursion into what the file nests.
+    # Only these values hash without recursion into what the file nests.
     if not isinstance(key, (str, int)):
         raise ValueError(f"The pickle has a dict key that is {_describe(key)}: refused.")
     return key

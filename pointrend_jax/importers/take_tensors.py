@@ -12,7 +12,8 @@ import numpy as np
 from pointrend_jax.importers.layouts import VECTOR, Layout
 from pointrend_jax.importers.wrappers import foreign_library, shown
 
-# Of every array of a model, by path: "params/fpn/lateral2/kernel", "buffers/backbone/stem/bn/mean".
+# The shape of every array of a model by its path, as in "params/fpn/lateral2/kernel" or
+# "buffers/backbone/stem/bn/mean".
 Shapes = Mapping[str, tuple[int, ...]]
 
 # The modules that may change shape with the number of classes.

@@ -23,7 +23,7 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _ONE = ((1, 1), (1, 1))
 # Pixels of the batch from which the nine products are faster.
 _LARGE = 4096
-# Channels of the narrower side, below which the gradient of a 1x1 kernel is a convolution's.
+# A 1x1 kernel with fewer inputs or outputs than this has its gradient from a convolution.
 _NARROW = 128
 
 
@@ -115,7 +115,7 @@ def _windows(x: Array, kernel: Array) -> Float[Array, "B h w D"]:
 
 @jax.custom_vjp
 def _conv3x3(x: Array, kernel: Array) -> Float[Array, "B H W D"]:
-    """Of stride 1, padded by 1. Its own derivative, for that of the kernel."""
+    """A 3x3 convolution of stride 1, padded by 1, whose kernel has a gradient of its own form."""
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), _ONE, dimension_numbers=_DIMENSIONS)
 
 

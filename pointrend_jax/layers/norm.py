@@ -18,7 +18,7 @@ from pointrend_jax.structures import DATA_AXIS
 
 # `FrozenBatchNorm` or `BatchNorm`, or one of them with some attributes set.
 BatchNormLayer = Callable[..., nn.Module]
-# Of a head: its convolutions have a bias only if there is none.
+# A head's norm: its convolutions have a bias only if there is none.
 HeadNorm = Literal["group_norm", "batch_norm", "none"]
 
 

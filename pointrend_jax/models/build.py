@@ -74,7 +74,7 @@ def build_model(config: Config) -> MaskRCNN:
 
 
 def _check_counts(config: Config) -> None:
-    """Of proposals, samples and detections."""
+    """Raises ValueError for a number of proposals, samples or detections that cannot be."""
     model = config.model
     counts = {"rpn": ("samples_per_image",), "box": ("samples_per_image", "detections_per_image")}
     counts["rpn"] += tuple(

@@ -135,7 +135,7 @@ class MaskRCNN(nn.Module):
         batch: InstanceBatch,
         candidates: CandidatePoints,
     ) -> dict[str, LossTerm]:
-        """Of the foreground samples, which come first among an image's slots.
+        """The mask head's losses of the foreground samples, which come first in an image's slots.
 
         All images give the same number of slots: the smallest of up to three that holds the
         samples of each.

@@ -167,7 +167,7 @@ _weighted_rows.defvjp(_weighted_rows_forward, _weighted_rows_backward)
 def _neighbours(
     map_hw: tuple[int, int], xy: Float[Array, "N P 2"]
 ) -> Iterator[tuple[Array, Array, Array, Array]]:
-    """Of the four neighbours of `xy`: row, column, whether it lies in the map, bilinear weight."""
+    """Row, column, whether it lies in the map, and weight of each of `xy`'s four neighbours."""
     height, width = map_hw
     x, y = xy[..., 0] - 0.5, xy[..., 1] - 0.5
     x_floor, y_floor = jnp.floor(x), jnp.floor(y)

@@ -239,7 +239,7 @@ def _are_apart(bin_size: Array, grid: Array) -> Bool[Array, " n"]:
 def _pixel_of_bins(
     chunk: _Sampling, number: Array, output_size: int
 ) -> tuple[Int[Array, "n S S"], Float[Array, "n S S"]]:
-    """Of the pixels that the samples of every bin touch: the row of one, and its weight."""
+    """The row and the weight of one of the pixels that the samples of every bin touch."""
     num_y, num_x = _pixels(chunk.bin_y, chunk.grid_y), _pixels(chunk.bin_x, chunk.grid_x)
     pixel_y, pixel_x = number // jnp.maximum(num_x, 1), number % jnp.maximum(num_x, 1)
     axes = (

@@ -161,7 +161,7 @@ def _overlay(
 
 
 def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
-    """Of each class: the set's, by name, else the checkpoint's, else class indices, which is said.
+    """The category id of each class: the set's, else the checkpoint's, else its index, said so.
 
     Raises: ValueError if the set has categories, but not all of the model's.
     """

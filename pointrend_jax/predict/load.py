@@ -79,7 +79,7 @@ def _predictor(
 
 
 def _whole(config: Config | Path | str) -> Config:
-    """Of a model, locked, from a file or as it is."""
+    """A model's config, locked, from a file or as it is."""
     if isinstance(config, (str, Path)):
         return load_config(config)
     return config.copy_and_resolve_references().lock()

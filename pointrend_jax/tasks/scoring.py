@@ -103,7 +103,7 @@ def add_results(
 
 
 def _merged_results(evaluator: Evaluator) -> Results:
-    """Of the images of all processes, each predicted by one of them; in every process."""
+    """The results of all processes' images, each predicted by one of them; in every process."""
     for parts in to_lead(evaluator.parts)[1:]:
         evaluator.merge(parts)
     return from_lead(evaluator.results)

@@ -30,7 +30,7 @@ def kept(function: Callable[_Args, _Result]) -> Callable[_Args, _Result]:
     return cast(Callable[_Args, _Result], lru_cache(maxsize=8)(function))
 
 
-# Of one image.
+# What a user gets of one image.
 Prediction = PredictedInstances | PredictedLabels
 
 

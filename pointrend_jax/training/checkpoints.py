@@ -213,7 +213,7 @@ class _Kept:
 
 
 def package_versions() -> dict[str, str]:
-    """Of the packages that decide the numbers of a run."""
+    """The versions of the packages that decide the numbers of a run."""
     return {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")}
 
 

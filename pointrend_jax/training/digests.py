@@ -17,7 +17,7 @@ import numpy as np
 from pointrend_jax.data.sources.folders import first
 from pointrend_jax.training.trees import flat
 
-# Of the JSON of a description: by array name, and of all the rest.
+# Keys of a description's JSON: digests by array name, and the digest of all the rest.
 _ARRAYS, _ITSELF = "arrays_sha256", "sha256"
 
 

@@ -121,7 +121,7 @@ def _gradients(
 
 
 def _sum_over_devices(x: Any) -> Any:
-    """Of all leaves; each itself where there is one device, which XLA would copy."""
+    """The sum of every leaf over the devices; the leaf itself on one, which XLA would copy."""
     return x if jax.lax.axis_size(DATA_AXIS) == 1 else jax.lax.psum(x, DATA_AXIS)
 
 

@@ -87,7 +87,7 @@ class TrainPlan:
 
     @property
     def mask_bytes(self) -> int:
-        """Of one object's bits on the largest canvas."""
+        """The bytes of one object's bits on the largest canvas."""
         return max(height * width // 8 for height, width in self._augmentation.buckets)
 
     def __len__(self) -> int:
@@ -104,7 +104,7 @@ class TrainPlan:
             indices = np.repeat(indices, repeat_counts(self._repeat_factors, rng))
         number = len(indices)
         order = rng.permutation(number)
-        # Of each time that an epoch has an image.
+        # One entry for each time that an epoch has an image.
         min_sizes = rng.choice(np.asarray(choices.min_sizes), number)
         flips = rng.random(number) < choices.flip_probability
         groups: dict[Bucket, list[PlannedImage]] = {}
@@ -190,7 +190,7 @@ class _LoadBatch:
     def __call__(self, batch: PlannedBatch, each: ForEach) -> InstanceBatch:
         index, count = self._process
         part = len(batch.images) // count
-        # Of the images of all hosts, which must have equal shapes.
+        # The most objects on an image of any host: all hosts must have equal shapes.
         most = max(len(self._prepared.images[image.record].labels) for image in batch.images)
         slots = slots_for(most, self._slot_sizes)
         height, width = batch.bucket

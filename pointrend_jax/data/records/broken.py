@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from pointrend_jax.console import tell_here
 from pointrend_jax.data.records.layout import ImageFacts
 
-# Of the record reader (damaged bytes), the parser, the decoders of images and of masks.
+# The record reader (damaged bytes), the parser, and the decoders of images and masks raise these.
 READ_ERRORS = (OSError, RuntimeError, ValueError, KeyError)
 
 Loaded = TypeVar("Loaded")

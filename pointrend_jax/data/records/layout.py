@@ -24,7 +24,7 @@ from pointrend_jax.storage import AnyPath, content_key, sha256
 
 VERSION = "1.0.0"
 COMPLETE = "dataset_info.json"
-# Of TFDS, beside it.
+# TFDS describes the records in these files beside it.
 _DESCRIPTIONS = ("features.json", "metadata.json")
 _FEATURES = "tensorflow_datasets.core.features."
 
@@ -174,7 +174,7 @@ def _check_files(folder: Path, manifest: Manifest, index: str) -> None:
             f"{len(damaged)} files of {folder} have another checksum than was written: "
             f"{first(damaged)}; restore them, or remove the folder and let it be made again."
         )
-    # Of a split that is not there another message tells.
+    # Another message tells of a split that is not there.
     unknown = [n for n in _DESCRIPTIONS if n not in files]
     if unknown or ((folder / index).exists() and index not in files):
         raise ValueError(

@@ -141,7 +141,7 @@ def _alone(folder: AnyPath) -> Iterator[None]:
         yield
         return
     with locked(Path(folder / _LOCK)):
-        # Of a process that was killed.
+        # A process that was killed may have left it.
         for unfinished in folder.glob(".*"):
             if unfinished.name != _LOCK and unfinished.is_file():
                 unfinished.unlink()

@@ -224,7 +224,7 @@ def _parse_box(
     if _are_near(box, of_mask):
         return None, box
     expected = _clip(of_mask, hw)
-    # Of an outline without an area the box of the file is all there is to know.
+    # The box of the file is all that is known of an outline without an area.
     if expected is None or _are_alike(clipped, expected):
         return None, box
     # The pixels of a thin, slanted outline may have another box than its points.
@@ -267,7 +267,7 @@ def _area(
         # No score looks at the area of a crowd region, and COCO's own have others than their masks.
         if is_crowd or _is_about(value, enclosed_area(segmentation)):
             return float(value)
-        # Of a thin outline, or of parts that overlap, the pixels are more or fewer.
+        # A thin outline, or parts that overlap, have more or fewer pixels.
         counted = mask_area(segmentation, hw)
         if _is_about(value, counted):
             return float(value)

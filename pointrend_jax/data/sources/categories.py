@@ -40,7 +40,7 @@ _CATEGORIES = {
     "cityscapes_semantic": CITYSCAPES_SEMANTIC,
     "camvid": CAMVID,
 }
-# Of LVIS v1 and v0.5, whose ids are 1, 2, 3, ...
+# LVIS v1 and v0.5 have so many classes, with the ids 1, 2, 3, ...
 _LVIS_CLASSES = (1203, 1230)
 _IDS = {"coco": COCO_IDS, "cityscapes": CITYSCAPES_IDS}
 

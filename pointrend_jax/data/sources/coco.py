@@ -20,7 +20,7 @@ from pointrend_jax.data.sources.findings import crowd_remarks, name_remarks
 from pointrend_jax.data.sources.folders import StoredFile, find_below, first, is_text
 from pointrend_jax.masks.polygons import outline_box
 
-# Of an image's side: objects that are written as shares of it may reach out of the image.
+# Objects that are written as shares of an image's side may reach out of it, up to this share.
 _LARGEST_SHARE = 1.5
 
 

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from pointrend_jax.console import tell
 from pointrend_jax.data.sources.folders import first
 
-# Of all objects. COCO has 1 %; where it is many, they are seldom meant as crowds.
+# The share of all objects. COCO has 1 %; where it is large, they are seldom meant as crowds.
 _MANY_CROWDS = 0.1
 
 
