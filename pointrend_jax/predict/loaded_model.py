@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pointrend_jax.data.batches.instances import make_sample
+from pointrend_jax.data.batches.samples import make_sample
 from pointrend_jax.data.batches.transforms import check_buckets
 from pointrend_jax.predict.images import check_image, choose_canvas
 from pointrend_jax.structures import Config, EvalSample

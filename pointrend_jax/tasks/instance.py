@@ -22,7 +22,6 @@ from pointrend_jax.structures import (
     InstanceBatch,
     InstancePredictions,
 )
-from pointrend_jax.tasks.instance_scorer import InstanceScorer
 from pointrend_jax.tasks.task import Task, Variables, initial, kept
 
 
@@ -80,7 +79,6 @@ def instance_task(model: MaskRCNN) -> Task:
         predict=predict,
         deliver=None,
         results=instance_results,
-        evaluator=InstanceScorer,
         explain=explain,
         is_trainable=is_trainable,
     )

@@ -19,9 +19,17 @@ from pointrend_jax.evaluation.coco import Results
 from pointrend_jax.evaluation.workers import in_order
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config, EvalSample
+from pointrend_jax.tasks.instance_scorer import InstanceScorer
 from pointrend_jax.tasks.predictions import on_local_devices, one_ahead
+from pointrend_jax.tasks.semantic_scorer import SemanticScorer
 from pointrend_jax.tasks.task import Evaluator, Prediction, Task, Variables
 from pointrend_jax.tasks.test_time_augmentation import augmented_label_maps, views
+
+# By `config.task`; made with the data sets and the config.
+_SCORERS: dict[str, Callable[[Any, Config], Evaluator]] = {
+    "instance": InstanceScorer,
+    "semantic": SemanticScorer,
+}
 
 
 class Scores(NamedTuple):
@@ -59,7 +67,7 @@ def build_task_eval_set(config: Config) -> EvalSet | SemanticEvalSet:
 def score(task: Task, variables: Variables, data: AnyData, config: Config) -> Scores:
     """Predicts and scores the evaluation set; says how long each took."""
     process = jax.process_index(), jax.process_count()
-    evaluator, start = task.evaluator(data, config), time.monotonic()
+    evaluator, start = _SCORERS[config.task](data, config), time.monotonic()
     predicted = one_ahead(data.eval_samples(*process), on_local_devices(task, variables))
     add_results(task, predicted, evaluator, data.class_names)
     finished = time.monotonic()
@@ -70,7 +78,7 @@ def score(task: Task, variables: Variables, data: AnyData, config: Config) -> Sc
     )
     table = evaluator.table(results)
     if views(config) and not isinstance(data, Datasets | EvalSet):
-        of_views = task.evaluator(data, config)
+        of_views = _SCORERS[config.task](data, config)
         predicted = augmented_label_maps(task, variables, data, config, process=process)
         add_results(task, predicted, of_views, data.class_names)
         augmented = _merged_results(of_views)

@@ -22,7 +22,6 @@ from pointrend_jax.structures import (
     SemanticBatch,
     SemanticPredictions,
 )
-from pointrend_jax.tasks.semantic_scorer import SemanticScorer
 from pointrend_jax.tasks.task import Task, Variables, initial, kept
 
 
@@ -86,7 +85,6 @@ def semantic_task(model: SemanticSegmentor) -> Task:
         predict=predict,
         deliver=label_maps,
         results=semantic_results,
-        evaluator=SemanticScorer,
         explain=explain,
         is_trainable=is_trainable,
     )

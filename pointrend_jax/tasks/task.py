@@ -11,7 +11,7 @@ from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.label_maps import PredictedLabels
 from pointrend_jax.storage import AnyPath
-from pointrend_jax.structures import Array, Config, EvalSample, ImageBatch
+from pointrend_jax.structures import Array, EvalSample, ImageBatch
 
 # {"params": trained (or kept by stage), "buffers": statistics and other arrays that no optimizer
 # touches}, nested by module name.
@@ -82,7 +82,6 @@ class Task(NamedTuple):
       deliver: (predictions, images, original sizes int32 [B, 2], a canvas that holds them) to what
         the host reads of them. Pure; None where that is the predictions as they are.
       results: (sample, what is delivered, class names) to what a user gets of each image, in order.
-      evaluator: (data sets, config) to an evaluator of such results on the evaluation set.
       explain: every rendering step: (variables, images, regions) to the mask logits of the regions
         and the steps, or (variables, images) to the steps of a semantic model. Raises ValueError if
         the model renders nothing.
@@ -96,7 +95,6 @@ class Task(NamedTuple):
     predict: Callable[[Variables, ImageBatch], Any]
     deliver: Callable[..., Any] | None
     results: Callable[[EvalSample, Any, tuple[str, ...]], Iterator[Prediction]]
-    evaluator: Callable[[Any, Config], Evaluator]
     explain: Callable[..., Any]
     is_trainable: Callable[[tuple[str, ...]], bool]
 

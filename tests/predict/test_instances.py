@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.compilations import counted_compilations
-from pointrend_jax.data.batches.instances import make_sample
+from pointrend_jax.data.batches.samples import make_sample
 from pointrend_jax.masks.paste import paste_masks_to_rle, probability, scale_boxes_to_original
 from pointrend_jax.predict import loaded_model
 from pointrend_jax.predict.instances import Predictor

@@ -125,6 +125,12 @@ def test_the_package_offers_its_interface_and_imports_jax_only_for_it() -> None:
         pointrend_jax.laod  # type: ignore[attr-defined]  # noqa: B018
     code = "import sys, pointrend_jax, pointrend_jax.data.images; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+    # A prediction needs no data set, and none of what reads them.
+    code = (
+        "import sys, pointrend_jax; pointrend_jax.load; pointrend_jax.SemanticPredictor;"
+        "assert not {'tensorflow_datasets', 'grain', 'array_record'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("ids", [(1, 2), (1, 2, 2), (1, 2, 3, 3)])

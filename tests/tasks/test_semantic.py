@@ -11,6 +11,7 @@ from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.predictions import one_ahead, original_sizes
 from pointrend_jax.tasks.scoring import add_results
 from pointrend_jax.tasks.semantic import LabelMaps
+from pointrend_jax.tasks.semantic_scorer import SemanticScorer
 from tests.tiny import tiny_semantic_config
 
 
@@ -51,7 +52,7 @@ def test_every_image_is_counted_with_its_own_labels_though_a_batch_has_none():
     unused: Any = None
     data = SemanticEvalSet(("a", "b", "c"), (), unused, truth)
     task = build_task(config)
-    evaluator = task.evaluator(data, config)
+    evaluator = SemanticScorer(data, config)
     samples = [_sample((20, 30), (20, 30)), _sample(), _sample((20, 30), first=2)]
 
     def labels(sample: EvalSample) -> LabelMaps:

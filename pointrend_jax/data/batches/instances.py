@@ -17,6 +17,7 @@ from jaxtyping import Float
 from pointrend_jax.data.batches.loading import ForEach, evaluation_parts, iterate_batches
 from pointrend_jax.data.batches.object_slots import choose_slot_sizes, slots_for
 from pointrend_jax.data.batches.repeat_factors import most_images, repeat_counts
+from pointrend_jax.data.batches.samples import make_sample
 from pointrend_jax.data.batches.transforms import (
     SIZE_DIVISIBILITY,
     Bucket,
@@ -33,7 +34,7 @@ from pointrend_jax.data.images import decode_image
 from pointrend_jax.data.records.broken import BrokenRecords
 from pointrend_jax.data.records.instances import PreparedSet, read_image
 from pointrend_jax.data.records.layout import text
-from pointrend_jax.structures import EvalSample, ImageBatch, InstanceBatch
+from pointrend_jax.structures import EvalSample, InstanceBatch
 
 
 class Augmentation(NamedTuple):
@@ -307,24 +308,3 @@ def eval_samples(
         return make_sample(images, ids, bucket, min_size, max_size, batch_size // process_count)
 
     return (sample(bucket, part) for bucket, part in parts)
-
-
-def make_sample(
-    images: Sequence[np.ndarray],
-    ids: tuple[int, ...],
-    bucket: Bucket,
-    min_size: int,
-    max_size: int,
-    batch_size: int,
-) -> EvalSample:
-    """Images of one bucket, resized and placed, in a batch of `batch_size` slots."""
-    pixels = np.zeros((batch_size, *bucket, 3), np.uint8)
-    # A slot that only fills the batch is one black cell.
-    hw = np.full((batch_size, 2), SIZE_DIVISIBILITY, np.int32)
-    for slot, image in enumerate(images):
-        hw[slot] = resized_hw((image.shape[0], image.shape[1]), min_size, max_size)
-        pixels[slot] = place_image(
-            resize_image(image, (int(hw[slot, 0]), int(hw[slot, 1]))), bucket
-        )
-    batch = ImageBatch(pixels, hw, _padded(hw), np.arange(batch_size) < len(images))
-    return EvalSample(batch, ids, tuple((i.shape[0], i.shape[1]) for i in images))

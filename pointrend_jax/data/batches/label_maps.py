@@ -12,8 +12,8 @@ import grain.python as grain
 import numpy as np
 
 from pointrend_jax.data.batches.color_augmentation import change_color, draw_color_change
-from pointrend_jax.data.batches.instances import make_sample
 from pointrend_jax.data.batches.loading import ForEach, evaluation_parts, iterate_batches
+from pointrend_jax.data.batches.samples import make_sample
 from pointrend_jax.data.batches.semantic_transforms import (
     CROP_TRIES,
     choose_crop,
