@@ -4,7 +4,7 @@ A segmentation map is rendered like a picture: predict it coarsely everywhere, t
 double its resolution and predict anew only where it is uncertain. Three parts, in the paper's
 order:
 
-  1. Point selection    `render_steps` at inference; `choose_training_points` in training (3.1).
+  1. Point selection    `render` at inference, `choose_training_points` in training (3.1).
   2. Point features     `point_features`: fine-grained CNN features and the coarse prediction (3.2).
   3. Point head         `PointHead`: one small MLP for all points of all regions (3.3).
 

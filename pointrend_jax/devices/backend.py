@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 import jax
 
-_traced_for: ContextVar[str | None] = ContextVar("traced_for", default=None)
-
 
 class Forms(NamedTuple):
     """Which of equal forms a program takes.
@@ -45,11 +43,12 @@ _ACCELERATOR = Forms(
     convolves_by_products=False, samples_by_rows=False, pools_by_pixels=False, regions_at_a_time=32
 )
 _FORMS = MappingProxyType({"cpu": _CPU, "gpu": _ACCELERATOR, "tpu": _ACCELERATOR})
+_traced_for: ContextVar[Forms | None] = ContextVar("traced_for", default=None)
 
 
 def forms() -> Forms:
     """Those of the default backend, or of the platform that `traced_for` names."""
-    return _FORMS[_traced_for.get() or jax.default_backend()]
+    return _traced_for.get() or _FORMS[jax.default_backend()]
 
 
 @contextlib.contextmanager
@@ -58,7 +57,7 @@ def traced_for(platform: str) -> Iterator[None]:
 
     What `jax.jit` has traced already keeps its form. Raises KeyError for another platform.
     """
-    token = _traced_for.set(platform if _FORMS[platform] else None)
+    token = _traced_for.set(_FORMS[platform])
     try:
         yield
     finally:

@@ -194,11 +194,7 @@ class ImplicitMaskHead(nn.Module):
         """Renders every region. `coarse` is the regular grid that rendering starts from."""
         del padded_hw  # points read 0 beyond it, and so do the maps
         predict_points = self._point_logits(pyramid, regions, parameters)
-        steps = render_regions(
-            predict_points, regions, start=self.start,
-            subdivision_num_points=self.subdivision_num_points, min_cell_px=self.min_cell_px,
-        )  # fmt: skip
-        return _mask_logits(steps)
+        return self._render(predict_points, regions, self.min_cell_px)[0]
 
     def explain(
         self, pyramid: dict[str, Array], regions: Regions
@@ -207,11 +203,16 @@ class ImplicitMaskHead(nn.Module):
 
         All steps are shown, whatever `min_cell_px` is.
         """
+        return self._render(self.point_predictor(pyramid, regions), regions, 0.0)
+
+    def _render(
+        self, predict_points: PredictPoints, regions: Regions, min_cell_px: float
+    ) -> tuple[MaskLogits, list[RenderStep]]:
         steps = render_regions(
-            self.point_predictor(pyramid, regions), regions, start=self.start,
-            subdivision_num_points=self.subdivision_num_points,
+            predict_points, regions, start=self.start,
+            subdivision_num_points=self.subdivision_num_points, min_cell_px=min_cell_px,
         )  # fmt: skip
-        return _mask_logits(steps), steps
+        return MaskLogits(steps[-1].logits[..., 0], steps[0].logits[..., 0]), steps
 
     def point_predictor(self, pyramid: dict[str, Array], regions: Regions) -> PredictPoints:
         """The function from points of the regions to logits [N, P, 1], to render as one likes."""
@@ -231,7 +232,3 @@ class ImplicitMaskHead(nn.Module):
             return self.point_head(fine_grained, point_coords, parameters, regions.classes)
 
         return predict_points
-
-
-def _mask_logits(steps: list[RenderStep]) -> MaskLogits:
-    return MaskLogits(steps[-1].logits[..., 0], steps[0].logits[..., 0])

@@ -130,13 +130,7 @@ class PointRendMaskHead(nn.Module):
     ) -> MaskLogits:
         """Renders every region as far as `min_cell_px` asks for."""
         del padded_hw  # points read 0 beyond it, and so do the maps
-        predict_points = self._point_logits(fine, coarse_logits, regions)
-        steps = render_regions(
-            predict_points, regions, start=self.start,
-            subdivision_num_points=self.subdivision_num_points, min_cell_px=self.min_cell_px,
-        )  # fmt: skip
-        own_coarse = select_class(coarse_logits, regions.classes)
-        return MaskLogits(steps[-1].logits[..., 0], own_coarse[..., 0])
+        return self._render(fine, coarse_logits, regions, self.min_cell_px)[0]
 
     def explain(
         self, pyramid: dict[str, Array], regions: Regions
@@ -145,12 +139,19 @@ class PointRendMaskHead(nn.Module):
 
         All steps are shown, whatever `min_cell_px` is.
         """
-        coarse_logits = self.encode_regions(pyramid, regions)
         fine = self.prepare(pyramid, regions.boxes.shape[0])
-        predict_points = self._point_logits(fine, coarse_logits, regions)
+        return self._render(fine, self.encode_regions(pyramid, regions), regions, 0.0)
+
+    def _render(
+        self,
+        fine: FineFeatures,
+        coarse_logits: Float[Array, "N h h K"],
+        regions: Regions,
+        min_cell_px: float,
+    ) -> tuple[MaskLogits, list[RenderStep]]:
         steps = render_regions(
-            predict_points, regions, start=self.start,
-            subdivision_num_points=self.subdivision_num_points,
+            self._point_logits(fine, coarse_logits, regions), regions, start=self.start,
+            subdivision_num_points=self.subdivision_num_points, min_cell_px=min_cell_px,
         )  # fmt: skip
         own_coarse = select_class(coarse_logits, regions.classes)
         return MaskLogits(steps[-1].logits[..., 0], own_coarse[..., 0]), steps

@@ -47,7 +47,7 @@ def render_regions(
     *,
     start: tuple[int, int],
     subdivision_num_points: int,
-    min_cell_px: float = 0.0,
+    min_cell_px: float,
 ) -> list[RenderStep]:
     """The rendering steps of regions, the regular grid first.
 

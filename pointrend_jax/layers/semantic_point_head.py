@@ -4,6 +4,8 @@ It gives `losses` for training and `predict` for inference. The method itself is
 here stands what it is given for label maps.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,7 @@ from pointrend_jax.pointrend import (
     draw_candidate_points,
     multiclass_uncertainty,
     point_features,
+    render,
     render_steps,
 )
 from pointrend_jax.structures import IGNORE_LABEL, SemanticBatch
@@ -87,8 +90,7 @@ class SemanticPointRend(nn.Module):
         padded_hw: Int[Array, "B 2"],
     ) -> Float[Array, "B H W K"]:
         """Rendered logits, 2**subdivision_steps times the resolution of the coarse ones."""
-        steps = self.explain(maps, coarse_logits, images, padded_hw)
-        return steps[-1].logits if steps else coarse_logits
+        return render(coarse_logits, **self._how(maps, coarse_logits, images, padded_hw))
 
     def explain(
         self,
@@ -98,14 +100,23 @@ class SemanticPointRend(nn.Module):
         padded_hw: Int[Array, "B 2"],
     ) -> list[RenderStep]:
         """Every step of `predict`."""
-        return render_steps(
-            coarse_logits,
-            self._point_logits(maps, images, coarse_logits),
-            self.uncertainty,
-            subdivision_steps=self.subdivision_steps,
-            subdivision_num_points=self.subdivision_num_points,
-            inside_hw=padded_hw // self.coarse_stride,
-        )
+        return render_steps(coarse_logits, **self._how(maps, coarse_logits, images, padded_hw))
+
+    def _how(
+        self,
+        maps: dict[str, Array],
+        coarse_logits: Float[Array, "B h w K"],
+        images: Array,
+        padded_hw: Int[Array, "B 2"],
+    ) -> dict[str, Any]:
+        """What rendering is given besides the coarse logits."""
+        return {
+            "predict_points": self._point_logits(maps, images, coarse_logits),
+            "uncertainty_fn": self.uncertainty,
+            "subdivision_steps": self.subdivision_steps,
+            "subdivision_num_points": self.subdivision_num_points,
+            "inside_hw": padded_hw // self.coarse_stride,
+        }
 
     def uncertainty(self, logits: Float[Array, "*S K"]) -> Float[Array, "*S"]:
         return (probability_uncertainty if self.of_probabilities else multiclass_uncertainty)(

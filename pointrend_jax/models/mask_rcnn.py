@@ -225,8 +225,10 @@ class MaskRCNN(nn.Module):
             )  # fmt: skip
 
         # Without an instance an image costs what its detector costs.
-        some = True if self.is_initializing() else num_valid > 0
-        masks = segment_all() if some is True else jax.lax.cond(some, segment_all, lambda: no_masks)
+        if self.is_initializing():
+            masks = segment_all()
+        else:
+            masks = jax.lax.cond(num_valid > 0, segment_all, lambda: no_masks)
         return jax.tree.map(lambda x: x.reshape(batch_size, slots, *x.shape[1:]), masks)
 
     def explain(self, batch: ImageBatch, regions: Regions) -> tuple[MaskLogits, list[RenderStep]]:

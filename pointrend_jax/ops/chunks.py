@@ -16,6 +16,11 @@ from jaxtyping import Array, Bool, Int
 Tree = Any
 Result = TypeVar("Result")
 
+# All slots are worked on, or such a part of them if it holds what is valid,
+_SHARES = (2, 4)
+# but no smaller part than this: each part is a program of its own.
+_FEWEST = 16
+
 
 def in_chunks(
     encode: Callable[[Tree], Tree],
@@ -92,10 +97,10 @@ def on_first_rows(
     return jax.lax.switch(choice, [partial(of_first, number) for number in numbers])
 
 
-def slot_numbers(slots: int, *, shares: Sequence[int] = (2, 4), fewest: int = 16) -> list[int]:
-    """`slots` and such parts of it as have at least `fewest`, ascending."""
-    parts = {slots // share for share in shares}
-    return sorted({number for number in parts if number >= fewest} | {slots})
+def slot_numbers(slots: int) -> list[int]:
+    """`slots` and such parts of it as are worth compiling, ascending."""
+    parts = {slots // share for share in _SHARES}
+    return sorted({number for number in parts if number >= _FEWEST} | {slots})
 
 
 def merge_two_axes(x: Array) -> Array:

@@ -77,9 +77,10 @@ def score(task: Task, variables: Variables, data: AnyData, config: Config) -> Sc
         f"{time.monotonic() - finished:.1f} s of scoring"
     )
     table = evaluator.table(results)
-    if views(config) and not isinstance(data, Datasets | EvalSet):
+    if views(config):
+        label_data: Any = data  # only label maps have views
         of_views = _SCORERS[config.task](data, config)
-        predicted = augmented_label_maps(task, variables, data, config, process=process)
+        predicted = augmented_label_maps(task, variables, label_data, config, process=process)
         add_results(task, predicted, of_views, data.class_names)
         augmented = _merged_results(of_views)
         # Groups of their own: single-scale figures are never mixed with these.
