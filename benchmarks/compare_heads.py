@@ -18,7 +18,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from pointrend_jax.data.build import EvalSet, build_eval_set
+from pointrend_jax.data.build_objects import EvalSet, build_eval_set
 from pointrend_jax.evaluation.bootstrap import Metric, paired_bootstrap
 from pointrend_jax.experiment import train
 from pointrend_jax.flags import define_workdir, run

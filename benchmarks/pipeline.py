@@ -34,9 +34,11 @@ from pointrend_jax.data.batches.transforms import (
     resize_image,
     transform_instances,
 )
-from pointrend_jax.data.build import build_datasets
+from pointrend_jax.data.build_objects import build_datasets
 from pointrend_jax.data.images import decode_image
-from pointrend_jax.data.records.instances import PreparedSet, prepare
+from pointrend_jax.data.records.instances import PreparedSet, prepare_objects
+from pointrend_jax.data.sources.known import OBJECT_SETS
+from pointrend_jax.data.splits import find_split
 from pointrend_jax.structures import Config
 
 _STAGES = ("read record", "decode", "resize", "objects to masks", "pack")
@@ -112,9 +114,9 @@ def main() -> None:
         config.data.dir, config.train.batch_size = args.data_dir, args.batch_size
         for field in ("train_min_sizes", "max_size", "buckets", "flip_probability"):
             config.data[field] = recipe.data[field]
-    data, root = config.data, Path(args.data_dir)
+    data = config.data
     cache = Path(data.cache_dir) if data.cache_dir else Path("runs/pipeline")
-    prepared = prepare(root / data.train_annotations, root / data.train_images, cache)
+    prepared = prepare_objects(find_split(config, "train", OBJECT_SETS), cache)
     with config.unlocked():
         config.data.cache_dir = str(cache)
     used = [i for i, image in enumerate(prepared.images) if image.labels]

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.compilations import counted_compilations
 from configs.tiny import get_config
-from pointrend_jax.data.build import build_datasets
+from pointrend_jax.data.build_objects import build_datasets
 from pointrend_jax.devices.placement import local_value
 from pointrend_jax.devices.processes import Cluster, is_lead, join_processes
 from pointrend_jax.tasks.build import build_task

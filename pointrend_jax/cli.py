@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from pointrend_jax.config import load_config
 from pointrend_jax.convert import CARD, convert
-from pointrend_jax.data.records.prepare import DATASETS, SPLITS, Source, prepare_records
+from pointrend_jax.data.records.prepare import DATASETS, Folder, prepare_records
 from pointrend_jax.data.records.prepare import Options as PrepareOptions
+from pointrend_jax.data.sources.known import SPLITS
 from pointrend_jax.demo import run_demo
 from pointrend_jax.evaluation.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict.files import (
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def prepare_dataset(args: argparse.Namespace) -> None:
     """Record files of the data set that the command line names."""
-    source = Source(
+    source = Folder(
         args.source,
         {split: expanded(getattr(args, f"{split}_annotations")) for split in SPLITS},
         {split: expanded(getattr(args, f"{split}_images")) for split in SPLITS},

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pointrend_jax.config_rules import check_config
-from pointrend_jax.data.build import EvalSet, build_eval_set
+from pointrend_jax.data.build_objects import EvalSet, build_eval_set
 from pointrend_jax.devices.compilation_cache import use_compilation_cache
 from pointrend_jax.experiment import check_devices, train
 from pointrend_jax.predict.instances import Predictor

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from pointrend_jax.config_rules import check_config, unreachable_settings
 from pointrend_jax.console import tell
-from pointrend_jax.data.build import Datasets
+from pointrend_jax.data.build_objects import Datasets
 from pointrend_jax.data.sources.categories import are_made_up
 from pointrend_jax.devices.compilation_cache import use_compilation_cache
 from pointrend_jax.devices.processes import is_lead

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import jax
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.build import Datasets, EvalSet, build_datasets, build_eval_set
-from pointrend_jax.data.build_semantic import (
+from pointrend_jax.data.build_label_maps import (
     SemanticDatasets,
     SemanticEvalSet,
     build_semantic_datasets,
     build_semantic_eval_set,
 )
+from pointrend_jax.data.build_objects import Datasets, EvalSet, build_datasets, build_eval_set
 from pointrend_jax.devices.processes import from_lead, to_lead
 from pointrend_jax.evaluation.coco import Results
 from pointrend_jax.evaluation.workers import in_order

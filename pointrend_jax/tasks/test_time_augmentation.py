@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pointrend_jax.data.build_semantic import SemanticDatasets, SemanticEvalSet
+from pointrend_jax.data.build_label_maps import SemanticDatasets, SemanticEvalSet
 from pointrend_jax.devices.placement import replicated, shard
 from pointrend_jax.structures import Config, EvalSample, ImageBatch
 from pointrend_jax.tasks.predictions import original_sizes

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from configs.base import get_config
-from pointrend_jax.data.build import build_datasets, build_eval_set
+from pointrend_jax.data.build_objects import build_datasets, build_eval_set
 from pointrend_jax.data.sources.categories import COCO
 from pointrend_jax.structures import Config
 from tests.data.lvis_files import annotation, content, write
@@ -79,5 +79,5 @@ def test_coco_part_has_the_classes_of_coco(config: Config) -> None:
 
 def test_set_without_its_folder_is_an_error(config: Config) -> None:
     config.data.dir = "absent"
-    with pytest.raises(ValueError, match=r"absent/val\.json cannot be read.*config\.data\.dir"):
+    with pytest.raises(ValueError, match=r"config\.data\.dir absent is not a folder"):
         build_eval_set(config)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pointrend_jax.data.build import build_eval_set
+from pointrend_jax.data.build_objects import build_eval_set
 from pointrend_jax.data.sources.categories import CITYSCAPES, COCO
 from pointrend_jax.experiment import save_results
 from pointrend_jax.results.instances import PredictedInstances, PredictedMasks

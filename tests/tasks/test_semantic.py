@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pointrend_jax.data.build_semantic import SemanticEvalSet
+from pointrend_jax.data.build_label_maps import SemanticEvalSet
 from pointrend_jax.structures import EvalSample, ImageBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.predictions import one_ahead, original_sizes

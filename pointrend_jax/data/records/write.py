@@ -52,6 +52,8 @@ from pointrend_jax.storage import (
 )
 
 IMAGES_PER_SHARD = 512
+# The only split of a set in the cache.
+CACHED = "images"
 _NOTE = ".done.json"
 _LOCK = ".lock"
 # Without a terminal: seconds between two lines of progress.
@@ -106,6 +108,13 @@ def write_records(
         raise ValueError(
             f"The record files of {content.name} cannot be written to {folder} ({error}); {advice}."
         ) from error
+
+
+def write_if_absent(content: RecordSet, folder: Path) -> Path:
+    """`folder`, which is named after the content, with the set in it; raises as `write_records`."""
+    if not is_complete(folder):
+        write_records(content, folder)
+    return folder
 
 
 def _shards(content: RecordSet, images_per_shard: int) -> list[_Shard]:

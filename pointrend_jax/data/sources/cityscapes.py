@@ -70,8 +70,6 @@ def find_frames(root: Path, split: str) -> tuple[Frame, ...]:
     """
     if split not in _SPLITS:
         raise ValueError(f"The split of Cityscapes must be 'train' or 'val', got {split!r}.")
-    if not root.is_dir():
-        raise ValueError(f"config.data.dir {root} is not a folder; set --config.data.dir.")
     images = _by_stem(_files(root, _IMAGES, split), _IMAGE_END)
     if not images:
         raise ValueError(

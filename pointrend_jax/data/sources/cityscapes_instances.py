@@ -5,9 +5,8 @@ moved outwards by half a pixel and cut where others lie in front; a mask says th
 detour and without losing what a polygon cannot hold. Groups ("cargroup") become crowd regions.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int32, Integer
@@ -17,8 +16,9 @@ from pointrend_jax.data.images import decode_map
 from pointrend_jax.data.sources.annotation_cache import write_once
 from pointrend_jax.data.sources.categories import CITYSCAPES
 from pointrend_jax.data.sources.cityscapes import INSTANCE_LABELS, LABEL_IDS, Frame, find_frames
-from pointrend_jax.data.sources.coco import CocoSet, check_coco, load_coco_json
+from pointrend_jax.data.sources.coco import check_coco, load_coco_json
 from pointrend_jax.data.sources.folders import StoredFile
+from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.masks.rle import encode_mask, rle_area, rle_box
 from pointrend_jax.storage import content_key
 
@@ -28,22 +28,11 @@ _FORMAT = 1
 _FIRST_OBJECT_ID = 1000
 
 
-class CityscapesObjects(NamedTuple):
-    """The objects of a split.
-
-    Attributes:
-      dataset: category ids are Cityscapes' label ids; images are numbered from 1 by name.
-      annotations: the file in COCO format in the cache that `dataset` was read from.
-      instance_files: from an image id to its *_gtFine_instanceIds.png, which has known ids only.
-    """
-
-    dataset: CocoSet
-    annotations: Path
-    instance_files: Callable[[int], StoredFile]
-
-
-def read_cityscapes_objects(root: Path, split: str, cache_dir: Path) -> CityscapesObjects:
+def read_cityscapes_objects(root: Path, split: str, cache_dir: Path) -> FoundObjects:
     """The objects of the 8 classes with instances; the annotation file is made once.
+
+    Category ids are Cityscapes' label ids; images are numbered from 1 by name. The instance id maps
+    have known ids only.
 
     Args:
       split: "train" or "val".
@@ -62,7 +51,7 @@ def read_cityscapes_objects(root: Path, split: str, cache_dir: Path) -> Cityscap
     def instance_file(image_id: int) -> StoredFile:
         return frames[image_id - 1].instance_ids
 
-    return CityscapesObjects(dataset, annotations, instance_file)
+    return FoundObjects(dataset, annotations, instance_file)
 
 
 def _coco_dictionary(frames: tuple[Frame, ...]) -> dict[str, Any]:

@@ -11,54 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pointrend_jax.console import tell
 from pointrend_jax.data.images import MAX_PIXELS
 from pointrend_jax.data.sources.annotations import CocoObject, parse_annotation
 from pointrend_jax.data.sources.findings import crowd_remarks, name_remarks
 from pointrend_jax.data.sources.folders import StoredFile, find_below, first, is_text
+from pointrend_jax.data.sources.object_set import CocoImage, CocoSet, FoundObjects
 from pointrend_jax.masks.polygons import outline_box
 
 # Objects that are written as shares of an image's side may reach out of it, up to this share.
 _LARGEST_SHARE = 1.5
-
-
-class CocoImage(NamedTuple):
-    """An image with its objects, crowd regions included; sizes in pixels.
-
-    Attributes:
-      neg_category_ids, not_exhaustive_category_ids: of a federated set (`lvis.py`): the categories
-        known to be absent, and those of which not every object is annotated.
-    """
-
-    id: int
-    file: StoredFile
-    height: int
-    width: int
-    objects: tuple[CocoObject, ...]
-    neg_category_ids: tuple[int, ...] = ()
-    not_exhaustive_category_ids: tuple[int, ...] = ()
-
-
-class CocoSet(NamedTuple):
-    """A validated set.
-
-    Attributes:
-      images: by ascending id.
-      category_ids: of the file, ascending; class k is `category_ids[k]`.
-      class_names: in the same order.
-      skipped: how many annotations were skipped or changed, by reason.
-      frequencies: of a federated set, by class: "r"are, "c"ommon or "f"requent; else empty.
-      remarks: what else its owner must be told, in words.
-    """
-
-    images: tuple[CocoImage, ...]
-    category_ids: tuple[int, ...]
-    class_names: tuple[str, ...]
-    skipped: dict[str, int]
-    frequencies: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
 
 
 def read_coco(
@@ -167,11 +131,11 @@ def image_in_folder(image_dir: Path, file_name: str) -> StoredFile:
     return find_below(image_dir, file_name)
 
 
-def print_findings(dataset: CocoSet, annotation_file: Path) -> None:
+def print_findings(found: FoundObjects) -> None:
     """Prints the counted skips and the remarks of a set; nothing if there are none."""
-    for finding in (_format(dataset.skipped), *dataset.remarks):
+    for finding in (_format(found.dataset.skipped), *found.dataset.remarks):
         if finding:
-            tell(f"{annotation_file}: {finding}")
+            tell(f"{found.annotations}: {finding}")
 
 
 def _format(skipped: Mapping[str, int]) -> str:

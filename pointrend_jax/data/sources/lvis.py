@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from pointrend_jax.data.sources.coco import (
-    CocoSet,
     check_coco,
     check_ids,
     image_in_folder,
     load_coco_json,
 )
 from pointrend_jax.data.sources.folders import first
+from pointrend_jax.data.sources.object_set import CocoSet
 from pointrend_jax.structures import FEDERATED_LISTS
 
 # Rare, common, frequent: below 10, below 100 and from 100 training images on.

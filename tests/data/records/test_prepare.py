@@ -9,8 +9,8 @@ import pytest
 
 from configs.base import get_config
 from pointrend_jax.cli import main
-from pointrend_jax.data.build import build_datasets
-from pointrend_jax.data.build_semantic import build_semantic_datasets
+from pointrend_jax.data.build_label_maps import build_semantic_datasets
+from pointrend_jax.data.build_objects import build_datasets
 from pointrend_jax.structures import Config
 from tests.data import lvis_files
 from tests.data.label_sets import blocks, write_camvid, write_frame

@@ -143,11 +143,6 @@ def test_test_split_is_an_error(root: Path):
         read_cityscapes(root, "test")
 
 
-def test_folder_that_does_not_exist_is_an_error(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"config\.data\.dir .*absent is not a folder"):
-        read_cityscapes(tmp_path / "absent", "train")
-
-
 def test_damaged_zip_is_an_error(root: Path):
     (root / "gtFine").rename(root / "x")
     (root / "gtFine_trainvaltest.zip").write_bytes(b"half a download")

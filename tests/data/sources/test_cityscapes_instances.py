@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointrend_jax.data.records.instances import instance_ids, prepare_set
+from pointrend_jax.data.records.instances import instance_ids, prepare_objects
 from pointrend_jax.data.sources import cityscapes_instances
 from pointrend_jax.data.sources.categories import CITYSCAPES
 from pointrend_jax.data.sources.cityscapes_instances import objects_of, read_cityscapes_objects
@@ -67,10 +67,9 @@ def test_set_has_the_objects_and_classes_of_the_maps(root: Path, tmp_path: Path)
 
 def test_instance_ids_travel_with_the_records(root: Path, tmp_path: Path):
     cache = tmp_path / "cache"
-    prepared = prepare_set(*read_cityscapes_objects(root, "train", cache)[:2], cache)
-    assert not prepared.has_instance_ids
-    dataset, annotations, files = read_cityscapes_objects(root, "train", cache)
-    prepared = prepare_set(dataset, annotations, tmp_path / "other", files)
+    found = read_cityscapes_objects(root, "train", cache)
+    assert not prepare_objects(found._replace(instance_files=None), cache).has_instance_ids
+    prepared = prepare_objects(found, tmp_path / "other")
     assert prepared.has_instance_ids
     np.testing.assert_array_equal(instance_ids(prepared)(2), _map())
     assert np.unique(instance_ids(prepared)(1)).tolist() == [7]

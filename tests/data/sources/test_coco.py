@@ -12,6 +12,7 @@ from PIL import Image
 from pointrend_jax.data.sources import annotations as reasons
 from pointrend_jax.data.sources.annotations import parse_annotation
 from pointrend_jax.data.sources.coco import print_findings, read_coco
+from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.masks.polygons import enclosed_area
 from pointrend_jax.masks.rle import decode_rle, encode_mask
 from tests.shared import shared_path
@@ -128,7 +129,7 @@ def test_unusable_annotation_is_a_counted_skip(
     dataset = read_coco(path, tmp_path)
     assert dataset.skipped == {reason: 1}
     assert [o.id for image in dataset.images for o in image.objects] == [1]
-    print_findings(dataset, path)
+    print_findings(FoundObjects(dataset, path))
     assert f"1 {reason}" in capsys.readouterr().out
 
 
@@ -222,7 +223,7 @@ def test_crowds_and_equal_names_are_told(tmp_path: Path, capsys: pytest.CaptureF
     content["annotations"][2]["image_id"] = 2
     content["categories"].append({"id": 9, "name": "seven"})
     path = _write(tmp_path, content)
-    print_findings(read_coco(path, tmp_path), path)
+    print_findings(FoundObjects(read_coco(path, tmp_path), path))
     printed = capsys.readouterr().out
     assert "2 of 3 objects are crowd regions" in printed
     assert "1 images have nothing else. If each is a single object" in printed

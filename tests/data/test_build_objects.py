@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from configs.base import get_config
-from pointrend_jax.data.build import build_datasets, build_eval_set
+from pointrend_jax.data.build_objects import build_datasets, build_eval_set
 from pointrend_jax.structures import Config
 
 _SQUARE = [[4.0, 4.0, 20.0, 4.0, 20.0, 12.0, 4.0, 12.0]]
@@ -149,7 +149,7 @@ def test_evaluation_needs_no_training_set(config: Config):
 # (what is wrong, fields of the config, what the message says)
 _ERRORS = [
     ("other number of classes", {"num_classes": 3}, "num_classes is 3.*1 categories"),
-    ("unknown source", {"data.source": "voc"}, "'tfds' or 'embedded' for .*got 'voc'"),
+    ("unknown source", {"data.source": "voc"}, "'embedded' or 'tfds' for .*got 'voc'"),
     ("no such folder", {"data.dir": "absent"}, r"config\.data\.dir absent is not a folder"),
     ("no such images", {"data.eval_images": "absent"}, "image folder .*absent does not exist"),
     ("bucket of half cells", {"data.buckets": ((24, 32),)}, "multiples of 32"),

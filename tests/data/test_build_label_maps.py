@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from configs.base import get_config
-from pointrend_jax.data.build import build_datasets, build_eval_set
-from pointrend_jax.data.build_semantic import build_semantic_datasets, build_semantic_eval_set
+from pointrend_jax.data.build_label_maps import build_semantic_datasets, build_semantic_eval_set
+from pointrend_jax.data.build_objects import build_datasets, build_eval_set
 from pointrend_jax.data.sources.categories import CAMVID, CITYSCAPES, CITYSCAPES_SEMANTIC
 from pointrend_jax.structures import Config, check_shapes
 from tests.data.label_sets import blocks, write_camvid, write_frame, zip_folder
@@ -124,7 +124,7 @@ def test_image_of_another_size_than_its_instance_ids_is_named(cityscapes: Config
 # (what is wrong, fields of the config, what the message says)
 _ERRORS = [
     ("other number of classes", {"num_classes": 3}, "num_classes is 3.*11 categories"),
-    ("source of instances", {"data.source": "coco"}, "'cityscapes' or 'tfds' for .*got 'coco'"),
+    ("source of instances", {"data.source": "coco"}, "'camvid' or 'tfds' for .*got 'coco'"),
     ("no such folder", {"data.dir": "absent"}, r"config\.data\.dir absent is not a folder"),
     ("crop of half cells", {"data.crop_hw": (32, 40)}, r"crop_hw must be .*multiples of 32"),
     ("bucket of half cells", {"data.buckets": ((24, 32),)}, "buckets must be .*multiples of 32"),
