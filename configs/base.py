@@ -42,6 +42,10 @@ def get_config() -> ConfigDict:
     data.train_annotations = "annotations/instances_train2017.json"
     data.eval_images = "val2017"
     data.eval_annotations = "annotations/instances_val2017.json"
+    # Share of the training images that the evaluation has in place of files of its own, chosen by
+    # their names and the seed; 0 = it has its own. Not for record files.
+    data.held_out = 0.0
+    data.held_out_seed = 0
     # Prepared record files; "" = $POINTREND_JAX_CACHE or ~/.cache/pointrend_jax.
     data.cache_dir = ""
     # Images without annotations: dropped when True (Detectron2), negatives when False.

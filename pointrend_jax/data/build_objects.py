@@ -158,16 +158,16 @@ def _prepare(config: Config, split: str, *, may_lack_annotations: bool = False) 
 def _check_eval_files(config: Config) -> None:
     """Raises ValueError, saying how to do without, if only the evaluation's annotations lack."""
     data = config.data
-    if data.source not in OBJECT_SETS or not OBJECT_SETS[data.source].has_named_files:
+    named = data.source in OBJECT_SETS and OBJECT_SETS[data.source].has_named_files
+    if not named or data.held_out:
         return
     root = local_path(data.dir)
     files = {split: root / expanded(data[f"{split}_annotations"]) for split in NAMES}
     if files["train"].is_file() and not files["eval"].is_file():
         raise ValueError(
             f"A training needs an evaluation set, but its annotation file {files['eval']} is not "
-            "there; set config.data.eval_annotations and config.data.eval_images. To do without, "
-            f"set them to the training set's ({data.train_annotations!r}, {data.train_images!r}) "
-            "and config.train.eval_every to 0; the scores then say little."
+            "there; set config.data.eval_annotations and config.data.eval_images, or hold some "
+            "of the training images out for it: config.data.held_out = 0.1."
         )
 
 

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 from pointrend_jax.data.batches.evaluation import Records, eval_samples
 from pointrend_jax.data.batches.transforms import check_fit
 from pointrend_jax.data.records.fetch import fetch_records
+from pointrend_jax.data.sources.held_out import held_out_part
 from pointrend_jax.data.sources.known import Found, Place, Source
 from pointrend_jax.storage import as_path, default_cache_dir, expanded, local_path
 from pointrend_jax.structures import Config, EvalSample
@@ -50,23 +51,36 @@ def find_split(
             f"{data.source!r}."
         )
     source = sources[data.source]
-    named = source.has_named_files
-    return source.read(
+    # With images held out, both splits are parts of the training files.
+    share = _held_out(config)
+    files = "train" if share else split
+    found = source.read(
         Place(
             root=local_path(data.dir),
-            split=NAMES[split],
+            split=NAMES[files],
             cache_dir=cache_dir(config),
-            annotations=expanded(data[f"{split}_annotations"]) if named else "",
-            images=expanded(data[f"{split}_images"]) if named else "",
+            annotations=expanded(data[f"{files}_annotations"]) if source.has_named_files else "",
+            images=expanded(data[f"{files}_images"]) if source.has_named_files else "",
             may_lack_annotations=may_lack_annotations,
             drawing=dict(data.embedded),
         )
     )
+    return held_out_part(found, split, share, data.held_out_seed) if share else found
 
 
 def local_records(config: Config) -> Path:
     """The record files in `config.data.dir` on this machine; of a bucket, a copy in the cache."""
+    if _held_out(config):
+        raise ValueError(
+            f"config.data.held_out must be 0 for record files, got {config.data.held_out}: they "
+            "have the splits that they were prepared with."
+        )
     return fetch_records(as_path(config.data.dir), cache_dir(config))
+
+
+def _held_out(config: Config) -> float:
+    """The configuration of an older checkpoint has no such field."""
+    return config.data.get("held_out", 0.0)
 
 
 def cache_dir(config: Config) -> Path:

@@ -107,7 +107,7 @@ def test_training_without_an_evaluation_set_says_how_to_do_without(
     for folder in (f"~/{root.name}", str(root)):
         config.data.dir = folder
         with pytest.raises(
-            ValueError, match=r"needs an evaluation set.*\('train\.json', 'train'\)"
+            ValueError, match=r"needs an evaluation set.*config\.data\.held_out = 0\.1"
         ):
             build_datasets(config)
     config.data.eval_annotations, config.data.eval_images = "train.json", "train"
@@ -144,6 +144,20 @@ def test_evaluation_needs_no_training_set(config: Config):
     # An iterator a call: every evaluation starts from the first image.
     assert len(list(evaluation.eval_samples())) == len(list(evaluation.eval_samples()))
     assert [a["id"] for a in evaluation.eval_ground_truth["annotations"]] == [9]
+
+
+def test_images_are_held_out_for_the_evaluation(config: Config):
+    root = Path(config.data.dir) / "all"
+    config.data.dir = str(root)
+    _write_split(root, "train", [_annotation(i + 1, i) for i in range(4)])
+    config.data.held_out = 0.5
+    datasets = build_datasets(config)
+    held_out = sorted(i for s in datasets.eval_samples() for i in s.image_ids)
+    assert datasets.num_train_images == len(held_out) == 2
+    # An evaluation alone sees the same images.
+    alone = build_eval_set(config)
+    assert sorted(i for s in alone.eval_samples() for i in s.image_ids) == held_out
+    assert [i["id"] for i in alone.eval_ground_truth["images"]] == held_out
 
 
 # (what is wrong, fields of the config, what the message says)
