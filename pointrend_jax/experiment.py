@@ -20,6 +20,7 @@ from pointrend_jax.tasks.scoring import Scores, build_task_datasets, build_task_
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.checkpoints import CheckpointMeta, Retention, package_versions
 from pointrend_jax.training.loop import LoopSettings, run_training
+from pointrend_jax.training.memory import check_step_memory
 from pointrend_jax.training.optimizer import build_optimizer, scaled_to_batch
 from pointrend_jax.training.saved_variables import load_variables, newest_step
 from pointrend_jax.training.step import StepOptions
@@ -45,6 +46,7 @@ def train(
     check_config(config, to_train=True)
     config = scaled_to_batch(config)
     check_devices(config)
+    check_step_memory(config)
     for text in unreachable_settings(config):
         tell(text)
     check_workdir(workdir)

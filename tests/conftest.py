@@ -55,7 +55,8 @@ _SLOW = (
     "predict/test_instances.py", "predict/test_labels.py", "predict/test_load.py",
     "tasks/test_instance.py", "tasks/test_scoring.py", "test_experiment.py",
     "test_lvis_experiment.py", "test_semantic_experiment.py", "test_weights.py",
-    "training/test_bucket.py", "training/test_loop.py", "training/test_step.py",
+    "training/test_bucket.py", "training/test_loop.py", "training/test_memory.py",
+    "training/test_step.py",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ _SQUARE = [1.0, 1.0, 5.0, 1.0, 5.0, 5.0, 1.0, 5.0]
 
 
 def _objects(names: list[str]) -> FoundObjects:
-    thing = CocoObject(1, [1.0, 1.0, 4.0, 4.0], 16.0, 0, False, (1, 1, 5, 5), [_SQUARE])
+    thing = CocoObject(1, (1, 1, 5, 5), (1, 1, 4, 4), 0, [_SQUARE], False, 16.0)
     images = tuple(
         CocoImage(i, StoredFile(Path(name)), 8, 8, (thing,)) for i, name in enumerate(names, 1)
     )
