@@ -6,7 +6,6 @@ three files that are made of it at the end: `instances.json`, COCO annotations w
 `detections.json`, the list of results that pycocotools' `loadRes` takes.
 """
 
-import fcntl
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from filelock import lock_descriptor
 from jaxtyping import Float
 from skimage.measure import find_contours
 
@@ -47,13 +47,10 @@ class Predictions:
         self._folder, self._head = folder, {"categories": list(categories)} | dict(settings)
         self._file = (folder / JOURNAL).open("ab")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise ValueError(
-                f"another program is adding to {folder / JOURNAL}; choose another --output."
-            ) from None
-        try:
+            if not lock_descriptor(self._file.fileno(), blocking=False):
+                raise ValueError(
+                    f"another program is adding to {folder / JOURNAL}; choose another --output."
+                )
             self._next_id = self._open()
         except ValueError:
             self._file.close()

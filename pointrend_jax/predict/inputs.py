@@ -61,8 +61,7 @@ def read_input(path: Path) -> np.ndarray:
     """The image of a file as uint8 [H, W, 3]. Raises ValueError if it is none."""
     if path.suffix != ARRAY:
         return read_image(path)
-    with NpyImage(path) as image:
-        return image[0 : image.shape[0], 0 : image.shape[1]]
+    return NpyImage(path)[:, :]
 
 
 def _output_names(paths: Sequence[Path]) -> list[str]:
@@ -137,7 +136,7 @@ def _not_yet_predicted(
 def _problem(path: Path) -> str:
     try:
         if path.suffix == ARRAY:
-            NpyImage(path).close()
+            NpyImage(path)
         else:
             read_image(path)
     except ValueError as error:
