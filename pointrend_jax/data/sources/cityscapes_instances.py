@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Int32
 
 from pointrend_jax.cityscapes_labels import INSTANCES, LABEL_IDS, is_single_object, labels_of
+from pointrend_jax.coco_file import load_coco_file
 from pointrend_jax.data.checked import checked
 from pointrend_jax.data.images import decode_map
 from pointrend_jax.data.sources.annotation_cache import write_once
 from pointrend_jax.data.sources.cityscapes import Frame, find_frames
-from pointrend_jax.data.sources.coco import CocoSet, check_coco, load_coco_json
+from pointrend_jax.data.sources.coco import CocoSet, check_coco
 from pointrend_jax.data.sources.folders import StoredFile
 from pointrend_jax.masks.rle import encode_mask, rle_area, rle_box
 from pointrend_jax.storage import content_key
@@ -55,7 +56,7 @@ def read_cityscapes_objects(root: Path, split: str, cache_dir: Path) -> Cityscap
     if not annotations.is_file():
         write_once(annotations, lambda: _coco_dictionary(frames))
     images = {frame.path: frame.image for frame in frames}
-    dataset = check_coco(load_coco_json(annotations), annotations, images.__getitem__)
+    dataset = check_coco(load_coco_file(annotations), annotations, images.__getitem__)
 
     def instance_file(image_id: int) -> StoredFile:
         return frames[image_id - 1].instance_ids
