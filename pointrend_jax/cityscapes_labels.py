@@ -33,7 +33,7 @@ EVALUATED: Mapping[int, str] = {
     32: "motorcycle",
     33: "bicycle",
 }
-# Of these, the classes whose objects are told apart.
+# The evaluated classes whose objects are told apart.
 INSTANCES: Mapping[int, str] = {i: name for i, name in EVALUATED.items() if i >= 24}
 VOID = tuple(i for i in LABEL_IDS if i not in EVALUATED)
 

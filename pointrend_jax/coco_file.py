@@ -124,7 +124,7 @@ def _check_list(images: list[Entry], name: str, known: set[int], source: Path | 
 
 def _images_by_id(images: list[Entry], source: Path | str) -> dict[int, Entry]:
     for image in images:
-        sides = (image.get("height"), image.get("width"))
+        sides: list[Any] = [image.get("height"), image.get("width")]
         if not _is_id(image.get("id")) or not all(_is_id(side) and side > 0 for side in sides):
             raise ValueError(
                 f'{source}: every image must have an integer "id" of at most 64 bits and a '

@@ -149,7 +149,7 @@ class _Truth:
     def overlaps(
         self, label_ids: np.ndarray, scores: np.ndarray, rles: Sequence[Mapping[str, Any]]
     ) -> tuple[ClassOverlaps, ...]:
-        """By class."""
+        """The overlaps of the masks with the objects of each class, in the order of the labels."""
         common = np.zeros((len(rles), len(self._ids)), np.int64)
         for i, rle in enumerate(rles):
             if label_ids[i] in INSTANCES:
