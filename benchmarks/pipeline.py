@@ -32,7 +32,7 @@ from pointrend_jax.data.batches.transforms import (
     pack_masks,
     place_image,
     resize_image,
-    transform_instances,
+    transform_objects,
 )
 from pointrend_jax.data.build_objects import build_datasets
 from pointrend_jax.data.images import decode_image
@@ -63,7 +63,7 @@ def stage_seconds(prepared: PreparedSet, plan: TrainPlan, number: int) -> dict[s
         hw = planned.image_hw
         _, _, masks = timed(
             "objects to masks",
-            transform_instances,
+            transform_objects,
             instances,
             image.shape[:2],
             hw,

@@ -261,6 +261,18 @@ FAULTS = (
         "(min_size, scale * width) if height > width else",
         ("data/batches/test_transforms.py",),
     ),
+    Fault(
+        "coco-ids-repeat-once", "coco_file.py",
+        "for i, count in Counter(ids).items() if count > 1)",
+        "for i, count in Counter(ids).items() if count > 2)",
+        ("data/sources/test_coco.py",),
+    ),
+    Fault(
+        "cityscapes-without-persons", "cityscapes_labels.py",
+        "for i, name in EVALUATED.items() if i >= 24}",
+        "for i, name in EVALUATED.items() if i > 24}",
+        ("data/sources/test_cityscapes.py",),
+    ),
 )  # fmt: skip
 
 

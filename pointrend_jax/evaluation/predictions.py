@@ -169,11 +169,12 @@ def outlines(segmentation: Rle) -> list[list[float]]:
     field = np.pad(part, 1).astype(np.float32)
     polygons = []
     for line in find_contours(field, 0.5, fully_connected="high") if field.any() else ():
-        # (row, column) of the pixels' centres, closed; pixel 0 of the field is x - 1, y - 1.
+        # A line has (row, column) of pixels' centres and ends where it begins; pixel (0, 0) of the
+        # field is (x - 1, y - 1) of the image.
         points = line[:-1, ::-1] + np.asarray([x - 0.5, y - 0.5])
         after = np.roll(points, -1, axis=0)
         area = float(np.sum(_cross(points, after))) / 2
-        # Those of holes run the other way round.
+        # The outlines of holes run the other way round and have a negative area.
         if area > 0:
             ahead = after - points
             turns = _cross(np.roll(ahead, 1, axis=0), ahead) != 0
@@ -232,7 +233,7 @@ def _results(folder: Path) -> Iterator[dict[str, Any]]:
 def _annotations(
     folder: Path, change: Callable[[Annotation], Annotation | None] | None
 ) -> Iterator[Annotation]:
-    """With ids from 1 on: pycocotools takes a match with annotation 0 for none."""
+    """All annotations, numbered from 1: pycocotools takes a match with annotation 0 for none."""
     number = 0
     for entry in _images(folder):
         for instance in entry["found"]:

@@ -14,10 +14,10 @@ from pointrend_jax.devices.placement import replicated, shard
 from pointrend_jax.structures import EvalSample
 from pointrend_jax.tasks.task import Task, Variables, kept
 
-# px; the sides of canvases of original images: this times 1, 1.5, 2, 3, 4, 6, 8, ...
+# In pixels. Canvases of original images have this side times 1, 1.5, 2, 3, 4, 6, 8, ...
 _SMALLEST_SIDE = 64
 
-# From a sample to what `Task.results` takes, still on its way from the device.
+# Takes a sample and gives what `Task.results` takes, perhaps still on its way from the device.
 Predict = Callable[[EvalSample], Any]
 
 

@@ -25,7 +25,7 @@ from pointrend_jax.tasks.semantic_scorer import SemanticScorer
 from pointrend_jax.tasks.task import Evaluator, Prediction, Task, Variables
 from pointrend_jax.tasks.test_time_augmentation import augmented_label_maps, views
 
-# By `config.task`; made with the data sets and the config.
+# The evaluator of each `config.task`, which is made with the data sets and the config.
 _SCORERS: dict[str, Callable[[Any, Config], Evaluator]] = {
     "instance": InstanceScorer,
     "semantic": SemanticScorer,

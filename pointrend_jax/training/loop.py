@@ -127,7 +127,7 @@ def _run(
         if stop.reached_before(first):
             tell(f"stopped before step {first + 1}; the same command goes on")
             raise TrainingStopped(first)
-        # If the run was stopped during it.
+        # The run may have been stopped during the evaluation of its last step.
         if first and _evaluates(settings, first) and not writer.is_evaluated(first):
             evaluate_now(first)
         placed = _ahead(batches, replicas)
@@ -165,7 +165,7 @@ class _Losses:
         self.start_again(first)
 
     def start_again(self, step: int) -> None:
-        """After what is no training time."""
+        """Begins a new interval after `step`, so that an evaluation does not count as training."""
         self._progress = Progress(step, self._settings.steps, self._settings.batch_size)
 
     def add(self, step: int, metrics: dict[str, Array]) -> None:

@@ -22,7 +22,7 @@ def checkpoints_folder(workdir: AnyPath) -> AnyPath:
 
 
 def absolute(folder: AnyPath) -> AnyPath:
-    """As orbax wants a path."""
+    """The path in the form that orbax takes: absolute, unless it is an address."""
     return folder if is_remote(folder) else folder.absolute()
 
 
@@ -62,7 +62,7 @@ def read_step(
     """The arrays of a checkpoint as a tree, and its description.
 
     Args:
-      target: of the tree of what was saved, with shapes and types, that of what to restore; may
+      target: takes the tree that was saved, of shapes and types, and gives the tree to restore; may
         raise WrongCheckpointError.
     Raises: DamagedCheckpointError, naming the arrays that are not what was written.
     """

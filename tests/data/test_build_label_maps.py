@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from configs.base import get_config
+from pointrend_jax.cityscapes_labels import CLASSES, INSTANCE_CLASSES
 from pointrend_jax.data.build_label_maps import build_semantic_datasets, build_semantic_eval_set
 from pointrend_jax.data.build_objects import build_datasets, build_eval_set
-from pointrend_jax.data.sources.categories import CAMVID, CITYSCAPES, CITYSCAPES_SEMANTIC
+from pointrend_jax.data.sources.categories import CAMVID
 from pointrend_jax.structures import Config, check_shapes
 from tests.data.label_sets import blocks, write_camvid, write_frame, zip_folder
 
@@ -77,8 +78,8 @@ def test_evaluation_needs_no_training_set(config: Config):
 def test_cityscapes_has_19_classes_and_its_objects(cityscapes: Config):
     cityscapes.num_classes = 19
     datasets = build_semantic_datasets(cityscapes)
-    assert datasets.class_names == CITYSCAPES_SEMANTIC
-    assert tuple(datasets.class_names[k] for k in datasets.instance_classes) == CITYSCAPES
+    assert datasets.class_names == CLASSES
+    assert tuple(datasets.class_names[k] for k in datasets.instance_classes) == INSTANCE_CLASSES
     assert datasets.num_train_images == 3
     ids = datasets.eval_truth.instance_ids(0)
     assert ids is not None
@@ -95,11 +96,11 @@ def test_cityscapes_instances_train_and_are_scored(zipped: bool, cityscapes: Con
             (root / folder).rename(root / f"other_{folder}")
     cityscapes.task, cityscapes.num_classes = "instance", 8
     datasets = build_datasets(cityscapes)
-    assert datasets.class_names == CITYSCAPES
+    assert datasets.class_names == INSTANCE_CLASSES
     # The frame without objects is left out.
     assert datasets.num_train_images == 2
     batch = next(datasets.train_batches(0, 1))
-    assert batch.classes[batch.valid].tolist() == [CITYSCAPES.index("car")]
+    assert batch.classes[batch.valid].tolist() == [INSTANCE_CLASSES.index("car")]
     np.testing.assert_array_equal(batch.boxes[0, 0, 1::2], [8, 20])
     annotations = datasets.eval_ground_truth["annotations"]
     assert [(a["category_id"], a["iscrowd"]) for a in annotations] == [(24, 1), (26, 0)]

@@ -20,14 +20,14 @@ from pointrend_jax.data.batches.repeat_factors import most_images, repeat_counts
 from pointrend_jax.data.batches.transforms import (
     SIZE_DIVISIBILITY,
     Bucket,
-    Instances,
+    ImageObjects,
     check_fit,
     choose_bucket,
     pack_masks,
     place_image,
     resize_image,
     resized_hw,
-    transform_instances,
+    transform_objects,
 )
 from pointrend_jax.data.images import decode_image
 from pointrend_jax.data.records.broken import BrokenRecords
@@ -222,13 +222,13 @@ class _LoadBatch:
     def _load(
         self, planned: PlannedImage
     ) -> tuple[np.ndarray, tuple[int, int], tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
-        image, instances = read_record(self._prepared, planned.record)
-        moved = transform_instances(instances, image.shape[:2], planned.image_hw, flip=planned.flip)
+        image, objects = read_record(self._prepared, planned.record)
+        moved = transform_objects(objects, image.shape[:2], planned.image_hw, flip=planned.flip)
         image = resize_image(image, planned.image_hw)
         return (image[:, ::-1] if planned.flip else image), planned.image_hw, moved
 
 
-def read_record(prepared: PreparedSet, record: int) -> tuple[np.ndarray, Instances]:
+def read_record(prepared: PreparedSet, record: int) -> tuple[np.ndarray, ImageObjects]:
     """An image of the prepared set with its objects; crowd regions are left out of training."""
     content = prepared.source[record]
     image = decode_image(content["image"], prepared.images[record].name)
@@ -237,7 +237,7 @@ def read_record(prepared: PreparedSet, record: int) -> tuple[np.ndarray, Instanc
     annotations = [json.loads(text(objects["annotation"][i])) for i in kept]
     boxes = np.asarray([a["box"] for a in annotations], np.float64).reshape(-1, 4)
     labels = np.asarray(objects["label"], np.int32)[kept]
-    return image, Instances(boxes, labels, [a["segmentation"] for a in annotations])
+    return image, ImageObjects(boxes, labels, [a["segmentation"] for a in annotations])
 
 
 def _padded(hw: np.ndarray) -> np.ndarray:

@@ -306,17 +306,21 @@ _ERRORS = [
     (
         "image id with a point",
         _content(_annotation(image_id=1.0)),
-        r"must be an integer .*annotation 1: '1\.0'; of type float\)",
+        r"must be an integer .*annotation 1: '1\.0', of type float",
     ),
-    ("unknown category", _content(_annotation(category_id=4)), "unknown category_id.*: 4"),
-    ("unknown image", _content(_annotation(image_id=99)), "unknown image_id.*: 99"),
+    ("unknown category", _content(_annotation(category_id=4)), "unknown category_id.*: '4'"),
+    ("unknown image", _content(_annotation(image_id=99)), "unknown image_id.*: '99'"),
     ("category id of a list", _content(_annotation(category_id=[7])), "unknown category_id"),
-    ("repeated annotation id", _content(_annotation(5), _annotation(5)), "unique; repeated: 5"),
+    (
+        "repeated annotation id",
+        _content(_annotation(5), _annotation(5)),
+        "unique; 1 repeat, the first is 5",
+    ),
     ("annotation without id", _content(_annotation(None)), 'must have an integer "id"'),  # type: ignore[arg-type]
     (
         "repeated image id",
         _content(_annotation()) | {"images": [_content()["images"][0]] * 2},
-        "image ids.*unique; repeated: 2",
+        "image ids.*unique; 1 repeat, the first is 2",
     ),
     ("no categories", _content(_annotation()) | {"categories": []}, '"categories"'),
     (
@@ -332,7 +336,7 @@ _ERRORS = [
     (
         "image too large to decode",
         _content(_annotation()) | {"images": [_content()["images"][1] | {"height": 10**9}]},
-        "of at most .* pixels",
+        "and at most .* pixels",
     ),
     (
         "image without size",
