@@ -80,7 +80,6 @@ def check_field(config: Config, field: str) -> None:
     """Raises ValueError, listing what there is, unless `config` has `field` ("train.steps")."""
     here, seen = config, "config"
     for part in field.split("."):
-        part = part.partition("[")[0]
         if not isinstance(here, ConfigDict) or part not in here:
             known = sorted(here.keys()) if isinstance(here, ConfigDict) else []
             close = difflib.get_close_matches(part, known, n=1)

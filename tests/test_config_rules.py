@@ -3,10 +3,13 @@
 import math
 from typing import Any
 
+import jax
 import pytest
 
 from pointrend_jax.config_rules import RULES, check_config, unreachable_settings
 from pointrend_jax.configs import base
+from pointrend_jax.experiment import check_devices
+from pointrend_jax.models.build import build_model
 from pointrend_jax.structures import Config
 from tests.tiny import tiny_config, tiny_semantic_config
 
@@ -144,3 +147,28 @@ def test_sizes_that_no_image_gets_are_told() -> None:
         "config.data.train_min_sizes 800",
         "config.data.eval_min_size 800",
     ]
+
+
+def test_batch_that_does_not_divide_by_the_devices_is_refused_with_a_proposal() -> None:
+    assert jax.device_count() == 2
+    config = tiny_config()
+    config.train.batch_size = 5
+    with pytest.raises(
+        ValueError, match=r"train\.batch_size must be a multiple of the 2 devices.*use 4"
+    ):
+        check_devices(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("backbone", "resnet51", "config.model.backbone must be one of"),
+        ("mask_head", "dense", "config.model.mask_head must be"),
+        ("freeze_at", 7, "config.model.freeze_at"),
+    ],
+)
+def test_wrong_model_values_are_named(field: str, value: object, message: str) -> None:
+    config = tiny_config()
+    config.model[field] = value
+    with pytest.raises(ValueError, match=message):
+        build_model(config)
