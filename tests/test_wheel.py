@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import pointrend_jax
+from pointrend_jax.cli.extras import MODULES
 from tests.shared import REPOSITORY
 
 _SOURCES = ("pyproject.toml", "README.md", "LICENSE", "configs", "pointrend_jax")
@@ -120,13 +121,7 @@ print(len(known_configs()), "configs")
 def test_predicting_imports_nothing_that_only_training_needs(
     installed: Path, tmp_path: Path
 ) -> None:
-    modules = (
-        "tensorflow_datasets",
-        "grain",
-        "array_record",
-        "tensorboardX",
-        "importlib_resources",
-    )
+    modules = MODULES["train"]
     code = f"""
 import sys
 import pointrend_jax.cli.predict, pointrend_jax.convert

@@ -5,7 +5,7 @@ Interrupted, it goes on where it was when the same command is given again.
 
 import argparse
 
-from pointrend_jax.cli.parser import CommandParser, count, path
+from pointrend_jax.cli.parser import CommandParser, path
 from pointrend_jax.storage import as_path, expanded
 
 EXAMPLES = (
@@ -30,7 +30,7 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("--name", default="", help="of the TFDS data set (the usual one)")
     parser.add_argument("--splits", nargs="+", default=_SPLITS, choices=_SPLITS, help="(both)")
     parser.add_argument(
-        "--images-per-shard", type=count(1), metavar="N",
+        "--images-per-shard", type=int, metavar="N",
         help="a kill costs at most the work on one shard (512)",
     )  # fmt: skip
     parser.add_argument(
