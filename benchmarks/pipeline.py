@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from configs.base import get_config
 from pointrend_jax.config import load_config
+from pointrend_jax.configs import base
 from pointrend_jax.data.batches.instances import (
     Augmentation,
     PlannedImage,
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     config: Config = load_config(args.config)
-    recipe: Config = get_config()
+    recipe: Config = base.get_config()
     with config.unlocked():
         config.data.dir, config.train.batch_size = args.data_dir, args.batch_size
         for field in ("train_min_sizes", "max_size", "buckets", "flip_probability"):

@@ -8,7 +8,7 @@ PointRend: --config.model.semantic.pointrend=False. Measured results: docs/resul
 
 from ml_collections import ConfigDict
 
-from configs import base
+from pointrend_jax.configs import base
 
 
 def get_config() -> ConfigDict:

@@ -7,7 +7,7 @@ The images are drawn on this machine. Measured results: docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from pointrend_jax.configs import base
 
 
 def get_config() -> ConfigDict:

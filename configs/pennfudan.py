@@ -8,7 +8,7 @@ terms: --config.model.mask_head=conv. Measured results: docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from pointrend_jax.configs import base
 
 
 def get_config() -> ConfigDict:

@@ -26,7 +26,12 @@ from pointrend_jax.training.saved_variables import load_variables, newest_step
 from pointrend_jax.training.step import StepOptions
 from pointrend_jax.training.trees import check_finite, check_same_tree
 from pointrend_jax.training.workdir import only_run_in
-from pointrend_jax.weights import describe_weights, report_record, starting_variables
+from pointrend_jax.weights import (
+    check_installed_weights,
+    describe_weights,
+    report_record,
+    starting_variables,
+)
 
 # The metric that decides the best checkpoint where `config.train.best_metric` is "", by task.
 _BEST_METRICS = {"instance": "rendered/mask_ap", "semantic": "rendered/miou"}
@@ -50,6 +55,8 @@ def train(
     for text in unreachable_settings(config):
         tell(text)
     check_workdir(workdir)
+    if newest_step(workdir) is None:
+        check_installed_weights(config)
     with only_run_in(workdir):
         return _train(config, workdir, accept_changes, evaluate_at_end)
 

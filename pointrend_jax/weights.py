@@ -165,6 +165,13 @@ def starting_variables(config: Config, task: Task) -> tuple[Variables, Weights |
     return nested(arrays), weights._replace(arrays={})
 
 
+def check_installed_weights(config: Config) -> None:
+    """Raises ValueError, saying what to install, if `config.init.weights` are those of a package
+    that is not there: what can be told before a data set is read."""
+    if config.init.weights in PACKAGED_BACKBONES:
+        packaged_weights(config.init.weights)
+
+
 def describe_weights(weights: Weights) -> str:
     """What was loaded, reset and left, by module, for people."""
     lines = [f"weights of {weights.source} ({weights.scheme} names)"]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pointrend_jax.cli import Options, main, predict_files
+from pointrend_jax.cli import main
+from pointrend_jax.cli.predict import Options, predict_files
 from pointrend_jax.data.sources.categories import class_names
 from pointrend_jax.experiment import evaluate_run, train
 from pointrend_jax.masks.rle import decode_rle, rle_area, rle_iou

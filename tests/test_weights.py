@@ -294,3 +294,14 @@ def test_published_models_keep_the_category_ids_of_their_set(tmp_path: Path) -> 
     loaded = load(tmp_path / "out")
     assert isinstance(loaded, Predictor)
     assert loaded.category_ids == meta.category_ids
+
+
+def test_unknown_or_unfitting_weights_are_refused() -> None:
+    config = tiny_config()
+    task = build_task(config)
+    config.init.weights = "imagenet"
+    with pytest.raises(ValueError, match=r"config\.init\.weights.*got 'imagenet'"):
+        starting_variables(config, task)
+    config.init.weights = "efficientnet_lite0"
+    with pytest.raises(ValueError, match=r"needs config\.model\.backbone"):
+        starting_variables(config, task)

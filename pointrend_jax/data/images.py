@@ -92,7 +92,8 @@ def decode_map(data: bytes, name: str) -> Integer[np.ndarray, "H W"]:
                 f"got pixels of mode {image.mode}; save it with one of these."
             )
         tiles = getattr(image, "tile", ())
-        stretched = _STRETCHED.get(str(tiles[0].args), 1) if tiles else 1
+        # The decoder's arguments, by place: before Pillow 11 a tile is a plain tuple.
+        stretched = _STRETCHED.get(str(tiles[0][3]), 1) if tiles else 1
         try:
             # By itself: numpy takes an AttributeError for an object that is no array.
             image.load()

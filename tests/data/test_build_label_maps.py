@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.base import get_config
 from pointrend_jax.cityscapes_labels import CLASSES, INSTANCE_CLASSES
+from pointrend_jax.configs import base
 from pointrend_jax.data.build_label_maps import build_semantic_datasets, build_semantic_eval_set
 from pointrend_jax.data.build_objects import build_datasets, build_eval_set
 from pointrend_jax.data.sources.categories import CAMVID
@@ -22,7 +22,7 @@ def config(tmp_path: Path) -> Config:
     root = tmp_path / "camvid"
     write_camvid(root, "train", [blocks((32, 64), seed) for seed in range(3)])
     write_camvid(root, "val", [blocks((32, 64), seed) for seed in (7, 8)])
-    config: Config = get_config()
+    config: Config = base.get_config()
     config.task, config.num_classes, config.train.batch_size = "semantic", 11, 1
     data = config.data
     data.source, data.dir, data.cache_dir = "camvid", str(root), str(tmp_path / "cache")

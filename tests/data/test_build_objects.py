@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.base import get_config
+from pointrend_jax.configs import base
 from pointrend_jax.data.build_objects import build_datasets, build_eval_set
 from pointrend_jax.structures import Config
 
@@ -50,7 +50,7 @@ def config(tmp_path: Path) -> Config:
     ]
     _write_split(root, "train", annotations)
     _write_split(root, "val", [_annotation(9, 3)])
-    config: Config = get_config()
+    config: Config = base.get_config()
     config.num_classes, config.train.batch_size = 1, 1
     data = config.data
     data.dir, data.cache_dir = str(root), str(tmp_path / "cache")

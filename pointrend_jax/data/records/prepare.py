@@ -10,7 +10,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pointrend_jax.data.records.fetch import verify_records
 from pointrend_jax.data.records.instances import KIND as INSTANCES
@@ -20,25 +20,11 @@ from pointrend_jax.data.records.layout import VERSION, RecordSet, read_manifest
 from pointrend_jax.data.records.write import IMAGES_PER_SHARD, write_records
 from pointrend_jax.data.sources.coco import print_findings
 from pointrend_jax.data.sources.findings import tell_absent_classes
-from pointrend_jax.data.sources.known import (
-    LABEL_SETS,
-    OBJECT_SETS,
-    SPLITS,
-    Place,
-    Release,
-    Source,
-)
+from pointrend_jax.data.sources.known import DATASETS, SPLITS, Place
 from pointrend_jax.data.sources.label_set import SemanticSet
 from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.storage import AnyPath, is_remote
 
-# What --dataset accepts.
-DATASETS: Mapping[str, tuple[Source[Any], Release]] = {
-    name: (kind, release)
-    for sets in (OBJECT_SETS, LABEL_SETS)
-    for kind in sets.values()
-    for name, release in kind.releases.items()
-}
 # Source: tensorflow_datasets/core/naming.py, in ASCII.
 _NAME = "[A-Za-z][A-Za-z0-9_]{0,99}"
 

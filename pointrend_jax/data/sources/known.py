@@ -159,3 +159,10 @@ LABEL_SETS: Mapping[str, Source[SemanticSet]] = {
     ),
     "camvid": Source(_camvid, releases={"camvid": Release("camvid", {"train": 367, "val": 101})}),
 }
+# The sets that `prepare --dataset` knows by name.
+DATASETS: Mapping[str, tuple[Source[Any], Release]] = {
+    name: (source, release)
+    for sets in (OBJECT_SETS, LABEL_SETS)
+    for source in sets.values()
+    for name, release in source.releases.items()
+}

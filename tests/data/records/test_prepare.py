@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.base import get_config
 from pointrend_jax.cli import main
+from pointrend_jax.configs import base
 from pointrend_jax.data.build_label_maps import build_semantic_datasets
 from pointrend_jax.data.build_objects import build_datasets
 from pointrend_jax.structures import Config
@@ -19,7 +19,7 @@ from tests.shared import shared_path
 
 def _embedded(folder: Path) -> Config:
     """A drawn set as a COCO folder, and the configuration that trains on it."""
-    config: Config = get_config()
+    config: Config = base.get_config()
     config.num_classes, config.train.batch_size, config.eval.batch_size = 6, 2, 2
     data = config.data
     data.source, data.cache_dir = "embedded", str(folder / "cache")

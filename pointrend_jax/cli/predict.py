@@ -1,0 +1,129 @@
+"""Segments image files: pictures, and COCO files or label maps, of every image.
+
+The model, of a training run or of `convert`, decides which: instances or a class for every pixel.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pointrend_jax.cli.parser import CommandParser, path
+from pointrend_jax.evaluation.set_ids import SetIds, read_set_ids
+from pointrend_jax.predict.files import (
+    predict_instances,
+    predict_labels,
+    predict_labels_in_tiles,
+)
+from pointrend_jax.predict.inputs import NamedFile, check_files
+from pointrend_jax.predict.instances import Predictor
+from pointrend_jax.predict.labels import SemanticPredictor
+from pointrend_jax.predict.load import load
+from pointrend_jax.visualize import check_font
+
+EXAMPLES = (
+    "pointrend_jax predict --checkpoint runs/people --image a.jpg b.png --output out/ --explain",
+    "pointrend_jax predict --checkpoint runs/streets --image huge.npy --output out/ --tile 1024",
+)
+
+
+class Options(NamedTuple):
+    """What `predict` can be told.
+
+    Attributes:
+      score_threshold: instances with a lower score are left out; None for 0.5.
+      explain: instances an image whose rendering is shown; for label maps, whether it is.
+      tile: side of the tiles of a semantic model in pixels; 0 for whole images.
+      overlap: of tiles, in pixels; None for 256.
+      ids: of the data set that the images are of.
+      font: file of the typeface of names in pictures; None for the one inside Pillow.
+    """
+
+    score_threshold: float | None = None
+    explain: int = 0
+    tile: int = 0
+    overlap: int | None = None
+    ids: SetIds | None = None
+    font: Path | None = None
+
+
+def add_arguments(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--checkpoint", type=path, required=True, help="folder of a run, or of convert"
+    )
+    parser.add_argument("--image", type=path, nargs="+", required=True, help="image files")
+    parser.add_argument("--output", type=path, required=True, help="folder for the results")
+    parser.add_argument("--score-threshold", type=float, help="instances below are left out (0.5)")
+    parser.add_argument(
+        "--annotations", type=path, metavar="FILE",
+        help="COCO file of the images, annotated or not: results have its image and category ids",
+    )  # fmt: skip
+    parser.add_argument(
+        "--font", type=path, metavar="FILE",
+        help="TrueType or OpenType, for class names that are not in Latin letters",
+    )  # fmt: skip
+    parser.add_argument(
+        "--resume", action="store_true", help="leave out images that OUTPUT has results of"
+    )
+    parser.add_argument(
+        "--explain", type=int, nargs="?", const=3, default=0, metavar="N",
+        help="also show how the masks of the N best instances (3), or the label map, are rendered",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tile", type=int, default=0, metavar="PIXELS",
+        help="label maps of images of any size, in tiles of this side, at the images' own size",
+    )  # fmt: skip
+    parser.add_argument("--overlap", type=int, metavar="PIXELS", help="of neighbouring tiles (256)")
+
+
+def run(args: argparse.Namespace) -> None:
+    # Before the model is loaded; mistakes should not cost that time.
+    ids = read_set_ids(args.annotations) if args.annotations else None
+    files = check_files(args.image, args.output, ids=ids, resume=args.resume)
+    check_font(args.font)
+    options = Options(args.score_threshold, args.explain, args.tile, args.overlap, ids, args.font)
+    predict_files(load(args.checkpoint), files, args.output, options)
+
+
+def predict_files(
+    predictor: Predictor | SemanticPredictor,
+    files: Sequence[NamedFile],
+    output: Path,
+    options: Options,
+) -> None:
+    """Writes the pictures and files of either kind of model.
+
+    Raises: ValueError if an option is for the other kind of model.
+    """
+    font = options.font
+    if isinstance(predictor, Predictor):
+        if options.tile or options.overlap is not None:
+            raise ValueError(
+                "--tile and --overlap are for semantic models; this one finds instances."
+            )
+        threshold = 0.5 if options.score_threshold is None else options.score_threshold
+        predict_instances(
+            predictor,
+            files,
+            output,
+            score_threshold=threshold,
+            num_explained=options.explain,
+            ids=options.ids,
+            font=font,
+        )
+        return
+    if options.score_threshold is not None or options.ids is not None:
+        raise ValueError(
+            "--score-threshold and --annotations are for models of instances; this one gives label "
+            "maps."
+        )
+    if options.tile:
+        if options.explain:
+            raise ValueError("--explain shows whole images; leave it or --tile out.")
+        tile = options.tile
+        overlap = 256 if options.overlap is None else options.overlap
+        predict_labels_in_tiles(predictor, files, output, tile=tile, overlap=overlap, font=font)
+    elif options.overlap is not None:
+        raise ValueError("--overlap is of tiles; give --tile too.")
+    else:
+        predict_labels(predictor, files, output, explained=options.explain > 0, font=font)
