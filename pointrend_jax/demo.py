@@ -1,6 +1,12 @@
 """The demonstration: draw a data set, train on it, score it, show it; numbers and pictures stay."""
 
+import itertools
+import os
+import shlex
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -8,19 +14,24 @@ import numpy as np
 from PIL import Image
 
 from pointrend_jax.config_rules import check_config
+from pointrend_jax.console import tell
 from pointrend_jax.data.build_objects import EvalSet, build_eval_set
 from pointrend_jax.devices.compilation_cache import use_compilation_cache
 from pointrend_jax.experiment import check_devices, train
 from pointrend_jax.predict.instances import Predictor
-from pointrend_jax.predict.load import load
+from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.storage import check_workdir, write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.instance import instance_results
+from pointrend_jax.tasks.predictions import on_local_devices
 from pointrend_jax.tasks.scoring import score
+from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.visualize import comparison_strip, explain_picture, overlay_instances
 
 _NUM_PICTURES = 4
+_SCORE_THRESHOLD = 0.5
 
 
 def run_demo(config: Config, workdir: Path) -> None:
@@ -32,50 +43,51 @@ def run_demo(config: Config, workdir: Path) -> None:
     check_workdir(workdir)
     check_devices(config)
     use_compilation_cache(workdir / "compiled")
-    seconds = {}
-    start = time.monotonic()
     config = config.copy_and_resolve_references().unlock()
     if not config.data.cache_dir:
         config.data.cache_dir = str(workdir / "data")
     config.lock()
-    data = build_eval_set(config)
-    seconds["drawing"] = time.monotonic() - start
-
-    start = time.monotonic()
-    train(config, workdir, evaluate_at_end=False)
-    seconds["training"] = time.monotonic() - start
-
-    start = time.monotonic()
-    variables, _, step = load_variables(workdir)
-    scores = score(build_task(config), variables, data, config)
-    seconds["evaluation"] = time.monotonic() - start
-
-    start = time.monotonic()
-    predictor = load(workdir)
-    assert isinstance(predictor, Predictor), "the demonstration finds instances"
-    write_pictures(predictor, _first_images(data), workdir)
-    seconds["pictures"] = time.monotonic() - start
-    seconds = {name: round(value, 1) for name, value in seconds.items()}
+    seconds: dict[str, float] = {}
+    with _stage(seconds, "drawing", "objects onto photos: the training and the evaluation set"):
+        data = build_eval_set(config)
+    steps = f"{config.train.steps} steps of {config.train.batch_size} images"
+    with _stage(seconds, "training", f"{steps}; the first waits for the compiler"):
+        train(config, workdir, evaluate_at_end=False)
+    with _stage(seconds, "evaluation", "coarse and rendered masks against what was drawn"):
+        variables, meta, step = load_variables(workdir)
+        task = build_task(config)
+        scores = score(task, variables, data, config)
+    with _stage(seconds, "pictures", f"the first {_NUM_PICTURES} evaluation images"):
+        found = itertools.islice(_found(task, variables, data), _NUM_PICTURES)
+        predictor = Predictor(variables, config, meta.class_names, meta.category_ids)
+        write_pictures(predictor, list(found), workdir)
     seconds["total"] = round(sum(seconds.values()), 1)
     device = jax.devices()[0].device_kind
     write_json(
         workdir / "results.json",
         {"step": step, "device": device, "seconds": seconds} | scores.results,
     )
-    print(scores.table)
-    print("seconds: " + ", ".join(f"{name} {value}" for name, value in seconds.items()))
-    print(f"results.json and pictures are in {workdir}", flush=True)
+    tell(scores.table)
+    tell("seconds: " + ", ".join(f"{name} {value}" for name, value in seconds.items()))
+    tell(_what_next(workdir))
 
 
-def write_pictures(predictor: Predictor, images: list[np.ndarray], workdir: Path) -> None:
-    """Overlays, coarse beside rendered masks, and how one mask of each image is rendered."""
-    coarse, rendered = [], []
-    for i, image in enumerate(images, 1):
-        instances = predictor.predict(image, score_threshold=0.5)
+def write_pictures(
+    predictor: Predictor, found: list[tuple[np.ndarray, PredictedInstances]], workdir: Path
+) -> None:
+    """Images, overlays, how one mask of each is rendered, and coarse beside rendered masks.
+
+    Args:
+      found: uint8 RGB images [H, W, 3], each with its instances.
+    """
+    images, coarse, rendered = [], [], []
+    for i, (image, instances) in enumerate(found, 1):
+        images.append(image)
         coarse.append(instances.coarse_masks.rle())
         rendered.append(instances.masks.rle())
         labels = instances.class_names
         overlay = overlay_instances(image, instances.boxes, rendered[-1], labels, instances.scores)
+        _save(workdir / f"image_{i}.png", image)
         _save(workdir / f"prediction_{i}.png", overlay)
         if len(labels):
             explained = predictor.explain(image, instances.boxes[:1], instances.classes[:1])[0]
@@ -86,15 +98,42 @@ def write_pictures(predictor: Predictor, images: list[np.ndarray], workdir: Path
     _save(workdir / "coarse_and_rendered.png", comparison_strip(images, coarse, rendered))
 
 
-def _first_images(data: EvalSet) -> list[np.ndarray]:
-    images: list[np.ndarray] = []
+def _found(
+    task: Task, variables: Variables, data: EvalSet
+) -> Iterator[tuple[np.ndarray, PredictedInstances]]:
+    """The images and their sure instances, by the programs that the evaluation compiled."""
+    predict = on_local_devices(task, variables)
     for sample in data.eval_samples():
-        for slot in np.flatnonzero(sample.batch.valid):
-            height, width = sample.batch.image_hw[slot]
-            images.append(sample.batch.images[slot, :height, :width])
-            if len(images) == _NUM_PICTURES:
-                return images
-    return images
+        images = (
+            sample.batch.images[slot, :height, :width]
+            for slot, (height, width) in enumerate(sample.batch.image_hw)
+            if sample.batch.valid[slot]
+        )
+        results = instance_results(sample, predict(sample), data.class_names)
+        for image, instances in zip(images, results, strict=True):
+            yield image, instances[instances.scores >= _SCORE_THRESHOLD]
+
+
+@contextmanager
+def _stage(seconds: dict[str, float], name: str, text: str) -> Iterator[None]:
+    """Says what begins, and keeps how long it took."""
+    tell(f"demo, {name}: {text}")
+    start = time.monotonic()
+    yield
+    seconds[name] = round(time.monotonic() - start, 1)
+
+
+def _what_next(workdir: Path) -> str:
+    """What lies where, and a command that goes on from it."""
+    python = os.path.relpath(sys.executable)
+    python = sys.executable if python.startswith("..") else python
+    command = [python, "-m", "pointrend_jax", "predict", "--checkpoint", str(workdir)]
+    command += ["--image", str(workdir / "image_1.png"), "--output", str(workdir / "predicted")]
+    return (
+        f"{workdir} has coarse_and_rendered.png (look at it first), prediction_*.png, "
+        "explain_*.png, results.json and the trained model. Next, on this or any image:\n"
+        f"  {shlex.join([*command, '--explain'])}"
+    )
 
 
 def _save(path: Path, picture: np.ndarray) -> None:
