@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from pointrend_jax.predict.labels import SemanticPredictor
     from pointrend_jax.predict.load import load
     from pointrend_jax.predict.npy_file import NpyImage, NpyLabels
-    from pointrend_jax.results.instances import PredictedInstances, PredictedMasks
+    from pointrend_jax.results.instances import PredictedInstances
     from pointrend_jax.results.label_maps import PredictedLabels
+    from pointrend_jax.results.masks import PredictedMasks
 else:
 
     def __getattr__(name: str) -> object:
@@ -32,7 +33,7 @@ _HOMES = {
     "NpyLabels": "predict.npy_file",
     "PredictedInstances": "results.instances",
     "PredictedLabels": "results.label_maps",
-    "PredictedMasks": "results.instances",
+    "PredictedMasks": "results.masks",
     "Predictor": "predict.instances",
     "SemanticPredictor": "predict.labels",
     "load": "predict.load",

@@ -35,11 +35,13 @@ class TransferPolicy(NamedTuple):
       timeout_s: seconds without a byte after which a connection counts as lost.
       tries: connections in a row that bring nothing new before it gives up.
       backoff_s: seconds before the next try, doubled each time that nothing new has come.
+      max_bytes: a larger file is refused before it comes; None for any size.
     """
 
     timeout_s: float = 30.0
     tries: int = 5
     backoff_s: float = 1.0
+    max_bytes: int | None = None
 
 
 class _Interrupted(Exception):
@@ -68,7 +70,7 @@ def check_url(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         raise ValueError(
-            f"weights are downloaded over https (plain http from this machine only), got {url}; "
+            f"files are downloaded over https (plain http from this machine only), got {url}; "
             "use https, or download the file by other means and pass its path."
         )
 
@@ -84,7 +86,7 @@ def transfer(url: str, part: Path, *, policy: TransferPolicy) -> None:
     furthest, failures = _size(part), 0
     while True:
         try:
-            _receive(url, part, policy.timeout_s)
+            _receive(url, part, policy)
             return
         except _Interrupted as error:
             failures = 1 if _size(part) > furthest else failures + 1
@@ -106,18 +108,18 @@ def discard(part: Path) -> None:
     _version_file(part).unlink(missing_ok=True)
 
 
-def _receive(url: str, part: Path, timeout_s: float) -> None:
+def _receive(url: str, part: Path, policy: TransferPolicy) -> None:
     """One connection. Raises: _Interrupted if the file is not whole after it."""
     known = _known_version(part, url)
     start = _size(part) if known else 0
     if known and start == known.num_bytes:
         return
-    with _open(url, part, known, start, timeout_s) as response:
+    with _open(url, part, known, start, policy.timeout_s) as response:
         if known and response.status == 206:
             _check_same(response.headers, known, start, part)
             num_bytes = known.num_bytes
         else:
-            version = _new_version(url, response)
+            version = _new_version(url, response, policy.max_bytes)
             # In this order: a part never lies beside the description of another file.
             part.write_bytes(b"")
             _version_file(part).write_text(json.dumps(version._asdict()), encoding="utf-8")
@@ -168,8 +170,8 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _new_version(url: str, response: http.client.HTTPResponse) -> _Version:
-    """What a server sends from the start on. Raises: ValueError unless it can be weights."""
+def _new_version(url: str, response: http.client.HTTPResponse, max_bytes: int | None) -> _Version:
+    """What a server sends from the start on. Raises: ValueError unless it can be a whole file."""
     headers, problem = response.headers, ""
     num_bytes = headers.get("Content-Length", "")
     if response.status != 200:
@@ -181,6 +183,8 @@ def _new_version(url: str, response: http.client.HTTPResponse) -> _Version:
     elif not num_bytes.isdecimal() or int(num_bytes) == 0:
         # Without a length a file that was cut off looks whole.
         problem = f"the server states no length (Content-Length: {num_bytes or 'none'})"
+    elif max_bytes is not None and int(num_bytes) > max_bytes:
+        problem = f"it has {num_bytes} bytes, and at most {max_bytes} are taken"
     if problem:
         raise ValueError(
             f"{url} cannot be downloaded: {problem}. Check the address, or download the file by "

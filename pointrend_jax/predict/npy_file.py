@@ -13,6 +13,9 @@ from typing import BinaryIO
 import numpy as np
 from jaxtyping import UInt8
 
+# Images that may be larger than the memory.
+ARRAY = ".npy"
+
 # numpy parses the header as a Python literal.
 _HEADER_ERRORS = (
     *(ValueError, TypeError, SyntaxError, LookupError, ArithmeticError, AttributeError),

@@ -12,7 +12,8 @@ from PIL import Image
 from pointrend_jax.data.build import build_eval_set
 from pointrend_jax.data.sources.categories import CITYSCAPES, COCO
 from pointrend_jax.experiment import save_results
-from pointrend_jax.results.instances import PredictedInstances, PredictedMasks
+from pointrend_jax.results.instances import PredictedInstances
+from pointrend_jax.results.masks import PredictedMasks
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.scoring import build_task_eval_set, score
