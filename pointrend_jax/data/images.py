@@ -119,9 +119,9 @@ def map_hw(data: bytes, name: str) -> tuple[int, int]:
         return image.height, image.width
 
 
-def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+def read_image(path: Path | str) -> UInt8[np.ndarray, "H W 3"]:
     """Reads and decodes an image file; raises ValueError if it is missing or no whole image."""
-    return decode_image(read_bytes(path), str(path))
+    return decode_image(read_bytes(Path(path)), str(path))
 
 
 def read_bytes(path: Path) -> bytes:
