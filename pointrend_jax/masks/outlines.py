@@ -18,7 +18,6 @@ Polygon = Float[np.ndarray, "_P 2"]
 _LEVEL = float(np.nextafter(np.float32(0.5), np.float32(0)))
 # Square pixels. What a mask that only just reaches the level leaves behind is no part of it.
 _SMALLEST_PART = 0.01
-_ROWS_AT_A_TIME = 256
 
 
 def outlines(
@@ -53,16 +52,15 @@ def outlines(
     lines = find_contours(np.pad(field, 1), _LEVEL, fully_connected="high")
     first_centre = np.asarray(at) - before[::-1] - 0.5
     rings = [line[:-1, ::-1] + first_centre for line in lines]
-    areas = [_signed_area(ring) for ring in rings]
-    parts = [[ring] for ring, area in zip(rings, areas, strict=True) if area > 0]
-    parts.sort(key=lambda part: _signed_area(part[0]))
-    # Lines round a hole run the other way.
-    for hole in (ring for ring, area in zip(rings, areas, strict=True) if area < 0):
-        next(part for part in parts if _is_inside(hole[0], part[0])).append(hole)
-    border = np.asarray([image_hw[1], image_hw[0]])
+    # Lines round a hole run the other way. The smallest part around a hole comes first.
+    parts = [[ring] for ring in sorted(rings, key=_signed_area) if _signed_area(ring) > 0]
+    borders = [_as_opencv(part[0]) for part in parts]
+    for hole in (ring for ring in rings if _signed_area(ring) < 0):
+        parts[_first_around(borders, hole)].append(hole)
+    farthest = np.asarray([image_hw[1], image_hw[0]])
     polygons = []
     for part in parts:
-        cut = [_simplified(np.clip(ring, 0, border), tolerance) for ring in part]
+        cut = [_simplified(np.clip(ring, 0, farthest), tolerance) for ring in part]
         outer, *holes = cut
         if _signed_area(outer) >= _SMALLEST_PART:
             polygons.append(joined([outer, *(h for h in holes if _is_large(h))]))
@@ -70,26 +68,16 @@ def outlines(
 
 
 def joined(polygons: Sequence[Polygon]) -> Polygon:
-    """One polygon of several, joined by slits of no width between their nearest corners.
+    """One polygon of several, each joined to those before it by a slit between near corners.
 
-    A slit is walked both ways, so it encloses nothing.
+    A slit has no width and is walked both ways, so it encloses nothing, whatever it crosses.
     """
-    points = np.concatenate(polygons)
-    ends = np.cumsum([len(polygon) for polygon in polygons])
-    numbers = [list(range(end - len(p), end)) for p, end in zip(polygons, ends, strict=True)]
-    order, added, left = numbers[0], numbers[0], numbers[1:]
-    slits = [(np.inf, 0, 0)] * len(left)
-    while left:
-        slits = [
-            min(slit, _shortest(points, added, other))
-            for slit, other in zip(slits, left, strict=True)
-        ]
-        # The nearest first, so that no slit crosses a polygon that is still to come.
-        nearest = min(range(len(left)), key=slits.__getitem__)
-        (_, start, end), added = slits.pop(nearest), left.pop(nearest)
-        turn, place = added.index(end), order.index(start) + 1
-        order[place:place] = [*added[turn:], *added[:turn], end, start]
-    return points[order]
+    whole, *others = polygons
+    for other in others:
+        start, end = _slit(whole, other)
+        turned = np.roll(other, -end, axis=0)
+        whole = np.concatenate([whole[: start + 1], turned, turned[:1], whole[start:]])
+    return whole
 
 
 def coco_polygons(polygons: Iterable[Polygon]) -> list[list[float]]:
@@ -97,22 +85,30 @@ def coco_polygons(polygons: Iterable[Polygon]) -> list[list[float]]:
     return [np.round(polygon, 2).ravel().tolist() for polygon in polygons]
 
 
-def _shortest(
-    points: Float[np.ndarray, "N 2"], some: Sequence[int], others: Sequence[int]
-) -> tuple[float, int, int]:
-    """The squared distance of the nearest two points, and their numbers."""
-    best = (np.inf, 0, 0)
-    for start in range(0, len(some), _ROWS_AT_A_TIME):
-        rows = some[start : start + _ROWS_AT_A_TIME]
-        distances = ((points[rows, None] - points[others]) ** 2).sum(axis=-1)
-        row, column = np.unravel_index(distances.argmin(), distances.shape)
-        best = min(best, (float(distances[row, column]), rows[row], others[column]))
-    return best
+def _slit(whole: Polygon, other: Polygon) -> tuple[int, int]:
+    """Corners of the two, none of which has a nearer one in the other polygon.
+
+    Of all pairs the nearest would take the product of both lengths, which masks of noise make huge.
+    """
+    end, shortest = 0, np.inf
+    while True:
+        start, _ = _nearest(whole, other[end])
+        nearer, distance = _nearest(other, whole[start])
+        if distance >= shortest:
+            return start, end
+        end, shortest = nearer, distance
+
+
+def _nearest(polygon: Polygon, point: Float[np.ndarray, "2"]) -> tuple[int, float]:
+    """The corner nearest to a point, and its squared distance."""
+    distances = ((polygon - point) ** 2).sum(axis=1)
+    index = int(distances.argmin())
+    return index, float(distances[index])
 
 
 def _simplified(ring: Polygon, tolerance: float) -> Polygon:
     """Without the points that Douglas and Peucker's rule finds superfluous, at least three left."""
-    corners = cv2.approxPolyDP(ring.astype(np.float32)[:, None], tolerance, closed=True)[:, 0]
+    corners = cv2.approxPolyDP(_as_opencv(ring), tolerance, closed=True)[:, 0]
     return corners.astype(np.float64) if len(corners) > 2 else ring
 
 
@@ -126,6 +122,15 @@ def _is_large(ring: Polygon) -> bool:
     return abs(_signed_area(ring)) >= _SMALLEST_PART
 
 
-def _is_inside(point: Float[np.ndarray, "2"], ring: Polygon) -> bool:
-    x, y = point.tolist()
-    return cv2.pointPolygonTest(ring.astype(np.float32)[:, None], (x, y), False) >= 0
+def _first_around(borders: Sequence[np.ndarray], hole: Polygon) -> int:
+    """The first border that a hole lies in."""
+    point = (float(hole[0, 0]), float(hole[0, 1]))
+    for i, border in enumerate(borders):
+        if cv2.pointPolygonTest(border, point, False) >= 0:
+            return i
+    # Where the two touch, rounding may put the point outside: then the border it is least outside.
+    return int(np.argmax([cv2.pointPolygonTest(border, point, True) for border in borders]))
+
+
+def _as_opencv(ring: Polygon) -> Float[np.ndarray, "P 1 2"]:
+    return ring.astype(np.float32)[:, None]
