@@ -244,6 +244,30 @@ FAULTS = (
         ("visualize/test_overlay.py",),
     ),
     Fault(
+        "outlines-half-a-pixel-off", "masks/outlines.py",
+        "first_centre = np.asarray(at) - before[::-1] - 0.5",
+        "first_centre = np.asarray(at) - before[::-1] - 1",
+        ("masks/test_outlines.py",),
+    ),
+    Fault(
+        "outlines-open-at-the-border", "masks/outlines.py",
+        'mode="edge")',
+        'mode="constant")',
+        ("masks/test_outlines.py",),
+    ),
+    Fault(
+        "yolo-sides-swapped", "predict/formats.py",
+        "size = np.asarray([image_hw[1], image_hw[0]])",
+        "size = np.asarray([image_hw[0], image_hw[1]])",
+        ("predict/test_formats.py",),
+    ),
+    Fault(
+        "video-blue-for-red", "predict/video.py",
+        "cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)",
+        "frame",
+        ("predict/test_sources.py",),
+    ),
+    Fault(
         "tile-overlap-to-the-first", "predict/tiles.py",
         "cuts = [(a + b) // 2 for a, b in zip(starts[1:], ends[:-1], strict=True)]",
         "cuts = [b for a, b in zip(starts[1:], ends[:-1], strict=True)]",

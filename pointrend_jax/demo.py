@@ -127,8 +127,8 @@ def _what_next(workdir: Path) -> str:
     """What lies where, and a command that goes on from it."""
     python = os.path.relpath(sys.executable)
     python = sys.executable if python.startswith("..") else python
-    command = [python, "-m", "pointrend_jax", "predict", "--checkpoint", str(workdir)]
-    command += ["--image", str(workdir / "image_1.png"), "--output", str(workdir / "predicted")]
+    command = [python, "-m", "pointrend_jax", "predict", str(workdir / "image_1.png")]
+    command += ["--checkpoint", str(workdir), "--output", str(workdir / "predicted")]
     return (
         f"{workdir} has coarse_and_rendered.png (look at it first), prediction_*.png, "
         "explain_*.png, results.json and the trained model. Next, on this or any image:\n"

@@ -67,7 +67,7 @@ def _commands(text: str) -> list[tuple[str, list[str]]]:
         rest = re.sub(r"\$\w+", "1", rest)
         arguments = shlex.split(rest if rest.count("'") % 2 == 0 else rest.removesuffix("'"))
         # In the midst of a sentence a command may stand without its flags.
-        if arguments and arguments[0].startswith("--") and arguments != ["--help"]:
+        if any(a.startswith("--") for a in arguments) and arguments != ["--help"]:
             found.append((match["script"] or match["name"], arguments))
     return found
 

@@ -1,4 +1,4 @@
-"""Segments image files: pictures, and COCO files or label maps, of every image.
+"""Segments images and videos: pictures, and COCO files or label maps, of every image.
 
 The model, of a training run or of `convert`, decides which: instances or a class for every pixel.
 """
@@ -15,15 +15,17 @@ from pointrend_jax.predict.files import (
     predict_labels,
     predict_labels_in_tiles,
 )
+from pointrend_jax.predict.formats import FORMATS, chosen_formats
 from pointrend_jax.predict.inputs import NamedFile, check_files
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
-from pointrend_jax.predict.load import load
+from pointrend_jax.predict.load import load, task_of
+from pointrend_jax.predict.sources import find_images
 from pointrend_jax.visualize import check_font
 
 EXAMPLES = (
-    "pointrend_jax predict --checkpoint runs/people --image a.jpg b.png --output out/ --explain",
-    "pointrend_jax predict --checkpoint runs/streets --image huge.npy --output out/ --tile 1024",
+    "pointrend_jax predict photos/ clip.mp4 --checkpoint runs/people --output out/ --explain",
+    "pointrend_jax predict huge.npy --checkpoint runs/streets --output out/ --tile 1024",
 )
 
 
@@ -31,6 +33,7 @@ class Options(NamedTuple):
     """What `predict` can be told.
 
     Attributes:
+      formats: what is written, as `chosen_formats` gives it.
       score_threshold: instances with a lower score are left out; None for 0.5.
       explain: instances an image whose rendering is shown; for label maps, whether it is.
       tile: side of the tiles of a semantic model in pixels; 0 for whole images.
@@ -39,6 +42,7 @@ class Options(NamedTuple):
       font: file of the typeface of names in pictures; None for the one inside Pillow.
     """
 
+    formats: Sequence[str]
     score_threshold: float | None = None
     explain: int = 0
     tile: int = 0
@@ -49,10 +53,21 @@ class Options(NamedTuple):
 
 def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
+        "images", nargs="+", metavar="IMAGES",
+        help="files, folders of images, patterns in quotes, http(s) addresses, videos",
+    )  # fmt: skip
+    parser.add_argument(
         "--checkpoint", type=path, required=True, help="folder of a run, or of convert"
     )
-    parser.add_argument("--image", type=path, nargs="+", required=True, help="image files")
     parser.add_argument("--output", type=path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--format", type=_formats, default=(), metavar="NAME,...",
+        help=f"what is written, of {', '.join(FORMATS)} (overlay,coco,polygons; of label maps "
+        "overlay,png)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="of a video every nth frame (1)"
+    )
     parser.add_argument("--score-threshold", type=float, help="instances below are left out (0.5)")
     parser.add_argument(
         "--annotations", type=path, metavar="FILE",
@@ -78,10 +93,17 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     # Before the model is loaded; mistakes should not cost that time.
+    task = task_of(args.checkpoint)
+    formats = chosen_formats(args.format, task)
     ids = read_set_ids(args.annotations) if args.annotations else None
-    files = check_files(args.image, args.output, ids=ids, resume=args.resume)
     check_font(args.font)
-    options = Options(args.score_threshold, args.explain, args.tile, args.overlap, ids, args.font)
+    images = find_images(args.images, args.output, every=args.every)
+    files = check_files(
+        images, args.output, formats=formats, task=task, ids=ids, resume=args.resume
+    )
+    options = Options(
+        formats, args.score_threshold, args.explain, args.tile, args.overlap, ids, args.font
+    )
     predict_files(load(args.checkpoint), files, args.output, options)
 
 
@@ -106,6 +128,7 @@ def predict_files(
             predictor,
             files,
             output,
+            formats=options.formats,
             score_threshold=threshold,
             num_explained=options.explain,
             ids=options.ids,
@@ -122,8 +145,34 @@ def predict_files(
             raise ValueError("--explain shows whole images; leave it or --tile out.")
         tile = options.tile
         overlap = 256 if options.overlap is None else options.overlap
-        predict_labels_in_tiles(predictor, files, output, tile=tile, overlap=overlap, font=font)
+        predict_labels_in_tiles(
+            predictor,
+            files,
+            output,
+            formats=options.formats,
+            tile=tile,
+            overlap=overlap,
+            font=font,
+        )
     elif options.overlap is not None:
         raise ValueError("--overlap is of tiles; give --tile too.")
     else:
-        predict_labels(predictor, files, output, explained=options.explain > 0, font=font)
+        predict_labels(
+            predictor,
+            files,
+            output,
+            formats=options.formats,
+            explained=options.explain > 0,
+            font=font,
+        )
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"{', '.join(map(repr, unknown))} is no format; there are {', '.join(FORMATS)}; give "
+            "several with commas in between"
+        )
+    return names

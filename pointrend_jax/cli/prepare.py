@@ -19,7 +19,7 @@ EXAMPLES = (
 
 def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
-        "--dataset", required=True, choices=DATASETS,
+        "--dataset", required=True,
         help=f"{', '.join(DATASETS)}; folder is any in COCO's format", metavar="NAME",
     )  # fmt: skip
     parser.add_argument("--source", type=path, required=True, help="folder that the set lies in")

@@ -36,11 +36,13 @@ class TransferPolicy(NamedTuple):
       timeout_s: seconds without a byte after which a connection counts as lost.
       tries: connections in a row that bring nothing new before it gives up.
       backoff_s: seconds before the next try, doubled each time that nothing new has come.
+      max_bytes: a larger file is refused before it comes; None for any size.
     """
 
     timeout_s: float = 30.0
     tries: int = 5
     backoff_s: float = 1.0
+    max_bytes: int | None = None
 
 
 def check_url(url: str) -> None:
@@ -51,7 +53,7 @@ def check_url(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         raise ValueError(
-            f"weights are downloaded over https (plain http from this machine only), got {url}; "
+            f"files are downloaded over https (plain http from this machine only), got {url}; "
             "use https, or download the file by other means and pass its path."
         )
 
@@ -68,7 +70,7 @@ def transfer(url: str, part: Path, *, policy: TransferPolicy) -> None:
     while True:
         try:
             with part.open("ab") as file:
-                _receive(url, part, file, policy.timeout_s)
+                _receive(url, part, file, policy)
             return
         except requests.RequestException as error:
             failures = 1 if _size(part) > furthest else failures + 1
@@ -93,7 +95,7 @@ def discard(part: Path) -> None:
     _etag_file(part).unlink(missing_ok=True)
 
 
-def _receive(url: str, part: Path, file: IO[bytes], timeout_s: float) -> None:
+def _receive(url: str, part: Path, file: IO[bytes], policy: TransferPolicy) -> None:
     """One connection. Raises: requests.RequestException if the file is not whole after it."""
     etag = _etag_file(part).read_text(encoding="utf-8") if _etag_file(part).is_file() else ""
     start = file.tell() if _STRONG_ETAG.fullmatch(etag) else 0
@@ -109,7 +111,7 @@ def _receive(url: str, part: Path, file: IO[bytes], timeout_s: float) -> None:
             if code == 416:
                 file.truncate(0)
             response.raise_for_status()
-        _check_weights(url, response)
+        _check_whole(url, response, policy.max_bytes)
         if code == 206:
             same = headers.get("Content-Range", "").startswith(f"bytes {start}-")
             if not same or headers.get("ETag", etag) != etag:
@@ -129,7 +131,7 @@ def _receive(url: str, part: Path, file: IO[bytes], timeout_s: float) -> None:
     download = pooch.HTTPDownloader(
         progressbar=sys.stderr.isatty(),
         chunk_size=_BLOCK_BYTES,
-        timeout=timeout_s,
+        timeout=policy.timeout_s,
         headers=headers,
         hooks={"response": check},
         proxies={"http": ""} if urlsplit(url).hostname in _LOOPBACK else None,
@@ -138,8 +140,8 @@ def _receive(url: str, part: Path, file: IO[bytes], timeout_s: float) -> None:
         download(url, file, None)
 
 
-def _check_weights(url: str, response: requests.Response) -> None:
-    """Raises: ValueError unless a server sends what can be weights."""
+def _check_whole(url: str, response: requests.Response, max_bytes: int | None) -> None:
+    """Raises: ValueError unless a server sends what can be a whole file, or the rest of one."""
     headers, problem = response.headers, ""
     if response.status_code not in (200, 206):
         problem = f"the server answers {response.status_code} {response.reason}"
@@ -150,6 +152,8 @@ def _check_weights(url: str, response: requests.Response) -> None:
     elif not re.fullmatch("0*[1-9][0-9]*", headers.get("Content-Length", "")):
         # Without a length a file that was cut off looks whole.
         problem = "the server states no length"
+    elif max_bytes is not None and int(headers["Content-Length"]) > max_bytes:
+        problem = f"it has {headers['Content-Length']} bytes, and at most {max_bytes} are taken"
     if problem:
         raise ValueError(
             f"{url} cannot be downloaded: {problem}. Check the address, or download the file by "

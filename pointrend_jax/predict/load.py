@@ -15,7 +15,7 @@ from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.storage import as_path, default_cache_dir, is_folder
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.task import Variables
-from pointrend_jax.training.saved_variables import load_variables
+from pointrend_jax.training.saved_variables import load_description, load_variables
 from pointrend_jax.weights import check_same_backbone, load_weights
 
 
@@ -68,6 +68,16 @@ def load(
     variables, class_names = load_weights(source, whole)
     ids = category_ids(whole.data.categories, whole.data.source, whole.num_classes)
     return _predictor(variables, whole, class_names, ids)
+
+
+def task_of(source: Path | str) -> str:
+    """ "instance" or "semantic": what a checkpoint's models are, without loading its arrays.
+
+    Raises: ValueError as `load`, if there is no checkpoint or its description is damaged.
+    """
+    config: Config = ConfigDict(load_description(as_path(source)).config)
+    check_config(config)
+    return config.task
 
 
 def _predictor(

@@ -13,6 +13,9 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy.lib.format import open_memmap
 
+# Images that may be larger than the memory.
+ARRAY = ".npy"
+
 # numpy parses the header as a Python literal.
 _HEADER_ERRORS = (
     *(ValueError, TypeError, SyntaxError, LookupError, ArithmeticError, AttributeError),

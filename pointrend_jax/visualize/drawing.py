@@ -39,6 +39,11 @@ GAP = 12  # px, between panels
 _SHIFT = 4
 
 
+def ground(hw: tuple[int, int]) -> Rgb:
+    """A plain canvas of that height and width, where there is no image to draw on."""
+    return np.full((*hw, 3), OUTSIDE, np.uint8)
+
+
 def color_of(index: int) -> Color:
     return COLORS[index % len(COLORS)]
 

@@ -13,7 +13,8 @@ from pointrend_jax.cityscapes_labels import INSTANCE_CLASSES
 from pointrend_jax.data.build_objects import build_eval_set
 from pointrend_jax.data.sources.categories import COCO
 from pointrend_jax.experiment import save_results
-from pointrend_jax.results.instances import PredictedInstances, PredictedMasks
+from pointrend_jax.results.instances import PredictedInstances
+from pointrend_jax.results.masks import PredictedMasks
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.scoring import build_task_eval_set, score
