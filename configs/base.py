@@ -30,6 +30,8 @@ def get_config() -> ConfigDict:
     config.data = data = ConfigDict()
     # "coco": a COCO-format folder; "lvis": LVIS's annotations beside COCO's images;
     # "cocofied_lvis": of them the categories that COCO has, under their COCO ids (AP*);
+    # "id_masks": photos with an image of numbered objects each, as Penn-Fudan is published (here
+    # the annotations are a folder, and class_names may name the class);
     # "cityscapes" and "camvid": the official folder or its zip files; "tfds": record files that
     # `prepare` wrote, here or gs://; "embedded": drawn here, no download
     data.source = "coco"

@@ -7,14 +7,14 @@ The images are drawn on this machine. Measured results: docs/results.md.
 
 from ml_collections import ConfigDict
 
-from pointrend_jax.configs import base
+from pointrend_jax.configs import base, presets
 
 
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.name = "demo"
     config.num_classes = 6
-    config.init.weights = "efficientnet_lite0"
+    presets.use_lite(config)
 
     data = config.data
     data.source = "embedded"
@@ -27,18 +27,9 @@ def get_config() -> ConfigDict:
     data.embedded.num_eval = 100
 
     model = config.model
-    model.backbone = "efficientnet_lite0"
     model.freeze_at = 3
-    model.fpn_channels = 96
     model.rpn.samples_per_image = 128
-    model.rpn.pre_nms_topk_train = model.rpn.pre_nms_topk_eval = 300
-    model.rpn.post_nms_topk_train = model.rpn.post_nms_topk_eval = 100
-    model.box.samples_per_image = 64
-    model.box.fc_dim = 256
     model.box.detections_per_image = 20
-    model.mask.conv_dim = 96
-    model.mask.coarse_fc_dim = 256
-    model.mask.point_fc_dim = 128
 
     train = config.train
     train.batch_size = 4

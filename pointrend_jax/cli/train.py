@@ -7,24 +7,48 @@ several hosts every one runs the same command with --coordinator.
 import argparse
 
 from pointrend_jax.cli.fields import describe_fields
-from pointrend_jax.cli.parser import CommandParser
+from pointrend_jax.cli.parser import CommandParser, path
 from pointrend_jax.cli.runs import add_run, join
-from pointrend_jax.storage import as_path
+from pointrend_jax.storage import as_path, local_path
 
 EXAMPLES = (
+    "pointrend_jax train --data photos/ --workdir runs/photos",
     "pointrend_jax train --config pennfudan --workdir runs/people --config.data.dir=/data/people",
     "pointrend_jax train --config ./own.py --workdir runs/own --config.train.steps=1000",
 )
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--config", required=True, help="a name, or the path of a Python file")
+    parser.add_argument(
+        "--data", type=path, metavar="FOLDER",
+        help="of images and annotations in any common layout: a config is planned for them",
+    )  # fmt: skip
+    parser.add_argument("--config", help="a name, or the path of a Python file; or else --data")
     add_run(parser)
     parser.add_argument(
         "--accept-changes", action="store_true",
         help="go on although settings differ that decide the numbers",
     )  # fmt: skip
     parser.epilog = f"{parser.epilog}\n\n{describe_fields()}"
+
+
+def config_of(args: argparse.Namespace) -> str:
+    """The config that the command names, or one that is planned for its data."""
+    if (args.data is None) == (args.config is None):
+        raise ValueError(
+            "give one of --data, the folder of images and annotations, and --config, the "
+            "experiment, as in --config demo."
+        )
+    if args.data is None:
+        return args.config
+    if args.coordinator:
+        raise ValueError(
+            "--data is planned on one machine; train there first, and give its config.py to all "
+            "with --config."
+        )
+    from pointrend_jax.plan import planned_config
+
+    return str(planned_config(args.data, local_path(args.workdir)))
 
 
 def run(args: argparse.Namespace) -> None:

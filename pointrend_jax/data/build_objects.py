@@ -163,7 +163,7 @@ def _check_eval_files(config: Config) -> None:
         return
     root = local_path(data.dir)
     files = {split: root / expanded(data[f"{split}_annotations"]) for split in NAMES}
-    if files["train"].is_file() and not files["eval"].is_file():
+    if files["train"].exists() and not files["eval"].exists():
         raise ValueError(
             f"A training needs an evaluation set, but its annotation file {files['eval']} is not "
             "there; set config.data.eval_annotations and config.data.eval_images, or hold some "

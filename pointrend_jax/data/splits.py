@@ -62,6 +62,7 @@ def find_split(
             annotations=expanded(data[f"{files}_annotations"]) if source.has_named_files else "",
             images=expanded(data[f"{files}_images"]) if source.has_named_files else "",
             may_lack_annotations=may_lack_annotations,
+            class_names=tuple(data.class_names),
             drawing=dict(data.embedded),
         )
     )

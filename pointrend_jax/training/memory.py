@@ -24,8 +24,7 @@ from pointrend_jax.training.step import StepOptions, initial_state
 # A step is refused beyond the first and remarked upon beyond the second, parts of the memory:
 # the count is no bound to the byte.
 _REFUSED, _TIGHT = 1.15, 0.85
-# Bytes a pixel that no network here comes near (they keep 2 to 8 kB). A step that would fit half of
-# the memory even so is not counted, which takes some seconds.
+# Bytes a pixel that no network here comes near (they keep 2 to 8 kB). Counting takes some seconds.
 _GENEROUS = 2**14
 # Objects an image, in the count: their slots take little.
 _OBJECTS = 8
@@ -69,7 +68,7 @@ def check_step_memory(config: Config) -> None:
         return
     images = max(config.train.batch_size // jax.device_count(), 1)
     at_once = max(images // config.train.accumulate_steps, 1)
-    if at_once * math.prod(canvas_hw(config)) * _GENEROUS < limit / 2:
+    if fits_by_far(config, at_once, limit):
         return
     memory = step_memory(config)
     needed = memory.state + at_once * memory.image
@@ -82,6 +81,11 @@ def check_step_memory(config: Config) -> None:
         raise ValueError(f"{what}; {_advice(memory, limit, images, config)}.")
     if needed > _TIGHT * limit:
         tell(f"{what}: it may not fit; {_advice(memory, limit, images, config)}")
+
+
+def fits_by_far(config: Config, images: int, limit: int) -> bool:
+    """Whether so many images at once need not even be counted: half of the memory would do."""
+    return images * math.prod(canvas_hw(config)) * _GENEROUS < limit / 2
 
 
 def canvas_hw(config: Config) -> tuple[int, int]:

@@ -16,7 +16,11 @@ from pointrend_jax.coco_file import check_ids, load_coco_file
 from pointrend_jax.console import tell
 from pointrend_jax.data.images import MAX_PIXELS
 from pointrend_jax.data.sources.annotations import CocoObject, parse_annotation
-from pointrend_jax.data.sources.findings import crowd_remarks, name_remarks
+from pointrend_jax.data.sources.findings import (
+    crowd_remarks,
+    grouping_categories,
+    name_remarks,
+)
 from pointrend_jax.data.sources.folders import StoredFile, find_below, first
 from pointrend_jax.data.sources.object_set import CocoImage, CocoSet, FoundObjects
 from pointrend_jax.masks.polygons import outline_box
@@ -59,6 +63,12 @@ def check_coco(
       find_image: from an image's "file_name" to its file, which must exist.
     """
     images, category_names = check_ids(data, annotation_file)
+    group_remarks = []
+    for category in grouping_categories(data):
+        group_remarks.append(
+            f"category {category} ({category_names.pop(category)!r}) only groups the others and "
+            "has no object: it is no class"
+        )
     category_ids = tuple(sorted(category_names))
     _check_images(images.values(), annotation_file)
     files = _image_files(images, find_image)
@@ -83,7 +93,7 @@ def check_coco(
         for i in sorted(images)
     )
     names = tuple(category_names[i] for i in category_ids)
-    remarks = (*crowd_remarks(objects.values()), *name_remarks(category_names))
+    remarks = (*group_remarks, *crowd_remarks(objects.values()), *name_remarks(category_names))
     return CocoSet(checked, category_ids, names, dict(report), remarks=remarks)
 
 

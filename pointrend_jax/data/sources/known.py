@@ -11,6 +11,7 @@ from pointrend_jax.data.sources.cityscapes_instances import read_cityscapes_obje
 from pointrend_jax.data.sources.coco import read_coco
 from pointrend_jax.data.sources.cocofied_lvis import read_cocofied_lvis
 from pointrend_jax.data.sources.embedded import generate_embedded
+from pointrend_jax.data.sources.id_masks import read_id_masks
 from pointrend_jax.data.sources.label_set import SemanticSet
 from pointrend_jax.data.sources.lvis import read_lvis
 from pointrend_jax.data.sources.object_set import FoundObjects
@@ -30,6 +31,7 @@ class Place(NamedTuple):
       annotations, images: a file and a folder, relative to `root`; "" where the reader finds its
         files itself.
       may_lack_annotations: a COCO file may have none, as those of test sets.
+      class_names: of a set that has no names for its classes.
       drawing: settings of a set that is drawn here, `config.data.embedded`.
     """
 
@@ -39,6 +41,7 @@ class Place(NamedTuple):
     annotations: str = ""
     images: str = ""
     may_lack_annotations: bool = False
+    class_names: tuple[str, ...] = ()
     drawing: Mapping[str, Any] = {}
 
 
@@ -89,6 +92,11 @@ def _cocofied_lvis(place: Place) -> FoundObjects:
 
 def _cityscapes_objects(place: Place) -> FoundObjects:
     return read_cityscapes_objects(_root(place), place.split, place.cache_dir)
+
+
+def _id_masks(place: Place) -> FoundObjects:
+    folders = place.annotations, place.images
+    return read_id_masks(_root(place), *folders, place.class_names, place.cache_dir)
 
 
 def _embedded(place: Place) -> FoundObjects:
@@ -151,6 +159,7 @@ OBJECT_SETS: Mapping[str, Source[FoundObjects]] = {
         _cityscapes_objects,
         releases={"cityscapes_instances": Release("cityscapes_instances", _CITYSCAPES_NUMBERS)},
     ),
+    "id_masks": Source(_id_masks, has_named_files=True),
     "embedded": Source(_embedded),
 }
 LABEL_SETS: Mapping[str, Source[SemanticSet]] = {

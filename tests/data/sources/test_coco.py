@@ -51,6 +51,25 @@ def _write(folder: Path, content: Any) -> Path:
     return path
 
 
+def test_a_category_that_only_groups_the_others_is_no_class(tmp_path: Path):
+    content = _content(_annotation(), _annotation(2, category_id=3))
+    for category in content["categories"]:
+        category["supercategory"] = "numbers"
+    content["categories"].append({"id": 0, "name": "numbers", "supercategory": "none"})
+    dataset = read_coco(_write(tmp_path, content), tmp_path)
+    assert dataset.class_names == ("three", "seven")
+    assert [o.label for o in dataset.images[0].objects] == [1, 0]
+    (remark,) = dataset.remarks
+    assert remark.startswith("category 0 ('numbers') only groups the others")
+    # With an object of its own it is a class.
+    content["annotations"].append(_annotation(3, category_id=0))
+    assert len(read_coco(_write(tmp_path, content), tmp_path).class_names) == 3
+    # Nor does it group what has another supercategory.
+    content["annotations"].pop()
+    content["categories"][0]["supercategory"] = "others"
+    assert len(read_coco(_write(tmp_path, content), tmp_path).class_names) == 3
+
+
 def test_classes_are_contiguous_by_ascending_category_id(tmp_path: Path):
     dataset = read_coco(_write(tmp_path, _content(_annotation())), tmp_path)
     assert dataset.category_ids == (3, 7)

@@ -1,0 +1,238 @@
+"""From a folder of images to an experiment: classes, weights, sizes, batch and schedule.
+
+What is chosen is printed with its reason and written as a config of a few lines, which its owner
+can edit and give back.
+"""
+
+import math
+import pprint
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from pointrend_jax.config import load_config
+from pointrend_jax.configs import base, presets
+from pointrend_jax.console import tell
+from pointrend_jax.data.sources.known import LABEL_SETS, OBJECT_SETS
+from pointrend_jax.data.sources.label_set import SemanticSet
+from pointrend_jax.data.sources.layouts import find_layout
+from pointrend_jax.data.sources.object_set import FoundObjects
+from pointrend_jax.data.splits import find_split
+from pointrend_jax.devices.memory import memory_of_device
+from pointrend_jax.storage import check_workdir, write_whole
+from pointrend_jax.structures import Config
+from pointrend_jax.training.memory import fits_by_far, step_memory
+
+FILE = "config.py"
+_CELL = 32
+
+
+class _Machine(NamedTuple):
+    """What a kind of device trains in reasonable time.
+
+    Attributes:
+      side: pixels of the shorter edge of an image, at most.
+      batches: images a device, the first that fits is taken.
+      epochs: passes over the images.
+      steps: at least and at most.
+    """
+
+    side: int
+    batches: tuple[int, ...]
+    epochs: int
+    steps: tuple[int, int]
+
+
+_CPU = _Machine(side=256, batches=(4, 2, 1), epochs=12, steps=(300, 2000))
+_ACCELERATOR = _Machine(side=800, batches=(16, 8, 4, 2, 1), epochs=36, steps=(1000, 90_000))
+
+
+class Choice(NamedTuple):
+    """A field of the config, its value, and why it has it."""
+
+    field: str
+    value: Any
+    why: str = ""
+
+
+class Plan(NamedTuple):
+    """An experiment.
+
+    Attributes:
+      found: what the folder holds, in words.
+      task: "instance" or "semantic".
+      choices: in the order of the config file.
+    """
+
+    found: str
+    task: str
+    choices: tuple[Choice, ...]
+
+
+def planned_config(folder: Path, workdir: Path) -> Path:
+    """The config file in `workdir` for the images of `folder`, planned now if there is none yet.
+
+    Raises: ValueError if the folder is no data set, cannot be trained on, or is not the one that
+      the config is for.
+    """
+    check_workdir(workdir)
+    path = workdir / FILE
+    folder = folder.resolve()
+    if path.is_file():
+        of = load_config(path).data.dir
+        if Path(of) != folder:
+            raise ValueError(
+                f"{path} is for the data in {of}, not in {folder}; choose another --workdir."
+            )
+        tell(f"going by {path}, which was planned before")
+        return path
+    plan = plan_for(folder)
+    tell(f"{folder}: {plan.found}")
+    for choice in plan.choices:
+        if choice.why:
+            tell(f"  config.{choice.field} = {choice.value!r}: {choice.why}")
+    write_whole(path, config_text(plan, folder).encode())
+    tell(f"the config is {path}; edit it and give it back with --config {path}")
+    return path
+
+
+def plan_for(folder: Path) -> Plan:
+    """What to train on the images of `folder`. No image is opened.
+
+    Raises: ValueError if the folder is no data set that can be read.
+    """
+    layout = find_layout(folder)
+    config = _base(layout.task)
+    fields = {"dir": str(folder)} | dict(layout.fields)
+    for name, value in fields.items():
+        config.data[name] = value
+    found = _training_set(config)
+    sizes = _sizes(found)
+    names = (found if isinstance(found, SemanticSet) else found.dataset).class_names
+    held_out = config.data.held_out
+    classes = f"{len(names)} class{'es' if len(names) > 1 else ''}"
+    told = f"{layout.what}; {len(sizes)} images to train on, {classes}"
+    choices = [
+        *(Choice(f"data.{name}", value) for name, value in fields.items() if name != "held_out"),
+        Choice("num_classes", len(names), ", ".join(names[:12]) + (" ..." if names[12:] else "")),
+    ]
+    if held_out:
+        why = f"there is no evaluation set: {held_out:.0%} of the images are held out for it"
+        choices.append(Choice("data.held_out", held_out, why))
+    machine = _CPU if jax.default_backend() == "cpu" else _ACCELERATOR
+    choices += _size_choices(layout.task, sizes, machine)
+    _apply(config, choices)
+    choices += _schedule_choices(config, len(sizes), machine)
+    return Plan(told, layout.task, tuple(choices))
+
+
+def config_text(plan: Plan, folder: Path) -> str:
+    """The config as a Python file."""
+    lines = [
+        f'"""PointRend on {folder.name}: {plan.found}."""',
+        "",
+        "from ml_collections import ConfigDict",
+        "",
+        "from pointrend_jax.configs import base, presets",
+        "",
+        "",
+        "def get_config() -> ConfigDict:",
+        "    config = base.get_config()",
+        f"    config.name = {folder.name!r}",
+        f"    config.task = {plan.task!r}",
+        "    presets.use_lite(config)  # EfficientNet-Lite0, pretrained on ImageNet, narrow heads",
+    ]
+    for choice in plan.choices:
+        if choice.why and choice.field != "num_classes":
+            lines.append(f"    # {choice.why[0].upper()}{choice.why[1:]}.")
+        value = pprint.pformat(choice.value, width=80, compact=True).replace("\n", "\n        ")
+        comment = f"  # {choice.why}" if choice.field == "num_classes" else ""
+        lines.append(f"    config.{choice.field} = {value}{comment}")
+    return "\n".join([*lines, "    return config", ""])
+
+
+def _base(task: str) -> Config:
+    config: Config = base.get_config()
+    config.task = task
+    presets.use_lite(config)
+    return config
+
+
+def _apply(config: Config, choices: Iterable[Choice]) -> None:
+    for choice in choices:
+        config.update_from_flattened_dict({choice.field: choice.value})
+
+
+def _training_set(config: Config) -> FoundObjects | SemanticSet:
+    if config.task == "semantic":
+        return find_split(config, "train", LABEL_SETS)
+    return find_split(config, "train", OBJECT_SETS)
+
+
+def _sizes(found: FoundObjects | SemanticSet) -> list[tuple[int, int]]:
+    images = found.images if isinstance(found, SemanticSet) else found.dataset.images
+    return [(image.height, image.width) for image in images]
+
+
+def _size_choices(task: str, sizes: Sequence[tuple[int, int]], machine: _Machine) -> list[Choice]:
+    """Images at their own size or at the largest that the machine trains in reasonable time."""
+    short, long = np.sort(np.asarray(sizes), axis=1).T
+    own = int(np.median(short))
+    side = max(min(own, machine.side) // _CELL * _CELL, 4 * _CELL)
+    # Longer images than nearly all are made smaller; no canvas has to hold them.
+    ratio = min(float(np.percentile(long / short, 95)), 2.0)
+    longest = math.ceil(side * ratio / _CELL) * _CELL
+    wide = any(w >= h for h, w in sizes)
+    tall = any(h > w for h, w in sizes)
+    canvases = tuple({(side, longest): wide, (longest, side): tall}.items())
+    buckets = tuple(canvas for canvas, needed in canvases if needed)
+    why = f"the shorter edge of half of the images is {own} or more"
+    if own > machine.side:
+        why += f", and a {jax.default_backend()} trains {side} in reasonable time"
+    if task == "semantic":
+        crop = tuple(int(edge * 0.75) // _CELL * _CELL for edge in (side, longest))
+        return [
+            Choice("data.eval_min_size", side, why),
+            Choice("data.max_size", longest),
+            Choice("data.train_min_sizes", tuple(int(side * f) for f in (0.75, 1.0, 1.25))),
+            Choice("data.buckets", buckets, "one program is compiled for each"),
+            Choice("data.crop_hw", crop),
+            Choice("data.crop_max_category_area", 0.75),
+            Choice("data.color_augmentation", True),
+        ]
+    return [
+        Choice("data.eval_min_size", side, why),
+        Choice("data.max_size", longest),
+        Choice("data.train_min_sizes", tuple(int(side * f) for f in (0.75, 0.875, 1.0))),
+        Choice("data.buckets", buckets, "one program is compiled for each"),
+    ]
+
+
+def _schedule_choices(config: Config, number: int, machine: _Machine) -> list[Choice]:
+    devices, limit = jax.device_count(), memory_of_device()
+    batch, why = machine.batches[0], "images a step"
+    if limit is not None and not fits_by_far(config, batch, limit):
+        fitting = step_memory(config).most_images(limit)
+        batch = next((size for size in machine.batches if size <= fitting), machine.batches[-1])
+        why = f"images a step; about {fitting} fit the {limit / 2**30:.0f} GiB of a device"
+    batch = max(min(batch, number // devices), 1) * devices
+    used = round(number * (1 - config.data.held_out))
+    steps = min(max(machine.epochs * used // batch, machine.steps[0]), machine.steps[1])
+    rate = 0.0025 * batch
+    schedule: Mapping[str, Any] = {"train.milestones": (steps * 3 // 4, steps * 11 // 12)}
+    if config.task == "semantic":
+        schedule = {"train.schedule": "poly"}
+    return [
+        Choice("train.batch_size", batch, why),
+        Choice("train.steps", steps, f"each image is seen about {steps * batch / used:.0f} times"),
+        Choice("train.learning_rate", min(rate, 0.02)),
+        Choice("train.warmup_steps", min(steps // 6, 1000)),
+        *(Choice(field, value) for field, value in schedule.items()),
+        Choice("train.clip_gradient_norm", 10.0),
+        Choice("train.eval_every", 0, "evaluated at the end only"),
+        Choice("train.checkpoint_every", max(steps // 5, 50)),
+        Choice("eval.batch_size", 2 * devices),
+    ]
