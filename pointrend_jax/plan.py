@@ -132,7 +132,7 @@ def plan_for(folder: Path) -> Plan:
 def config_text(plan: Plan, folder: Path) -> str:
     """The config as a Python file."""
     lines = [
-        f'"""PointRend on {folder.name}: {plan.found}."""',
+        f"# {_one_line(f'PointRend on {folder.name}: {plan.found}')}.",
         "",
         "from ml_collections import ConfigDict",
         "",
@@ -147,11 +147,16 @@ def config_text(plan: Plan, folder: Path) -> str:
     ]
     for choice in plan.choices:
         if choice.why and choice.field != "num_classes":
-            lines.append(f"    # {choice.why[0].upper()}{choice.why[1:]}.")
+            lines.append(f"    # {_one_line(choice.why[0].upper() + choice.why[1:])}.")
         value = pprint.pformat(choice.value, width=80, compact=True).replace("\n", "\n        ")
-        comment = f"  # {choice.why}" if choice.field == "num_classes" else ""
+        comment = f"  # {_one_line(choice.why)}" if choice.field == "num_classes" else ""
         lines.append(f"    config.{choice.field} = {value}{comment}")
     return "\n".join([*lines, "    return config", ""])
+
+
+def _one_line(text: str) -> str:
+    """The text for a comment: names of classes and folders may have line breaks."""
+    return " ".join(text.split())
 
 
 def _base(task: str) -> Config:
@@ -219,15 +224,16 @@ def _schedule_choices(config: Config, number: int, machine: _Machine) -> list[Ch
         batch = next((size for size in machine.batches if size <= fitting), machine.batches[-1])
         why = f"images a step; about {fitting} fit the {limit / 2**30:.0f} GiB of a device"
     batch = max(min(batch, number // devices), 1) * devices
-    used = round(number * (1 - config.data.held_out))
-    steps = min(max(machine.epochs * used // batch, machine.steps[0]), machine.steps[1])
+    steps = min(max(machine.epochs * number // batch, machine.steps[0]), machine.steps[1])
     rate = 0.0025 * batch
     schedule: Mapping[str, Any] = {"train.milestones": (steps * 3 // 4, steps * 11 // 12)}
     if config.task == "semantic":
         schedule = {"train.schedule": "poly"}
     return [
         Choice("train.batch_size", batch, why),
-        Choice("train.steps", steps, f"each image is seen about {steps * batch / used:.0f} times"),
+        Choice(
+            "train.steps", steps, f"each image is seen about {steps * batch / number:.0f} times"
+        ),
         Choice("train.learning_rate", min(rate, 0.02)),
         Choice("train.warmup_steps", min(steps // 6, 1000)),
         *(Choice(field, value) for field, value in schedule.items()),

@@ -5,24 +5,22 @@ several hosts every one runs the same command with --coordinator.
 """
 
 import argparse
+from pathlib import Path
 
 from pointrend_jax.cli.fields import describe_fields
 from pointrend_jax.cli.parser import CommandParser, path
 from pointrend_jax.cli.runs import add_run, join
 from pointrend_jax.storage import as_path, local_path
 
+DATA_HELP = "images and annotations in any common layout: a config is planned for them"
 EXAMPLES = (
     "pointrend_jax train --data photos/ --workdir runs/photos",
     "pointrend_jax train --config pennfudan --workdir runs/people --config.data.dir=/data/people",
-    "pointrend_jax train --config ./own.py --workdir runs/own --config.train.steps=1000",
 )
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument(
-        "--data", type=path, metavar="FOLDER",
-        help="of images and annotations in any common layout: a config is planned for them",
-    )  # fmt: skip
+    parser.add_argument("--data", type=path, metavar="FOLDER", help=DATA_HELP)
     parser.add_argument("--config", help="a name, or the path of a Python file; or else --data")
     add_run(parser)
     parser.add_argument(
@@ -34,21 +32,29 @@ def add_arguments(parser: CommandParser) -> None:
 
 def config_of(args: argparse.Namespace) -> str:
     """The config that the command names, or one that is planned for its data."""
-    if (args.data is None) == (args.config is None):
-        raise ValueError(
-            "give one of --data, the folder of images and annotations, and --config, the "
-            "experiment, as in --config demo."
-        )
-    if args.data is None:
-        return args.config
-    if args.coordinator:
+    if args.data is not None and args.coordinator:
         raise ValueError(
             "--data is planned on one machine; train there first, and give its config.py to all "
             "with --config."
         )
+    return chosen_config(args.data, args.config, args.workdir)
+
+
+def chosen_config(data: Path | None, config: str | None, workdir: Path | str) -> str:
+    """A config by its name or path, or the path of one that is planned in `workdir`.
+
+    Raises: ValueError unless one of `data` and `config` is given.
+    """
+    if (data is None) == (config is None):
+        raise ValueError(
+            "give one of --data, the folder of images and annotations, and --config, the "
+            "experiment, as in --config demo."
+        )
+    if data is None:
+        return config or ""
     from pointrend_jax.plan import planned_config
 
-    return str(planned_config(args.data, local_path(args.workdir)))
+    return str(planned_config(data, local_path(workdir)))
 
 
 def run(args: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 numpy in, uint8 RGB out; nothing here knows a model.
 """
 
-from pointrend_jax.visualize.drawing import Rgb, check_font, ground
+from pointrend_jax.visualize.drawing import Rgb, check_font, ground, sheet
 from pointrend_jax.visualize.explain import explain_picture
 from pointrend_jax.visualize.explain_labels import explain_labels_picture
 from pointrend_jax.visualize.labels import colorize, overlay_labels, palette
@@ -22,4 +22,5 @@ __all__ = [
     "overlay_labels",
     "palette",
     "save_picture",
+    "sheet",
 ]

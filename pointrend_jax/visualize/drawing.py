@@ -217,6 +217,17 @@ def column(panels: Sequence[Rgb], gap: int) -> Rgb:
                   for p in panels], gap, axis=0)  # fmt: skip
 
 
+def sheet(panels: Sequence[Rgb], columns: int, side: int = 400) -> Rgb:
+    """Panels as rows of `columns`, each in a field of `side` pixels."""
+    fields = []
+    for panel in panels:
+        small = fit(panel, side)
+        beyond = ((0, side - small.shape[0]), (0, side - small.shape[1]), (0, 0))
+        fields.append(np.pad(small, beyond, constant_values=255))
+    rows = [row(fields[i : i + columns], GAP) for i in range(0, len(fields), columns)]
+    return framed(column(rows, GAP))
+
+
 def framed(picture: Rgb) -> Rgb:
     """The picture with a margin of paper."""
     return np.pad(picture, ((GAP, GAP), (GAP, GAP), (0, 0)), constant_values=255)
