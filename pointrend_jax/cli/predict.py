@@ -177,11 +177,7 @@ def predict_files(
 
 
 def _source(args: argparse.Namespace) -> str:
-    if args.weights is not None and args.config is None:
-        raise ValueError(
-            f"--weights {args.weights} needs the --config of its model: a name, such as "
-            "pointrend_rcnn_r50_fpn_3x_coco, or the path of a Python file."
-        )
+    """The model that is named. Raises: ValueError if a checkpoint is given a config."""
     if args.checkpoint is not None and args.config is not None:
         raise ValueError(
             "--config belongs to --weights; a checkpoint knows its own. Leave one of them out."
