@@ -145,11 +145,12 @@ def _config_of_file(
 ) -> Config:
     """The whole configuration that belongs to a file of weights."""
     if not isinstance(config, (ConfigDict, str, Path)):
+        text = str(source)
         what = (
             "does not say what its model is."
-            if os.path.isfile(expanded(source))
-            else f"is no directory of a checkpoint and no published model. "
-            f"{unknown_model(str(source))}"
+            if "://" in text or os.path.isfile(expanded(text))
+            else "is no directory of a checkpoint, no file and no published model. "
+            f"{unknown_model(text)}"
         )
         raise ValueError(
             f"{source} {what} A file of weights needs the configuration of its model: "

@@ -201,7 +201,8 @@ def test_an_unknown_name_is_told_what_there_is(source: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--weights=a.pkl"], r"a\.pkl needs the --config"),
+        (["--weights=a.pkl"], r"a\.pkl is no .* no file .*--weights FILE --config"),
+        (["--weights=detectron2://a.pkl"], r"a\.pkl does not say .*--weights FILE --config"),
         (["--weights=a.pkl", "--config=demo"], r"weights must be a file.*a\.pkl"),
         (["--weights=a.pkl", "--config=demmo"], "Did you mean demo"),
         (["--checkpoint=a", "--config=demo"], "--config belongs to --weights"),
