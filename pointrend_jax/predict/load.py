@@ -69,7 +69,7 @@ def load(
       mine = load("model.safetensors")  # of `convert --checkpoint`
     """
     use_compilation_cache(default_cache_dir() / "compiled")
-    saved = _saved(source)
+    saved = _saved(source, config)
     if saved is not None:
         own = _own_config(saved.meta)
         changed = _changed(own, config)
@@ -109,12 +109,19 @@ class _Saved(NamedTuple):
     variables: Variables
 
 
-def _saved(source: Path | str) -> _Saved | None:
-    """Of a checkpoint, a published model or a file that `export` wrote; None for another file."""
+def _saved(
+    source: Path | str, config: Config | Mapping[str, Any] | Path | str | None
+) -> _Saved | None:
+    """Of a checkpoint, a published model or a file that `export` wrote; None for another file.
+
+    Args:
+      config: as of `load`; a wrong one is told before a download.
+    """
     if is_folder(source):
         variables, meta, _ = load_variables(as_path(source))
         return _Saved(as_path(source), meta, variables)
     if is_published(source):
+        check_config(_changed(load_config(str(source)), config))
         workdir = published_checkpoint(str(source))
         try:
             variables, meta, _ = load_variables(workdir)
@@ -176,7 +183,7 @@ def _whole(config: Config | Path | str) -> Config:
     return config.copy_and_resolve_references().lock()
 
 
-def _changed(own: Config, config: Config | Mapping[str, Any] | None) -> Config:
+def _changed(own: Config, config: Config | Mapping[str, Any] | Path | str | None) -> Config:
     """The configuration of a checkpoint with what `load` was asked to change."""
     if isinstance(config, (ConfigDict, str, Path)):
         return _whole(config)

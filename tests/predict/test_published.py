@@ -91,10 +91,12 @@ def test_predict_takes_a_name(server: WeightServer, tmp_path: Path) -> None:
     assert server.ranges == [""]
 
 
-def test_nothing_is_downloaded_before_the_images_are_checked(
+def test_nothing_is_downloaded_before_images_and_fields_are_checked(
     server: WeightServer, tmp_path: Path
 ) -> None:
     assert task_of(NAME) == "instance"
+    with pytest.raises(ValueError, match=r"Did you mean config\.data\.eval_min_size"):
+        load(NAME, {"data.eval_minsize": 5})
     with pytest.raises(ValueError, match=r"missing\.png"):
         main(["predict", "missing.png", "--checkpoint", NAME, "--output", str(tmp_path / "out")])
     assert server.ranges == []
