@@ -46,6 +46,7 @@ def published_checkpoint(name: str) -> Path:
             # Another process may have made it meanwhile.
             if not folder.is_dir():
                 unfinished = folder.with_name(f"{folder.name}.part")
+                print(f"{name} is fetched and converted, once", file=sys.stderr, flush=True)
                 # What a process left that was killed.
                 shutil.rmtree(unfinished, ignore_errors=True)
                 try:

@@ -67,6 +67,7 @@ def test_a_name_is_fetched_and_converted_once_and_says_so(
     _assert_arrays(checkpoint, arrays)
     assert checkpoint.parent == tmp_path / "cache" / "models"
     told = capsys.readouterr().err
+    assert told.startswith("tiny is fetched and converted, once\n")
     size = len(server.content) / 1e6
     assert f"downloading {size:.1f} MB from {server.url}PointRend/tiny/model_final.pkl" in told
     assert told.endswith(f"tiny is kept in {checkpoint}\n")
