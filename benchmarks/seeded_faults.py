@@ -202,6 +202,12 @@ FAULTS = (
         ("importers", "parity/test_models.py"),
     ),
     Fault(
+        "converted-in-its-place", "predict/published.py",
+        'unfinished = folder.with_name(f"{folder.name}.part")',
+        "unfinished = folder",
+        ("predict/test_published.py",),
+    ),
+    Fault(
         "milestone-a-step-late", "training/optimizer.py",
         "(jnp.asarray(step) >= m for m in milestones)",
         "(jnp.asarray(step) > m for m in milestones)",

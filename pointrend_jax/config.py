@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -56,13 +57,18 @@ def known_configs() -> list[str]:
     return sorted(p.stem for p in files if "def get_config(" in p.read_text(encoding="utf-8"))
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """ "Did you mean A or B? ", of the known names that are like it; "" if none is."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(close)}? " if close else ""
+
+
 def _named(name: str) -> Config:
     known = known_configs()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(close)}? " if close else ""
         raise ValueError(
-            f"--config {name} is none that comes with pointrend_jax. {hint}There are: "
+            f"--config {name} is none that comes with pointrend_jax. "
+            f"{did_you_mean(name, known)}There are: "
             f"{', '.join(known)}. A file is given by its path, as in --config ./{name}.py."
         )
     return importlib.import_module(f"pointrend_jax.configs.{name}").get_config().lock()

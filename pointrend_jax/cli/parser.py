@@ -36,6 +36,10 @@ class CommandParser(argparse.ArgumentParser):
         group = self._needed if needed else self._optional
         return group.add_argument(*names, **settings)
 
+    def add_choice(self) -> Any:
+        """A group of flags of which exactly one must be given."""
+        return self._needed.add_mutually_exclusive_group(required=True)
+
 
 def hyphened(argument: str) -> str:
     """The flag `--accept_changes` as `--accept-changes`; anything else as it is."""

@@ -24,8 +24,8 @@ from pointrend_jax.predict.sources import find_images
 from pointrend_jax.visualize import check_font
 
 EXAMPLES = (
+    "pointrend_jax predict a.jpg --checkpoint pointrend_rcnn_r50_fpn_3x_coco --output out/",
     "pointrend_jax predict photos/ clip.mp4 --checkpoint runs/people --output out/ --explain",
-    "pointrend_jax predict huge.npy --checkpoint runs/streets --output out/ --tile 1024",
 )
 
 
@@ -56,8 +56,16 @@ def add_arguments(parser: CommandParser) -> None:
         "images", nargs="+", metavar="IMAGES",
         help="files, folders of images, patterns in quotes, http(s) addresses, videos",
     )  # fmt: skip
+    model = parser.add_choice()
+    model.add_argument(
+        "--checkpoint", type=path, metavar="RUN",
+        help="folder of a run or of convert, or the name of a published model",
+    )  # fmt: skip
+    model.add_argument(
+        "--weights", metavar="FILE", help="a file of weights or its address, with --config"
+    )
     parser.add_argument(
-        "--checkpoint", type=path, required=True, help="folder of a run, or of convert"
+        "--config", help="of the model of --weights: a name, or the path of a Python file"
     )
     parser.add_argument("--output", type=path, required=True, help="folder for the results")
     parser.add_argument(
@@ -93,7 +101,8 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     # Before the model is loaded; mistakes should not cost that time.
-    task = task_of(args.checkpoint)
+    source = _source(args)
+    task = task_of(source, args.config)
     formats = chosen_formats(args.format, task)
     ids = read_set_ids(args.annotations) if args.annotations else None
     check_font(args.font)
@@ -104,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
     options = Options(
         formats, args.score_threshold, args.explain, args.tile, args.overlap, ids, args.font
     )
-    predict_files(load(args.checkpoint), files, args.output, options)
+    predict_files(load(source, args.config), files, args.output, options)
 
 
 def predict_files(
@@ -165,6 +174,15 @@ def predict_files(
             explained=options.explain > 0,
             font=font,
         )
+
+
+def _source(args: argparse.Namespace) -> str:
+    """The model that is named. Raises: ValueError if a checkpoint is given a config."""
+    if args.checkpoint is not None and args.config is not None:
+        raise ValueError(
+            "--config belongs to --weights; a checkpoint knows its own. Leave one of them out."
+        )
+    return str(args.weights if args.checkpoint is None else args.checkpoint)
 
 
 def _formats(text: str) -> tuple[str, ...]:

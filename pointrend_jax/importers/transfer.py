@@ -123,6 +123,7 @@ def _receive(url: str, part: Path, file: IO[bytes], policy: TransferPolicy) -> N
         to_come, free = int(headers["Content-Length"]), shutil.disk_usage(part.parent).free
         if to_come > free:
             raise OSError(errno.ENOSPC, f"{to_come} bytes are to come and {free} are free", part)
+        tqdm.write(f"downloading {to_come / 1e6:.1f} MB from {url}", file=sys.stderr)
 
     # Some hosts turn away the default agent; "identity" keeps lengths and ranges those of the file.
     headers = {"User-Agent": "pointrend_jax", "Accept-Encoding": "identity"}
