@@ -157,7 +157,7 @@ def test_predict_writes_overlays_instances_and_explanations(workdir: Path, tmp_p
 def test_predict_names_every_bad_image_before_it_loads_anything(
     workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pointrend_jax.cli.load", None)
+    monkeypatch.setattr("pointrend_jax.cli.predict.load", None)
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photo")
     images = [str(tmp_path / "broken.jpg"), str(tmp_path / "missing.png")]
     with pytest.raises(ValueError, match=r"(?s)no image was predicted.*broken\.jpg.*missing\.png"):
