@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import pointrend_jax
+from pointrend_jax.cli import COMMANDS
 from pointrend_jax.cli.extras import MODULES
 from tests.shared import REPOSITORY
 
@@ -113,7 +114,7 @@ print(len(known_configs()), "configs")
 """
     printed = _run(code, installed, tmp_path)
     assert printed.startswith(f"pointrend_jax {pointrend_jax.__version__}\nusage: ")
-    assert printed.count("usage: pointrend_jax ") == 6
+    assert printed.count("usage: pointrend_jax ") == len(COMMANDS)
     number = len(list((REPOSITORY / "configs").glob("*.py"))) - 1  # without presets
     assert printed.endswith(f"\n{number} configs\n")
 
