@@ -192,8 +192,9 @@ def _size_choices(task: str, sizes: Sequence[tuple[int, int]], machine: _Machine
     longest = math.ceil(side * ratio / _CELL) * _CELL
     wide = any(w >= h for h, w in sizes)
     tall = any(h > w for h, w in sizes)
-    canvases = tuple({(side, longest): wide, (longest, side): tall}.items())
-    buckets = tuple(canvas for canvas, needed in canvases if needed)
+    canvases = (((side, longest), wide), ((longest, side), tall))
+    # Of square images the two are one.
+    buckets = tuple(dict.fromkeys(canvas for canvas, needed in canvases if needed))
     why = f"the shorter edge of half of the images is {own} or more"
     if own > machine.side:
         why += f", and a {jax.default_backend()} trains {side} in reasonable time"

@@ -63,6 +63,14 @@ def test_the_plan_is_a_config_that_trains_the_classes_and_sizes_of_the_folder(
     assert f"--config {tmp_path / 'run' / FILE}" in printed
 
 
+def test_square_images_have_one_canvas(folder: Path, tmp_path: Path) -> None:
+    content = json.loads((folder / "result.json").read_text())
+    for image in content["images"]:
+        image["width"] = image["height"] = 160
+    (folder / "result.json").write_text(json.dumps(content))
+    assert _planned(folder, tmp_path / "run").data.buckets == ((160, 160),)
+
+
 def test_label_maps_are_planned_as_such(tmp_path: Path) -> None:
     root = tmp_path / "streets"
     write_camvid(root, "train", [blocks((64, 96), seed) for seed in range(4)])

@@ -39,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = command_parser(command).parse_args([hyphened(argument) for argument in others])
     _, extras = COMMANDS[command]
     check_installed(command, extras)
-    config = module.config_of(args) if hasattr(module, "config_of") else args.__dict__.get("config")
+    config = (
+        module.config_of(args) if hasattr(module, "config_of") else getattr(args, "config", None)
+    )
     if config is not None:
         args.config = apply_overrides(load_config(config), overrides)
     elif overrides:

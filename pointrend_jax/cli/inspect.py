@@ -6,7 +6,7 @@ The pictures are training's own images: resized, cropped and flipped as the conf
 import argparse
 
 from pointrend_jax.cli.parser import CommandParser, path
-from pointrend_jax.cli.train import DATA_HELP, chosen_config
+from pointrend_jax.cli.runs import add_experiment, chosen_config
 
 EXAMPLES = (
     "pointrend_jax inspect --data photos/ --output look/",
@@ -15,8 +15,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--data", type=path, metavar="FOLDER", help=DATA_HELP)
-    parser.add_argument("--config", help="a name, or the path of a Python file; or else --data")
+    add_experiment(parser)
     parser.add_argument("--output", type=path, required=True, help="folder for the pictures")
 
 

@@ -1,8 +1,36 @@
-"""The flags that `train` and `eval` share: where a run is, and where its other processes are."""
+"""The flags that commands share: the experiment, where a run is, where its other processes are."""
 
 import argparse
+from pathlib import Path
 
-from pointrend_jax.cli.parser import CommandParser, count
+from pointrend_jax.cli.parser import CommandParser, count, path
+from pointrend_jax.storage import local_path
+
+
+def add_experiment(parser: CommandParser) -> None:
+    """--data and --config, of which `chosen_config` takes one."""
+    parser.add_argument(
+        "--data", type=path, metavar="FOLDER",
+        help="images and annotations in any common layout: a config is planned for them",
+    )  # fmt: skip
+    parser.add_argument("--config", help="a name, or the path of a Python file; or else --data")
+
+
+def chosen_config(data: Path | None, config: str | None, workdir: Path | str) -> str:
+    """A config by its name or path, or the path of one that is planned in `workdir`.
+
+    Raises: ValueError unless one of `data` and `config` is given.
+    """
+    if (data is None) == (config is None):
+        raise ValueError(
+            "give one of --data, the folder of images and annotations, and --config, the "
+            "experiment, as in --config demo."
+        )
+    if data is None:
+        return config or ""
+    from pointrend_jax.plan import planned_config
+
+    return str(planned_config(data, local_path(workdir)))
 
 
 def add_run(parser: CommandParser) -> None:

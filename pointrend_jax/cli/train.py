@@ -5,14 +5,12 @@ several hosts every one runs the same command with --coordinator.
 """
 
 import argparse
-from pathlib import Path
 
 from pointrend_jax.cli.fields import describe_fields
-from pointrend_jax.cli.parser import CommandParser, path
-from pointrend_jax.cli.runs import add_run, join
-from pointrend_jax.storage import as_path, local_path
+from pointrend_jax.cli.parser import CommandParser
+from pointrend_jax.cli.runs import add_experiment, add_run, chosen_config, join
+from pointrend_jax.storage import as_path
 
-DATA_HELP = "images and annotations in any common layout: a config is planned for them"
 EXAMPLES = (
     "pointrend_jax train --data photos/ --workdir runs/photos",
     "pointrend_jax train --config pennfudan --workdir runs/people --config.data.dir=/data/people",
@@ -20,8 +18,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--data", type=path, metavar="FOLDER", help=DATA_HELP)
-    parser.add_argument("--config", help="a name, or the path of a Python file; or else --data")
+    add_experiment(parser)
     add_run(parser)
     parser.add_argument(
         "--accept-changes", action="store_true",
@@ -38,23 +35,6 @@ def config_of(args: argparse.Namespace) -> str:
             "with --config."
         )
     return chosen_config(args.data, args.config, args.workdir)
-
-
-def chosen_config(data: Path | None, config: str | None, workdir: Path | str) -> str:
-    """A config by its name or path, or the path of one that is planned in `workdir`.
-
-    Raises: ValueError unless one of `data` and `config` is given.
-    """
-    if (data is None) == (config is None):
-        raise ValueError(
-            "give one of --data, the folder of images and annotations, and --config, the "
-            "experiment, as in --config demo."
-        )
-    if data is None:
-        return config or ""
-    from pointrend_jax.plan import planned_config
-
-    return str(planned_config(data, local_path(workdir)))
 
 
 def run(args: argparse.Namespace) -> None:
