@@ -91,6 +91,8 @@ def _train(
             checkpoint_every=settings.checkpoint_every,
             retention=Retention(settings.keep_checkpoints, settings.keep_every),
             seed=config.seed,
+            # Of a semantic model crops are the only canvas.
+            num_canvases=1 if config.task == "semantic" else len(config.data.buckets),
             best_metric=settings.best_metric or _BEST_METRICS[config.task],
             watchdog_minutes=settings.watchdog_minutes,
             strategy=settings.strategy,

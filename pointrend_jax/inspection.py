@@ -42,7 +42,7 @@ def inspect(config: Config, output: Path) -> None:
     datasets = build_task_datasets(config)
     pictures = _pictures(datasets.train_batches(0, 1), datasets.class_names)
     save_picture(output / PAGE, sheet(list(islice(pictures, _PICTURES)), columns=4))
-    tell(f"the first training images under their truth: {output / PAGE}")
+    tell(f"the first training images under their truth: {output / PAGE}; look at it, then train")
 
 
 def _described(config: Config, split: str) -> Iterator[str]:

@@ -134,7 +134,9 @@ def test_explained_steps_end_in_the_predicted_mask(predictor: Predictor) -> None
     assert all(step.point_coords.max() <= 1 for step in explained.steps)
 
 
-def test_predict_writes_overlays_instances_and_explanations(workdir: Path, tmp_path: Path) -> None:
+def test_predict_writes_overlays_instances_and_explanations(
+    workdir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     image = np.random.default_rng(0).integers(0, 255, (80, 120, 3), dtype=np.uint8)
     Image.fromarray(image).save(tmp_path / "a.png")
     Image.fromarray(image[..., 0]).save(tmp_path / "grey.jpg")
@@ -142,6 +144,8 @@ def test_predict_writes_overlays_instances_and_explanations(workdir: Path, tmp_p
     images = [str(tmp_path / "a.png"), str(tmp_path / "grey.jpg")]
     options = ["--score-threshold", "0", "--explain", "1", "--output", str(out)]
     main(["predict", *images, "--checkpoint", str(workdir), *options])
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"{out} has NAME.png (the masks on the image), instances.json and ")
     content = json.loads((out / "instances.json").read_text())
     assert [i["file_name"] for i in content["images"]] == ["a.png", "grey.jpg"]
     # Small images are shown at a multiple of their size.

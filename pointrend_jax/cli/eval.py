@@ -8,6 +8,7 @@ import argparse
 from pointrend_jax.cli.fields import describe_fields
 from pointrend_jax.cli.parser import CommandParser
 from pointrend_jax.cli.runs import add_run, join
+from pointrend_jax.console import own_command, tell
 from pointrend_jax.storage import as_path
 
 EXAMPLES = (
@@ -28,5 +29,8 @@ def run(args: argparse.Namespace) -> None:
     from pointrend_jax.experiment import evaluate_run
 
     join(args)
+    workdir = as_path(args.workdir)
     output = None if args.output is None else as_path(args.output)
-    evaluate_run(as_path(args.workdir), args.config, output)
+    evaluate_run(workdir, args.config, output)
+    predict = own_command("predict", "IMAGES", "--checkpoint", workdir, "--output", "predicted")
+    tell(f"the scores, and what was found, are in {output or workdir}. Next:\n  {predict}")

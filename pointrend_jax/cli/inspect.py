@@ -7,6 +7,7 @@ import argparse
 
 from pointrend_jax.cli.parser import CommandParser, path
 from pointrend_jax.cli.runs import add_experiment, chosen_config
+from pointrend_jax.console import own_command, tell
 
 EXAMPLES = (
     "pointrend_jax inspect --data photos/ --output look/",
@@ -28,3 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from pointrend_jax.inspection import inspect
 
     inspect(args.config, args.output)
+    if args.data is not None:
+        # Which lies there now, and may be edited.
+        planned = args.output / "config.py"
+        tell(f"next:\n  {own_command('train', '--config', planned, '--workdir', 'RUN')}")

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pointrend_jax.cli.parser import CommandParser, path
+from pointrend_jax.console import tell
 from pointrend_jax.evaluation.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict.files import (
     predict_instances,
     predict_labels,
     predict_labels_in_tiles,
 )
-from pointrend_jax.predict.formats import FORMATS, chosen_formats
+from pointrend_jax.predict.formats import FORMATS, chosen_formats, in_words
 from pointrend_jax.predict.inputs import NamedFile, check_files
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
@@ -114,6 +115,9 @@ def run(args: argparse.Namespace) -> None:
         formats, args.score_threshold, args.explain, args.tile, args.overlap, ids, args.font
     )
     predict_files(load(source, args.config), files, args.output, options)
+    tell(f"{args.output} has {in_words(formats, task)}")
+    if not args.explain and not args.tile:
+        tell("how they are rendered, step by step, is drawn by the same command with --explain")
 
 
 def predict_files(

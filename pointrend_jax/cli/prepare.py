@@ -6,6 +6,7 @@ Interrupted, it goes on where it was when the same command is given again.
 import argparse
 
 from pointrend_jax.cli.parser import CommandParser, path
+from pointrend_jax.console import own_command, tell
 from pointrend_jax.data.sources.known import DATASETS, SPLITS
 from pointrend_jax.storage import as_path, expanded
 
@@ -56,4 +57,9 @@ def run(args: argparse.Namespace) -> None:
     )
     if args.images_per_shard is not None:
         options = options._replace(images_per_shard=args.images_per_shard)
-    prepare_records(args.dataset, source, as_path(args.data_dir), options)
+    folder = prepare_records(args.dataset, source, as_path(args.data_dir), options)
+    train = own_command(
+        "train", "--config", "CONFIG", "--workdir", "RUN", "--config.data.source=tfds",
+        f"--config.data.dir={folder}",
+    )  # fmt: skip
+    tell(f"next:\n  {train}")

@@ -9,6 +9,7 @@ import argparse
 from pointrend_jax.cli.fields import describe_fields
 from pointrend_jax.cli.parser import CommandParser
 from pointrend_jax.cli.runs import add_experiment, add_run, chosen_config, join
+from pointrend_jax.console import own_command, tell
 from pointrend_jax.storage import as_path
 
 EXAMPLES = (
@@ -41,4 +42,10 @@ def run(args: argparse.Namespace) -> None:
     from pointrend_jax.experiment import train
 
     join(args)
-    train(args.config, as_path(args.workdir), accept_changes=args.accept_changes)
+    workdir = as_path(args.workdir)
+    train(args.config, workdir, accept_changes=args.accept_changes)
+    predict = own_command("predict", "IMAGES", "--checkpoint", workdir, "--output", "predicted")
+    tell(
+        f"{workdir} has the trained model (checkpoints/), its losses and scores by step "
+        f"(metrics.jsonl, tensorboard/) and the last scores (results.json). Next:\n  {predict}"
+    )

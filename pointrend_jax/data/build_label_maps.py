@@ -55,6 +55,10 @@ class SemanticDatasets(NamedTuple):
     eval_samples: EvalSamples
     eval_truth: EvalTruth
 
+    @property
+    def num_eval_images(self) -> int:
+        return len(self.eval_truth)
+
 
 class SemanticEvalSet(NamedTuple):
     """The part of `SemanticDatasets` that an evaluation needs; no training image is touched."""
@@ -63,6 +67,10 @@ class SemanticEvalSet(NamedTuple):
     instance_classes: tuple[int, ...]
     eval_samples: EvalSamples
     eval_truth: EvalTruth
+
+    @property
+    def num_eval_images(self) -> int:
+        return len(self.eval_truth)
 
 
 def build_semantic_datasets(config: Config) -> SemanticDatasets:

@@ -62,6 +62,10 @@ class Datasets(NamedTuple):
     eval_ground_truth: dict[str, Any]
     eval_instance_ids: InstanceIds | None
 
+    @property
+    def num_eval_images(self) -> int:
+        return len(self.eval_ground_truth["images"])
+
 
 class EvalSet(NamedTuple):
     """The part of `Datasets` that an evaluation needs; the training set is not touched."""
@@ -71,6 +75,10 @@ class EvalSet(NamedTuple):
     eval_samples: EvalSamples
     eval_ground_truth: dict[str, Any]
     eval_instance_ids: InstanceIds | None
+
+    @property
+    def num_eval_images(self) -> int:
+        return len(self.eval_ground_truth["images"])
 
 
 def build_datasets(config: Config) -> Datasets:

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import re
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -18,7 +17,8 @@ from urllib.parse import urljoin, urlsplit
 
 import pooch
 import requests
-from tqdm import tqdm
+
+from pointrend_jax.console import bar, tell_progress
 
 _LOOPBACK = ("localhost", "127.0.0.1")
 # Too slow, too many requests, another size than before: like the 5xx, worth another try.
@@ -82,7 +82,7 @@ def transfer(url: str, part: Path, *, policy: TransferPolicy) -> None:
                     "to go on, or download the file by other means and pass its path."
                 ) from error
             pause = policy.backoff_s * 2 ** (failures - 1)
-            tqdm.write(f"{url}: {_reason(error)}; trying again in {pause:g} s", file=sys.stderr)
+            tell_progress(f"{url}: {_reason(error)}; trying again in {pause:g} s")
         finally:
             if not _size(part):
                 discard(part)
@@ -123,21 +123,23 @@ def _receive(url: str, part: Path, file: IO[bytes], policy: TransferPolicy) -> N
         to_come, free = int(headers["Content-Length"]), shutil.disk_usage(part.parent).free
         if to_come > free:
             raise OSError(errno.ENOSPC, f"{to_come} bytes are to come and {free} are free", part)
-        tqdm.write(f"downloading {to_come / 1e6:.1f} MB from {url}", file=sys.stderr)
+        tell_progress(f"downloading {to_come / 1e6:.1f} MB from {url}")
 
     # Some hosts turn away the default agent; "identity" keeps lengths and ranges those of the file.
     headers = {"User-Agent": "pointrend_jax", "Accept-Encoding": "identity"}
     if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": etag}
-    download = pooch.HTTPDownloader(
-        progressbar=sys.stderr.isatty(),
-        chunk_size=_BLOCK_BYTES,
-        timeout=policy.timeout_s,
-        headers=headers,
-        hooks={"response": check},
-        proxies={"http": ""} if urlsplit(url).hostname in _LOOPBACK else None,
-    )
-    with opened:
+    # The downloader takes a bar, whatever its signature says, and sets the total.
+    progress: Any = bar(1, "downloading", "byte")
+    with opened, progress:
+        download = pooch.HTTPDownloader(
+            progressbar=progress,
+            chunk_size=_BLOCK_BYTES,
+            timeout=policy.timeout_s,
+            headers=headers,
+            hooks={"response": check},
+            proxies={"http": ""} if urlsplit(url).hostname in _LOOPBACK else None,
+        )
         download(url, file, None)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from pointrend_jax.console import tell, watched
 from pointrend_jax.data.sources.categories import are_made_up
 from pointrend_jax.evaluation.predictions import Predictions
 from pointrend_jax.evaluation.set_ids import SetIds
@@ -73,7 +73,7 @@ def predict_instances(
     names = yolo_names(predictor.class_names)
     if "yolo" in formats:
         check_same(output / YOLO_NAMES, names)
-    rows = zip(tqdm(files, disable=None), pictures, predicted, strict=True)
+    rows = zip(watched(files, "predicting"), pictures, predicted, strict=True)
     with Predictions(output, categories, settings, formats) as predictions:
         if "yolo" in formats:
             write_whole(output / YOLO_NAMES, names)
@@ -104,7 +104,7 @@ def predict_instances(
                 picture=name,
                 image_id=ids.images[file_name] if ids else None,
             )
-            print(f"{source}: {len(instances)} instances", flush=True)
+            tell(f"{source}: {len(instances)} instances")
 
 
 def predict_labels(
@@ -128,14 +128,14 @@ def predict_labels(
     if explained:
         predictor.check_explains()
     pictures, copies = itertools.tee(read_inputs(files))
-    rows = zip(tqdm(files, disable=None), pictures, predictor.stream(copies), strict=True)
+    rows = zip(watched(files, "predicting"), pictures, predictor.stream(copies), strict=True)
     _write_classes(predictor, output)
     for (name, source, _), image, result in rows:
         if "overlay" in formats:
             save_picture(output / f"{name}.png", result.plot(image, font=font))
         if "png" in formats:
             save_picture(output / f"{name}_labels.png", result.labels)
-        print(f"{source}: {_shares(result)}", flush=True)
+        tell(f"{source}: {_shares(result)}")
         if explained:
             how = predictor.explain(image)
             picture = explain_labels_picture(
@@ -183,7 +183,7 @@ def predict_labels_in_tiles(
                 save_picture(
                     output / f"{name}.png", overlay_labels(image, labels, names, font=font)
                 )
-        print(f"{source}: {image.shape[0]} x {image.shape[1]} pixels", flush=True)
+        tell(f"{source}: {image.shape[0]} x {image.shape[1]} pixels")
 
 
 def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
@@ -194,10 +194,9 @@ def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
     if ids and ids.categories:
         by_id = sorted(ids.categories, key=ids.categories.__getitem__)
         if are_made_up(predictor.class_names) and len(by_id) == len(predictor.class_names):
-            print(
+            tell(
                 "the checkpoint has no class names; its classes are taken for the categories of "
-                f"{ids.source} by ascending id: {', '.join(by_id[:8])}",
-                flush=True,
+                f"{ids.source} by ascending id: {', '.join(by_id[:8])}"
             )
             return tuple(ids.categories[name] for name in by_id)
         unknown = [name for name in predictor.class_names if name not in ids.categories]
@@ -210,10 +209,9 @@ def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
     if predictor.category_ids:
         return predictor.category_ids
     number = len(predictor.class_names)
-    print(
+    tell(
         f"the checkpoint does not know the category ids of its data set: those written are class "
-        f"indices, 0 to {number - 1}; --annotations takes them from an annotation file",
-        flush=True,
+        f"indices, 0 to {number - 1}; --annotations takes them from an annotation file"
     )
     return tuple(range(number))
 

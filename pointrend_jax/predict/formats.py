@@ -25,6 +25,20 @@ FORMATS = (*_DEFAULT["instance"], *_OTHERS["instance"])
 YOLO_NAMES, CLASSES = "data.yaml", "classes.json"
 # Folders in the folder of results.
 _MASKS, _YOLO_LABELS = "masks", "labels"
+# What each format is in the folder of results, in words; NAME is that of an image.
+_IN_WORDS: Mapping[str, Mapping[str, str]] = {
+    "instance": {
+        "overlay": "NAME.png (the masks on the image)",
+        "coco": "instances.json and detections.json (COCO)",
+        "polygons": "instances_polygons.json (COCO, outlines)",
+        "png": f"{_MASKS}/NAME/ (an image a mask)",
+        "yolo": f"{_YOLO_LABELS}/NAME.txt and {YOLO_NAMES} (YOLO)",
+    },
+    "semantic": {
+        "overlay": "NAME.png (the classes in colour)",
+        "png": f"NAME_labels.png (their indices) and {CLASSES}",
+    },
+}
 _NOT_IN_NAMES = r"[^\w.-]+"
 
 
@@ -45,6 +59,11 @@ def chosen_formats(asked: Sequence[str], task: str) -> tuple[str, ...]:
             f"{', '.join(known)}."
         )
     return tuple(name for name in known if name in asked) or _DEFAULT[task]
+
+
+def in_words(formats: Sequence[str], task: str) -> str:
+    """What lies in the folder of results, for people."""
+    return ", ".join(_IN_WORDS[task][kind] for kind in formats)
 
 
 def result_paths(name: str, formats: Sequence[str], task: str) -> list[list[str]]:

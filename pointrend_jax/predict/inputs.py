@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pointrend_jax.console import tell
 from pointrend_jax.evaluation.predictions import predicted_files
 from pointrend_jax.evaluation.set_ids import SetIds
 from pointrend_jax.predict.formats import result_paths
@@ -155,9 +156,9 @@ def _not_yet_predicted(
             "--output, or leave these images out: --resume does so."
         )
     if done:
-        print(f"{len(done)} of {len(files)} images are left out: predicted already", flush=True)
+        tell(f"{len(done)} of {len(files)} images are left out: predicted already")
     if stopped:
-        print(f"drawn again, as a stop left no prediction of it: {', '.join(stopped[:5])}")
+        tell(f"drawn again, as a stop left no prediction of it: {', '.join(stopped[:5])}")
     return left
 
 

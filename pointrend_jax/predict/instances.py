@@ -74,7 +74,7 @@ class Predictor:
                 f"there must be a category id for each of the {len(self.class_names)} classes, "
                 f"each another one, got {list(self.category_ids)}."
             )
-        self._predict = on_one_device(model.task, model.variables)
+        self._predict = on_one_device(model.task, model.variables, model.num_canvases)
         self._explain = jax.jit(model.task.explain)
 
     @overload

@@ -56,7 +56,7 @@ class SemanticPredictor:
         self._model = model = LoadedModel(variables, config, class_names)
         self.class_names, self.config = model.class_names, model.config
         self._logits = jax.jit(model.task.predict)
-        self._predict = on_one_device(model.task, model.variables)
+        self._predict = on_one_device(model.task, model.variables, model.num_canvases)
         self._probabilities = jax.jit(class_probabilities, static_argnums=3)
         self._explain = jax.jit(_explained_by(model.task))
         self._tile = jax.jit(_tile_labels(model.task))

@@ -40,6 +40,7 @@ class LoadedModel:
         # Lists in a checkpoint's JSON.
         self._buckets = tuple((int(height), int(width)) for height, width in config.data.buckets)
         check_buckets(self._buckets)
+        self.num_canvases = len(self._buckets)
         self.task = build_task(config)
         check_same_tree(variables, self.task.shapes(), "what was loaded")
         check_finite(variables, "what was loaded")

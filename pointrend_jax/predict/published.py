@@ -8,10 +8,10 @@ place, by one process at a time, and moved there when it is complete.
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from pointrend_jax.config import load_config
+from pointrend_jax.console import tell_progress
 from pointrend_jax.convert import convert
 from pointrend_jax.importers.download import explain_disk_errors
 from pointrend_jax.importers.published import MODELS
@@ -46,7 +46,7 @@ def published_checkpoint(name: str) -> Path:
             # Another process may have made it meanwhile.
             if not folder.is_dir():
                 unfinished = folder.with_name(f"{folder.name}.part")
-                print(f"{name} is fetched and converted, once", file=sys.stderr, flush=True)
+                tell_progress(f"{name} is fetched and converted, once")
                 # What a process left that was killed.
                 shutil.rmtree(unfinished, ignore_errors=True)
                 try:
@@ -57,5 +57,5 @@ def published_checkpoint(name: str) -> Path:
                         f"`pointrend_jax convert --weights FILE --config {name} --output DIR`."
                     ) from error
                 unfinished.rename(folder)
-                print(f"{name} is kept in {folder}", file=sys.stderr, flush=True)
+                tell_progress(f"{name} is kept in {folder}")
     return folder

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from pointrend_jax.console import tell
 from pointrend_jax.importers.transfer import TransferPolicy, check_url, discard, transfer
 from pointrend_jax.predict.npy_file import ARRAY
 from pointrend_jax.predict.video import SUFFIXES, count_frames, is_video
@@ -143,7 +144,7 @@ def _of_kinds(files: Sequence[Path], suffixes: Sequence[str], where: str) -> lis
             "another kind is read when it is named itself."
         )
     if kinds:
-        print(f"{readable(where)}: left out {kinds}; name them to predict them", flush=True)
+        tell(f"{readable(where)}: left out {kinds}; name them to predict them")
     return taken
 
 

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from pointrend_jax.console import tell
+
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 
 
@@ -29,7 +31,7 @@ def count_frames(path: Path) -> int:
     if not number:
         raise ValueError(f"The video {path} has no frame that can be decoded; convert it to MP4.")
     if number < stated:
-        print(f"{path}: {number} frames can be decoded, of {stated} that it announces", flush=True)
+        tell(f"{path}: {number} frames can be decoded, of {stated} that it announces")
     return number
 
 

@@ -60,6 +60,6 @@ def test_every_image_is_counted_with_its_own_labels_though_a_batch_has_none():
         maps[: len(sample.image_ids)] = np.array(sample.image_ids, np.uint8)[:, None, None]
         return PredictedLabelMaps(maps, maps)
 
-    add_results(task, one_ahead(samples, labels), evaluator, data.class_names)
+    add_results(task, one_ahead(samples, labels), evaluator, data.class_names, 3)
     assert evaluator.image_ids == (0, 1, 2)
     assert evaluator.results()["rendered"]["miou"] == 1

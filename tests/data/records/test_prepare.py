@@ -61,6 +61,7 @@ def test_a_folder_trains_from_its_record_files_alone(
     assert "train: 5 images" in said
     assert "val: 3 images" in said
     assert "complete and verified" in said
+    assert f"--config.data.source=tfds --config.data.dir={tmp_path}" in said
     config.data.source, config.data.dir = "tfds", str(tmp_path / "records" / "drawn" / "1.0.0")
     shutil.rmtree(tmp_path / "cache")
     prepared = build_datasets(config)
