@@ -27,7 +27,7 @@ from pointrend_jax.training.step import StepOptions
 from pointrend_jax.training.trees import check_finite, check_same_tree
 from pointrend_jax.training.workdir import only_run_in
 from pointrend_jax.weights import (
-    check_installed_weights,
+    check_starting_weights,
     describe_weights,
     report_record,
     starting_variables,
@@ -56,7 +56,7 @@ def train(
         tell(text)
     check_workdir(workdir)
     if newest_step(workdir) is None:
-        check_installed_weights(config)
+        check_starting_weights(config)
     with only_run_in(workdir):
         return _train(config, workdir, accept_changes, evaluate_at_end)
 

@@ -156,20 +156,43 @@ def starting_weights(config: Config, task: Task) -> Weights | None:
 
 
 def starting_variables(config: Config, task: Task) -> tuple[Variables, Weights | None]:
-    """Random variables with the weights of `config.init` in their place, and what these were."""
+    """Random variables with the weights of `config.init` in their place, and what these were.
+
+    Raises: ValueError as `starting_weights`, or if layers that are not trained would stay random.
+    """
+    check_starting_weights(config)
     weights = starting_weights(config, task)
     if weights is None:
         return task.init(config.seed), None
-    random = task.init(config.seed, without=weights.arrays)
-    arrays = flat(random) | {path: jnp.asarray(a) for path, a in weights.arrays.items()}
+    random = flat(task.init(config.seed, without=weights.arrays))
+    frozen = [path for path in random if path.startswith("params/")]
+    frozen = [path for path in frozen if not task.is_trainable(tuple(path.split("/")[1:]))]
+    if frozen:
+        raise ValueError(
+            f"config.model.freeze_at is {config.model.freeze_at}, but {weights.source} has not all "
+            f"of what is frozen: {first_names(frozen)} would stay random; set "
+            "config.model.freeze_at to 0, or start from weights of the whole backbone."
+        )
+    arrays = random | {path: jnp.asarray(a) for path, a in weights.arrays.items()}
     return nested(arrays), weights._replace(arrays={})
 
 
-def check_installed_weights(config: Config) -> None:
-    """Raises ValueError, saying what to install, if `config.init.weights` are those of a package
-    that is not there: what can be told before a data set is read."""
-    if config.init.weights in PACKAGED_BACKBONES:
-        packaged_weights(config.init.weights)
+def check_starting_weights(config: Config) -> None:
+    """What can be told of `config.init.weights` before a data set is read.
+
+    Raises: ValueError, saying what to do, if they are those of a package that is not installed, or
+      there are none and a part of the backbone is not trained.
+    """
+    weights, freeze_at = config.init.weights, config.model.freeze_at
+    if weights in PACKAGED_BACKBONES:
+        packaged_weights(weights)
+    if not weights and freeze_at > 0:
+        raise ValueError(
+            f"config.init.weights is '', so the backbone begins with random values, and "
+            f"config.model.freeze_at {freeze_at} would keep those of its first stages for ever. "
+            "Name weights (efficientnet_lite0 comes with the package; docs/checkpoints.md has "
+            "others), or train the whole backbone: config.model.freeze_at = 0."
+        )
 
 
 def describe_weights(weights: Weights) -> str:

@@ -23,6 +23,7 @@ from pointrend_jax.training.saved_variables import load_variables, save_variable
 from pointrend_jax.training.step import TrainState
 from pointrend_jax.training.trees import array_shapes, flat, nested
 from pointrend_jax.weights import (
+    check_starting_weights,
     describe_weights,
     import_file,
     load_weights,
@@ -360,3 +361,20 @@ def test_unknown_or_unfitting_weights_are_refused() -> None:
     config.init.weights = "efficientnet_lite0"
     with pytest.raises(ValueError, match=r"needs config\.model\.backbone"):
         starting_variables(config, task)
+
+
+def test_random_layers_that_are_never_trained_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"freeze_at 2 would keep .*freeze_at = 0"):
+        check_starting_weights(_config())
+    config = _config()
+    config.model.freeze_at = 0
+    check_starting_weights(config)
+
+
+def test_weights_must_have_all_that_is_frozen(tmp_path: Path) -> None:
+    path = _write(tmp_path / "model.pkl", export_detectron2(_arrays()))
+    config = _config(str(path), reset=("backbone/stem",))
+    with pytest.raises(
+        ValueError, match=r"freeze_at is 2, .*model\.pkl .*backbone/stem/conv/kernel"
+    ):
+        starting_variables(config, _task())
