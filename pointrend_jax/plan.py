@@ -22,9 +22,12 @@ from pointrend_jax.data.sources.layouts import find_layout
 from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.data.splits import find_split
 from pointrend_jax.devices.memory import memory_of_device
+from pointrend_jax.importers.published import MODELS, unknown_model
 from pointrend_jax.storage import check_workdir, write_whole
 from pointrend_jax.structures import Config
+from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.memory import fits_by_far, step_memory
+from pointrend_jax.training.trees import array_shapes
 
 FILE = "config.py"
 _CELL = 32
@@ -64,17 +67,21 @@ class Plan(NamedTuple):
     Attributes:
       found: what the folder holds, in words.
       task: "instance" or "semantic".
+      published: the model that it starts from; "" for a small one with ImageNet's weights.
       choices: in the order of the config file.
     """
 
     found: str
     task: str
+    published: str
     choices: tuple[Choice, ...]
 
 
-def planned_config(folder: Path, workdir: Path) -> Path:
+def planned_config(folder: Path, workdir: Path, published: str = "") -> Path:
     """The config file in `workdir` for the images of `folder`, planned now if there is none yet.
 
+    Args:
+      published: as `plan_for`.
     Raises: ValueError if the folder is no data set, cannot be trained on, or is not the one that
       the config is for.
     """
@@ -87,9 +94,13 @@ def planned_config(folder: Path, workdir: Path) -> Path:
             raise ValueError(
                 f"{path} is for the data in {of}, not in {folder}; choose another --workdir."
             )
+        if published and load_config(path).init.weights != published:
+            raise ValueError(
+                f"{path} does not start from {published}; edit it, or choose another --workdir."
+            )
         tell(f"going by {path}, which was planned before")
         return path
-    plan = plan_for(folder)
+    plan = plan_for(folder, published)
     tell(f"{folder}: {plan.found}")
     for choice in plan.choices:
         if choice.why:
@@ -99,13 +110,17 @@ def planned_config(folder: Path, workdir: Path) -> Path:
     return path
 
 
-def plan_for(folder: Path) -> Plan:
+def plan_for(folder: Path, published: str = "") -> Plan:
     """What to train on the images of `folder`. No image is opened.
 
-    Raises: ValueError if the folder is no data set that can be read.
+    Args:
+      published: the name of a published model, which is fine-tuned; "" for EfficientNet-Lite0 with
+        narrow heads, pretrained on ImageNet.
+    Raises: ValueError if the folder is no data set that can be read, or there is no such model for
+      what it holds.
     """
     layout = find_layout(folder)
-    config = _base(layout.task)
+    config = _base(layout.task, published)
     fields = {"dir": str(folder)} | dict(layout.fields)
     for name, value in fields.items():
         config.data[name] = value
@@ -122,29 +137,35 @@ def plan_for(folder: Path) -> Plan:
     if held_out:
         why = f"there is no evaluation set: {held_out:.0%} of the images are held out for it"
         choices.append(Choice("data.held_out", held_out, why))
+    if published:
+        choices += _start_choices(config, published, len(names))
     machine = _CPU if jax.default_backend() == "cpu" else _ACCELERATOR
     choices += _size_choices(layout.task, sizes, machine)
     _apply(config, choices)
     choices += _schedule_choices(config, len(sizes), machine)
-    return Plan(told, layout.task, tuple(choices))
+    return Plan(told, layout.task, published, tuple(choices))
 
 
 def config_text(plan: Plan, folder: Path) -> str:
     """The config as a Python file."""
+    model = plan.published or "base"
     lines = [
         f"# {_one_line(f'PointRend on {folder.name}: {plan.found}')}.",
         "",
         "from ml_collections import ConfigDict",
         "",
-        "from pointrend_jax.configs import base, presets",
+        f"from pointrend_jax.configs import {model if plan.published else 'base, presets'}",
         "",
         "",
         "def get_config() -> ConfigDict:",
-        "    config = base.get_config()",
+        f"    config = {model}.get_config()",
         f"    config.name = {folder.name!r}",
-        f"    config.task = {plan.task!r}",
-        "    presets.use_lite(config)  # EfficientNet-Lite0, pretrained on ImageNet, narrow heads",
     ]
+    if not plan.published:
+        lines += [
+            f"    config.task = {plan.task!r}",
+            "    presets.use_lite(config)  # EfficientNet-Lite0 of ImageNet, narrow heads",
+        ]
     for choice in plan.choices:
         if choice.why and choice.field != "num_classes":
             lines.append(f"    # {_one_line(choice.why[0].upper() + choice.why[1:])}.")
@@ -159,11 +180,40 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _base(task: str) -> Config:
-    config: Config = base.get_config()
-    config.task = task
-    presets.use_lite(config)
+def _base(task: str, published: str) -> Config:
+    if not published:
+        config: Config = base.get_config()
+        config.task = task
+        presets.use_lite(config)
+        return config
+    if published not in MODELS:
+        raise ValueError(f"--weights {published}: {unknown_model(published)}")
+    config = load_config(published).copy_and_resolve_references().unlock()
+    if config.task != task:
+        kinds = {"instance": "finds instances", "semantic": "gives label maps"}
+        raise ValueError(
+            f"--weights {published} {kinds[config.task]}, but of the images in --data there are "
+            f"{'objects' if task == 'instance' else 'label maps'}; choose another model."
+        )
     return config
+
+
+def _start_choices(config: Config, published: str, num_classes: int) -> list[Choice]:
+    """The weights, and the modules that start anew: those whose shape the classes decide."""
+    shapes = []
+    for number in (num_classes, num_classes + 1):
+        config.num_classes = number
+        shapes.append(array_shapes(build_task(config).shapes()))
+    reset = [
+        path.removeprefix("params/").rpartition("/")[0]
+        for path, shape in shapes[0].items()
+        if shapes[1][path] != shape
+    ]
+    why = "what has to do with the classes begins anew"
+    return [
+        Choice("init.weights", published, f"published by Detectron2: {MODELS[published].result}"),
+        Choice("init.reset", tuple(dict.fromkeys(reset)), why),
+    ]
 
 
 def _apply(config: Config, choices: Iterable[Choice]) -> None:
@@ -226,7 +276,8 @@ def _schedule_choices(config: Config, number: int, machine: _Machine) -> list[Ch
         why = f"images a step; about {fitting} fit the {limit / 2**30:.0f} GiB of a device"
     batch = max(min(batch, number // devices), 1) * devices
     steps = min(max(machine.epochs * number // batch, machine.steps[0]), machine.steps[1])
-    rate = 0.0025 * batch
+    # Detectron2's rule for its models; narrow ones on few images bear twice as much.
+    rate = (0.00125 if config.init.weights in MODELS else 0.0025) * batch
     schedule: Mapping[str, Any] = {"train.milestones": (steps * 3 // 4, steps * 11 // 12)}
     if config.task == "semantic":
         schedule = {"train.schedule": "poly"}

@@ -181,11 +181,16 @@ def check_starting_weights(config: Config) -> None:
     """What can be told of `config.init.weights` before a data set is read.
 
     Raises: ValueError, saying what to do, if they are those of a package that is not installed, or
-      there are none and a part of the backbone is not trained.
+      there are none and a part of the backbone is not trained. What has to be downloaded is.
     """
     weights, freeze_at = config.init.weights, config.model.freeze_at
     if weights in PACKAGED_BACKBONES:
         packaged_weights(weights)
+    elif weights and not is_folder(weights):
+        try:
+            resolve_weights(weights)
+        except ValueError as error:
+            raise ValueError(f"config.init.weights: {error}") from error
     if not weights and freeze_at > 0:
         raise ValueError(
             f"config.init.weights is '', so the backbone begins with random values, and "

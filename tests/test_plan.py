@@ -63,6 +63,35 @@ def test_the_plan_is_a_config_that_trains_the_classes_and_sizes_of_the_folder(
     assert f"--config {tmp_path / 'run' / FILE}" in printed
 
 
+def test_a_published_model_starts_anew_where_the_classes_count(
+    folder: Path, tmp_path: Path
+) -> None:
+    name = "pointrend_rcnn_r50_fpn_3x_coco"
+    config = load_config(planned_config(folder, tmp_path / "run", name))
+    check_config(config, to_train=True)
+    assert (config.init.weights, config.model.backbone) == (name, "resnet50")
+    assert (config.num_classes, config.data.source, config.data.dir) == (2, "coco", str(folder))
+    # As in configs/pennfudan_from_coco.py, whose list of modules was made by hand.
+    point_head = {f"mask_head/point_head/{name}" for name in ("fc1", "fc2", "fc3", "predictor")}
+    assert set(config.init.reset) == point_head | {
+        "box_head/classifier", "box_head/deltas", "mask_head/coarse_head/predictor"
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="does not start from mask_rcnn_r50_fpn_3x_coco"):
+        planned_config(folder, tmp_path / "run", "mask_rcnn_r50_fpn_3x_coco")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pointrend_r50", "Published models are"),
+        ("deeplab_v3_r103_cityscapes", "gives label maps, but .* there are objects"),
+    ],
+)
+def test_a_model_that_cannot_start_a_plan_is_refused(name: str, message: str, folder: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_for(folder, name)
+
+
 def test_square_images_have_one_canvas(folder: Path, tmp_path: Path) -> None:
     content = json.loads((folder / "result.json").read_text())
     for image in content["images"]:
@@ -101,9 +130,16 @@ def test_names_with_quotes_do_not_break_the_file(folder: Path, tmp_path: Path) -
     assert load_config(path).data.dir == str(named)
 
 
-@pytest.mark.parametrize("flags", [[], ["--data=a", "--config=demo"]])
-def test_the_command_needs_data_or_a_config(flags: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"give one of --data, the folder .* and --config"):
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "give one of --data, the folder .* and --config"),
+        (["--data=a", "--config=demo"], "give one of --data"),
+        (["--config=demo", "--weights=x"], r"--config\.init\.weights=x"),
+    ],
+)
+def test_the_command_needs_data_or_a_config(flags: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         main(["train", "--workdir=runs/none", *flags])
 
 

@@ -22,7 +22,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 def config_of(args: argparse.Namespace) -> str:
     """The config that the command names, or one that is planned for its data."""
-    return chosen_config(args.data, args.config, args.output)
+    return chosen_config(args, args.output)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -8,19 +8,31 @@ from pointrend_jax.storage import local_path
 
 
 def add_experiment(parser: CommandParser) -> None:
-    """--data and --config, of which `chosen_config` takes one."""
+    """--data (with --weights) and --config, of which `chosen_config` takes one."""
     parser.add_argument(
         "--data", type=path, metavar="FOLDER",
         help="images and annotations in any common layout: a config is planned for them",
     )  # fmt: skip
+    parser.add_argument(
+        "--weights", default="", metavar="NAME",
+        help="with --data: a published model to start from (a small one of ImageNet)",
+    )  # fmt: skip
     parser.add_argument("--config", help="a name, or the path of a Python file; or else --data")
 
 
-def chosen_config(data: Path | None, config: str | None, workdir: Path | str) -> str:
+def chosen_config(args: argparse.Namespace, workdir: Path | str) -> str:
     """A config by its name or path, or the path of one that is planned in `workdir`.
 
-    Raises: ValueError unless one of `data` and `config` is given.
+    Args:
+      args: with what `add_experiment` adds.
+    Raises: ValueError unless one of --data and --config is given.
     """
+    data, config = args.data, args.config
+    if args.weights and data is None:
+        raise ValueError(
+            "--weights is what a training on --data starts from; a config has its own: "
+            f"--config.init.weights={args.weights}"
+        )
     if (data is None) == (config is None):
         raise ValueError(
             "give one of --data, the folder of images and annotations, and --config, the "
@@ -30,7 +42,7 @@ def chosen_config(data: Path | None, config: str | None, workdir: Path | str) ->
         return config or ""
     from pointrend_jax.plan import planned_config
 
-    return str(planned_config(data, local_path(workdir)))
+    return str(planned_config(data, local_path(workdir), args.weights))
 
 
 def add_run(parser: CommandParser) -> None:

@@ -14,6 +14,8 @@ from pointrend_jax.storage import as_path
 
 EXAMPLES = (
     "pointrend_jax train --data photos/ --workdir runs/photos",
+    "pointrend_jax train --data photos/ --workdir runs/large "
+    "--weights pointrend_rcnn_r50_fpn_3x_coco",
     "pointrend_jax train --config pennfudan --workdir runs/people --config.data.dir=/data/people",
 )
 
@@ -35,7 +37,7 @@ def config_of(args: argparse.Namespace) -> str:
             "--data is planned on one machine; train there first, and give its config.py to all "
             "with --config."
         )
-    return chosen_config(args.data, args.config, args.workdir)
+    return chosen_config(args, args.workdir)
 
 
 def run(args: argparse.Namespace) -> None:
