@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from pointrend_jax.console import bar, tell, waiting_for
+from pointrend_jax.console import tell, waiting_for, watched
 from pointrend_jax.data.build_label_maps import (
     SemanticDatasets,
     SemanticEvalSet,
@@ -115,9 +115,9 @@ def add_results(
             sample.image_ids, task.results(sample, delivered, class_names), strict=True
         )
     )
-    with bar(-(-num_images // jax.process_count()), "evaluating") as shown:
-        for _ in in_order(add, images):
-            shown.update()
+    share = -(-num_images // jax.process_count())
+    for _ in watched(in_order(add, images), "evaluating", total=share):
+        pass
 
 
 def _merged_results(evaluator: Evaluator) -> Results:
