@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pointrend_jax.config_rules import check_config
 from pointrend_jax.console import tell
 from pointrend_jax.data.sources.known import LABEL_SETS, OBJECT_SETS
 from pointrend_jax.data.sources.object_set import FoundObjects
@@ -34,8 +35,15 @@ def inspect(config: Config, output: Path) -> None:
     Args:
       output: gets `training.png`, a page of images as training sees them, resized, cropped and
         flipped, under their truth.
-    Raises: ValueError for what a training would refuse, with all that is wrong.
+    Raises: ValueError for what a training would refuse, with all that is wrong, and for record
+      files, which were checked when they were prepared.
     """
+    check_config(config, to_train=True)
+    if config.data.source == "tfds":
+        raise ValueError(
+            "an inspection reads the files that a set is distributed as, not record files; set "
+            "config.data.source and config.data.dir to those that they were prepared from."
+        )
     check_workdir(output, "--output")
     for split in NAMES:
         tell("\n".join(_described(config, split)))

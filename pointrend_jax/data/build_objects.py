@@ -172,11 +172,18 @@ def _check_eval_files(config: Config) -> None:
 
 
 def _training_records(training: PreparedSet, *, filter_empty: bool) -> list[int]:
+    """The records that are trained on. Raises ValueError if all are left out."""
     images = training.images
     usable = [bool(image.labels) for image in images]
     if not filter_empty:
         return list(range(len(images)))
     empty = len(images) - sum(usable)
+    if empty == len(images):
+        raise ValueError(
+            f"none of the {len(images)} training images has an object that is no crowd region; "
+            "annotate some, hold others out for the evaluation (config.data.held_out_seed), or "
+            "train on images without objects: config.data.filter_empty_annotations = False."
+        )
     if empty:
         tell(
             f"{empty} of {len(images)} training images have no object, or crowd regions only, and "

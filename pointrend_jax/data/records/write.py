@@ -93,7 +93,8 @@ def write_records(
         raise ValueError(f"a set must have a name that is fit for files, got {content.name!r}.")
     shards = _shards(content, images_per_shard)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with as_os_errors():
+            folder.mkdir(parents=True, exist_ok=True)
         with as_os_errors(), _alone(folder):
             if is_complete(folder):
                 _check_unchanged(content, folder, shards)
