@@ -13,7 +13,7 @@ from pointrend_jax.console import tell
 from pointrend_jax.data.sources.known import LABEL_SETS, OBJECT_SETS
 from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.data.splits import NAMES, find_split
-from pointrend_jax.masks.rle import encode_mask
+from pointrend_jax.masks.bits import unpack_masks
 from pointrend_jax.storage import check_workdir
 from pointrend_jax.structures import Config, InstanceBatch, SemanticBatch
 from pointrend_jax.tasks.scoring import build_task_datasets
@@ -117,8 +117,6 @@ def _pictures(batches: Iterator[Any], names: tuple[str, ...]) -> Iterator[Rgb]:
 
 def _objects_picture(image: Rgb, batch: InstanceBatch, i: int, names: tuple[str, ...]) -> Rgb:
     there = np.flatnonzero(batch.valid[i])
-    bits = np.unpackbits(batch.mask_bits[i][there], axis=-1, bitorder="little")
-    masks = bits[:, : image.shape[0], : image.shape[1]].astype(bool)
-    rles = [encode_mask(np.asfortranarray(mask)) for mask in masks]
+    masks = list(unpack_masks(batch.mask_bits[i][there], (image.shape[0], image.shape[1])))
     labels = [names[k] for k in batch.classes[i][there]]
-    return overlay_instances(image, batch.boxes[i][there], rles, labels, None)
+    return overlay_instances(image, batch.boxes[i][there], masks, labels, None)
