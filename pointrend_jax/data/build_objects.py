@@ -46,7 +46,7 @@ class Datasets(NamedTuple):
       class_names, category_ids: by class index; the ids are those of the annotation files.
       train_digest: of the training images, their sizes and classes.
       num_train_images: after leaving out images without annotations, if the config says so.
-      train_batches: (process_index, process_count, start) to this host's batches from number
+      train_batches: (process_index, process_count, start) to this process's batches from number
         `start` on, without end.
       eval_samples: an iterator over the evaluation images.
       eval_ground_truth: the checked annotations as a COCO dictionary.

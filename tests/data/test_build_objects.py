@@ -219,5 +219,5 @@ def test_embedded_set_is_drawn_once(config: Config):
 
 def test_hosts_that_do_not_divide_the_batch_are_an_error(config: Config):
     config.train.batch_size = 3
-    with pytest.raises(ValueError, match="multiple of the 2 hosts, got 3"):
+    with pytest.raises(ValueError, match="multiple of the 2 processes, got 3"):
         build_datasets(config).train_batches(0, 2)

@@ -55,7 +55,7 @@ class BrokenRecords:
         and which records are broken.
 
         Args:
-          batch: the images of all hosts.
+          batch: the images of all processes.
         Raises: BrokenRecordsError if too many are broken, or none of the batch can be read.
         """
         for offset in range(len(batch)):

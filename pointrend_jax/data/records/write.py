@@ -2,7 +2,7 @@
 
 A finished shard is renamed into place and noted beside it; a restart keeps those whose note stands
 for the same images. Equal input gives equal bytes, whether or not it was interrupted. Every image
-is decoded once by the way. The layout is said in `records.py`; TensorFlow is not needed.
+is decoded once by the way. The layout is said in `layout.py`; TensorFlow is not needed.
 """
 
 import contextlib
