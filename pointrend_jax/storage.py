@@ -68,7 +68,9 @@ def as_path(address: str | os.PathLike[str]) -> AnyPath:
     try:
         fsspec.get_filesystem_class("gcs")
     except ImportError as error:
-        raise ValueError(f"{text} needs the extra `gcs`: pip install -e .[gcs]") from error
+        raise ValueError(
+            f"{text} needs the extra `gcs`: pip install 'pointrend_jax[gcs]'"
+        ) from error
     return epath.Path(text)
 
 
