@@ -18,7 +18,7 @@ NAMES = {"train": "train", "eval": "val"}
 
 @runtime_checkable
 class EvalSamples(Protocol):
-    """A host's evaluation images once, resized by `scale` and mirrored, in batches of equals."""
+    """A process's evaluation images once, resized by `scale` and mirrored, in batches of equals."""
 
     def __call__(
         self,
@@ -80,7 +80,7 @@ def local_records(config: Config) -> Path:
 
 
 def _held_out(config: Config) -> float:
-    """The configuration of an older checkpoint has no such field."""
+    """`config.data.held_out`; 0 where the configuration of an older checkpoint lacks it."""
     return config.data.get("held_out", 0.0)
 
 

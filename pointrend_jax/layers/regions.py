@@ -22,7 +22,6 @@ from pointrend_jax.ops.resize import upsample_2x
 from pointrend_jax.pointrend import (
     PredictPoints,
     RenderStep,
-    UncertaintyFn,
     binary_uncertainty,
     render_steps,
     subdivide,
@@ -72,7 +71,7 @@ def render_regions(
     if min_cell_px > 0:
         longest = jnp.max(regions.boxes[:, 2:] - regions.boxes[:, :2], axis=1)
         subdivide_fn = partial(_subdivide_coarser, longest / min_cell_px)
-    first = grid_step(predict_points, binary_uncertainty, regions.boxes.shape[0], side)
+    first = grid_step(predict_points, regions.boxes.shape[0], side)
     return [
         first,
         *render_steps(
@@ -94,15 +93,13 @@ def skip_full_subdivisions(side: int, steps: int, num_points: int) -> tuple[int,
     return side, steps
 
 
-def grid_step(
-    predict_points: PredictPoints, uncertainty_fn: UncertaintyFn, num_regions: int, side: int
-) -> RenderStep:
+def grid_step(predict_points: PredictPoints, num_regions: int, side: int) -> RenderStep:
     """The prediction on a regular side x side grid of every region: rendering's first step."""
     point_coords = jnp.broadcast_to(regular_grid(side), (num_regions, side * side, 2))
     point_indices = jnp.broadcast_to(jnp.arange(side * side), (num_regions, side * side))
     logits = predict_points(point_coords)
     logits = logits.reshape(num_regions, side, side, logits.shape[-1])
-    return RenderStep(logits, uncertainty_fn(logits), point_indices, point_coords)
+    return RenderStep(logits, binary_uncertainty(logits), point_indices, point_coords)
 
 
 def _subdivide_coarser(

@@ -18,8 +18,8 @@ from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.fpn import FPN
 from pointrend_jax.layers.implicit_mask_head import ImplicitMaskHead
 from pointrend_jax.layers.mask_head import PointRendMaskHead
+from pointrend_jax.layers.pixels import normalise
 from pointrend_jax.layers.regions import MaskLogits, Regions
-from pointrend_jax.layers.resnet import normalise
 from pointrend_jax.layers.rpn import RPN
 from pointrend_jax.ops.boxes import decode_boxes
 from pointrend_jax.ops.chunks import in_chunks, merge_two_axes, on_first_rows, slot_numbers
@@ -183,11 +183,12 @@ class MaskRCNN(nn.Module):
         return InstancePredictions(detections, masks.rendered, masks.coarse)
 
     def propose(self, pyramid: dict[str, Array], batch: ImageBatch) -> Proposals:
+        """The boxes that the second stage looks at."""
         outputs = self.rpn(pyramid, batch.padded_hw)
         return self.rpn.propose(outputs, batch.image_hw, **self.proposals_eval._asdict())
 
     def detect(self, pyramid: dict[str, Array], batch: ImageBatch) -> Detections:
-        """Boxes, scores and classes of an image's instances."""
+        """What the box head finds in each image; nothing in a slot that only fills the batch."""
         proposals = self.propose(pyramid, batch)
         outputs = self.box_head(pyramid, proposals.boxes, batch.padded_hw)
         detections = self.box_head.detect(outputs, proposals, batch.image_hw)

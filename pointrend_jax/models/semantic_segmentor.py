@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from pointrend_jax.layers.deeplabv3 import DeepLabV3Head, DeepLabV3PlusHead
 from pointrend_jax.layers.fpn import FPN
 from pointrend_jax.layers.padding import zero_beyond
-from pointrend_jax.layers.resnet import normalise
+from pointrend_jax.layers.pixels import normalise
 from pointrend_jax.layers.semantic_fpn import SemanticFPNHead
 from pointrend_jax.layers.semantic_point_head import SemanticPointRend
 from pointrend_jax.ops.losses import LossTerm, cross_entropy, hard_pixel_cross_entropy

@@ -15,7 +15,7 @@ from pointrend_jax.structures import Array, ImageBatch
 
 
 @runtime_checkable
-class ImageSource(Protocol):
+class PixelSource(Protocol):
     """uint8 [H, W, 3] in RGB order, of which parts can be read."""
 
     @property
@@ -83,7 +83,7 @@ class Tiling(NamedTuple):
 
 def predict_tiles(
     predict: Callable[[ImageBatch], Array],
-    image: ImageSource,
+    image: PixelSource,
     tiling: Tiling,
     out: LabelSink | None,
     *,
@@ -111,7 +111,7 @@ def predict_tiles(
 
 def _one_ahead(
     predict: Callable[[ImageBatch], Array],
-    image: ImageSource,
+    image: PixelSource,
     tile_hw: tuple[int, int],
     tiles: Iterator[tuple[Tile, Tile]],
 ) -> Iterator[tuple[Tile, Tile, Array]]:
@@ -138,9 +138,9 @@ def _batch(pixels: np.ndarray, tile_hw: tuple[int, int]) -> ImageBatch:
     )
 
 
-def _check(image: ImageSource, out: LabelSink | None) -> tuple[int, int]:
+def _check(image: PixelSource, out: LabelSink | None) -> tuple[int, int]:
     """(height, width) of the image."""
-    if not isinstance(image, ImageSource):
+    if not isinstance(image, PixelSource):
         raise ValueError(
             "the image must be uint8 [height, width, 3] in RGB order, or something with shape, "
             f"dtype and parts, got {type(image).__name__}; make an array of it with np.asarray."

@@ -5,6 +5,7 @@ from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pointrend_jax.ops.losses import LossTerm
@@ -86,7 +87,7 @@ class Task(NamedTuple):
         and the steps, or (variables, images) to the steps of a semantic model. Raises ValueError if
         the model renders nothing.
       is_trainable: tuple of module names, outermost first, to whether the parameter there is
-      trained.
+        trained.
     """
 
     init: Callable[..., Variables]
@@ -97,6 +98,30 @@ class Task(NamedTuple):
     results: Callable[[EvalSample, Any, tuple[str, ...]], Iterator[Prediction]]
     explain: Callable[..., Any]
     is_trainable: Callable[[tuple[str, ...]], bool]
+
+
+def black_image() -> ImageBatch:
+    """A batch to initialise a network with: no parameter depends on its size or content."""
+    return ImageBatch(
+        images=jnp.zeros((1, 64, 64, 3), jnp.uint8),
+        image_hw=jnp.full((1, 2), 64),
+        padded_hw=jnp.full((1, 2), 64),
+        valid=jnp.ones((1,), bool),
+    )
+
+
+def all_but(frozen: Collection[str]) -> Callable[[tuple[str, ...]], bool]:
+    """`Task.is_trainable` of a model that is trained but for these modules of its backbone."""
+
+    def is_trainable(path: tuple[str, ...]) -> bool:
+        return not (path[0] == "backbone" and path[1] in frozen)
+
+    return is_trainable
+
+
+def image_keys(key: Array, image_index: Array) -> Array:
+    """A key for each image, by its place in the global batch: no device decides what is drawn."""
+    return jax.vmap(lambda index: jax.random.fold_in(key, index))(image_index)
 
 
 def initial(

@@ -44,7 +44,7 @@ def _steps(workdir: Path) -> list[int]:
 
 
 def _damage(folder: Path, kind: str) -> None:
-    """Of the files that hold arrays or say what they are, all are damaged in one way."""
+    """Damages all files that hold arrays or say what they are, in one way."""
     if kind == "state_missing":
         shutil.rmtree(folder / "state")
         return
@@ -335,6 +335,6 @@ def test_the_same_set_may_come_from_elsewhere_but_not_another_set() -> None:
     check_same_run(saved, moved, accept_changes=False)
     with pytest.raises(WrongCheckpointError, match="training images: others"):
         check_same_run(saved, moved._replace(train_digest="other"), accept_changes=False)
-    # Of an earlier version, which knows no digest.
+    # A checkpoint of an earlier version knows no digest.
     with pytest.raises(WrongCheckpointError, match=r"source: coco, now tfds"):
         check_same_run(saved._replace(train_digest=""), moved, accept_changes=False)

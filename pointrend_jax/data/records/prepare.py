@@ -1,6 +1,6 @@
 """`python -m pointrend_jax prepare`: a data set as its authors distribute it to record files.
 
-    DATA_DIR/<name>/1.0.0/    see `records.py`; a folder of this machine or gs://BUCKET/FOLDER
+    DATA_DIR/<name>/1.0.0/    see `layout.py`; a folder of this machine or gs://BUCKET/FOLDER
 
 Interrupted, it goes on with the shard it was at when started again. The numbers of images of
 known sets are checked, so that an incomplete download is not taken for the set.

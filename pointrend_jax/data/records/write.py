@@ -2,7 +2,7 @@
 
 A finished shard is renamed into place and noted beside it; a restart keeps those whose note stands
 for the same images. Equal input gives equal bytes, whether or not it was interrupted. Every image
-is decoded once by the way. The layout is said in `records.py`; TensorFlow is not needed.
+is decoded once by the way. The layout is said in `layout.py`; TensorFlow is not needed.
 """
 
 import contextlib
@@ -90,7 +90,8 @@ def write_records(
         raise ValueError(f"a set must have a name that is fit for files, got {content.name!r}.")
     shards = _shards(content, images_per_shard)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with as_os_errors():
+            folder.mkdir(parents=True, exist_ok=True)
         with as_os_errors(), _alone(folder):
             if is_complete(folder):
                 _check_unchanged(content, folder, shards)
