@@ -12,7 +12,7 @@ from pointrend_jax.data.build_objects import Datasets
 from pointrend_jax.data.sources.categories import are_made_up
 from pointrend_jax.devices.compilation_cache import use_compilation_cache
 from pointrend_jax.devices.processes import is_lead
-from pointrend_jax.evaluation.coco import Results
+from pointrend_jax.evaluation.results import Results
 from pointrend_jax.storage import AnyPath, check_workdir, write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
@@ -133,8 +133,7 @@ def evaluate_run(
 ) -> Results:
     """Scores the newest checkpoint of `workdir`, prints the table and writes results.json.
 
-    Of a set without annotations (COCO's test sets) the detections are written and nothing is
-    scored.
+    A set without annotations (COCO's test sets) has its detections written and is not scored.
 
     Args:
       config: other data or settings than the run's own.

@@ -16,7 +16,7 @@ from pointrend_jax.data.build_label_maps import (
 from pointrend_jax.data.build_objects import Datasets, EvalSet, build_datasets, build_eval_set
 from pointrend_jax.data.splits import buckets
 from pointrend_jax.devices.processes import from_lead, to_lead
-from pointrend_jax.evaluation.coco import Results
+from pointrend_jax.evaluation.results import Results
 from pointrend_jax.evaluation.workers import in_order
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config, EvalSample
