@@ -13,9 +13,9 @@ from jaxtyping import Bool
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from pointrend_jax.evaluation.workers import in_order
 from pointrend_jax.masks.paste import encode_columns
 from pointrend_jax.masks.rle import Rle, rle_iou, runs_that_fill
+from pointrend_jax.workers import in_order
 
 _KERNEL = np.ones((3, 3), np.uint8)
 

@@ -17,7 +17,6 @@ from pointrend_jax.data.build_objects import Datasets, EvalSet, build_datasets, 
 from pointrend_jax.data.splits import buckets
 from pointrend_jax.devices.processes import from_lead, to_lead
 from pointrend_jax.evaluation.results import Results
-from pointrend_jax.evaluation.workers import in_order
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.instance_scorer import InstanceScorer
@@ -25,6 +24,7 @@ from pointrend_jax.tasks.predictions import on_local_devices, one_ahead
 from pointrend_jax.tasks.semantic_scorer import SemanticScorer
 from pointrend_jax.tasks.task import Evaluator, Prediction, Task, Variables
 from pointrend_jax.tasks.test_time_augmentation import augmented_label_maps, views
+from pointrend_jax.workers import in_order
 
 # The evaluator of each `config.task`, which is made with the data sets and the config.
 _SCORERS: dict[str, Callable[[Any, Config], Evaluator]] = {
