@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from pointrend_jax.layers.deeplabv3 import DeepLabV3Head, DeepLabV3PlusHead
 from pointrend_jax.layers.fpn import FPN
 from pointrend_jax.layers.padding import zero_beyond
+from pointrend_jax.layers.parts import Backbone, SemanticHead, check_logits, check_maps
 from pointrend_jax.layers.resnet import normalise
-from pointrend_jax.layers.semantic_fpn import SemanticFPNHead
 from pointrend_jax.layers.semantic_point_head import SemanticPointRend
 from pointrend_jax.ops.losses import LossTerm, cross_entropy, hard_pixel_cross_entropy
 from pointrend_jax.ops.resize import upsample_by
@@ -25,14 +24,13 @@ from pointrend_jax.structures import (
     SemanticPredictions,
 )
 
-CoarseHead = SemanticFPNHead | DeepLabV3Head | DeepLabV3PlusHead
-
 
 class SemanticSegmentor(nn.Module):
     """See the module docstring.
 
     Attributes:
-      backbone: from normalised pixels and `padded_hw` to {"res2": ..., "res5": ...}.
+      backbone, coarse_head: see `layers/parts.py`.
+      num_classes: K.
       backbone_strides: of those maps. map_scales: what brings them to a deviation near 1.
       fpn: None for a coarse head that reads the backbone.
       point_head: None for the coarse prediction alone.
@@ -42,11 +40,12 @@ class SemanticSegmentor(nn.Module):
         highest loss; None for the mean over all labelled ones.
     """
 
-    backbone: nn.Module
+    num_classes: int
+    backbone: Backbone
     backbone_strides: tuple[int, int, int, int]
     map_scales: tuple[float, float, float, float]
     fpn: FPN | None
-    coarse_head: CoarseHead
+    coarse_head: SemanticHead
     point_head: SemanticPointRend | None
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
@@ -60,6 +59,7 @@ class SemanticSegmentor(nn.Module):
         pixels = normalise(images, image_hw, self.pixel_mean, self.pixel_std, bgr=self.bgr)
         pixels = pixels.astype(self.compute_dtype)
         maps = self.backbone(pixels, padded_hw)
+        check_maps(maps, pixels, self.backbone_strides, self.backbone)
         pyramid = {} if self.fpn is None else self.fpn(maps, padded_hw)
         each = zip(sorted(maps), self.map_scales, self.backbone_strides, strict=True)
         scaled = {name: zero_beyond(maps[name] * by, padded_hw, s) for name, by, s in each}
@@ -76,11 +76,10 @@ class SemanticSegmentor(nn.Module):
         Args:
           dropout_keys: [B], of a training step; None for no dropout.
         """
-        head = self.coarse_head
-        if isinstance(head, SemanticFPNHead):
-            logits = head(maps, padded_hw)
-        else:
-            logits = head(maps, padded_hw, dropout_keys)
+        head, (batch_size, height, width, _) = self.coarse_head, maps["res2"].shape
+        logits = head(maps, padded_hw, dropout_keys)
+        cells = (side * self.backbone_strides[0] // head.stride for side in (height, width))
+        check_logits(logits, (batch_size, *cells, self.num_classes), head, "logits [B, h, w, K]")
         return zero_beyond(logits, padded_hw, head.stride)
 
     # --- training ---

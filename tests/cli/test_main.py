@@ -13,7 +13,7 @@ from pointrend_jax.cli import COMMANDS, command_parser, extras, main
 from pointrend_jax.cli.overrides import split_overrides
 from pointrend_jax.cli.parser import hyphened
 from pointrend_jax.data.records.write import IMAGES_PER_SHARD
-from pointrend_jax.data.sources.known import DATASETS, SPLITS
+from pointrend_jax.data.sources.known import SPLITS, known_releases
 from tests.shared import REPOSITORY
 
 
@@ -53,7 +53,7 @@ def test_help_of_a_run_shows_the_fields_of_its_config(
 
 def test_the_help_of_prepare_knows_the_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(_printed(["prepare", "--help"], capsys).split())
-    assert f"--dataset NAME {', '.join(DATASETS)}; folder is any in COCO's format" in text
+    assert f"--dataset NAME {', '.join(known_releases())}; folder is any in COCO's format" in text
     assert f"one shard ({IMAGES_PER_SHARD})" in text
     assert all(f"--{split}-annotations" in text for split in SPLITS)
 
