@@ -37,7 +37,7 @@ class Registry(Generic[Part]):
 
         Raises: ValueError for a name that is built in, or no name.
         """
-        if not isinstance(name, str) or not name.isidentifier():
+        if not name.isidentifier():
             raise ValueError(
                 f"{self.field}: a part must be called by letters, digits and underscores, got "
                 f"{name!r}."

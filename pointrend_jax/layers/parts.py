@@ -160,7 +160,7 @@ def check_module(module: Any, protocol: type, field: str) -> None:
         hash(module)
     except TypeError as error:
         raise ValueError(
-            f"{what} have attributes with a hash, such as tuples instead of lists ({error})."
+            f"{what} have attributes with a hash, such as tuples instead of lists."
         ) from error
 
 

@@ -46,7 +46,7 @@ def instance_task(model: MaskRCNN) -> Task:
             padded_hw=jnp.full((1, 2), 64),
             valid=jnp.ones((1,), bool),
         )
-        return dict(model.init(key, canvas, method=MaskRCNN.predict))
+        return {"buffers": {}} | dict(model.init(key, canvas, method=MaskRCNN.predict))
 
     init, shapes = initial(draw)
 

@@ -103,6 +103,36 @@ def test_wrong_values_are_refused_with_what_there_is(arguments: list[str], messa
         main(arguments)
 
 
+def test_an_imported_file_runs_before_the_config_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "beside.py").write_text("WORDS = 'a part was added'\n")
+    # A dataclass looks up the module that it is made in.
+    (tmp_path / "part.py").write_text(
+        "from __future__ import annotations\nimport dataclasses\nimport beside\n\n\n"
+        "@dataclasses.dataclass\nclass Part:\n    words: str\n\n\n"
+        "print(Part(beside.WORDS).words)\n"
+    )
+    imported = ["--import", str(tmp_path / "part.py"), "--import", str(tmp_path / "part.py")]
+    with pytest.raises(ValueError, match="Did you mean demo"):
+        main(["train", "--workdir=a", "--config=demmo", *imported])
+    assert capsys.readouterr().out == 2 * "a part was added\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("prat.py", r"^--import .*prat\.py is not a file\. Beside it are: .*part\.py"),
+        ("part.txt", r"^--import .*part\.txt must be a Python file"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_named(name: str, message: str, tmp_path: Path) -> None:
+    for there in ("part.py", "part.txt"):
+        (tmp_path / there).write_text("")
+    with pytest.raises(ValueError, match=message):
+        main(["demo", "--import", str(tmp_path / name)])
+
+
 def test_command_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(extras.MODULES, "train", ("json", "no_such_module"))
     with pytest.raises(
