@@ -76,11 +76,21 @@ class SemanticSegmentor(nn.Module):
         Args:
           dropout_keys: [B], of a training step; None for no dropout.
         """
-        head, (batch_size, height, width, _) = self.coarse_head, maps["res2"].shape
-        logits = head(maps, padded_hw, dropout_keys)
-        cells = (side * self.backbone_strides[0] // head.stride for side in (height, width))
+        logits = self.coarse_head(maps, padded_hw, dropout_keys)
+        return zero_beyond(logits, padded_hw, self.coarse_head.stride)
+
+    def _coarse_of(
+        self,
+        maps: dict[str, Array],
+        batch: ImageBatch | SemanticBatch,
+        dropout_keys: Array | None = None,
+    ) -> Float[Array, "B h w K"]:
+        """`coarse` of a batch; raises ValueError for logits of another shape than there must be."""
+        logits, head = self.coarse(maps, batch.padded_hw, dropout_keys), self.coarse_head
+        batch_size, height, width = batch.images.shape[:3]
+        cells = height // head.stride, width // head.stride
         check_logits(logits, (batch_size, *cells, self.num_classes), head, "logits [B, h, w, K]")
-        return zero_beyond(logits, padded_hw, head.stride)
+        return logits
 
     # --- training ---
 
@@ -99,7 +109,7 @@ class SemanticSegmentor(nn.Module):
     ) -> dict[str, LossTerm]:
         """All losses of the batch as (sum, denominator), by name; `dropout_keys` as in `coarse`."""
         maps = self.maps(batch.images, batch.image_hw, batch.padded_hw)
-        coarse_logits = self.coarse(maps, batch.padded_hw, dropout_keys)
+        coarse_logits = self._coarse_of(maps, batch, dropout_keys)
         losses = {"loss_sem_seg": self._coarse_loss(coarse_logits, batch)}
         if self.point_head is not None and candidates is not None:
             losses |= self.point_head.losses(maps, coarse_logits, batch, candidates)
@@ -126,7 +136,7 @@ class SemanticSegmentor(nn.Module):
     def predict(self, batch: ImageBatch) -> SemanticPredictions:
         """Logits of every class, at the resolution of the network's input and coarse."""
         maps = self.maps(batch.images, batch.image_hw, batch.padded_hw)
-        coarse_logits = self.coarse(maps, batch.padded_hw)
+        coarse_logits = self._coarse_of(maps, batch)
         if self.point_head is None:
             logits = self._upsample(coarse_logits, batch.padded_hw)
         else:
@@ -143,5 +153,5 @@ class SemanticSegmentor(nn.Module):
                 "model.semantic.pointrend=False."
             )
         maps = self.maps(batch.images, batch.image_hw, batch.padded_hw)
-        coarse_logits = self.coarse(maps, batch.padded_hw)
+        coarse_logits = self._coarse_of(maps, batch)
         return self.point_head.explain(maps, coarse_logits, batch.images, batch.padded_hw)
