@@ -22,6 +22,7 @@ from pointrend_jax.training.checkpoints import CheckpointMeta, Retention, packag
 from pointrend_jax.training.loop import LoopSettings, run_training
 from pointrend_jax.training.memory import check_step_memory
 from pointrend_jax.training.optimizer import build_optimizer, scaled_to_batch
+from pointrend_jax.training.own_parts import check_own_parts
 from pointrend_jax.training.saved_variables import load_variables, newest_step
 from pointrend_jax.training.step import StepOptions
 from pointrend_jax.training.trees import check_finite, check_same_tree
@@ -52,6 +53,7 @@ def train(
     config = scaled_to_batch(config)
     check_devices(config)
     check_step_memory(config)
+    check_own_parts(config)
     for text in unreachable_settings(config):
         tell(text)
     check_workdir(workdir)
@@ -149,9 +151,9 @@ def evaluate_run(
     check_config(config)
     check_devices(config, ("eval",))
     use_compilation_cache(place / "compiled")
+    task = build_task(config)
     datasets = build_task_eval_set(config)
     _check_same_classes(meta.class_names, datasets.class_names)
-    task = build_task(config)
     check_same_tree(variables, task.shapes(), f"the checkpoint of step {step}")
     check_finite(variables, f"the checkpoint of step {step}")
     scores = score(task, variables, datasets, config)

@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from pointrend_jax.config_rules import check_config
+from pointrend_jax.console import tell
 from pointrend_jax.data.sources.categories import class_names
 from pointrend_jax.importers.detectron2 import backbone_prefix, detectron2_rules
 from pointrend_jax.importers.detectron2_names import canonical_names
@@ -24,6 +25,7 @@ from pointrend_jax.importers.take_tensors import (
 from pointrend_jax.importers.weights_file import read_weights_file
 from pointrend_jax.importers.wrappers import first_names
 from pointrend_jax.models.backbones import BACKBONES
+from pointrend_jax.models.own_parts import own_modules
 from pointrend_jax.storage import AnyPath, as_path, is_folder, sha256
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
@@ -86,7 +88,7 @@ def import_file(
     Raises: ValueError that lists what does not fit, or says why the file cannot be read.
     """
     shapes = array_shapes(task.shapes())
-    rules = detectron2_rules(shapes)
+    rules = detectron2_rules(shapes, own_modules(config))
     path = resolve_weights(str(source))
     file = read_weights_file(path)
     try:
@@ -137,6 +139,11 @@ def starting_weights(config: Config, task: Task) -> Weights | None:
             raise ValueError(
                 "config.init.reset keeps modules from taking config.init.weights, which is ''; "
                 "set the weights, or remove the reset."
+            )
+        if config.model.freeze_at:
+            tell(
+                f"config.model.freeze_at {config.model.freeze_at} keeps random layers from "
+                "training, as config.init.weights is ''; set it to 0"
             )
         return None
     if name in PACKAGED_BACKBONES:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from pointrend_jax.layers.training_points import PointLoss, loss_at_points
 from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy
 from pointrend_jax.ops.masks import crop_masks
 from pointrend_jax.ops.points import point_sample_bits, points_in_image, regular_grid
@@ -146,13 +147,13 @@ def point_loss(
     point_coords: Float[Array, "N P 2"],
     regions: Regions,
     batch: InstanceBatch,
+    loss: PointLoss,
 ) -> LossTerm:
-    """Sigmoid cross entropy at points, against the ground truth's bilinear (soft) value there."""
+    """`loss` at points, against the ground truth's bilinear (soft) value there."""
     in_image = points_in_image(regions.boxes, point_coords)
     labels = point_sample_bits(flat_bits(batch), mask_index(regions, batch), in_image)
     valid = jnp.broadcast_to(regions.valid[:, None], point_logits.shape)
-    count = jnp.sum(regions.valid) * point_logits.shape[1]
-    return binary_cross_entropy(point_logits, jax.lax.stop_gradient(labels), valid, count)
+    return loss_at_points(loss, point_logits, jax.lax.stop_gradient(labels), valid)
 
 
 def flat_bits(batch: InstanceBatch) -> Array:

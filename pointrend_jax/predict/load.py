@@ -146,6 +146,8 @@ def _description(source: Path | str) -> CheckpointMeta | None:
 def _own_config(meta: CheckpointMeta) -> Config:
     own: Config = ConfigDict(meta.config).lock()
     check_config(own)
+    # Refuses a part of a user's own that has not been added here.
+    build_task(own)
     return own
 
 

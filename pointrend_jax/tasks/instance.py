@@ -47,7 +47,7 @@ def instance_task(model: MaskRCNN) -> Task:
 
     def draw(key: Array) -> Variables:
         # The compiler drops the forward pass.
-        return dict(model.init(key, black_image(), method=MaskRCNN.predict))
+        return {"buffers": {}} | dict(model.init(key, black_image(), method=MaskRCNN.predict))
 
     init, shapes = initial(draw)
 

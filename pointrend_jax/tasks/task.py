@@ -76,7 +76,8 @@ class Task(NamedTuple):
     Attributes:
       init: (seed, without=()) to variables; without the arrays at the given paths, as in
         "params/fpn/lateral2/kernel", for which nothing is compiled then.
-      shapes: the same tree with a shape and a type for each array; computes nothing.
+      shapes: the same tree with a shape and a type for each array; computes nothing. Raises
+        ValueError if a part of the model has other collections.
       loss: (variables, batch, key of the step) to (sum, denominator) by loss name, and the buffers
         after it. Pure; sees one replica.
       predict: (variables, images) to `InstancePredictions` or `SemanticPredictions`. Pure.
@@ -140,6 +141,14 @@ def initial(
 
     @cache
     def shapes() -> Variables:
-        return jax.eval_shape(draw, jax.random.key(0, impl="unsafe_rbg"))
+        found = jax.eval_shape(draw, jax.random.key(0, impl="unsafe_rbg"))
+        others = sorted(found.keys() - {"params", "buffers"})
+        if others:
+            raise ValueError(
+                f"a part of the model keeps arrays in the collection {', '.join(others)}, but only "
+                "'params' and 'buffers' are trained and saved; the norms of "
+                "pointrend_jax.layers.norm use these."
+            )
+        return found
 
     return init, shapes

@@ -53,7 +53,7 @@ def step_memory(config: Config) -> StepMemory:
     optimizer, _ = build_optimizer(config, shapes["params"], task.is_trainable)
     options = StepOptions(average_decay=config.train.average_decay)
     state = jax.eval_shape(lambda v: initial_state(v, optimizer, options), shapes)
-    batch = _batch_shapes(config)
+    batch = batch_shapes(config)
     kept = kept_for_gradient(task, shapes, batch) + _bytes(batch)
     return StepMemory(_bytes(state) + _bytes(shapes["params"]), kept // len(batch.images))
 
@@ -114,7 +114,8 @@ def kept_for_gradient(task: Task, variables: Variables, batch: Any) -> int:
     return _bytes(backward) - _bytes(variables)
 
 
-def _batch_shapes(config: Config) -> InstanceBatch | SemanticBatch:
+def batch_shapes(config: Config) -> InstanceBatch | SemanticBatch:
+    """A training batch on the largest canvas, as shapes and types."""
     height, width = canvas_hw(config)
 
     def of(dtype: Any, *shape: int) -> Any:

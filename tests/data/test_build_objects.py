@@ -175,7 +175,7 @@ def test_training_images_without_any_object_are_an_error(config: Config):
 # (what is wrong, fields of the config, what the message says)
 _ERRORS = [
     ("other number of classes", {"num_classes": 3}, "num_classes is 3.*1 categories"),
-    ("unknown source", {"data.source": "voc"}, "'embedded' or 'tfds' for .*got 'voc'"),
+    ("unknown source", {"data.source": "voc"}, r"'embedded', 'tfds'\], got 'voc'"),
     ("no such folder", {"data.dir": "absent"}, r"config\.data\.dir absent is not a folder"),
     ("no such images", {"data.eval_images": "absent"}, "image folder .*absent does not exist"),
     ("bucket of half cells", {"data.buckets": ((24, 32),)}, "multiples of 32"),

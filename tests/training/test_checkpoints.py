@@ -271,6 +271,15 @@ def test_differences_name_the_field_and_both_values() -> None:
     }
 
 
+def test_a_field_newer_than_the_checkpoint_had_its_default_then() -> None:
+    saved, now = {"model": {"mask": {}}}, {"model": {"mask": {"sampler": "importance"}}}
+    assert differences(saved, now) == {}
+    now["model"]["mask"]["sampler"] = "mine"
+    assert differences(saved, now) == {
+        "model.mask.sampler": "config.model.mask.sampler: importance, now mine"
+    }
+
+
 def test_changes_that_decide_the_numbers_are_refused_unless_accepted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
