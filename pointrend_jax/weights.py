@@ -10,7 +10,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from pointrend_jax.config_rules import check_config
-from pointrend_jax.console import tell
 from pointrend_jax.data.sources.categories import class_names
 from pointrend_jax.importers.detectron2 import backbone_prefix, detectron2_rules
 from pointrend_jax.importers.detectron2_names import canonical_names
@@ -139,11 +138,6 @@ def starting_weights(config: Config, task: Task) -> Weights | None:
             raise ValueError(
                 "config.init.reset keeps modules from taking config.init.weights, which is ''; "
                 "set the weights, or remove the reset."
-            )
-        if config.model.freeze_at:
-            tell(
-                f"config.model.freeze_at {config.model.freeze_at} keeps random layers from "
-                "training, as config.init.weights is ''; set it to 0"
             )
         return None
     if name in PACKAGED_BACKBONES:
