@@ -61,9 +61,9 @@ def get_config() -> ConfigDict:
     data.flip_probability = 0.5
     # (height, width) canvases, multiples of 32; an image goes to the smallest that holds it.
     data.buckets = ((800, 1088), (1088, 800), (800, 1344), (1344, 800), (1344, 1344))
-    data.num_threads = 2  # reading and decoding threads a host
-    # Of the training records, that may turn out unreadable: each is named, and another image of its
-    # batch takes its place. More are an error.
+    data.num_threads = 2  # reading and decoding threads a process
+    # The share of the training records that may turn out unreadable: each is named, and another
+    # image of its batch takes its place. More are an error.
     data.max_broken_share = 0.001
     # Semantic training: every image is resized (to train_min_sizes, train_max_size), cropped,
     # coloured and flipped; crops are the only canvas.
@@ -86,7 +86,8 @@ def get_config() -> ConfigDict:
     model.backbone = "resnet50"
     model.freeze_at = 2  # stem and res2..res<freeze_at> are not trained; 0 trains all
     model.fpn_channels = 256
-    # Of res5. 16 and 8 keep the resolution of res5 (and res4) and dilate instead (DeepLabV3).
+    # The stride of res5. 16 and 8 keep the resolution of res5 (and res4) and dilate it instead
+    # (DeepLabV3).
     model.output_stride = 32
     model.multi_grid = (1, 1, 1)  # further dilation factors of the blocks of res5
     # "frozen": fixed statistics | "batch_norm": trained, statistics of the batch of all devices
@@ -184,7 +185,7 @@ def get_config() -> ConfigDict:
 
     config.train = train = ConfigDict()
     train.steps = 90_000
-    train.batch_size = 16  # images, all devices of all hosts together
+    train.batch_size = 16  # images, all devices of all processes together
     # Images a step that the schedule below is for: rates, steps and intervals are brought to
     # batch_size by the linear rule. 0 = batch_size.
     train.reference_batch_size = 0
@@ -211,15 +212,15 @@ def get_config() -> ConfigDict:
     train.checkpoint_every = 5000  # steps; also at the end
     train.keep_checkpoints = 3  # the newest
     train.keep_every = 0  # steps; checkpoints of their multiples stay too; 0 = none
-    # Of the evaluations; the checkpoint with the highest value stays too. "" = rendered/mask_ap or
-    # rendered/miou
+    # The score of the evaluations by which the best checkpoint is kept too. "" = rendered/mask_ap
+    # or rendered/miou
     train.best_metric = ""
     train.average_decay = 0.0  # of a moving average of the parameters, which is scored; 0 = none
     train.watchdog_minutes = 10.0  # without a finished step, until a line says so; 0 = never
 
     config.eval = evaluation = ConfigDict()
     evaluation.batch_size = 2  # images, all devices together
-    # Of the image diagonal (Boundary IoU): 0.02 for COCO and LVIS, 0.005 for Cityscapes.
+    # A share of the image diagonal (Boundary IoU): 0.02 for COCO and LVIS, 0.005 for Cityscapes.
     evaluation.boundary_dilation = 0.02
     evaluation.trimap_widths = (1, 2, 4, 8, 16)  # px around label boundaries (semantic)
     # Semantic test-time augmentation; its scores stand beside the single-scale ones.

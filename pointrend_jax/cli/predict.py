@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pointrend_jax.cli.parser import CommandParser, path
+from pointrend_jax.cli.parser import CommandParser, count, path
 from pointrend_jax.console import tell
 from pointrend_jax.evaluation.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict.files import (
@@ -75,7 +75,7 @@ def add_arguments(parser: CommandParser) -> None:
         "overlay,png)",
     )  # fmt: skip
     parser.add_argument(
-        "--every", type=int, default=1, metavar="N", help="of a video every nth frame (1)"
+        "--every", type=count(1), default=1, metavar="N", help="of a video every nth frame (1)"
     )
     parser.add_argument("--score-threshold", type=float, help="instances below are left out (0.5)")
     parser.add_argument(
@@ -90,14 +90,16 @@ def add_arguments(parser: CommandParser) -> None:
         "--resume", action="store_true", help="leave out images that OUTPUT has results of"
     )
     parser.add_argument(
-        "--explain", type=int, nargs="?", const=3, default=0, metavar="N",
+        "--explain", type=count(0), nargs="?", const=3, default=0, metavar="N",
         help="also show how the masks of the N best instances (3), or the label map, are rendered",
     )  # fmt: skip
     parser.add_argument(
-        "--tile", type=int, default=0, metavar="PIXELS",
+        "--tile", type=count(0), default=0, metavar="PIXELS",
         help="label maps of images of any size, in tiles of this side, at the images' own size",
     )  # fmt: skip
-    parser.add_argument("--overlap", type=int, metavar="PIXELS", help="of neighbouring tiles (256)")
+    parser.add_argument(
+        "--overlap", type=count(0), metavar="PIXELS", help="of neighbouring tiles (256)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -14,8 +14,6 @@ from pointrend_jax.storage import as_path
 
 EXAMPLES = (
     "pointrend_jax train --data photos/ --workdir runs/photos",
-    "pointrend_jax train --data photos/ --workdir runs/large "
-    "--weights pointrend_rcnn_r50_fpn_3x_coco",
     "pointrend_jax train --config pennfudan --workdir runs/people --config.data.dir=/data/people",
 )
 

@@ -42,5 +42,5 @@ def test_every_field_is_listed_below_its_group() -> None:
 
 
 def test_value_and_comment_of_a_field_stand_together() -> None:
-    assert "  batch_size=16  images, all devices of all hosts together\n" in describe_fields()
+    assert "  batch_size=16  images, all devices of all processes together\n" in describe_fields()
     assert "  train_min_sizes=(640, 672, 704, 736, 768, 800)  px, shorter" in describe_fields()
