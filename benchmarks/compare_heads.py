@@ -8,28 +8,26 @@ Trains both heads with each seed (a run that exists goes on, or is only scored),
 leaves comparison.json in the work directory.
 """
 
+import argparse
 import json
+import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from pointrend_jax.data.build import EvalSet, build_eval_set
+from pointrend_jax.cli.errors import with_clear_errors
+from pointrend_jax.cli.overrides import apply_overrides, split_overrides
+from pointrend_jax.config import load_config
+from pointrend_jax.data.build_objects import EvalSet, build_eval_set
 from pointrend_jax.evaluation.bootstrap import Metric, paired_bootstrap
 from pointrend_jax.experiment import train
-from pointrend_jax.flags import define_workdir, run
 from pointrend_jax.storage import write_json
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.scoring import score
 from pointrend_jax.training.saved_variables import load_variables
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
-_WORKDIR = define_workdir()
-_SEEDS = flags.DEFINE_integer("seeds", 2, "Trainings of each head.")
 
 _METRICS: tuple[Metric, ...] = ("mask_ap", "mask_ap75", "boundary_ap")
 # Name: the head that is trained, and the subdivision steps it is scored with.
@@ -40,10 +38,10 @@ _VARIANTS = {
 }
 
 
-def train_all(config: ConfigDict, workdir: Path) -> dict[str, float]:
+def train_all(config: ConfigDict, workdir: Path, seeds: int) -> dict[str, float]:
     """Seconds of each training of this call."""
     seconds = {}
-    for seed in range(_SEEDS.value):
+    for seed in range(seeds):
         for head in ("conv", "pointrend"):
             own = config.copy_and_resolve_references()
             own.seed, own.model.mask_head = seed, head
@@ -68,13 +66,19 @@ def score_variant(
     return {name: scores.results["rendered"][name] for name in _METRICS}, detections
 
 
-def main(_: Sequence[str]) -> None:
-    config, workdir = _CONFIG.value, Path(_WORKDIR.value)
-    seconds = train_all(config, workdir)
+def main() -> None:
+    overrides, others = split_overrides(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", required=True, help="a name or a path; --config.FIELD=VALUE")
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=2, help="trainings of each head (2)")
+    args = parser.parse_args(others)
+    config, workdir = apply_overrides(load_config(args.config), overrides), args.workdir
+    seconds = train_all(config, workdir, args.seeds)
     data = build_eval_set(config)
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in _VARIANTS}
     differences: list[dict[str, Any]] = []
-    for seed in range(_SEEDS.value):
+    for seed in range(args.seeds):
         detections = {}
         for variant in _VARIANTS:
             found, detections[variant] = score_variant(config, workdir, variant, seed, data)
@@ -115,4 +119,4 @@ def print_comparison(
 
 
 if __name__ == "__main__":
-    run(main)
+    with_clear_errors(main)

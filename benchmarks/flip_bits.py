@@ -28,7 +28,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from benchmarks.kill_test import environment
-from configs.tiny import get_config
+from pointrend_jax.configs import tiny
 from pointrend_jax.experiment import evaluate_run
 from pointrend_jax.predict.load import load
 from pointrend_jax.tasks.build import build_task
@@ -84,7 +84,7 @@ def equal(one: Arrays | None, other: Arrays | None) -> bool:
 
 def shape_of_the_state() -> TrainState:
     """What a resumed run restores into."""
-    config = get_config()
+    config = tiny.get_config()
     task = build_task(config)
 
     def begin(variables: Any) -> TrainState:

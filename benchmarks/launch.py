@@ -16,8 +16,8 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 # Of train.py and eval.py.
 CLUSTER_FLAGS = (
     "--coordinator=localhost:{port}",
-    "--num_processes={number}",
-    "--process_index={index}",
+    "--num-processes={number}",
+    "--process-index={index}",
 )
 
 
@@ -94,7 +94,7 @@ def finish(programs: Sequence[Program], *, status: int = 0, seconds: float = 600
     while any(program.process.poll() is None for program in programs):
         # One that fails leaves the others waiting for it, and waits for them before it ends.
         failed = any(
-            program.process.poll() not in (None, status) or ".py: error: " in program.text()
+            program.process.poll() not in (None, status) or ": error: " in program.text()
             for program in programs
         )
         assert not failed, _said(programs)

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from configs.base import get_config
 from pointrend_jax.config import load_config
+from pointrend_jax.configs import base
 from pointrend_jax.data.batches.instances import (
     Augmentation,
     PlannedImage,
@@ -32,11 +32,13 @@ from pointrend_jax.data.batches.transforms import (
     pack_masks,
     place_image,
     resize_image,
-    transform_instances,
+    transform_objects,
 )
-from pointrend_jax.data.build import build_datasets
+from pointrend_jax.data.build_objects import build_datasets
 from pointrend_jax.data.images import decode_image
-from pointrend_jax.data.records.instances import PreparedSet, prepare
+from pointrend_jax.data.records.instances import PreparedSet, prepare_objects
+from pointrend_jax.data.sources.known import OBJECT_SETS
+from pointrend_jax.data.splits import find_split
 from pointrend_jax.structures import Config
 
 _STAGES = ("read record", "decode", "resize", "objects to masks", "pack")
@@ -61,7 +63,7 @@ def stage_seconds(prepared: PreparedSet, plan: TrainPlan, number: int) -> dict[s
         hw = planned.image_hw
         _, _, masks = timed(
             "objects to masks",
-            transform_instances,
+            transform_objects,
             instances,
             image.shape[:2],
             hw,
@@ -107,14 +109,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     config: Config = load_config(args.config)
-    recipe: Config = get_config()
+    recipe: Config = base.get_config()
     with config.unlocked():
         config.data.dir, config.train.batch_size = args.data_dir, args.batch_size
         for field in ("train_min_sizes", "max_size", "buckets", "flip_probability"):
             config.data[field] = recipe.data[field]
-    data, root = config.data, Path(args.data_dir)
+    data = config.data
     cache = Path(data.cache_dir) if data.cache_dir else Path("runs/pipeline")
-    prepared = prepare(root / data.train_annotations, root / data.train_images, cache)
+    prepared = prepare_objects(find_split(config, "train", OBJECT_SETS), cache)
     with config.unlocked():
         config.data.cache_dir = str(cache)
     used = [i for i, image in enumerate(prepared.images) if image.labels]

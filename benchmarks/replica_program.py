@@ -15,8 +15,8 @@ import jax
 import numpy as np
 
 from benchmarks.compilations import counted_compilations
-from configs.tiny import get_config
-from pointrend_jax.data.build import build_datasets
+from pointrend_jax.configs import tiny
+from pointrend_jax.data.build_objects import build_datasets
 from pointrend_jax.devices.placement import local_value
 from pointrend_jax.devices.processes import Cluster, is_lead, join_processes
 from pointrend_jax.tasks.build import build_task
@@ -32,7 +32,7 @@ def main() -> None:
     jax.config.update("jax_num_cpu_devices", args.devices)
     if args.processes > 1:
         join_processes(Cluster(f"localhost:{args.port}", args.processes, args.index))
-    config = get_config()
+    config = tiny.get_config()
     config.train.batch_size, config.data.cache_dir = args.batch, str(args.data)
     config.train.learning_rate, config.train.warmup_steps, config.train.milestones = 0.01, 0, ()
     task = build_task(config)

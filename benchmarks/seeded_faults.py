@@ -202,6 +202,12 @@ FAULTS = (
         ("importers", "parity/test_models.py"),
     ),
     Fault(
+        "converted-in-its-place", "predict/published.py",
+        'unfinished = folder.with_name(f"{folder.name}.part")',
+        "unfinished = folder",
+        ("predict/test_published.py",),
+    ),
+    Fault(
         "milestone-a-step-late", "training/optimizer.py",
         "(jnp.asarray(step) >= m for m in milestones)",
         "(jnp.asarray(step) > m for m in milestones)",
@@ -244,6 +250,30 @@ FAULTS = (
         ("visualize/test_overlay.py",),
     ),
     Fault(
+        "outlines-half-a-pixel-off", "masks/outlines.py",
+        "first_centre = np.asarray(at) - before[::-1] - 0.5",
+        "first_centre = np.asarray(at) - before[::-1] - 1",
+        ("masks/test_outlines.py",),
+    ),
+    Fault(
+        "outlines-open-at-the-border", "masks/outlines.py",
+        'mode="edge")',
+        'mode="constant")',
+        ("masks/test_outlines.py",),
+    ),
+    Fault(
+        "yolo-sides-swapped", "predict/formats.py",
+        "size = np.asarray([image_hw[1], image_hw[0]])",
+        "size = np.asarray([image_hw[0], image_hw[1]])",
+        ("predict/test_formats.py",),
+    ),
+    Fault(
+        "video-blue-for-red", "predict/video.py",
+        "cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)",
+        "frame",
+        ("predict/test_sources.py",),
+    ),
+    Fault(
         "tile-overlap-to-the-first", "predict/tiles.py",
         "cuts = [(a + b) // 2 for a, b in zip(starts[1:], ends[:-1], strict=True)]",
         "cuts = [b for a, b in zip(starts[1:], ends[:-1], strict=True)]",
@@ -260,6 +290,18 @@ FAULTS = (
         "(min_size, scale * width) if height < width else",
         "(min_size, scale * width) if height > width else",
         ("data/batches/test_transforms.py",),
+    ),
+    Fault(
+        "coco-ids-repeat-once", "coco_file.py",
+        "for i, count in Counter(ids).items() if count > 1)",
+        "for i, count in Counter(ids).items() if count > 2)",
+        ("data/sources/test_coco.py",),
+    ),
+    Fault(
+        "cityscapes-without-persons", "cityscapes_labels.py",
+        "for i, name in EVALUATED.items() if i >= 24}",
+        "for i, name in EVALUATED.items() if i > 24}",
+        ("data/sources/test_cityscapes.py",),
     ),
 )  # fmt: skip
 

@@ -79,10 +79,8 @@ def _predict(predictor: Any, args: argparse.Namespace) -> None:
         labels = predictor.predict(np.load(args.image)).labels
         assert labels.shape == tuple(args.hw)
         return
-    with (
-        NpyImage(args.image) as image,
-        NpyLabels(args.image.with_name("labels.npy"), tuple(args.hw)) as labels,
-    ):
+    image = NpyImage(args.image)
+    with NpyLabels(args.image.with_name("labels.npy"), tuple(args.hw)) as labels:
         predictor.predict_tiles(
             image, tile=args.tile, overlap=args.overlap, out=labels, progress=True
         )

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from pointrend_jax.config import load_config
 from pointrend_jax.structures import Config, InstanceBatch
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.tasks.task import Task, Variables
+from pointrend_jax.training.memory import kept_for_gradient
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.replicas import build_replicas
 from pointrend_jax.training.step import StepOptions, initial_state
@@ -81,21 +81,6 @@ def measure(config: Config, batch: InstanceBatch) -> Row:
         cost["flops"] / 1e9,
         time.perf_counter() - began,
     )
-
-
-def kept_for_gradient(task: Task, variables: Variables, batch: InstanceBatch) -> int:
-    """Bytes that the gradient wants of the forward pass, parameters and buffers aside."""
-
-    def forward(params: Any, buffers: Any, batch: InstanceBatch) -> Any:
-        def loss(params: Any) -> jax.Array:
-            terms, _ = task.loss({"params": params, "buffers": buffers}, batch, jax.random.key(0))
-            return sum((term.total for term in terms.values()), jnp.zeros(()))
-
-        return jax.vjp(loss, params)[1]
-
-    backward = jax.eval_shape(forward, variables["params"], variables["buffers"], batch)
-    total = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(backward))
-    return total - sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(variables))
 
 
 def main() -> None:

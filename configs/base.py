@@ -30,6 +30,8 @@ def get_config() -> ConfigDict:
     config.data = data = ConfigDict()
     # "coco": a COCO-format folder; "lvis": LVIS's annotations beside COCO's images;
     # "cocofied_lvis": of them the categories that COCO has, under their COCO ids (AP*);
+    # "id_masks": photos with an image of numbered objects each, as Penn-Fudan is published (here
+    # the annotations are a folder, and class_names may name the class);
     # "cityscapes" and "camvid": the official folder or its zip files; "tfds": record files that
     # `prepare` wrote, here or gs://; "embedded": drawn here, no download
     data.source = "coco"
@@ -42,6 +44,10 @@ def get_config() -> ConfigDict:
     data.train_annotations = "annotations/instances_train2017.json"
     data.eval_images = "val2017"
     data.eval_annotations = "annotations/instances_val2017.json"
+    # Share of the training images that the evaluation has in place of files of its own, chosen by
+    # their names and the seed; 0 = it has its own. Not for record files.
+    data.held_out = 0.0
+    data.held_out_seed = 0
     # Prepared record files; "" = $POINTREND_JAX_CACHE or ~/.cache/pointrend_jax.
     data.cache_dir = ""
     # Images without annotations: dropped when True (Detectron2), negatives when False.

@@ -8,7 +8,7 @@ PointRend: --config.model.semantic.pointrend=False. Measured results: docs/resul
 
 from ml_collections import ConfigDict
 
-from configs import base
+from pointrend_jax.configs import base, presets
 
 
 def get_config() -> ConfigDict:
@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     config.name = "camvid"
     config.task = "semantic"
     config.num_classes = 11
-    config.init.weights = "efficientnet_lite0"
+    presets.use_lite(config)
 
     data = config.data
     data.source = data.categories = "camvid"
@@ -27,17 +27,6 @@ def get_config() -> ConfigDict:
     data.color_augmentation = True
     data.eval_min_size, data.max_size = 360, 480
     data.buckets = ((384, 480),)
-
-    model = config.model
-    model.backbone, model.freeze_at = "efficientnet_lite0", 2
-    model.fpn_channels = 64
-    semantic = model.semantic
-    semantic.conv_dim = 64
-    semantic.point_fc_dim = 128
-    # As in the paper; measured with and without: docs/results.md.
-    semantic.coarse_each_layer = True
-    semantic.train_num_points = 512
-    semantic.subdivision_num_points = 2048
 
     train = config.train
     train.batch_size = 8

@@ -8,7 +8,7 @@ Measured results: docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import camvid
+from pointrend_jax.configs import camvid
 
 
 def get_config() -> ConfigDict:

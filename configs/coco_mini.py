@@ -8,7 +8,7 @@ checks that a COCO folder trains, evaluates and predicts. Not a COCO result.
 
 from ml_collections import ConfigDict
 
-from configs import pennfudan
+from pointrend_jax.configs import pennfudan
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ recipe: mIoU 80.0 (Detectron2), from ImageNet weights. Not measured with this co
 
 from ml_collections import ConfigDict
 
-from configs import deeplab_v3_r103_cityscapes
+from pointrend_jax.configs import deeplab_v3_r103_cityscapes
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ recipe: mIoU 78.5 (Detectron2), from ImageNet weights. Not measured with this co
 
 from ml_collections import ConfigDict
 
-from configs import pointrend_semantic_r101_fpn_cityscapes
+from pointrend_jax.configs import pointrend_semantic_r101_fpn_cityscapes
 
 
 def get_config() -> ConfigDict:

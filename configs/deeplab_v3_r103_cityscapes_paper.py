@@ -10,7 +10,7 @@ the rates of ASPP as well. Not measured with this code.
 
 from ml_collections import ConfigDict
 
-from configs import pointrend_deeplab_v3_r103_cityscapes_paper
+from pointrend_jax.configs import pointrend_deeplab_v3_r103_cityscapes_paper
 
 
 def get_config() -> ConfigDict:

@@ -8,7 +8,7 @@ has those of the one before it.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from pointrend_jax.configs import base
 
 
 def get_config() -> ConfigDict:

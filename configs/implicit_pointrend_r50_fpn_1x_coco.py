@@ -9,7 +9,7 @@ implicit_pointrend_R_50_FPN_1x_coco.yaml. Not measured with this code.
 
 from ml_collections import ConfigDict
 
-from configs import pointrend_rcnn_r50_fpn_1x_coco
+from pointrend_jax.configs import pointrend_rcnn_r50_fpn_1x_coco
 
 
 def get_config() -> ConfigDict:

@@ -10,7 +10,7 @@ weights. Not measured with this code.
 
 from ml_collections import ConfigDict
 
-from configs import pointrend_rcnn_r50_fpn_1x_cityscapes
+from pointrend_jax.configs import pointrend_rcnn_r50_fpn_1x_cityscapes
 
 
 def get_config() -> ConfigDict:

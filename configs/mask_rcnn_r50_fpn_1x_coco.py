@@ -9,7 +9,7 @@ DIR holds train2017/, val2017/ and annotations/. Published with this recipe: mas
 
 from ml_collections import ConfigDict
 
-from configs import pointrend_rcnn_r50_fpn_1x_coco
+from pointrend_jax.configs import pointrend_rcnn_r50_fpn_1x_coco
 
 
 def get_config() -> ConfigDict:

@@ -8,14 +8,14 @@ terms: --config.model.mask_head=conv. Measured results: docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from pointrend_jax.configs import base, presets
 
 
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.name = "pennfudan"
     config.num_classes = 1
-    config.init.weights = "efficientnet_lite0"
+    presets.use_lite(config)
 
     data = config.data
     data.dir = "data/pennfudan"
@@ -28,17 +28,7 @@ def get_config() -> ConfigDict:
     data.max_size = 352
     data.buckets = ((256, 352), (352, 256))  # every size above fits one: two programs to compile
 
-    model = config.model
-    model.backbone = "efficientnet_lite0"
-    model.fpn_channels = 96
-    model.rpn.pre_nms_topk_train = model.rpn.pre_nms_topk_eval = 300
-    model.rpn.post_nms_topk_train = model.rpn.post_nms_topk_eval = 100
-    model.box.samples_per_image = 64
-    model.box.fc_dim = 256
-    model.mask.conv_dim = 96
-    model.mask.coarse_fc_dim = 256
-    model.mask.point_fc_dim = 128
-    model.box.detections_per_image = 40
+    config.model.box.detections_per_image = 40
 
     train = config.train
     train.batch_size = 4

@@ -11,7 +11,7 @@ in pennfudan.py. Not measured.
 
 from ml_collections import ConfigDict
 
-from configs import base, pennfudan
+from pointrend_jax.configs import base, pennfudan
 
 
 def get_config() -> ConfigDict:

@@ -9,14 +9,13 @@ The multi-grid is Detectron2's; the paper does not give one. Not measured with t
 
 from ml_collections import ConfigDict
 
-from configs import deeplab_v3_r103_cityscapes
-from configs.presets import use_paper
+from pointrend_jax.configs import deeplab_v3_r103_cityscapes, presets
 
 
 def get_config() -> ConfigDict:
     config = deeplab_v3_r103_cityscapes.get_config()
     config.name = "pointrend_deeplab_v3_r103_cityscapes_paper"
-    use_paper(config)
+    presets.use_paper(config)
     config.data.crop_hw = (768, 768)
 
     semantic = config.model.semantic

@@ -9,7 +9,7 @@ table 1), 36.2 (Detectron2), both from ImageNet weights. Not measured with this 
 
 from ml_collections import ConfigDict
 
-from configs import base
+from pointrend_jax.configs import base
 
 
 def get_config() -> ConfigDict:

@@ -11,7 +11,7 @@ has no PointRend on LVIS. Not measured with this code.
 
 from ml_collections import ConfigDict
 
-from configs import pointrend_rcnn_r50_fpn_1x_lvis_v1
+from pointrend_jax.configs import pointrend_rcnn_r50_fpn_1x_lvis_v1
 
 
 def get_config() -> ConfigDict:

@@ -11,7 +11,7 @@ Detectron2 has no PointRend on LVIS. Not measured with this code.
 
 from ml_collections import ConfigDict
 
-from configs import pointrend_rcnn_r50_fpn_1x_coco
+from pointrend_jax.configs import pointrend_rcnn_r50_fpn_1x_coco
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ table 5), 38.3 (Detectron2). Not measured with this code.
 
 from ml_collections import ConfigDict
 
-from configs import pointrend_rcnn_r50_fpn_1x_coco
+from pointrend_jax.configs import pointrend_rcnn_r50_fpn_1x_coco
 
 
 def get_config() -> ConfigDict:

@@ -11,7 +11,7 @@ semantic_r101_fpn_cityscapes_paper.py.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from pointrend_jax.configs import base
 
 
 def get_config() -> ConfigDict:

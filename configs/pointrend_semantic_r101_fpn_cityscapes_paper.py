@@ -8,12 +8,11 @@ Published with this recipe: mIoU 78.6 (table 7, median of five runs). Not measur
 
 from ml_collections import ConfigDict
 
-from configs import pointrend_semantic_r101_fpn_cityscapes
-from configs.presets import use_paper
+from pointrend_jax.configs import pointrend_semantic_r101_fpn_cityscapes, presets
 
 
 def get_config() -> ConfigDict:
     config = pointrend_semantic_r101_fpn_cityscapes.get_config()
     config.name = "pointrend_semantic_r101_fpn_cityscapes_paper"
-    use_paper(config)
+    presets.use_paper(config)
     return config

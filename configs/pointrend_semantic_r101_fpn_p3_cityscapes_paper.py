@@ -9,7 +9,7 @@ The coarse prediction has stride 8; points still read P2. Published with this re
 
 from ml_collections import ConfigDict
 
-from configs import pointrend_semantic_r101_fpn_cityscapes_paper
+from pointrend_jax.configs import pointrend_semantic_r101_fpn_cityscapes_paper
 
 
 def get_config() -> ConfigDict:

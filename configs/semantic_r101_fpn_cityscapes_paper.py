@@ -8,7 +8,7 @@ Published with this recipe: mIoU 77.7 at 256x512 output (table 7). Not measured 
 
 from ml_collections import ConfigDict
 
-from configs import pointrend_semantic_r101_fpn_cityscapes_paper
+from pointrend_jax.configs import pointrend_semantic_r101_fpn_cityscapes_paper
 
 
 def get_config() -> ConfigDict:

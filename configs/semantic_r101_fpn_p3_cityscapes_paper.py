@@ -8,7 +8,7 @@ Published with this recipe: mIoU 77.4 at 128x256 output (table 7). Not measured 
 
 from ml_collections import ConfigDict
 
-from configs import pointrend_semantic_r101_fpn_p3_cityscapes_paper
+from pointrend_jax.configs import pointrend_semantic_r101_fpn_p3_cityscapes_paper
 
 
 def get_config() -> ConfigDict:

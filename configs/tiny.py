@@ -8,7 +8,7 @@ none.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from pointrend_jax.configs import base
 
 
 def shrink(config: ConfigDict) -> None:

@@ -14,9 +14,10 @@ from parity.stages import HEAD, Pyramid, Stages
 from pointrend_jax.layers.coarse_mask_head import pool_on_grid
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.implicit_mask_head import ImplicitMaskHead
+from pointrend_jax.layers.regions import grid_step
 from pointrend_jax.models.mask_rcnn import MaskRCNN
 from pointrend_jax.ops.losses import select_class
-from pointrend_jax.pointrend import binary_uncertainty, grid_step, subdivide
+from pointrend_jax.pointrend import binary_uncertainty, subdivide
 
 MASK = 5e-3  # coarse logits
 POINT = 2e-3  # logits at points that both chose

@@ -19,7 +19,7 @@ def original_resolution(g: dict) -> Iterator[Check]:
     inside_hw, output_hw = jnp.asarray(g["sem_valid"])[None], jnp.asarray(g["sem_size"])[None]
     resized = resize.resize_within(logits, inside_hw, output_hw, size)
     yield Check("sem_seg_postprocess", np.moveaxis(np.asarray(resized)[0], -1, 0), g["sem_out"])
-    labels = resize.label_map(logits, inside_hw, output_hw, size)
+    labels = resize.best_labels(logits, inside_hw, output_hw, size)
     yield Check("best classes after it", np.asarray(labels)[0], np.argmax(g["sem_out"], axis=0))
 
 

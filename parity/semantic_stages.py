@@ -13,7 +13,7 @@ import numpy as np
 from parity.compare import Row, fraction_row
 from parity.stages import Pyramid, Stages, sampled_rows
 from pointrend_jax.models.semantic_segmentor import SemanticSegmentor
-from pointrend_jax.ops.resize import label_map, resize_within, upsample_by
+from pointrend_jax.ops.resize import best_labels, resize_within, upsample_by
 from pointrend_jax.pointrend import RenderStep, multiclass_uncertainty
 from pointrend_jax.structures import ImageBatch
 
@@ -107,6 +107,6 @@ def result_rows(stages: Stages, name: str, batch: ImageBatch) -> Iterator[Row]:
     narrow = np.mean(-np.asarray(multiclass_uncertainty(resized)) < 1e-3)
     stored = golden["out/argmax_margin_lt_1e-3"]
     yield stages.row(f"{name}: part with a margin below 1e-3", narrow, stored, LABELS)
-    labels = jax.jit(label_map, static_argnums=3)(logits, *sizes)[0]
+    labels = jax.jit(best_labels, static_argnums=3)(logits, *sizes)[0]
     label = f"{name}: labels"
     yield fraction_row(stages.file, label, labels, golden["out/argmax"], 0, LABELS)

@@ -1,45 +1,91 @@
 """Configs: Python files whose `get_config()` gives every field, and the fields that there are."""
 
 import difflib
+import importlib
 import importlib.util
+import os
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from pointrend_jax import configs
 from pointrend_jax.storage import local_path
 from pointrend_jax.structures import Config
 
 
-def load_config(path: Path | str) -> Config:
-    """The locked result of `get_config()` of a Python file.
+def load_config(source: Path | str) -> Config:
+    """The locked result of `get_config()` of an experiment.
 
-    Raises: ValueError if there is no such file or it has no `get_config`.
+    Args:
+      source: the name of one that comes with the package ("demo"), or the path of a Python file,
+        which may import from `pointrend_jax.configs` and from files beside it.
+    Raises: ValueError if there is no such name or file, or it has no `get_config`.
     """
-    path = local_path(path)
+    if re.fullmatch(r"\w+", os.fspath(source)):
+        return _named(os.fspath(source))
+    path = local_path(source)
     if not path.is_file():
-        known = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        beside = f" Beside it are: {', '.join(known)}." if known else ""
-        raise ValueError(f"--config {path} is not a file.{beside}")
-    # Experiments import configs.base, so the folder that holds configs/ must be importable.
-    root = str(path.resolve().parent.parent)
-    if root not in sys.path:
-        sys.path.insert(0, root)
+        raise ValueError(f"--config {path} is not a file.{_instead_of(path)}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"--config {path} must be a Python file that defines get_config().")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # As for a script, but last, so that no neighbour hides a library.
+    sys.path.append(str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "configs":
+            raise
+        raise ValueError(
+            f"--config {path} imports `configs`, which is part of the package: write "
+            "`from pointrend_jax.configs import base` instead of `from configs import base`."
+        ) from error
+    finally:
+        sys.path.pop()
     if not hasattr(module, "get_config"):
         raise ValueError(f"--config {path} defines no get_config().")
     return module.get_config().lock()
+
+
+def known_configs() -> list[str]:
+    """The names of the experiments that come with the package."""
+    files = (path for folder in configs.__path__ for path in Path(folder).glob("*.py"))
+    return sorted(p.stem for p in files if "def get_config(" in p.read_text(encoding="utf-8"))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """ "Did you mean A or B? ", of the known names that are like it; "" if none is."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(close)}? " if close else ""
+
+
+def _named(name: str) -> Config:
+    known = known_configs()
+    if name not in known:
+        raise ValueError(
+            f"--config {name} is none that comes with pointrend_jax. "
+            f"{did_you_mean(name, known)}There are: "
+            f"{', '.join(known)}. A file is given by its path, as in --config ./{name}.py."
+        )
+    return importlib.import_module(f"pointrend_jax.configs.{name}").get_config().lock()
+
+
+def _instead_of(path: Path) -> str:
+    """What to say of a file that is not there."""
+    if path.stem in known_configs():
+        return f" The config of that name that comes with pointrend_jax is --config {path.stem}."
+    beside = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+    return f" Beside it are: {', '.join(beside)}." if beside else ""
 
 
 def check_field(config: Config, field: str) -> None:
     """Raises ValueError, listing what there is, unless `config` has `field` ("train.steps")."""
     here, seen = config, "config"
     for part in field.split("."):
-        part = part.partition("[")[0]
         if not isinstance(here, ConfigDict) or part not in here:
             known = sorted(here.keys()) if isinstance(here, ConfigDict) else []
             close = difflib.get_close_matches(part, known, n=1)

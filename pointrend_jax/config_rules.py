@@ -97,6 +97,7 @@ _DATA = {
     "train_images": _TEXT, "train_annotations": _TEXT, "eval_images": _TEXT,
     "eval_annotations": _TEXT, "cache_dir": _TEXT, "filter_empty_annotations": _BOOLEAN,
     "repeat_threshold": _SHARE,
+    "held_out": _below_one(), "held_out_seed": _integer(0, 2**32 - 1),
     "train_min_sizes": _sequence(_PIXELS, least=1), "eval_min_size": _PIXELS, "max_size": _PIXELS,
     "flip_probability": _SHARE, "buckets": _sequence(_CANVAS, least=1),
     "num_threads": _integer(0, 1024), "max_broken_share": _SHARE, "train_max_size": _PIXELS,

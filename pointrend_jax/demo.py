@@ -1,9 +1,6 @@
 """The demonstration: draw a data set, train on it, score it, show it; numbers and pictures stay."""
 
 import itertools
-import os
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from pointrend_jax.config_rules import check_config
-from pointrend_jax.console import tell
-from pointrend_jax.data.build import EvalSet, build_eval_set
+from pointrend_jax.console import own_command, tell
+from pointrend_jax.data.build_objects import EvalSet, build_eval_set
 from pointrend_jax.devices.compilation_cache import use_compilation_cache
 from pointrend_jax.experiment import check_devices, train
 from pointrend_jax.predict.instances import Predictor
@@ -102,7 +99,7 @@ def _found(
     task: Task, variables: Variables, data: EvalSet
 ) -> Iterator[tuple[np.ndarray, PredictedInstances]]:
     """The images and their sure instances, by the programs that the evaluation compiled."""
-    predict = on_local_devices(task, variables)
+    predict = on_local_devices(task, variables, 1)
     for sample in data.eval_samples():
         images = (
             sample.batch.images[slot, :height, :width]
@@ -125,14 +122,14 @@ def _stage(seconds: dict[str, float], name: str, text: str) -> Iterator[None]:
 
 def _what_next(workdir: Path) -> str:
     """What lies where, and a command that goes on from it."""
-    python = os.path.relpath(sys.executable)
-    python = sys.executable if python.startswith("..") else python
-    command = [python, "-m", "pointrend_jax", "predict", "--checkpoint", str(workdir)]
-    command += ["--image", str(workdir / "image_1.png"), "--output", str(workdir / "predicted")]
+    command = own_command(
+        "predict", workdir / "image_1.png", "--checkpoint", workdir,
+        "--output", workdir / "predicted", "--explain",
+    )  # fmt: skip
     return (
         f"{workdir} has coarse_and_rendered.png (look at it first), prediction_*.png, "
         "explain_*.png, results.json and the trained model. Next, on this or any image:\n"
-        f"  {shlex.join([*command, '--explain'])}"
+        f"  {command}"
     )
 
 

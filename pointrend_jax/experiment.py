@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from pointrend_jax.config_rules import check_config, unreachable_settings
 from pointrend_jax.console import tell
-from pointrend_jax.data.build import Datasets
+from pointrend_jax.data.build_objects import Datasets
 from pointrend_jax.data.sources.categories import are_made_up
 from pointrend_jax.devices.compilation_cache import use_compilation_cache
 from pointrend_jax.devices.processes import is_lead
@@ -20,12 +20,18 @@ from pointrend_jax.tasks.scoring import Scores, build_task_datasets, build_task_
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.checkpoints import CheckpointMeta, Retention, package_versions
 from pointrend_jax.training.loop import LoopSettings, run_training
+from pointrend_jax.training.memory import check_step_memory
 from pointrend_jax.training.optimizer import build_optimizer, scaled_to_batch
 from pointrend_jax.training.saved_variables import load_variables, newest_step
 from pointrend_jax.training.step import StepOptions
 from pointrend_jax.training.trees import check_finite, check_same_tree
 from pointrend_jax.training.workdir import only_run_in
-from pointrend_jax.weights import describe_weights, report_record, starting_variables
+from pointrend_jax.weights import (
+    check_starting_weights,
+    describe_weights,
+    report_record,
+    starting_variables,
+)
 
 # The metric that decides the best checkpoint where `config.train.best_metric` is "", by task.
 _BEST_METRICS = {"instance": "rendered/mask_ap", "semantic": "rendered/miou"}
@@ -45,9 +51,12 @@ def train(
     check_config(config, to_train=True)
     config = scaled_to_batch(config)
     check_devices(config)
+    check_step_memory(config)
     for text in unreachable_settings(config):
         tell(text)
     check_workdir(workdir)
+    if newest_step(workdir) is None:
+        check_starting_weights(config)
     with only_run_in(workdir):
         return _train(config, workdir, accept_changes, evaluate_at_end)
 
@@ -82,6 +91,8 @@ def _train(
             checkpoint_every=settings.checkpoint_every,
             retention=Retention(settings.keep_checkpoints, settings.keep_every),
             seed=config.seed,
+            # Of a semantic model crops are the only canvas.
+            num_canvases=1 if config.task == "semantic" else len(config.data.buckets),
             best_metric=settings.best_metric or _BEST_METRICS[config.task],
             watchdog_minutes=settings.watchdog_minutes,
             strategy=settings.strategy,

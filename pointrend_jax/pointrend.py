@@ -15,13 +15,12 @@ y) in [0, 1] of the region. Shapes are static: N, P and the number of steps are 
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from pointrend_jax.ops.points import (
     check_indexable,
@@ -71,7 +70,7 @@ def render_steps(
     subdivision_steps: int,
     subdivision_num_points: int,
     inside_hw: Int[Array, "N 2"] | None = None,
-    largest_side: Float[Array, " N"] | None = None,
+    subdivide_fn: Callable[..., RenderStep] | None = None,
 ) -> list[RenderStep]:
     """Renders [N, h, w] logits at 2**subdivision_steps times their resolution (3.1, inference).
 
@@ -81,19 +80,16 @@ def render_steps(
     Args:
       inside_hw: rows and columns of the initial logits that belong to the region, where its canvas
         is larger than itself; nothing beyond them is chosen or changes a pixel within.
-      largest_side: of a region's map, up to which it is subdivided; a larger one is upsampled. A
-        step that no region needs costs an upsampling. None: every region takes every step.
+      subdivide_fn: what a step does, with the arguments of `subdivide`, which is the default.
     """
+    subdivide_fn = subdivide_fn or subdivide
     steps, logits = [], initial_logits
     for _ in range(subdivision_steps):
-        step = partial(
-            subdivide, predict_points=predict_points, uncertainty_fn=uncertainty_fn,
-            num_points=subdivision_num_points, inside_hw=inside_hw,
-        )  # fmt: skip
-        if largest_side is not None:
-            step = partial(_subdivide_some, step, logits.shape[1] <= largest_side)
-        steps.append(step(logits))
-        logits = steps[-1].logits
+        step = subdivide_fn(
+            logits, predict_points, uncertainty_fn, subdivision_num_points, inside_hw
+        )
+        steps.append(step)
+        logits = step.logits
         inside_hw = None if inside_hw is None else 2 * inside_hw
     return steps
 
@@ -129,25 +125,6 @@ def subdivide(
     return RenderStep(logits, uncertainty, point_indices, point_coords)
 
 
-def _subdivide_some(
-    step: Callable[[Array], RenderStep], chosen: Bool[Array, " N"], logits: Float[Array, "N H W K"]
-) -> RenderStep:
-    """`step` for the chosen regions, and upsampling for the others."""
-    upsampled = upsample_2x(logits)
-
-    def some() -> RenderStep:
-        result = step(logits)
-        return result._replace(
-            logits=jnp.where(chosen[:, None, None, None], result.logits, upsampled)
-        )
-
-    def none() -> RenderStep:
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(step, logits))
-        return zeros._replace(logits=upsampled)
-
-    return jax.lax.cond(jnp.any(chosen), some, none)
-
-
 def select_uncertain_points(
     uncertainty: Float[Array, "N H W"], num_points: int
 ) -> tuple[Int[Array, "N P"], Float[Array, "N P 2"]]:
@@ -161,28 +138,6 @@ def select_uncertain_points(
     x = (column.astype(jnp.float32) + 0.5) / width
     y = (row.astype(jnp.float32) + 0.5) / height
     return point_indices, jnp.stack([x, y], axis=-1)
-
-
-def skip_full_subdivisions(side: int, steps: int, num_points: int) -> tuple[int, int]:
-    """Where rendering may start: steps that would predict every pixel become a regular grid.
-
-    With N = 28 x 28 points the paper's steps 7 -> 14 -> 28 predict every pixel, so the first two of
-    five are one prediction on the 28 x 28 grid: `skip_full_subdivisions(7, 5, 784) == (28, 3)`.
-    """
-    while steps > 0 and 4 * side * side <= num_points:
-        side, steps = 2 * side, steps - 1
-    return side, steps
-
-
-def grid_step(
-    predict_points: PredictPoints, uncertainty_fn: UncertaintyFn, num_regions: int, side: int
-) -> RenderStep:
-    """The prediction on a regular side x side grid of every region: rendering's first step."""
-    point_coords = jnp.broadcast_to(regular_grid(side), (num_regions, side * side, 2))
-    point_indices = jnp.broadcast_to(jnp.arange(side * side), (num_regions, side * side))
-    logits = predict_points(point_coords)
-    logits = logits.reshape(num_regions, side, side, logits.shape[-1])
-    return RenderStep(logits, uncertainty_fn(logits), point_indices, point_coords)
 
 
 class CandidatePoints(NamedTuple):
@@ -290,18 +245,60 @@ def point_features(
 # --- 3. Point head ------------------------------------------------------------------------------
 
 
-class PointMLP(NamedTuple):
-    """The arrays of a `PointHead`, and what it does with them: a linear part, and the rest.
-
-    Bilinear sampling is linear, zeros outside included, so it commutes with a product of channels:
-    `finish(project(sample(maps)))` is the head as the paper writes it, and `finish(sample(project(
-    maps)))` the same with fewer products where there are more points than cells of the maps. What
-    takes maps therefore takes points alike.
+class PointHead(nn.Module):
+    """The MLP that predicts every point from its own features, shared by points and regions (3.3).
 
     Attributes:
-      kernels: [inputs, outputs] of each layer, or [N, inputs, outputs] of each region. The first
-        multiplies fine-grained features and then the coarse prediction; every other one what the
-        layer before it gives, and then the coarse prediction unless only the first sees it.
+      num_classes: K, the outputs at a point.
+      fc_dim, num_fcs: 3 hidden layers of 256 in the paper.
+      coarse_each_layer: whether every layer sees the coarse prediction again, as in the paper;
+        otherwise only the first does.
+    """
+
+    num_classes: int
+    fc_dim: int = 256
+    num_fcs: int = 3
+    coarse_each_layer: bool = True
+
+    def __call__(
+        self,
+        fine_grained_features: Float[Array, "N P C"],
+        coarse_features: Float[Array, "N P Kc"],
+    ) -> Float[Array, "N P K"]:
+        """Logits of every class at every point."""
+        mlp = self.mlp(fine_grained_features.shape[-1], coarse_features.shape[-1])
+        return mlp.finish(
+            mlp.project_fine(fine_grained_features), mlp.project_coarse(coarse_features)
+        )
+
+    @nn.compact
+    def mlp(self, fine_channels: int, coarse_channels: int) -> "PointMLP":
+        """The layers, for that many channels of fine-grained and of coarse features."""
+        # 1x1 convolutions in the reference, initialised as such: MSRA, fan-out.
+        hidden_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+        predictor_init = nn.initializers.normal(0.001)
+        again = coarse_channels if self.coarse_each_layer else 0
+        layers, inputs = [], fine_channels + coarse_channels
+        for layer in range(1, self.num_fcs + 1):
+            layers.append(_Layer(self.fc_dim, hidden_init, name=f"fc{layer}")(inputs))
+            inputs = self.fc_dim + again
+        layers.append(_Layer(self.num_classes, predictor_init, name="predictor")(inputs))
+        kernels, biases = ([layer[part] for layer in layers] for part in (0, 1))
+        return PointMLP(kernels, biases, coarse_channels, self.coarse_each_layer)
+
+
+class PointMLP(NamedTuple):
+    """The MLP of a `PointHead` in two parts: products with the features, and all that follows.
+
+    `finish(project(sample(maps)))` is the head as the paper writes it. Bilinear sampling is linear,
+    zeros outside included, so it commutes with a product of channels. Therefore
+    `finish(sample(project(maps)))` is the same, with fewer products where there are more points
+    than cells of the maps: what is projected may be the features of maps or those of points.
+
+    Attributes:
+      kernels: [inputs, outputs] of each layer, or [N, inputs, outputs] of each region. The rows of
+        the first belong to the fine-grained features and then the coarse prediction; those of every
+        other to the layer before it and then, if it sees it again, the coarse prediction.
       biases: [outputs] of each layer, or [N, outputs].
       coarse_channels: Kc.
       coarse_each_layer: whether every layer sees the coarse prediction.
@@ -329,7 +326,7 @@ class PointMLP(NamedTuple):
         return [features @ kernel[..., -self.coarse_channels :, :] for kernel in seeing]
 
     def finish(self, fine: Float[Array, "N P fc_dim"], coarse: list[Array]) -> Array:
-        """Logits [N, P, K] from both projections at the points, by all that is left to do."""
+        """Logits [N, P, K] from both projections at the points: biases, ReLUs and hidden layers."""
         x = fine
         for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             if layer > 0:
@@ -339,47 +336,6 @@ class PointMLP(NamedTuple):
                 x = x + coarse[layer]
             x = x + bias.reshape(-1, 1, bias.shape[-1])
         return x
-
-
-class PointHead(nn.Module):
-    """The MLP that predicts every point from its own features, shared by points and regions (3.3).
-
-    Attributes:
-      num_classes: K, the outputs at a point.
-      fc_dim, num_fcs: 3 hidden layers of 256 in the paper.
-      coarse_each_layer: whether every layer sees the coarse prediction again, as in the paper;
-        otherwise only the first does.
-    """
-
-    num_classes: int
-    fc_dim: int = 256
-    num_fcs: int = 3
-    coarse_each_layer: bool = True
-
-    @nn.compact
-    def mlp(self, fine_channels: int, coarse_channels: int) -> PointMLP:
-        """Its arrays, for that many channels of either kind of features."""
-        # 1x1 convolutions in the reference, initialised as such: MSRA, fan-out.
-        hidden_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-        predictor_init = nn.initializers.normal(0.001)
-        again = coarse_channels if self.coarse_each_layer else 0
-        layers, inputs = [], fine_channels + coarse_channels
-        for layer in range(1, self.num_fcs + 1):
-            layers.append(_Layer(self.fc_dim, hidden_init, name=f"fc{layer}")(inputs))
-            inputs = self.fc_dim + again
-        layers.append(_Layer(self.num_classes, predictor_init, name="predictor")(inputs))
-        kernels, biases = ([layer[part] for layer in layers] for part in (0, 1))
-        return PointMLP(kernels, biases, coarse_channels, self.coarse_each_layer)
-
-    def __call__(
-        self,
-        fine_grained_features: Float[Array, "N P C"],
-        coarse_features: Float[Array, "N P Kc"],
-    ) -> Float[Array, "N P K"]:
-        mlp = self.mlp(fine_grained_features.shape[-1], coarse_features.shape[-1])
-        return mlp.finish(
-            mlp.project_fine(fine_grained_features), mlp.project_coarse(coarse_features)
-        )
 
 
 class _Layer(nn.Module):

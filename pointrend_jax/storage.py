@@ -6,7 +6,6 @@ so nothing here does that there: an object appears when it is complete.
 """
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import json
@@ -22,6 +21,7 @@ from typing import Any
 
 import fsspec
 from etils import epath
+from filelock import lock_descriptor
 
 AnyPath = Path | epath.Path
 
@@ -153,12 +153,10 @@ def locked(file: Path, waiting: str = "") -> Iterator[None]:
       waiting: printed if another holds it.
     """
     with file.open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_descriptor(lock.fileno(), blocking=False):
             if waiting:
                 print(waiting, file=sys.stderr, flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock_descriptor(lock.fileno())
         yield
 
 

@@ -41,7 +41,7 @@ class ImageBatch(NamedTuple):
 
 
 class InstanceBatch(NamedTuple):
-    """Images with their ground-truth instances, the input of instance training.
+    """Images with their ground-truth objects, the input of instance training.
 
     Attributes:
       images, image_hw, padded_hw: as in `ImageBatch`.

@@ -14,11 +14,7 @@ from pointrend_jax.data.sources.categories import class_names
 from pointrend_jax.importers.detectron2 import backbone_prefix, detectron2_rules
 from pointrend_jax.importers.detectron2_names import canonical_names
 from pointrend_jax.importers.download import resolve_weights
-from pointrend_jax.importers.efficientnet_lite import (
-    load_efficientnet_lite,
-    locate_efficientnet_lite,
-    without_classifier,
-)
+from pointrend_jax.importers.efficientnet_lite import PACKAGED_BACKBONES, packaged_weights
 from pointrend_jax.importers.take_tensors import (
     Shapes,
     TensorReport,
@@ -34,9 +30,6 @@ from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.training.trees import array_shapes, flat, nested
-
-# Names that config.init.weights and config.model.backbone share, and the variants they mean.
-_LITE = {"efficientnet_lite0": 0, "efficientnet_lite1": 1, "efficientnet_lite2": 2}
 
 
 class Weights(NamedTuple):
@@ -146,8 +139,14 @@ def starting_weights(config: Config, task: Task) -> Weights | None:
                 "set the weights, or remove the reset."
             )
         return None
-    if name in _LITE:
-        return _lite_weights(name, config, task)
+    if name in PACKAGED_BACKBONES:
+        # Two variants may have equal names, and some equal shapes.
+        if config.model.backbone != name:
+            raise ValueError(
+                f"config.init.weights {name!r} needs config.model.backbone {name!r}, "
+                f"got {config.model.backbone!r}."
+            )
+        return import_file(packaged_weights(name), config, task, starting=True)
     if is_folder(name):
         return _checkpoint_weights(as_path(name), config, task)
     try:
@@ -157,13 +156,48 @@ def starting_weights(config: Config, task: Task) -> Weights | None:
 
 
 def starting_variables(config: Config, task: Task) -> tuple[Variables, Weights | None]:
-    """Random variables with the weights of `config.init` in their place, and what these were."""
+    """Random variables with the weights of `config.init` in their place, and what these were.
+
+    Raises: ValueError as `starting_weights`, or if layers that are not trained would stay random.
+    """
+    check_starting_weights(config)
     weights = starting_weights(config, task)
     if weights is None:
         return task.init(config.seed), None
-    random = task.init(config.seed, without=weights.arrays)
-    arrays = flat(random) | {path: jnp.asarray(a) for path, a in weights.arrays.items()}
+    random = flat(task.init(config.seed, without=weights.arrays))
+    frozen = [path for path in random if path.startswith("params/")]
+    frozen = [path for path in frozen if not task.is_trainable(tuple(path.split("/")[1:]))]
+    if frozen:
+        raise ValueError(
+            f"config.model.freeze_at is {config.model.freeze_at}, but {weights.source} has not all "
+            f"of what is frozen: {first_names(frozen)} would stay random; set "
+            "config.model.freeze_at to 0, or start from weights of the whole backbone."
+        )
+    arrays = random | {path: jnp.asarray(a) for path, a in weights.arrays.items()}
     return nested(arrays), weights._replace(arrays={})
+
+
+def check_starting_weights(config: Config) -> None:
+    """What can be told of `config.init.weights` before a data set is read.
+
+    Raises: ValueError, saying what to do, if they are those of a package that is not installed, or
+      there are none and a part of the backbone is not trained. What has to be downloaded is.
+    """
+    weights, freeze_at = config.init.weights, config.model.freeze_at
+    if weights in PACKAGED_BACKBONES:
+        packaged_weights(weights)
+    elif weights and not is_folder(weights):
+        try:
+            resolve_weights(weights)
+        except ValueError as error:
+            raise ValueError(f"config.init.weights: {error}") from error
+    if not weights and freeze_at > 0:
+        raise ValueError(
+            f"config.init.weights is '', so the backbone begins with random values, and "
+            f"config.model.freeze_at {freeze_at} would keep those of its first stages for ever. "
+            "Name weights (efficientnet_lite0 comes with the package; docs/checkpoints.md has "
+            "others), or train the whole backbone: config.model.freeze_at = 0."
+        )
 
 
 def describe_weights(weights: Weights) -> str:
@@ -210,55 +244,24 @@ def _modules(names: tuple[str, ...], depth: int = -1) -> str:
     return ", ".join(found)
 
 
-def _lite_weights(name: str, config: Config, task: Task) -> Weights:
-    if config.model.backbone != name:
-        raise ValueError(
-            f"config.init.weights {name!r} needs config.model.backbone {name!r}, "
-            f"got {config.model.backbone!r}."
-        )
-    path = locate_efficientnet_lite(_LITE[name])
-    trunk = without_classifier(load_efficientnet_lite(_LITE[name], path))
-    tensors = {
-        f"{collection}/backbone/{array_path}": array
-        for collection, tree in trunk.items()
-        for array_path, array in flat(tree).items()
-    }
-    return _own_weights(tensors, path, config, task, only_module="backbone")
-
-
 def _checkpoint_weights(workdir: AnyPath, config: Config, task: Task) -> Weights:
     variables, meta, _ = load_variables(workdir)
     own: Config = ConfigDict(meta.config)
     check_config(own)
     check_same_backbone(workdir, own.model.backbone, config)
-    tensors = {name: np.asarray(array) for name, array in flat(variables).items()}
-    return _own_weights(tensors, workdir, config, task)
-
-
-def _own_weights(
-    tensors: Mapping[str, np.ndarray],
-    source: AnyPath,
-    config: Config,
-    task: Task,
-    *,
-    only_module: str = "",
-) -> Weights:
-    """Tensors that are called as in our model."""
     shapes: Shapes = array_shapes(task.shapes())
-    tensors = {_own_name(name, shapes): tensor for name, tensor in tensors.items()}
+    tensors = {_own_name(n, shapes): np.asarray(a) for n, a in flat(variables).items()}
     try:
         arrays, report = take_tensors(
             tensors,
             own_rules(shapes),
             shapes,
             reset=tuple(config.init.reset),
-            only_module=only_module,
             allow_unused=tuple(config.init.ignore),
         )
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from error
-    digest = sha256(source) if isinstance(source, Path) and source.is_file() else ""
-    return Weights(arrays, source, digest, "pointrend_jax", report)
+        raise ValueError(f"{workdir}: {error}") from error
+    return Weights(arrays, workdir, "", "pointrend_jax", report)
 
 
 def _own_name(name: str, shapes: Shapes) -> str:

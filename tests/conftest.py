@@ -53,9 +53,11 @@ _SLOW = (
     "importers/test_efficientnet_lite.py", "importers/test_semantic_names.py", "layers", "models",
     "parity/test_models.py", "parity/test_ops.py", "parity/test_train_inputs.py",
     "predict/test_instances.py", "predict/test_labels.py", "predict/test_load.py",
+    "predict/test_published.py",
     "tasks/test_instance.py", "tasks/test_scoring.py", "test_demo.py", "test_experiment.py",
-    "test_lvis_experiment.py", "test_semantic_experiment.py", "test_weights.py",
-    "training/test_bucket.py", "training/test_loop.py", "training/test_step.py",
+    "test_lvis_experiment.py", "test_semantic_experiment.py", "test_weights.py", "test_wheel.py",
+    "training/test_bucket.py", "training/test_loop.py", "training/test_memory.py",
+    "training/test_step.py",
 )  # fmt: skip
 
 

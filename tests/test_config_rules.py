@@ -3,10 +3,13 @@
 import math
 from typing import Any
 
+import jax
 import pytest
 
-from configs.base import get_config
 from pointrend_jax.config_rules import RULES, check_config, unreachable_settings
+from pointrend_jax.configs import base
+from pointrend_jax.experiment import check_devices
+from pointrend_jax.models.build import build_model
 from pointrend_jax.structures import Config
 from tests.tiny import tiny_config, tiny_semantic_config
 
@@ -16,7 +19,7 @@ _NEVER = (None, math.nan, math.inf, -math.inf, -1, -0.5, object(), {}, b"x", (No
 
 def _with(field: str, value: Any) -> Config:
     """The base configuration with one other value, whatever its type."""
-    config = get_config()
+    config = base.get_config()
     fields = config.to_dict()
     *groups, name = field.split(".")
     here = fields
@@ -34,10 +37,10 @@ def test_every_field_of_the_base_configuration_has_a_rule_and_no_other() -> None
             names |= inner
         return names
 
-    assert RULES.keys() == fields(get_config())
+    assert RULES.keys() == fields(base.get_config())
 
 
-@pytest.mark.parametrize("make", [get_config, tiny_config, tiny_semantic_config])
+@pytest.mark.parametrize("make", [base.get_config, tiny_config, tiny_semantic_config])
 def test_sound_configurations_pass(make: Any) -> None:
     check_config(make(), to_train=True)
     # As JSON gives it.
@@ -87,15 +90,15 @@ def test_a_wrong_value_is_told_with_what_must_hold(field: str, value: Any, what:
 
 
 def test_an_older_checkpoint_may_lack_what_prediction_does_not_need() -> None:
-    fields = get_config().to_dict()
+    fields = base.get_config().to_dict()
     del fields["train"]["watchdog_minutes"], fields["model"]["semantic"], fields["eval"]
-    older = type(get_config())(fields)
+    older = type(base.get_config())(fields)
     check_config(older)
     with pytest.raises(ValueError, match=r"^config\.model\.semantic\.coarse_head is missing"):
         check_config(older, to_train=True)
     del fields["model"]["box"]["fc_dim"]
     with pytest.raises(ValueError, match=r"^config\.model\.box\.fc_dim is missing"):
-        check_config(type(get_config())(fields))
+        check_config(type(base.get_config())(fields))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +132,7 @@ def test_an_older_checkpoint_may_lack_what_prediction_does_not_need() -> None:
 def test_settings_that_cannot_come_true_are_told(
     changes: dict[str, Any], expected: list[str]
 ) -> None:
-    config = get_config()
+    config = base.get_config()
     config.train.update(changes)
     texts = unreachable_settings(config)
     assert len(texts) == len(expected)
@@ -137,10 +140,35 @@ def test_settings_that_cannot_come_true_are_told(
 
 
 def test_sizes_that_no_image_gets_are_told() -> None:
-    config = get_config()
+    config = base.get_config()
     config.data.max_size = 700
     texts = unreachable_settings(config)
     assert [text.split(" is above ")[0] for text in texts] == [
         "config.data.train_min_sizes 800",
         "config.data.eval_min_size 800",
     ]
+
+
+def test_batch_that_does_not_divide_by_the_devices_is_refused_with_a_proposal() -> None:
+    assert jax.device_count() == 2
+    config = tiny_config()
+    config.train.batch_size = 5
+    with pytest.raises(
+        ValueError, match=r"train\.batch_size must be a multiple of the 2 devices.*use 4"
+    ):
+        check_devices(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("backbone", "resnet51", "config.model.backbone must be one of"),
+        ("mask_head", "dense", "config.model.mask_head must be"),
+        ("freeze_at", 7, "config.model.freeze_at"),
+    ],
+)
+def test_wrong_model_values_are_named(field: str, value: object, message: str) -> None:
+    config = tiny_config()
+    config.model[field] = value
+    with pytest.raises(ValueError, match=message):
+        build_model(config)

@@ -1,11 +1,19 @@
-"""The documents keep up with the code: links lead somewhere, floors are those that are checked."""
+"""The documents keep up with the code: links lead somewhere, commands parse, floors are checked."""
 
+import ast
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
+import pointrend_jax
+from pointrend_jax.cli import COMMANDS, command_parser
+from pointrend_jax.cli.overrides import apply_overrides, split_overrides
+from pointrend_jax.cli.parser import hyphened
+from pointrend_jax.config import known_configs, load_config
 from tests.shared import REPOSITORY
 
 _DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
@@ -42,3 +50,69 @@ def test_the_floors_of_the_document_are_those_that_the_linter_checks():
     floors = [re.sub(r"[()]", "", layer).replace(" : ", "  ") for layer in layers]
     text = (REPOSITORY / "docs/architecture.md").read_text()
     assert "\n".join(["```", "train.py  eval.py", *floors, "```"]) in text
+
+
+_COMMAND = re.compile(
+    r"(?:python (?P<script>train|eval)\.py"
+    rf"|pointrend_jax (?P<name>{'|'.join(COMMANDS)})) (?P<rest>.*)"
+)
+
+
+def _commands(text: str) -> list[tuple[str, list[str]]]:
+    """The commands of a text, each with its arguments as the shell would give them."""
+    found = []
+    for match in _COMMAND.finditer(re.sub(r"\\\n\s*", " ", text)):
+        # What ends a command in a shell, a sentence or a list of alternatives.
+        rest = re.split(r" [>&|#]|`|\)$|&&|;", match["rest"])[0]
+        rest = re.sub(r"\$\w+", "1", rest)
+        arguments = shlex.split(rest if rest.count("'") % 2 == 0 else rest.removesuffix("'"))
+        # In the midst of a sentence a command may stand without its flags.
+        if any(a.startswith("--") for a in arguments) and arguments != ["--help"]:
+            found.append((match["script"] or match["name"], arguments))
+    return found
+
+
+def _check(command: str, arguments: list[str]) -> None:
+    """Raises ValueError or SystemExit unless the command line could run, files of users aside."""
+    if "..." in arguments:
+        arguments = ["--config=demo", "--workdir=W", *(a for a in arguments if a != "...")]
+    overrides, others = split_overrides(arguments)
+    args = command_parser(command).parse_args([hyphened(argument) for argument in others])
+    name = getattr(args, "config", None)
+    if name is not None:
+        in_repository = name.startswith("configs/")
+        apply_overrides(load_config(REPOSITORY / name if in_repository else name), overrides)
+
+
+def _written() -> list[tuple[str, str]]:
+    texts = [(path.name, path.read_text(encoding="utf-8")) for path in _DOCUMENTS]
+    for name in [*known_configs(), "presets"]:
+        source = (REPOSITORY / "configs" / f"{name}.py").read_text(encoding="utf-8")
+        texts.append((name, ast.get_docstring(ast.parse(source)) or ""))
+    return [(name, text) for name, text in texts if _commands(text)]
+
+
+@pytest.mark.parametrize(("name", "text"), _written(), ids=[name for name, _ in _written()])
+def test_every_command_that_is_written_down_parses_and_its_config_loads(name: str, text: str):
+    for command, arguments in _commands(text):
+        try:
+            _check(command, arguments)
+        except (ValueError, SystemExit) as error:
+            raise AssertionError(f"{name}: {command} {shlex.join(arguments)}: {error}") from error
+
+
+def test_the_commands_are_found_where_they_are_written():
+    commands = {command for _, text in _written() for command, _ in _commands(text)}
+    assert commands == {*COMMANDS}
+    text = "run `pointrend_jax eval --workdir 'a b'` or\n  python train.py --x \\\n  --y 1"
+    assert _commands(text) == [
+        ("eval", ["--workdir", "a b"]),
+        ("train", ["--x", "--y", "1"]),
+    ]
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == pointrend_jax.__version__
+    assert citation["license"] == "Apache-2.0"
+    assert citation["references"][0]["title"] == "PointRend: Image Segmentation as Rendering"

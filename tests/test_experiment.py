@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pointrend_jax.cli import Options, main, predict_files
+from pointrend_jax.cli import main
 from pointrend_jax.data.sources.categories import class_names
 from pointrend_jax.experiment import evaluate_run, train
 from pointrend_jax.masks.rle import decode_rle, rle_area, rle_iou
-from pointrend_jax.predict.inputs import check_files
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.load import load
-from pointrend_jax.results.instances import PredictedMasks
+from pointrend_jax.results.masks import PredictedMasks
 from pointrend_jax.training.saved_variables import load_variables, save_variables
 from tests.tiny_run import tiny_run_config
 
@@ -135,13 +134,18 @@ def test_explained_steps_end_in_the_predicted_mask(predictor: Predictor) -> None
     assert all(step.point_coords.max() <= 1 for step in explained.steps)
 
 
-def test_predict_writes_overlays_instances_and_explanations(workdir: Path, tmp_path: Path) -> None:
+def test_predict_writes_overlays_instances_and_explanations(
+    workdir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     image = np.random.default_rng(0).integers(0, 255, (80, 120, 3), dtype=np.uint8)
     Image.fromarray(image).save(tmp_path / "a.png")
     Image.fromarray(image[..., 0]).save(tmp_path / "grey.jpg")
     out = tmp_path / "out"
-    files = check_files([tmp_path / "a.png", tmp_path / "grey.jpg"], out)
-    predict_files(load(workdir), files, out, Options(score_threshold=0.0, explain=1))
+    images = [str(tmp_path / "a.png"), str(tmp_path / "grey.jpg")]
+    options = ["--score-threshold", "0", "--explain", "1", "--output", str(out)]
+    main(["predict", *images, "--checkpoint", str(workdir), *options])
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"{out} has NAME.png (the masks on the image), instances.json and ")
     content = json.loads((out / "instances.json").read_text())
     assert [i["file_name"] for i in content["images"]] == ["a.png", "grey.jpg"]
     # Small images are shown at a multiple of their size.
@@ -154,21 +158,30 @@ def test_predict_writes_overlays_instances_and_explanations(workdir: Path, tmp_p
         assert (out / "a_explain_1.png").is_file()
 
 
-def test_predict_names_every_bad_image_before_it_loads_anything(tmp_path: Path) -> None:
+def test_predict_names_every_bad_image_before_it_loads_anything(
+    workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointrend_jax.cli.predict.load", None)
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photo")
-    arguments = ["predict", "--checkpoint", str(tmp_path / "none"), "--output", str(tmp_path / "o")]
+    images = [str(tmp_path / "broken.jpg"), str(tmp_path / "missing.png")]
     with pytest.raises(ValueError, match=r"(?s)no image was predicted.*broken\.jpg.*missing\.png"):
-        main([*arguments, "--image", str(tmp_path / "broken.jpg"), str(tmp_path / "missing.png")])
+        main(["predict", *images, "--checkpoint", str(workdir), "--output", str(tmp_path / "o")])
+
+
+def test_an_unknown_format_is_told_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", "a.png", "--checkpoint", "c", "--output", "o", "--format", "yolo,voc"])
+    assert "'voc' is no format; there are overlay, coco, polygons, png" in capsys.readouterr().err
 
 
 def test_a_home_folder_that_is_not_known_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["predict", "--checkpoint", "~nobody-here/x", "--image", "a.png", "--output", "o"])
+        main(["predict", "a.png", "--checkpoint", "~nobody-here/x", "--output", "o"])
     assert "'~nobody-here/x' begins with ~" in capsys.readouterr().err
 
 
 def test_predict_without_a_checkpoint_says_so(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    arguments = ["predict", "--checkpoint", str(tmp_path), "--output", str(tmp_path / "out")]
+    options = ["--checkpoint", str(tmp_path), "--output", str(tmp_path / "out")]
     with pytest.raises(ValueError, match="has no checkpoints"):
-        main([*arguments, "--image", str(tmp_path / "a.png")])
+        main(["predict", str(tmp_path / "a.png"), *options])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.tiny import get_config
+from pointrend_jax.configs import tiny
 from pointrend_jax.data.sources.categories import COCO, COCO_IDS, class_names
 from pointrend_jax.data.sources.cocofied_lvis import COCO_SYNSETS
 from pointrend_jax.evaluation.lvis import LVIS_STAT_NAMES
@@ -74,7 +74,7 @@ def _write_set(root: Path) -> None:
 
 
 def _config(root: Path, source: str) -> Config:
-    config = get_config()
+    config = tiny.get_config()
     config.num_classes = 80
     data = config.data
     data.source, data.dir, data.cache_dir = source, str(root / "set"), str(root / "cache")

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pointrend_jax.layers.regions import grid_step
 from pointrend_jax.ops.points import regular_grid
 from pointrend_jax.ops.resize import upsample_2x
 from pointrend_jax.pointrend import (
@@ -14,12 +15,10 @@ from pointrend_jax.pointrend import (
     binary_uncertainty,
     choose_training_points,
     draw_candidate_points,
-    grid_step,
     multiclass_uncertainty,
     point_features,
     render,
     select_uncertain_points,
-    skip_full_subdivisions,
     subdivide,
 )
 
@@ -85,16 +84,6 @@ def test_select_uncertain_points_picks_the_highest_and_their_pixel_centres() -> 
 def test_select_uncertain_points_takes_no_more_than_there_are() -> None:
     index, _ = select_uncertain_points(jnp.zeros((2, 2, 2)), 100)
     assert index.shape == (2, 4)
-
-
-@pytest.mark.parametrize(
-    ("side", "steps", "num_points", "expected"),
-    [(7, 5, 784, (28, 3)), (7, 5, 195, (7, 5)), (7, 5, 196, (14, 4)), (7, 1, 784, (14, 0))],
-)
-def test_skip_full_subdivisions_skips_only_full_steps(
-    side: int, steps: int, num_points: int, expected: tuple[int, int]
-) -> None:
-    assert skip_full_subdivisions(side, steps, num_points) == expected
 
 
 def test_uncertainty_is_highest_at_even_odds() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -12,7 +13,9 @@ from PIL import Image
 from pointrend_jax.cli import main
 from pointrend_jax.evaluation.semantic_scores import load_counts, score
 from pointrend_jax.experiment import evaluate_run, train
+from pointrend_jax.predict.formats import chosen_formats
 from pointrend_jax.predict.inputs import check_files
+from pointrend_jax.predict.sources import ImageSource
 from pointrend_jax.structures import Config
 from pointrend_jax.training.saved_variables import load_variables
 from tests.data.label_sets import blocks, painted, write_camvid
@@ -85,9 +88,9 @@ def test_predict_writes_labels_overlays_and_explanations(root: Path, tmp_path: P
     Image.fromarray(painted(blocks((80, 120), 5))).save(tmp_path / "a.png")
     Image.fromarray(painted(blocks((60, 60), 6))).save(tmp_path / "b.jpg")
     out = tmp_path / "out"
-    images = ["--image", str(tmp_path / "a.png"), str(tmp_path / "b.jpg")]
-    checkpoint = ["predict", "--checkpoint", str(root / "work")]
-    main([*checkpoint, "--explain", "--output", str(out), *images])
+    images = [str(tmp_path / "a.png"), str(tmp_path / "b.jpg")]
+    options = ["--checkpoint", str(root / "work"), "--explain", "--output", str(out)]
+    main(["predict", *images, *options])
     with Image.open(out / "a_labels.png") as labels:
         assert (labels.size, labels.mode) == ((120, 80), "L")
         assert np.asarray(labels).max() < 11
@@ -104,7 +107,7 @@ def test_predict_tiles_an_array_file(root: Path, tmp_path: Path) -> None:
     files = [str(tmp_path / "big.npy"), str(tmp_path / "same.png")]
     out = tmp_path / "out"
     options = ["--tile", "96", "--overlap", "32", "--output", str(out)]
-    main(["predict", "--checkpoint", str(root / "work"), *options, "--image", *files])
+    main(["predict", *files, "--checkpoint", str(root / "work"), *options])
     labels = np.load(out / "big_labels.npy")
     assert (labels.shape, labels.dtype) == ((100, 210), np.uint8)
     with Image.open(out / "same_labels.png") as same:
@@ -119,24 +122,27 @@ def test_predict_tiles_an_array_file(root: Path, tmp_path: Path) -> None:
         (["--tile", "96", "--overlap", "32", "--explain"], "leave it or --tile out"),
         (["--overlap", "32"], "give --tile too"),
         (["--score-threshold", "0.3"], "for models of instances"),
+        (["--format", "png,yolo"], "yolo cannot be written: this model gives label maps, whose"),
+        (["--every", "2"], "--every is of the frames of videos"),
     ],
 )
 def test_impossible_options_are_refused(
     root: Path, tmp_path: Path, options: list[str], match: str
 ) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    arguments = ["predict", "--checkpoint", str(root / "work"), "--output", str(tmp_path / "o")]
+    places = ["--checkpoint", str(root / "work"), "--output", str(tmp_path / "o")]
     with pytest.raises(ValueError, match=match):
-        main([*arguments, *options, "--image", str(tmp_path / "a.png")])
+        main(["predict", str(tmp_path / "a.png"), *places, *options])
     assert not list((tmp_path / "o").glob("*"))
 
 
 def test_results_never_overwrite_an_image_or_each_other(tmp_path: Path) -> None:
     for name in ("a", "a_labels"):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
-    paths = [tmp_path / "a.png", tmp_path / "a_labels.png"]
+    images = [ImageSource(tmp_path / "a.png"), ImageSource(tmp_path / "a_labels.png")]
+    check = partial(check_files, formats=chosen_formats((), "semantic"), task="semantic")
     with pytest.raises(ValueError, match=r"the results a\.png would overwrite"):
-        check_files(paths[:1], tmp_path)
+        check(images[:1], tmp_path)
     with pytest.raises(ValueError, match=r"the results a_labels\.png would overwrite"):
-        check_files(paths, tmp_path / "out")
-    assert [name for name, *_ in check_files(paths[:1], tmp_path / "out")] == ["a"]
+        check(images, tmp_path / "out")
+    assert [name for name, *_ in check(images[:1], tmp_path / "out")] == ["a"]

@@ -8,11 +8,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
-from pointrend_jax.convert import convert
+from pointrend_jax.convert import convert, export
 from pointrend_jax.importers.detectron2 import export_detectron2
+from pointrend_jax.importers.safetensors_file import write_safetensors
 from pointrend_jax.predict.instances import Predictor
-from pointrend_jax.predict.load import load
+from pointrend_jax.predict.load import load, task_of
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task
@@ -21,6 +23,7 @@ from pointrend_jax.training.saved_variables import load_variables, save_variable
 from pointrend_jax.training.step import TrainState
 from pointrend_jax.training.trees import array_shapes, flat, nested
 from pointrend_jax.weights import (
+    check_starting_weights,
     describe_weights,
     import_file,
     load_weights,
@@ -146,6 +149,59 @@ def test_a_converted_checkpoint_predicts_and_starts_other_runs(
     assert len(weights.report.reset) == 14
     with pytest.raises(ValueError, match="already"):
         convert(model_file, _config(), output)
+
+
+def test_a_checkpoint_goes_to_a_safetensors_file_and_back_to_the_last_bit(
+    model_file: str, tmp_path: Path
+) -> None:
+    config = _config()
+    config.data.class_names = ("ant", "bee", "cow")
+    convert(model_file, config, tmp_path / "checkpoint")
+    file = tmp_path / "model.safetensors"
+    assert export(tmp_path / "checkpoint", file) == len(_arrays())
+    # For readers of torch's layout: Detectron2's names, (out, in, height, width).
+    stem = load_file(file)["backbone.bottom_up.stem.conv1.weight"]
+    assert stem.shape == (64, 3, 7, 7)
+    ours = _arrays()["params/backbone/stem/conv/kernel"]
+    np.testing.assert_array_equal(stem[5, 2], ours[:, :, 2, 5])
+    # By itself, it says what model it is.
+    loaded = load(file, {"model.box.score_threshold": 0.25})
+    assert loaded.class_names == ("ant", "bee", "cow")
+    assert loaded.config.model.box.score_threshold == 0.25
+    assert task_of(file) == "instance"
+    # As any other file of these tensors.
+    again = import_file(file, _config(), _task()).arrays
+    assert again.keys() == _arrays().keys()
+    for path, array in again.items():
+        np.testing.assert_array_equal(array, _arrays()[path], err_msg=path)
+
+
+def test_a_safetensors_file_of_others_needs_a_config(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    write_safetensors(file, export_detectron2(_arrays()), {"format": "pt"})
+    for of in (load, task_of):
+        with pytest.raises(ValueError, match=r"model\.safetensors does not say .*load\(file, conf"):
+            of(file)
+    assert load(file, _config()).class_names == ("class 0", "class 1", "class 2")
+
+
+@pytest.mark.parametrize("text", ["{", "3", "[]", "{}", '{"config": 3, "class_names": []}'])
+def test_a_description_that_cannot_be_one_is_refused(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    write_safetensors(file, export_detectron2(_arrays()), {"pointrend_jax": text})
+    with pytest.raises(ValueError, match=r"model\.safetensors: its description cannot be read"):
+        load(file)
+
+
+def test_an_export_replaces_nothing_and_is_called_what_it_is(
+    model_file: str, tmp_path: Path
+) -> None:
+    convert(model_file, _config(), tmp_path / "checkpoint")
+    with pytest.raises(ValueError, match=r"must end in \.safetensors"):
+        export(tmp_path / "checkpoint", tmp_path / "model.pth")
+    (tmp_path / "model.safetensors").write_bytes(b"another")
+    with pytest.raises(ValueError, match="is there already"):
+        export(tmp_path / "checkpoint", tmp_path / "model.safetensors")
 
 
 def test_a_converted_checkpoint_is_no_run_to_resume(model_file: str, tmp_path: Path) -> None:
@@ -294,3 +350,31 @@ def test_published_models_keep_the_category_ids_of_their_set(tmp_path: Path) -> 
     loaded = load(tmp_path / "out")
     assert isinstance(loaded, Predictor)
     assert loaded.category_ids == meta.category_ids
+
+
+def test_unknown_or_unfitting_weights_are_refused() -> None:
+    config = tiny_config()
+    task = build_task(config)
+    config.init.weights = "imagenet"
+    with pytest.raises(ValueError, match=r"config\.init\.weights.*got 'imagenet'"):
+        starting_variables(config, task)
+    config.init.weights = "efficientnet_lite0"
+    with pytest.raises(ValueError, match=r"needs config\.model\.backbone"):
+        starting_variables(config, task)
+
+
+def test_random_layers_that_are_never_trained_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"freeze_at 2 would keep .*freeze_at = 0"):
+        check_starting_weights(_config())
+    config = _config()
+    config.model.freeze_at = 0
+    check_starting_weights(config)
+
+
+def test_weights_must_have_all_that_is_frozen(tmp_path: Path) -> None:
+    path = _write(tmp_path / "model.pkl", export_detectron2(_arrays()))
+    config = _config(str(path), reset=("backbone/stem",))
+    with pytest.raises(
+        ValueError, match=r"freeze_at is 2, .*model\.pkl .*backbone/stem/conv/kernel"
+    ):
+        starting_variables(config, _task())

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs.base import get_config
-from configs.tiny import shrink
+from pointrend_jax.configs import base, tiny
 from pointrend_jax.structures import (
     IGNORE_LABEL,
     Config,
@@ -26,8 +25,8 @@ GT_SLOTS = 4
 
 def tiny_config(backbone: str = "resnet18", mask_head: str = "pointrend") -> Config:
     """Every part of the real thing, at a fraction of its size."""
-    config: Config = get_config()
-    shrink(config)
+    config: Config = base.get_config()
+    tiny.shrink(config)
     config.num_classes = NUM_CLASSES
     config.model.backbone, config.model.mask_head = backbone, mask_head
     return config
@@ -35,7 +34,7 @@ def tiny_config(backbone: str = "resnet18", mask_head: str = "pointrend") -> Con
 
 def tiny_semantic_config(coarse_head: str = "semantic_fpn", backbone: str = "resnet18") -> Config:
     """Semantic segmentation with PointRend, at a fraction of its size."""
-    config: Config = get_config()
+    config: Config = base.get_config()
     config.task, config.num_classes = "semantic", NUM_CLASSES
     config.data.crop_hw = (64, 64)
     model, semantic = config.model, config.model.semantic

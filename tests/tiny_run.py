@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from configs.tiny import get_config
+from pointrend_jax.configs import tiny
 from pointrend_jax.structures import Config
 
 
 def tiny_run_config(cache: Path) -> Config:
     """`configs/tiny.py` with every step logged and five images to score, prepared in `cache`."""
-    config: Config = get_config()
+    config: Config = tiny.get_config()
     config.data.cache_dir = str(cache)
     config.data.embedded.num_eval = 5
     config.train.log_every = 1

@@ -22,9 +22,9 @@ from ml_collections import ConfigDict
 
 from benchmarks.speed.heads import detected
 from benchmarks.speed.measure import machine, product_rate
-from pointrend_jax.data.build import build_eval_set
+from pointrend_jax.data.build_objects import build_eval_set
+from pointrend_jax.layers.regions import skip_full_subdivisions
 from pointrend_jax.models.build import build_model
-from pointrend_jax.pointrend import skip_full_subdivisions
 from pointrend_jax.storage import write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task

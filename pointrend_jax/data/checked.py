@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from tqdm import tqdm
+from pointrend_jax.console import watched
 
 # Images decoded ahead of the writer: all at once, a large set would pile up in memory.
 _AHEAD = 64
@@ -28,13 +28,7 @@ def checked(
       nothing is given out.
     """
     problems: list[str] = []
-    results = tqdm(
-        check_in_order(items, check),
-        total=len(items),
-        desc="preparing images",
-        leave=False,
-        disable=None,
-    )
+    results = watched(check_in_order(items, check), "preparing", total=len(items))
     for index, result in enumerate(results):
         if isinstance(result, str):
             problems.append(result)

@@ -58,19 +58,27 @@ def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
     Raises: ValueError if the bytes are no image, are damaged, or hold more than `MAX_PIXELS`.
     """
     with _open(data, name) as image:
-        if image.mode in ("I", "F"):
-            raise ValueError(
-                f"The image {name} has 32-bit pixels (mode {image.mode}), whose range is unknown; "
-                "convert it to 8 or 16 bits."
-            )
-        try:
-            image.load()
-            return _to_rgb(_upright(image))
-        except _DECODE_ERRORS as error:
-            raise ValueError(
-                f"The image file {name} is truncated or damaged ({_reason(error)}); restore the "
-                "file or remove the image from the set."
-            ) from error
+        return rgb_pixels(image, name)
+
+
+def rgb_pixels(image: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
+    """The pixels of a Pillow image, as those of a file: upright, in RGB.
+
+    Args and errors: as for `decode_image`.
+    """
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"The image {name} has 32-bit pixels (mode {image.mode}), whose range is unknown; "
+            "convert it to 8 or 16 bits."
+        )
+    try:
+        image.load()
+        return _to_rgb(_upright(image))
+    except _DECODE_ERRORS as error:
+        raise ValueError(
+            f"The image file {name} is truncated or damaged ({_reason(error)}); restore the "
+            "file or remove the image from the set."
+        ) from error
 
 
 def decode_map(data: bytes, name: str) -> Integer[np.ndarray, "H W"]:
@@ -92,7 +100,8 @@ def decode_map(data: bytes, name: str) -> Integer[np.ndarray, "H W"]:
                 f"got pixels of mode {image.mode}; save it with one of these."
             )
         tiles = getattr(image, "tile", ())
-        stretched = _STRETCHED.get(str(tiles[0].args), 1) if tiles else 1
+        # The decoder's arguments, by place: before Pillow 11 a tile is a plain tuple.
+        stretched = _STRETCHED.get(str(tiles[0][3]), 1) if tiles else 1
         try:
             # By itself: numpy takes an AttributeError for an object that is no array.
             image.load()
@@ -111,9 +120,9 @@ def map_hw(data: bytes, name: str) -> tuple[int, int]:
         return image.height, image.width
 
 
-def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+def read_image(path: Path | str) -> UInt8[np.ndarray, "H W 3"]:
     """Reads and decodes an image file; raises ValueError if it is missing or no whole image."""
-    return decode_image(read_bytes(path), str(path))
+    return decode_image(read_bytes(Path(path)), str(path))
 
 
 def read_bytes(path: Path) -> bytes:

@@ -19,7 +19,7 @@ class Forms(NamedTuple):
     Attributes:
       convolves_by_products: grouped and depthwise convolutions, and the kernel's gradient of a 3x3
         one on a large map, are written as products of shifted maps (layers/grouped_conv.py,
-        layers/depthwise.py, layers/conv.py); otherwise they are XLA's convolutions.
+        layers/conv.py); otherwise they are XLA's convolutions.
       samples_by_rows: points read four cells each, region by region, and gradients are added so
         too; otherwise small maps are sampled by a product with interpolation weights, and
         gradients are added all at once (ops/points.py).

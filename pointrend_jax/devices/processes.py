@@ -58,7 +58,7 @@ def join_processes(cluster: Cluster) -> None:
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             f"the processes of the run could not join ({error}). Where the cluster's environment "
-            "does not say so, give --coordinator HOST:PORT --num_processes N --process_index I."
+            "does not say so, give --coordinator HOST:PORT --num-processes N --process-index I."
         ) from error
     set_process(jax.process_index(), jax.process_count())
     _connect()
@@ -83,7 +83,7 @@ def _connect() -> None:
 
 def _check_alone(cluster: Cluster) -> None:
     if cluster.num_processes is not None or cluster.process_index is not None:
-        raise ValueError("--num_processes and --process_index need --coordinator HOST:PORT.")
+        raise ValueError("--num-processes and --process-index need --coordinator HOST:PORT.")
     counts = {name: os.environ.get(name, "") for name in _LAUNCHED}
     counts |= {name: str(len(os.environ.get(name, "").split(","))) for name in _HOSTS}
     several = {name: count for name, count in counts.items() if count.isdigit() and int(count) > 1}

@@ -1,1 +1,1 @@
-"""Scores of predictions beside a truth. numpy only."""
+"""Scores of predictions beside a truth. Nothing here imports jax."""

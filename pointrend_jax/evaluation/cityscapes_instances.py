@@ -17,28 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from pointrend_jax.cityscapes_labels import INSTANCES, VOID, is_single_object, labels_of
 from pointrend_jax.evaluation.coco import MaskSource, Results, check_disjoint
 from pointrend_jax.masks.rle import decode_runs
 
-# Label ids of the evaluated classes with objects.
-CITYSCAPES_INSTANCE_LABELS = {
-    24: "person",
-    25: "rider",
-    26: "car",
-    27: "truck",
-    28: "bus",
-    31: "train",
-    32: "motorcycle",
-    33: "bicycle",
-}
-# Label ids that are not evaluated. Single objects of such a class (caravan, trailer) have instance
-# ids of their own and do not count as void, as in the official script.
-_VOID_LABELS = (*range(7), 9, 10, 14, 15, 16, 18, 29, 30)
 # .5, .55, ..., .95, with the official script's rounding errors: overlaps are compared with them.
 _THRESHOLDS = np.arange(0.5, 1.0, 0.05)
 _MIN_PIXELS = 100
-# Label id * 1000 + n is a single object; below are groups and everything that is no object.
-_FIRST_OBJECT_ID = 1000
 
 
 class ClassOverlaps(NamedTuple):
@@ -84,7 +69,7 @@ class CityscapesInstanceEvaluator:
 
         Args:
           label_ids: of Cityscapes (24..33), not class indices; detections of labels that are not in
-            `CITYSCAPES_INSTANCE_LABELS` are left out.
+            `cityscapes_labels.INSTANCES` are left out.
           rendered_rles, coarse_rles: D masks as COCO RLE of the size of `instance_ids`; empty ones
             are left out.
           instance_ids: the map of *_gtFine_instanceIds.png.
@@ -133,7 +118,7 @@ class CityscapesInstanceEvaluator:
                 "mask_ap": float(scored.mean()) if scored.size else None,
                 "mask_ap50": float(scored[:, 0].mean()) if scored.size else None,
             }
-            names = CITYSCAPES_INSTANCE_LABELS.values()
+            names = INSTANCES.values()
             for name, values in (("ap", ap.mean(1)), ("ap50", ap[:, 0])):
                 by_class = zip(names, values.tolist(), has_objects, strict=True)
                 results[f"{source}_{name}"] = {c: v if ok else None for c, v, ok in by_class}
@@ -156,21 +141,22 @@ class _Truth:
         ids, index, sizes = np.unique(instance_ids, return_inverse=True, return_counts=True)
         self._ids, self._sizes = ids.astype(np.int64), sizes
         self._index = index.reshape(instance_ids.shape).ravel(order="F")
-        self._is_group = self._ids < _FIRST_OBJECT_ID
-        self._labels = np.where(self._is_group, self._ids, self._ids // 1000)
-        self._is_void = np.isin(self._ids, _VOID_LABELS)
+        self._is_group = ~is_single_object(self._ids)
+        self._labels = labels_of(self._ids)
+        # Single objects of a void label (caravan, trailer) are not void, as in the official script.
+        self._is_void = np.isin(self._ids, VOID)
 
     def overlaps(
         self, label_ids: np.ndarray, scores: np.ndarray, rles: Sequence[Mapping[str, Any]]
     ) -> tuple[ClassOverlaps, ...]:
-        """By class."""
+        """The overlaps of the masks with the objects of each class, in the order of the labels."""
         common = np.zeros((len(rles), len(self._ids)), np.int64)
         for i, rle in enumerate(rles):
-            if label_ids[i] in CITYSCAPES_INSTANCE_LABELS:
+            if label_ids[i] in INSTANCES:
                 common[i] = self._common_pixels(rle)
         pixels = common.sum(1)
         classes = []
-        for label in CITYSCAPES_INSTANCE_LABELS:
+        for label in INSTANCES:
             found = (label_ids == label) & (pixels > 0)
             true = self._labels == label
             classes.append(

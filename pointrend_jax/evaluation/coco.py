@@ -325,8 +325,8 @@ def summarize(evaluation: COCOeval) -> Statistics:
 
 
 def _distinct_names(ground_truth: COCO) -> dict[int, str]:
-    """The name of each category, with its id where names repeat or there is none."""
-    names = {i: str(category.get("name", i)) for i, category in ground_truth.cats.items()}
+    """The name of each category, with its id where names repeat."""
+    names = {i: str(category["name"]) for i, category in ground_truth.cats.items()}
     counts = Counter(names.values())
     return {i: name if counts[name] == 1 else f"{name} ({i})" for i, name in names.items()}
 

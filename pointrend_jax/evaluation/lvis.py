@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float
 from pycocotools.coco import COCO
 
+from pointrend_jax.coco_file import FREQUENCIES, check_federated
 from pointrend_jax.evaluation.coco import (
     InstanceEvaluator,
     KindScores,
@@ -36,7 +37,6 @@ LVIS_STAT_NAMES = (
     *("ap_rare", "ap_common", "ap_frequent", "ar300", "ar_small", "ar_medium", "ar_large"),
 )
 MAX_DETECTIONS = 300
-_FREQUENCIES = {"rare": "r", "common": "c", "frequent": "f"}
 # In the order of pycocotools' area ranges.
 _AREAS = ("all", "small", "medium", "large")
 
@@ -61,12 +61,12 @@ def lvis_evaluator(
     Args:
       ground_truth: content or path of an annotation file, whose images have "neg_category_ids" and
         "not_exhaustive_category_ids" and whose categories have a "frequency".
-    Raises: ValueError as `InstanceEvaluator`, or if one of these is missing or unknown.
+    Raises: ValueError as `InstanceEvaluator`, or if one of these is missing or wrong.
     """
     evaluator = InstanceEvaluator(
         ground_truth, boundary_dilation=boundary_dilation, rules=lvis_scores
     )
-    _check_federated(evaluator.ground_truth)
+    check_federated(evaluator.ground_truth.dataset, "the ground truth")
     return evaluator
 
 
@@ -92,7 +92,7 @@ def lvis_scores(
     # The thresholds are .50, .55, ..., .95.
     values = {"ap": precision[..., 0], "ap50": precision[0, ..., 0], "ap75": precision[5, ..., 0]}
     values |= {f"ap_{area}": precision[..., a] for a, area in enumerate(_AREAS) if a}
-    for name, frequency in _FREQUENCIES.items():
+    for name, frequency in FREQUENCIES.items():
         values[f"ap_{name}"] = precision[:, :, frequencies == frequency, 0]
     values[f"ar{MAX_DETECTIONS}"] = recall[..., 0]
     values |= {f"ar_{area}": recall[..., a] for a, area in enumerate(_AREAS) if a}
@@ -214,21 +214,3 @@ def _drop_without_area(truths: dict[tuple[int, int], list[dict[str, Any]]]) -> N
         truths[pair] = [truth for truth in truths[pair] if truth["area"] > 0]
         if not truths[pair]:
             del truths[pair]
-
-
-def _check_federated(ground_truth: COCO) -> None:
-    images: Any = ground_truth.imgs
-    categories: Any = ground_truth.cats
-    for image_id, image in images.items():
-        for name in FEDERATED_LISTS:
-            if not isinstance(image.get(name), list) or not categories.keys() >= set(image[name]):
-                raise ValueError(
-                    f"Image {image_id} must have a list {name!r} of categories of the annotations, "
-                    f"got {image.get(name)!r}; LVIS cannot be scored without it."
-                )
-    for category_id, category in categories.items():
-        if category.get("frequency") not in _FREQUENCIES.values():
-            raise ValueError(
-                f"Category {category_id} must have the frequency 'r', 'c' or 'f', got "
-                f"{category.get('frequency')!r}; LVIS cannot be scored without it."
-            )

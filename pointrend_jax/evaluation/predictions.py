@@ -1,12 +1,11 @@
 """Predicted instances as files that other programs read, written image by image.
 
 A folder holds a journal with a line for each image, which a stop at any moment leaves readable, and
-three files that are made of it at the end: `instances.json`, COCO annotations with masks (RLE);
-`instances_polygons.json`, the same with outlines, for programs that know no RLE; and
-`detections.json`, the list of results that pycocotools' `loadRes` takes.
+files that are made of it at the end. Of the format `coco`: `instances.json`, annotations with masks
+(RLE), and `detections.json`, the list of results that pycocotools' `loadRes` takes. Of the format
+`polygons`: `instances_polygons.json`, annotations with outlines, for programs that know no RLE.
 """
 
-import fcntl
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -14,17 +13,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-from skimage.measure import find_contours
+from filelock import lock_descriptor
 
-from pointrend_jax.masks.rle import Rle, decode_columns, rle_area, rle_box
 from pointrend_jax.storage import AnyPath, readable, write_parts
 
 JOURNAL = "predictions.jsonl"
 _INSTANCES, _POLYGONS = "instances.json", "instances_polygons.json"
 _DETECTIONS = "detections.json"
 _RESULT_FIELDS = ("image_id", "category_id", "bbox", "score", "segmentation")
+
+# Of an instance in the journal, beside its mask.
+_OUTLINES = "polygons"
 
 Annotation = dict[str, Any]
 
@@ -36,24 +35,29 @@ class Predictions:
     """
 
     def __init__(
-        self, folder: Path, categories: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+        self,
+        folder: Path,
+        categories: Sequence[Mapping[str, Any]],
+        settings: Mapping[str, Any],
+        formats: Sequence[str],
     ) -> None:
-        """Args: categories, "id" and "name" of each class; settings, fit for JSON, what must not
-        differ between the images of one folder.
+        """What lies in the folder must have been written with the same categories and so on.
 
-        Raises: ValueError if the folder's predictions have other categories or settings, or another
-          program is adding to them.
+        Args:
+          categories: "id" and "name" of each class.
+          settings: fit for JSON, what must not differ between the images of one folder.
+          formats: all that is written there; of "coco" and "polygons" it is done here.
+        Raises: ValueError if the folder's predictions have other categories, settings or formats,
+          or another program is adding to them.
         """
-        self._folder, self._head = folder, {"categories": list(categories)} | dict(settings)
+        self._folder, self._formats = folder, tuple(formats)
+        self._head = {"categories": list(categories)} | dict(settings) | {"formats": list(formats)}
         self._file = (folder / JOURNAL).open("ab")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise ValueError(
-                f"another program is adding to {folder / JOURNAL}; choose another --output."
-            ) from None
-        try:
+            if not lock_descriptor(self._file.fileno(), blocking=False):
+                raise ValueError(
+                    f"another program is adding to {folder / JOURNAL}; choose another --output."
+                )
             self._next_id = self._open()
         except ValueError:
             self._file.close()
@@ -68,9 +72,11 @@ class Predictions:
         picture: str,
         image_id: int | None = None,
     ) -> None:
-        """Appends the instances of one image, as `annotation` makes them.
+        """Appends the instances of one image.
 
         Args:
+          instances: as `PredictedInstances.to_coco` makes them, without `image_id`; for the format
+            "polygons" each with its "polygons", lists x0, y0, x1, y1, ...
           picture: what its pictures are called.
           image_id: of the data set; None for the next number.
         """
@@ -113,31 +119,12 @@ class Predictions:
         trace: TracebackType | None,
     ) -> None:
         with self._file:
-            for name, change in ((_INSTANCES, None), (_POLYGONS, _with_outlines)):
-                write_parts(self._folder / name, _coco_file(self._folder, self._head, change))
-            write_results_list(self._folder / _DETECTIONS, _results(self._folder))
-
-
-def annotation(
-    box: Float[np.ndarray, "4"],
-    score: float | np.floating,
-    category_id: int,
-    segmentation: Rle,
-) -> Annotation:
-    """A predicted instance with COCO's fields, but for its id and its image's.
-
-    Args:
-      box: xyxy in pixels; "bbox" is x, y, width, height.
-    """
-    x0, y0, x1, y1 = (float(v) for v in box)
-    return {
-        "category_id": category_id,
-        "bbox": [x0, y0, x1 - x0, y1 - y0],
-        "area": rle_area(segmentation),
-        "iscrowd": 0,
-        "score": float(score),
-        "segmentation": segmentation,
-    }
+            folder, head = self._folder, self._head
+            if "coco" in self._formats:
+                write_parts(folder / _INSTANCES, _coco_file(folder, head, _with_masks))
+                write_results_list(folder / _DETECTIONS, _results(folder))
+            if "polygons" in self._formats:
+                write_parts(folder / _POLYGONS, _coco_file(folder, head, _with_polygons))
 
 
 def predicted_files(folder: Path) -> dict[str, str]:
@@ -159,33 +146,6 @@ def predicted_files(folder: Path) -> dict[str, str]:
 def write_results_list(path: AnyPath, results: Iterable[Mapping[str, Any]]) -> None:
     """A list of results in COCO's format, one a line, as `COCO.loadRes` takes it."""
     write_parts(path, _array(results, "[\n", "\n]\n"))
-
-
-def outlines(segmentation: Rle) -> list[list[float]]:
-    """The outer borders of a mask's parts as polygons [x0, y0, ...], largest first.
-
-    Holes are filled, points on straight lines left out. Empty for an empty mask.
-    """
-    x, y, width, height = (int(v) for v in rle_box(segmentation))
-    part = decode_columns(segmentation, x, x + width)[y : y + height]
-    # A border of zeros closes the outlines of masks that touch the image's edge.
-    field = np.pad(part, 1).astype(np.float32)
-    polygons = []
-    for line in find_contours(field, 0.5, fully_connected="high") if field.any() else ():
-        # (row, column) of the pixels' centres, closed; pixel 0 of the field is x - 1, y - 1.
-        points = line[:-1, ::-1] + np.asarray([x - 0.5, y - 0.5])
-        after = np.roll(points, -1, axis=0)
-        area = float(np.sum(_cross(points, after))) / 2
-        # Those of holes run the other way round.
-        if area > 0:
-            ahead = after - points
-            turns = _cross(np.roll(ahead, 1, axis=0), ahead) != 0
-            polygons.append((area, points[turns].ravel().tolist()))
-    return [points for _, points in sorted(polygons, key=lambda p: -p[0])]
-
-
-def _cross(a: Float[np.ndarray, "N 2"], b: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, " N"]:
-    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
 def _entries(folder: Path) -> Iterator[tuple[dict[str, Any], int]]:
@@ -232,32 +192,34 @@ def _results(folder: Path) -> Iterator[dict[str, Any]]:
             yield {name: result[name] for name in _RESULT_FIELDS}
 
 
-def _annotations(
-    folder: Path, change: Callable[[Annotation], Annotation | None] | None
-) -> Iterator[Annotation]:
+def _annotations(folder: Path, change: Callable[[Annotation], Annotation]) -> Iterator[Annotation]:
     """With ids from 1 on: pycocotools takes a match with annotation 0 for none."""
     number = 0
     for entry in _images(folder):
         for instance in entry["found"]:
             number += 1
-            changed = change(instance) if change else instance
-            if changed is not None:
+            changed = change(instance)
+            # A polygon has at least three corners, so an object that has none cannot be given.
+            if changed["segmentation"]:
                 yield {"id": number, "image_id": entry["image"]["id"]} | changed
 
 
-def _with_outlines(instance: Annotation) -> Annotation | None:
-    polygons = outlines(instance["segmentation"])
-    return instance | {"segmentation": polygons} if polygons else None
+def _with_masks(instance: Annotation) -> Annotation:
+    return {name: value for name, value in instance.items() if name != _OUTLINES}
+
+
+def _with_polygons(instance: Annotation) -> Annotation:
+    return _with_masks(instance) | {"segmentation": instance[_OUTLINES]}
 
 
 def _coco_file(
     folder: Path,
     head: Mapping[str, Any],
-    change: Callable[[Annotation], Annotation | None] | None,
+    change: Callable[[Annotation], Annotation],
 ) -> Iterator[bytes]:
     """A COCO annotation file, a line an entry; never in memory as a whole."""
     info = {"description": "predictions of pointrend_jax"} | dict(head)
-    categories = info.pop("categories")
+    categories, _ = info.pop("categories"), info.pop("formats")
     yield f'{{"info": {json.dumps(info)},\n"licenses": [],\n'.encode()
     yield f'"categories": {json.dumps(categories)},\n'.encode()
     yield from _array((entry["image"] for entry in _images(folder)), '"images": [\n', "\n],\n")

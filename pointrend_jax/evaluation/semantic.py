@@ -93,8 +93,8 @@ class SemanticEvaluator:
         Args:
           rendered, coarse: 0..K-1 everywhere.
           truth: 0..K-1, or `IGNORE_LABEL`.
-          instance_ids: Cityscapes' map (label id * 1000 + n for single objects, lower for all
-            else); needed with `average_instance_sizes`.
+          instance_ids: an instance map as Cityscapes numbers it (`cityscapes_labels`); needed with
+            `average_instance_sizes`.
 
         Raises: ValueError if the image was added before, sizes differ, a label is out of range, or
           `instance_ids` are missing.

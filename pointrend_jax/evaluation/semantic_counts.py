@@ -21,11 +21,10 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from pointrend_jax.cityscapes_labels import is_single_object
 from pointrend_jax.evaluation.boundary import mask_boundary
 from pointrend_jax.structures import IGNORE_LABEL
 
-# In Cityscapes' instance maps the other values are classes without objects, void and groups.
-_OBJECTS_ABOVE = 1000
 # As many as a uint8 label can name.
 _NUM_LABELS = 256
 
@@ -114,14 +113,13 @@ def find_objects(
     An object has the class that most of its pixels have in `truth`.
 
     Args:
-      instance_ids: Cityscapes' map: label id * 1000 + n for single objects, at most 1000 for
-        everything else.
+      instance_ids: an instance map as Cityscapes numbers it (`cityscapes_labels`).
       average_sizes: pixels; 0 for a class without iIoU.
     """
-    pixels = (
-        np.zeros(truth.shape, np.bool_) if instance_ids is None else instance_ids > _OBJECTS_ABOVE
-    )
-    ids = np.zeros(0, np.int64) if instance_ids is None else instance_ids[pixels]
+    if instance_ids is None:
+        instance_ids = np.zeros(truth.shape, np.int64)
+    pixels = is_single_object(instance_ids)
+    ids = instance_ids[pixels]
     values, index = np.unique(ids, return_inverse=True)
     labels = np.bincount(index * _NUM_LABELS + truth[pixels], minlength=len(values) * _NUM_LABELS)
     classes = labels.reshape(len(values), _NUM_LABELS).argmax(1)

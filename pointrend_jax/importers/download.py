@@ -8,12 +8,15 @@ refused. One process downloads a file at a time. How a file comes over the netwo
 import contextlib
 import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pointrend_jax.importers.published import DETECTRON2_BASE, weights_url
+from pointrend_jax.importers.published import (
+    DETECTRON2_SCHEME,
+    MIRROR_VARIABLE,
+    weights_url,
+)
 from pointrend_jax.importers.transfer import TransferPolicy, check_url, discard, transfer
 from pointrend_jax.storage import default_cache_dir, expanded, locked, sha256
 
@@ -21,14 +24,14 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HOST = re.compile(r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?")
 # No "..", no hidden or empty names, and nothing that a file system reads in a special way.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]{0,199}")
-_OWN_SUFFIXES = (".part", ".part.json", ".sha256", ".lock")
+_OWN_SUFFIXES = (".part", ".part.etag", ".sha256", ".lock")
 
 
 def resolve_weights(
     name: str,
     *,
     cache_dir: Path | None = None,
-    base_url: str = DETECTRON2_BASE,
+    base_url: str | None = None,
     expected_sha256: str = "",
     policy: TransferPolicy | None = None,
 ) -> Path:
@@ -38,7 +41,7 @@ def resolve_weights(
       name: a local file (returned as it is), or what `weights_url` takes. Plain http only from this
         machine.
       cache_dir: None = `default_cache_dir()`. Downloads are kept in its weights/<host>/<path>.
-      base_url: what stands for `detectron2://`.
+      base_url: what stands for `detectron2://`; None = as `weights_url`.
       expected_sha256: 64 hex digits that the file must have; "" = those of its first download.
       policy: None = `TransferPolicy()`.
     Raises:
@@ -58,7 +61,7 @@ def resolve_weights(
         return Path(name)
     url = weights_url(name, base_url=base_url)
     path = (cache_dir or default_cache_dir()) / "weights" / _cache_name(url)
-    with _explain_disk_errors(path.parent):
+    with explain_disk_errors(path.parent):
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             waiting = f"waiting for the process that downloads {path}"
@@ -95,9 +98,14 @@ def _cache_name(url: str) -> Path:
 
 def _download(url: str, path: Path, expected: str, policy: TransferPolicy) -> None:
     """Brings `url` to `path`, whole, with a digest that nothing contradicts."""
-    print(f"downloading {url} to {path}", file=sys.stderr, flush=True)
     part, sidecar = _beside(path, ".part"), _beside(path, ".sha256")
-    transfer(url, part, policy=policy)
+    try:
+        transfer(url, part, policy=policy)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} A file that is put at {path} is taken from there, and ${MIRROR_VARIABLE} "
+            f"names a mirror of {DETECTRON2_SCHEME} addresses."
+        ) from error
     digest = sha256(part)
     try:
         _check_expected(path, digest, expected)
@@ -155,7 +163,8 @@ def _record(sidecar: Path, name: str, digest: str) -> None:
 
 
 @contextlib.contextmanager
-def _explain_disk_errors(folder: Path) -> Iterator[None]:
+def explain_disk_errors(folder: Path) -> Iterator[None]:
+    """An OSError within names the cache folder and what to do."""
     # Only the disk: `transfer` reports what the network does as ValueError.
     try:
         yield

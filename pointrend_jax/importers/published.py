@@ -5,9 +5,14 @@ README; MODEL_ZOO.md), not measured with this code. docs/checkpoints.md shows th
 Nothing is downloaded here: see `download`.
 """
 
+import os
 from typing import Literal, NamedTuple
 
+from pointrend_jax.config import did_you_mean
+
 DETECTRON2_BASE = "https://dl.fbaipublicfiles.com/detectron2/"
+# Names a mirror: what stands for `detectron2://` instead.
+MIRROR_VARIABLE = "POINTREND_JAX_DETECTRON2"
 DETECTRON2_SCHEME = "detectron2://"
 
 
@@ -110,24 +115,34 @@ PUBLISHED = (
 )
 
 
-def weights_url(name: str, *, base_url: str = DETECTRON2_BASE) -> str:
+MODELS = {weights.config: weights for weights in PUBLISHED if weights.config}
+"""The published models by the name of their config."""
+
+
+def unknown_model(name: str) -> str:
+    """For an error: which published models have names like `name`, and all that there are."""
+    return f"{did_you_mean(name, MODELS)}Published models are: {', '.join(MODELS)}."
+
+
+def weights_url(name: str, *, base_url: str | None = None) -> str:
     """The URL of weights that are not a local file.
 
     Args:
       name: `detectron2://PATH`, an http(s) URL (returned as it is), or the config of a published
         checkpoint, such as "pointrend_rcnn_r50_fpn_3x_coco".
-      base_url: what stands for `detectron2://`; a mirror has the same paths.
+      base_url: what stands for `detectron2://`; a mirror has the same paths. None =
+        $POINTREND_JAX_DETECTRON2, or `DETECTRON2_BASE`.
     Raises: ValueError if it is none of these.
     """
+    base_url = base_url or os.environ.get(MIRROR_VARIABLE) or DETECTRON2_BASE
     base = base_url.rstrip("/") + "/"
     if name.startswith(DETECTRON2_SCHEME):
         return base + name.removeprefix(DETECTRON2_SCHEME)
     if name.startswith(("https://", "http://")):
         return name
-    by_config = {weights.config: weights for weights in PUBLISHED if weights.config}
-    if name in by_config:
-        return base + by_config[name].path
+    if name in MODELS:
+        return base + MODELS[name].path
     raise ValueError(
-        f"weights must be a file, a {DETECTRON2_SCHEME} or https:// address, or one of "
-        f"{', '.join(by_config)}; got {name!r}, and there is no such file."
+        f"weights must be a file, a {DETECTRON2_SCHEME} or https:// address, or the name of a "
+        f"published model; got {name!r}, and there is no such file. {unknown_model(name)}"
     )

@@ -184,7 +184,7 @@ def _complaint(
     if library:
         return (
             f"{text}\nThe names look like those of {library}; only models with Detectron2's names, "
-            "and backbones of Caffe2 and torchvision, are read."
+            "and backbones of Caffe2, torchvision and EfficientNet-Lite, are read."
         )
     path = next((path for path in _CLASSIFIERS if path in rules), "")
     score = tensors.get(rules[path].name) if path else None

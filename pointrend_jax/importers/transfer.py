@@ -1,31 +1,32 @@
-"""One file over HTTP, however often the connection breaks.
+"""One file over HTTP by pooch's downloader, however often the connection breaks.
 
-What has come is kept in `part`, and which file of the server it belongs to beside it in
-`<part>.json`. The next try asks for the rest and only takes it if the server still has the same
-file; else it starts anew. Where the file belongs and whether it is the right one: see `download`.
+What has come is kept in `part`, and what the server calls that version of the file (its ETag) in
+`<part>.etag`. The next try asks for the rest and only takes it if the server still has that
+version; else it starts anew. Where the file belongs and whether it is the right one: see
+`download`.
 """
 
+import contextlib
 import errno
-import http.client
-import json
 import re
 import shutil
-import sys
 import time
-import urllib.error
-import urllib.request
-from email.message import Message
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import IO, Any, NamedTuple
+from urllib.parse import urljoin, urlsplit
 
-from tqdm import tqdm
+import pooch
+import requests
 
-_BLOCK_BYTES = 1 << 18
+from pointrend_jax.console import bar, tell_progress
+
 _LOOPBACK = ("localhost", "127.0.0.1")
-# Too slow, too many requests: like the 5xx, worth another try.
-_TRY_AGAIN = (408, 425, 429)
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+# Too slow, too many requests, another size than before: like the 5xx, worth another try.
+_TRY_AGAIN = (408, 416, 425, 429)
+# So much is lost at most when a connection breaks.
+_BLOCK_BYTES = 1 << 10
+# One that names the bytes; a weak one (W/"...") names what is as good.
+_STRONG_ETAG = re.compile(r'"[^"]+"')
 
 
 class TransferPolicy(NamedTuple):
@@ -35,29 +36,13 @@ class TransferPolicy(NamedTuple):
       timeout_s: seconds without a byte after which a connection counts as lost.
       tries: connections in a row that bring nothing new before it gives up.
       backoff_s: seconds before the next try, doubled each time that nothing new has come.
+      max_bytes: a larger file is refused before it comes; None for any size.
     """
 
     timeout_s: float = 30.0
     tries: int = 5
     backoff_s: float = 1.0
-
-
-class _Interrupted(Exception):
-    """A connection failed in a way that another one may not."""
-
-
-class _Version(NamedTuple):
-    """Which file of the server a part is of. `etag`, `last_modified`: "" if it states none."""
-
-    url: str
-    etag: str
-    last_modified: str
-    num_bytes: int
-
-    @property
-    def validator(self) -> str:
-        """What names this version in an If-Range header, which takes no weak ETag; "" = nothing."""
-        return self.last_modified if self.etag.startswith("W/") else self.etag or self.last_modified
+    max_bytes: int | None = None
 
 
 def check_url(url: str) -> None:
@@ -68,7 +53,7 @@ def check_url(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         raise ValueError(
-            f"weights are downloaded over https (plain http from this machine only), got {url}; "
+            f"files are downloaded over https (plain http from this machine only), got {url}; "
             "use https, or download the file by other means and pass its path."
         )
 
@@ -84,175 +69,111 @@ def transfer(url: str, part: Path, *, policy: TransferPolicy) -> None:
     furthest, failures = _size(part), 0
     while True:
         try:
-            _receive(url, part, policy.timeout_s)
+            with part.open("ab") as file:
+                _receive(url, part, file, policy)
             return
-        except _Interrupted as error:
+        except requests.RequestException as error:
             failures = 1 if _size(part) > furthest else failures + 1
             furthest = max(furthest, _size(part))
             if failures >= policy.tries:
                 raise ValueError(
-                    f"{url} could not be downloaded: {error} ({failures} tries without a new "
-                    f"byte; {_size(part)} bytes are kept). Check the network and run it again to "
-                    "go on, or download the file by other means and pass its path."
+                    f"{url} could not be downloaded: {_reason(error)} ({failures} tries without a "
+                    f"new byte; {_size(part)} bytes are kept). Check the network and run it again "
+                    "to go on, or download the file by other means and pass its path."
                 ) from error
             pause = policy.backoff_s * 2 ** (failures - 1)
-            _say(f"{error}; trying again in {pause:g} s")
+            tell_progress(f"{url}: {_reason(error)}; trying again in {pause:g} s")
+        finally:
+            if not _size(part):
+                discard(part)
         time.sleep(pause)
 
 
 def discard(part: Path) -> None:
     """Forgets what has been transferred to `part`."""
     part.unlink(missing_ok=True)
-    _version_file(part).unlink(missing_ok=True)
+    _etag_file(part).unlink(missing_ok=True)
 
 
-def _receive(url: str, part: Path, timeout_s: float) -> None:
-    """One connection. Raises: _Interrupted if the file is not whole after it."""
-    known = _known_version(part, url)
-    start = _size(part) if known else 0
-    if known and start == known.num_bytes:
-        return
-    with _open(url, part, known, start, timeout_s) as response:
-        if known and response.status == 206:
-            _check_same(response.headers, known, start, part)
-            num_bytes = known.num_bytes
+def _receive(url: str, part: Path, file: IO[bytes], policy: TransferPolicy) -> None:
+    """One connection. Raises: requests.RequestException if the file is not whole after it."""
+    etag = _etag_file(part).read_text(encoding="utf-8") if _etag_file(part).is_file() else ""
+    start = file.tell() if _STRONG_ETAG.fullmatch(etag) else 0
+    opened = contextlib.ExitStack()
+
+    def check(response: requests.Response, **_: Any) -> None:
+        opened.push(response)
+        if response.is_redirect:
+            check_url(urljoin(response.url, response.headers["Location"]))
+            return
+        code, headers = response.status_code, response.headers
+        if code in _TRY_AGAIN or code >= 500:
+            if code == 416:
+                file.truncate(0)
+            response.raise_for_status()
+        _check_whole(url, response, policy.max_bytes)
+        if code == 206:
+            same = headers.get("Content-Range", "").startswith(f"bytes {start}-")
+            if not same or headers.get("ETag", etag) != etag:
+                file.truncate(0)
+                raise requests.ConnectionError(f"{url} has changed; starting anew")
         else:
-            version = _new_version(url, response)
-            # In this order: a part never lies beside the description of another file.
-            part.write_bytes(b"")
-            _version_file(part).write_text(json.dumps(version._asdict()), encoding="utf-8")
-            start, num_bytes = 0, version.num_bytes
-        _check_space(part, num_bytes - start)
-        _copy(response, part, start, num_bytes)
+            file.truncate(0)
+            _etag_file(part).write_text(headers.get("ETag", ""), encoding="utf-8")
+        to_come, free = int(headers["Content-Length"]), shutil.disk_usage(part.parent).free
+        if to_come > free:
+            raise OSError(errno.ENOSPC, f"{to_come} bytes are to come and {free} are free", part)
+        tell_progress(f"downloading {to_come / 1e6:.1f} MB from {url}")
 
-
-def _open(
-    url: str, part: Path, known: _Version | None, start: int, timeout_s: float
-) -> http.client.HTTPResponse:
     # Some hosts turn away the default agent; "identity" keeps lengths and ranges those of the file.
     headers = {"User-Agent": "pointrend_jax", "Accept-Encoding": "identity"}
-    if known and start:
-        headers |= {"Range": f"bytes={start}-", "If-Range": known.validator}
-    handlers: list[urllib.request.BaseHandler] = [_SafeRedirects()]
-    if urlsplit(url).hostname in _LOOPBACK:
-        handlers.append(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(url, headers=headers)
-    try:
-        return urllib.request.build_opener(*handlers).open(request, timeout=timeout_s)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416:
-            discard(part)
-            raise _Interrupted(f"{url} has changed or become shorter; starting anew") from error
-        if error.code in _TRY_AGAIN or error.code >= 500:
-            raise _Interrupted(f"{url}: the server answers {error.code} {error.reason}") from error
-        raise ValueError(
-            f"{url} cannot be downloaded: the server answers {error.code} {error.reason}. Check "
-            "the address, or download the file by other means and pass its path."
-        ) from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise _Interrupted(f"{url} cannot be reached: {reason}") from error
+    if start:
+        headers |= {"Range": f"bytes={start}-", "If-Range": etag}
+    # The downloader takes a bar, whatever its signature says, and sets the total.
+    progress: Any = bar(1, "downloading", "byte")
+    with opened, progress:
+        download = pooch.HTTPDownloader(
+            progressbar=progress,
+            chunk_size=_BLOCK_BYTES,
+            timeout=policy.timeout_s,
+            headers=headers,
+            hooks={"response": check},
+            proxies={"http": ""} if urlsplit(url).hostname in _LOOPBACK else None,
+        )
+        download(url, file, None)
 
 
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows a redirection only to where a download may begin."""
-
-    # Any: the types of the library say more than one line may hold.
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str):
-        try:
-            check_url(newurl)
-        except ValueError:
-            fp.close()
-            raise
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _new_version(url: str, response: http.client.HTTPResponse) -> _Version:
-    """What a server sends from the start on. Raises: ValueError unless it can be weights."""
+def _check_whole(url: str, response: requests.Response, max_bytes: int | None) -> None:
+    """Raises: ValueError unless a server sends what can be a whole file, or the rest of one."""
     headers, problem = response.headers, ""
-    num_bytes = headers.get("Content-Length", "")
-    if response.status != 200:
-        problem = f"the server answers {response.status}"
-    elif headers.get_content_type() == "text/html":
+    if response.status_code not in (200, 206):
+        problem = f"the server answers {response.status_code} {response.reason}"
+    elif headers.get("Content-Type", "").startswith("text/html"):
         problem = "it is a web page"
     elif headers.get("Content-Encoding", "identity") != "identity":
         problem = "it is compressed on the way"
-    elif not num_bytes.isdecimal() or int(num_bytes) == 0:
+    elif not re.fullmatch("0*[1-9][0-9]*", headers.get("Content-Length", "")):
         # Without a length a file that was cut off looks whole.
-        problem = f"the server states no length (Content-Length: {num_bytes or 'none'})"
+        problem = "the server states no length"
+    elif max_bytes is not None and int(headers["Content-Length"]) > max_bytes:
+        problem = f"it has {headers['Content-Length']} bytes, and at most {max_bytes} are taken"
     if problem:
         raise ValueError(
             f"{url} cannot be downloaded: {problem}. Check the address, or download the file by "
             "other means and pass its path."
         )
-    return _Version(url, headers.get("ETag", ""), headers.get("Last-Modified", ""), int(num_bytes))
 
 
-def _check_same(headers: Message, known: _Version, start: int, part: Path) -> None:
-    """Servers may ignore If-Range: what the answer says counts."""
-    stated = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
-    same = stated is not None and stated.groups() == (str(start), str(known.num_bytes))
-    # An answer to If-Range may leave either out.
-    same &= headers.get("ETag", known.etag) == known.etag
-    same &= headers.get("Last-Modified", known.last_modified) == known.last_modified
-    if not same:
-        discard(part)
-        raise _Interrupted(f"{known.url} has changed since the download began; starting anew")
+def _reason(error: requests.RequestException) -> str:
+    """What went wrong, without what the libraries tell of each other."""
+    cause = error.args[0] if error.args else error
+    cause = getattr(cause, "reason", cause)
+    return str(next(iter(getattr(cause, "args", ())), cause))
 
 
-def _check_space(part: Path, num_bytes: int) -> None:
-    free = shutil.disk_usage(part.parent).free
-    if num_bytes > free:
-        raise OSError(errno.ENOSPC, f"{num_bytes} bytes are to come and {free} are free", str(part))
-
-
-def _copy(response: http.client.HTTPResponse, part: Path, start: int, num_bytes: int) -> None:
-    done = start
-    with (
-        open(part, "ab") as file,
-        tqdm(
-            desc=part.name.removesuffix(".part"),
-            total=num_bytes,
-            initial=start,
-            unit="B",
-            unit_scale=True,
-            # None: shown on a terminal only.
-            disable=None,
-        ) as progress,
-    ):
-        while done < num_bytes:
-            try:
-                # read1, which keeps what came before a stall.
-                block = response.read1(min(_BLOCK_BYTES, num_bytes - done))
-            except (OSError, http.client.HTTPException) as error:
-                raise _Interrupted(f"the connection broke at byte {done}: {error}") from error
-            if not block:
-                raise _Interrupted(f"the connection ended at byte {done} of {num_bytes}")
-            file.write(block)
-            done += len(block)
-            progress.update(len(block))
-
-
-def _known_version(part: Path, url: str) -> _Version | None:
-    """The version that `part` is of, None if there is nothing to go on from."""
-    try:
-        version = _Version(**json.loads(_version_file(part).read_text(encoding="utf-8")))
-    # Missing, or cut off by the end of a process.
-    except (FileNotFoundError, json.JSONDecodeError, TypeError):
-        return None
-    usable = version.url == url and bool(version.validator) and _size(part) <= version.num_bytes
-    return version if usable else None
-
-
-def _version_file(part: Path) -> Path:
-    return part.with_name(part.name + ".json")
+def _etag_file(part: Path) -> Path:
+    return part.with_name(part.name + ".etag")
 
 
 def _size(part: Path) -> int:
     return part.stat().st_size if part.is_file() else 0
-
-
-def _say(message: str) -> None:
-    # Beside a progress bar; standard output belongs to the program.
-    tqdm.write(message, file=sys.stderr)

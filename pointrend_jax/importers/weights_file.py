@@ -1,9 +1,10 @@
 """Reads the tensors of any weight file that is supported, by its content and not by its name.
 
-Detectron2's pickles (`.pkl`) and both layouts of `torch.save` (`.pth`, `.pt`). The tensors may lie
-in the file's dict itself or one level below, under "model", "state_dict" or "blobs"; what lies
-beside them (iteration, optimizer, ...) is listed and not read. Names are left as they are: see
-`detectron2_names`. Nothing in a file is executed: see `safe_pickle`.
+Detectron2's pickles (`.pkl`), both layouts of `torch.save` (`.pth`, `.pt`) and safetensors. In the
+former, the tensors may lie in the file's dict itself or one level below, under "model",
+"state_dict" or "blobs"; what lies beside them (iteration, optimizer, ...) is listed and not read.
+Names are left as they are: see `detectron2_names`. Nothing in a file is executed: see
+`safe_pickle`.
 """
 
 import io
@@ -16,16 +17,17 @@ import numpy as np
 
 from pointrend_jax.importers.numpy_pickle import ArrayPlaceholder, Budget, numpy_constructors
 from pointrend_jax.importers.safe_pickle import load_pickle, ordered_dict
+from pointrend_jax.importers.safetensors_file import is_safetensors, read_safetensors
 from pointrend_jax.importers.torch_file import open_torch_content, read_tensors
 from pointrend_jax.importers.torch_tensors import TensorRef
 from pointrend_jax.importers.torch_zip import ZIP_MAGIC
 from pointrend_jax.importers.wrappers import shortened
 
-Container = Literal["pickle", "torch_zip", "torch_legacy"]
+Container = Literal["pickle", "torch_zip", "torch_legacy", "safetensors"]
 Scalar = str | int | float | bool
 
 _WRAPPERS = ("model", "state_dict", "blobs")
-_SUPPORTED = "Supported are Detectron2's .pkl and torch's .pth and .pt files."
+_SUPPORTED = "Supported are Detectron2's .pkl, torch's .pth and .pt, and .safetensors files."
 # torch's magic number as a pickle of any binary protocol, framed or not.
 _LEGACY_MAGIC = re.compile(
     rb"\x80.(\x95.{8})?\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", re.S
@@ -75,15 +77,20 @@ def read_weights_file(path: Path) -> WeightsFile:
         raise ValueError(f"The weight file {path} does not exist; check the path.")
     with open(path, "rb") as file:
         try:
-            return _read(file)
+            return _read(path, file)
         except (ValueError, OverflowError) as error:
             # OverflowError: a count or a shape of the file beyond what an array can have.
             raise ValueError(f"Cannot read weights from {path}: {shortened(str(error))}") from error
 
 
-def _read(file: BinaryIO) -> WeightsFile:
+def _read(path: Path, file: BinaryIO) -> WeightsFile:
     container = _container(file.read(_HEAD_BYTES))
     file.seek(0)
+    if container == "safetensors":
+        tensors, texts = read_safetensors(path)
+        if not tensors:
+            raise ValueError("it holds no tensor.")
+        return WeightsFile(tensors, container, (), {**texts})
     if container == "pickle":
         selection = _select(_load_numpy_pickle(file.read()))
         tensors = {name: _array(name, value) for name, value in selection.tensors.items()}
@@ -114,8 +121,8 @@ def _container(head: bytes) -> Container:
         )
     if text.startswith(b"version https://git-lfs"):
         raise ValueError("it is a git-lfs pointer, not the file itself: run `git lfs pull`.")
-    if head[8:10] == b'{"':
-        raise ValueError(f"it is a safetensors file, which is not read. {_SUPPORTED}")
+    if is_safetensors(head):
+        return "safetensors"
     if head.startswith(_PICKLE_STARTS):
         return "pickle"
     for start, kind in _FOREIGN_STARTS.items():

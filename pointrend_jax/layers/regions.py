@@ -1,31 +1,41 @@
 """What every mask head works on: regions with their own class, rendering them, and their losses.
 
+Rendering is the paper's, but for two savings: it starts from a regular grid, and it stops where a
+region's cells are small enough.
+
 Regions are boxes of any images of the batch, N in all; each carries its own class, and from the
 heads on only the channel of that class travels (exact: upsampling acts per channel and uncertainty
 reads only that one).
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy
 from pointrend_jax.ops.masks import crop_masks
-from pointrend_jax.ops.points import point_sample_bits, points_in_image
+from pointrend_jax.ops.points import point_sample_bits, points_in_image, regular_grid
+from pointrend_jax.ops.resize import upsample_2x
 from pointrend_jax.pointrend import (
     PredictPoints,
     RenderStep,
+    UncertaintyFn,
     binary_uncertainty,
-    grid_step,
     render_steps,
+    subdivide,
 )
 from pointrend_jax.structures import InstanceBatch
 
 
 class Regions(NamedTuple):
-    """boxes [N, 4] xyxy; image_index, classes, gt_index [N]; valid [N]: a foreground sample."""
+    """Boxes to segment, in N slots.
+
+    boxes [N, 4] xyxy; image_index, classes, gt_index [N], the last read in training only; valid
+    [N], False for a slot that holds no foreground sample (training) or detection (inference).
+    """
 
     boxes: Array
     image_index: Array
@@ -58,19 +68,63 @@ def render_regions(
         size should come together; a region's result does not depend on the others.
     """
     side, subdivision_steps = start
-    largest_side = None
+    subdivide_fn = subdivide
     if min_cell_px > 0:
         longest = jnp.max(regions.boxes[:, 2:] - regions.boxes[:, :2], axis=1)
-        largest_side = longest / min_cell_px
+        subdivide_fn = partial(_subdivide_coarser, longest / min_cell_px)
     first = grid_step(predict_points, binary_uncertainty, regions.boxes.shape[0], side)
     return [
         first,
         *render_steps(
             first.logits, predict_points, binary_uncertainty,
             subdivision_steps=subdivision_steps,
-            subdivision_num_points=subdivision_num_points, largest_side=largest_side,
+            subdivision_num_points=subdivision_num_points, subdivide_fn=subdivide_fn,
         ),
     ]  # fmt: skip
+
+
+def skip_full_subdivisions(side: int, steps: int, num_points: int) -> tuple[int, int]:
+    """Where rendering may start: steps that would predict every pixel become a regular grid.
+
+    With N = 28 x 28 points the paper's steps 7 -> 14 -> 28 predict every pixel, so the first two of
+    five are one prediction on the 28 x 28 grid: `skip_full_subdivisions(7, 5, 784) == (28, 3)`.
+    """
+    while steps > 0 and 4 * side * side <= num_points:
+        side, steps = 2 * side, steps - 1
+    return side, steps
+
+
+def grid_step(
+    predict_points: PredictPoints, uncertainty_fn: UncertaintyFn, num_regions: int, side: int
+) -> RenderStep:
+    """The prediction on a regular side x side grid of every region: rendering's first step."""
+    point_coords = jnp.broadcast_to(regular_grid(side), (num_regions, side * side, 2))
+    point_indices = jnp.broadcast_to(jnp.arange(side * side), (num_regions, side * side))
+    logits = predict_points(point_coords)
+    logits = logits.reshape(num_regions, side, side, logits.shape[-1])
+    return RenderStep(logits, uncertainty_fn(logits), point_indices, point_coords)
+
+
+def _subdivide_coarser(
+    largest_side: Float[Array, " N"], logits: Float[Array, "N H W K"], *how: Any
+) -> RenderStep:
+    """`subdivide` for the regions whose map is no larger than that, upsampling for the others.
+
+    A step that no region needs costs an upsampling.
+    """
+    upsampled = upsample_2x(logits)
+    coarser: Bool[Array, " N"] = logits.shape[1] <= largest_side
+
+    def some() -> RenderStep:
+        step = subdivide(logits, *how)
+        return step._replace(logits=jnp.where(coarser[:, None, None, None], step.logits, upsampled))
+
+    def none() -> RenderStep:
+        shapes = jax.eval_shape(lambda logits: subdivide(logits, *how), logits)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return zeros._replace(logits=upsampled)
+
+    return jax.lax.cond(jnp.any(coarser), some, none)
 
 
 def mask_loss(

@@ -95,16 +95,6 @@ def decode_valid_rle(rle: Mapping[str, Any]) -> Bool[np.ndarray, "H W"]:
     return coco_mask.decode(dict(rle)).astype(bool)
 
 
-def decode_columns(rle: Mapping[str, Any], first: int, last: int) -> Bool[np.ndarray, "H w"]:
-    """The columns from `first` to before `last`, at the cost of these; errors as `decode_runs`."""
-    height = rle["size"][0]
-    ends = np.cumsum(decode_runs(rle["counts"]))
-    # Runs go down the columns, so those of neighbouring columns follow one another.
-    within = np.diff(np.clip(ends, first * height, last * height), prepend=first * height)
-    bits = np.repeat(np.arange(len(ends)) % 2 == 1, within)
-    return bits.reshape(last - first, height).T
-
-
 def rle_area(rle: Mapping[str, Any]) -> float:
     return float(coco_mask.area(dict(rle)))
 

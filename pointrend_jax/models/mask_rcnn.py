@@ -35,7 +35,8 @@ from pointrend_jax.structures import (
 )
 
 MaskHead = PointRendMaskHead | ImplicitMaskHead | ConvMaskHead
-# The coarse prediction reads weights that are larger than the features of fewer regions.
+# At least so many regions are encoded at a time: the coarse head's weights, which are read each
+# time, are larger than the features of fewer.
 _FEWEST_ENCODED = 16
 
 
@@ -197,8 +198,8 @@ class MaskRCNN(nn.Module):
     ) -> MaskLogits:
         """Masks [B, D, M, M] and [B, D, m, m] of the detections; 0 in slots that are not valid.
 
-        Large regions come before small ones. What all of them share (at most a product over the
-        map of fine-grained features, in float32) is made once, if there is any.
+        Large regions come before small ones, since `min_cell_px` saves work where a whole chunk is
+        small. The mask head prepares what all regions share once, and not at all without a region.
         """
         batch_size, slots = detections.valid.shape
         regions, num_slots = regions_of(detections), batch_size * slots

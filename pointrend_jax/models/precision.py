@@ -8,7 +8,7 @@ _DTYPES = {"float32": jnp.dtype(jnp.float32), "bfloat16": jnp.dtype(jnp.bfloat16
 
 
 def compute_dtype(config: Config) -> jnp.dtype:
-    """That of `config.model.compute_dtype`. Raises ValueError for another name."""
+    """The type that `config.model.compute_dtype` names. Raises ValueError for an unknown name."""
     name = config.model.compute_dtype
     if name not in _DTYPES:
         raise ValueError(

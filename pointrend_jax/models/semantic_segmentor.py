@@ -1,7 +1,7 @@
 """Semantic segmentation, SemanticFPN or DeepLab, with PointRend or without: pixels to logits.
 
-The parts come ready-made (`models/build.py` makes them); here is their order, once for training
-(`losses`) and once for inference (`predict`).
+The parts come ready-made (`models/build_semantic.py` makes them); here is their order, once for
+training (`losses`) and once for inference (`predict`).
 """
 
 import flax.linen as nn
@@ -38,7 +38,8 @@ class SemanticSegmentor(nn.Module):
       point_head: None for the coarse prediction alone.
       pixel_mean, pixel_std, bgr: what the backbone's weights expect.
       compute_dtype: of the maps, and so of the layers that read them.
-      hard_pixel_fraction: of the pixels that the coarse loss is the mean of; None for all labelled.
+      hard_pixel_fraction: the coarse loss is the mean over this fraction of the pixels, those of
+        highest loss; None for the mean over all labelled ones.
     """
 
     backbone: nn.Module

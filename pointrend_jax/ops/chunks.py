@@ -16,9 +16,9 @@ from jaxtyping import Array, Bool, Int
 Tree = Any
 Result = TypeVar("Result")
 
-# All slots are worked on, or such a part of them if it holds what is valid,
+# Where valid rows fill at most a half or a quarter of the slots, only that part is worked on.
 _SHARES = (2, 4)
-# but no smaller part than this: each part is a program of its own.
+# Each part is a program of its own, so parts with fewer slots than this are not made.
 _FEWEST = 16
 
 

@@ -1,7 +1,7 @@
 """Which ground truth a box answers for, and which boxes a step trains on.
 
-Every choice has two halves: a pure one that takes a priority for each candidate (lowest first), and
-a draw of that priority, so that a reference's permutation can be fed in.
+A random choice takes a priority for each candidate, lowest first, instead of a key, so that a
+reference's permutation can be fed in.
 """
 
 from typing import NamedTuple
@@ -49,11 +49,6 @@ def match_boxes(
         labels = jnp.where(is_best, 1, labels)
     labels = jnp.where(boxes_valid, labels, IGNORE)
     return Matches(jnp.argmax(overlap, axis=0), labels)
-
-
-def draw_priority(key: Array, num: int) -> Float[Array, " A"]:
-    """A random priority for each candidate."""
-    return jax.random.uniform(key, (num,))
 
 
 def sample_by_priority(

@@ -129,7 +129,7 @@ def map_rows(
     return reduced.reshape(reduced.shape[0], strips * rows, *reduced.shape[3:])[:, :height]
 
 
-def label_map(
+def best_labels(
     logits: Float[Array, "N H W K"],
     inside_hw: Int[Array, "N 2"],
     output_hw: Int[Array, "N 2"],

@@ -256,9 +256,13 @@ def _pixel_of_bins(
 def _axis_pixel(
     start: Array, bin_size: Array, grid: Array, pixel: Array, edge: Array, output_size: int
 ) -> tuple[Int[Array, "n S"], Float[Array, "n S"]]:
-    """The `pixel`-th that each bin's samples touch along an axis, and its share of their mean."""
+    """The place of one pixel that a bin's samples touch along an axis, and its share of their mean.
+
+    Args:
+      pixel: its number among the pixels that the samples of the bin touch.
+    """
     place = partial(_sample_position, start, bin_size, grid, edge=edge, output_size=output_size)
-    # Far apart, every sample has its own two pixels.
+    # Samples more than a pixel apart have two pixels each, which no other sample touches.
     apart = _are_apart(bin_size, grid)
     sample_of_pixel = jnp.where(apart, pixel // 2, 0)
     position, _ = place(sample_of_pixel)

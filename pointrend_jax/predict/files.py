@@ -1,28 +1,29 @@
-"""Predictions of image files: pictures for people, and files for programs."""
+"""Predictions of images: pictures for people, and files for programs, image by image."""
 
-import io
 import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from tqdm import tqdm
 
-from pointrend_jax.data.images import read_image
+from pointrend_jax.console import tell, watched
 from pointrend_jax.data.sources.categories import are_made_up
-from pointrend_jax.evaluation.predictions import (
-    Annotation,
-    Predictions,
-    annotation,
-)
+from pointrend_jax.evaluation.predictions import Predictions
 from pointrend_jax.evaluation.set_ids import SetIds
-from pointrend_jax.masks.rle import Rle
-from pointrend_jax.predict.inputs import ARRAY, NamedFile, read_input
+from pointrend_jax.masks.outlines import coco_polygons
+from pointrend_jax.predict.formats import (
+    CLASSES,
+    YOLO_NAMES,
+    check_same,
+    write_masks,
+    write_yolo,
+    yolo_names,
+)
+from pointrend_jax.predict.inputs import NamedFile, read_inputs
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
-from pointrend_jax.predict.npy_file import NpyImage, NpyLabels
+from pointrend_jax.predict.npy_file import ARRAY, NpyImage, NpyLabels
 from pointrend_jax.predict.tiles import Tiling
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.label_maps import PredictedLabels
@@ -33,6 +34,7 @@ from pointrend_jax.visualize import (
     explain_picture,
     overlay_instances,
     overlay_labels,
+    save_picture,
 )
 
 # px; the picture of a tiled image is made of every nth pixel, so that its sides stay below this.
@@ -44,21 +46,23 @@ def predict_instances(
     files: Sequence[NamedFile],
     output: Path,
     *,
+    formats: Sequence[str],
     score_threshold: float,
     num_explained: int,
     ids: SetIds | None = None,
     font: Path | None = None,
 ) -> None:
-    """Writes an overlay for each image, pictures of how masks arise, and `evaluation.predictions`.
+    """Writes what the formats ask for, pictures of how masks arise, and `evaluation.predictions`.
 
     Args:
+      formats: as `chosen_formats` gives them.
       num_explained: instances an image, best first, whose rendering is shown; 0 for none.
       ids: of the data set that the images are of.
       font: of the labels, as `overlay_instances` takes it.
     Raises: ValueError, before anything is written, if the set has not the model's classes, or
-      `output` holds predictions of other classes or with another threshold.
+      `output` holds predictions of other classes, with another threshold or in other formats.
     """
-    pictures, copies = itertools.tee(read_input(file.path) for file in files)
+    pictures, copies = itertools.tee(read_inputs(files))
     predicted = predictor.stream(copies, score_threshold=score_threshold)
     category_ids = _category_ids(predictor, ids)
     categories = [
@@ -66,21 +70,41 @@ def predict_instances(
         for i, name in zip(category_ids, predictor.class_names, strict=True)
     ]
     settings = {"score_threshold": score_threshold, "ids_of": ids.source.name if ids else ""}
-    rows = zip(tqdm(files, disable=None), pictures, predicted, strict=True)
-    with Predictions(output, categories, settings) as predictions:
-        for (name, path, file_name), image, instances in rows:
-            masks = instances.masks.rle()
-            _save(output / f"{name}.png", _overlay(image, instances, masks, font))
+    names = yolo_names(predictor.class_names)
+    if "yolo" in formats:
+        check_same(output / YOLO_NAMES, names)
+    rows = zip(watched(files, "predicting"), pictures, predicted, strict=True)
+    with Predictions(output, categories, settings, formats) as predictions:
+        if "yolo" in formats:
+            write_whole(output / YOLO_NAMES, names)
+        for (name, source, file_name), image, instances in rows:
+            records = instances.to_coco(category_ids=category_ids)
+            masks = [record["segmentation"] for record in records]
+            if "overlay" in formats:
+                labels, scores = instances.class_names, instances.scores
+                overlay = overlay_instances(
+                    image, instances.boxes, masks, labels, scores, font=font
+                )
+                save_picture(output / f"{name}.png", overlay)
+            if "png" in formats:
+                write_masks(output, name, records, instances.class_names)
+            if {"polygons", "yolo"} & set(formats):
+                polygons = instances.masks.polygons()
+                if "yolo" in formats:
+                    write_yolo(output, name, instances.classes, polygons, instances.image_hw)
+                if "polygons" in formats:
+                    for record, parts in zip(records, polygons, strict=True):
+                        record["polygons"] = coco_polygons(parts)
             _explain(predictor, image, instances, num_explained, output / name, font)
             # The last of an image, so that a stop leaves it out or has all of it.
             predictions.add(
                 file_name,
                 instances.image_hw,
-                _records(instances, masks, category_ids),
+                records,
                 picture=name,
                 image_id=ids.images[file_name] if ids else None,
             )
-            print(f"{path}: {len(instances)} instances", flush=True)
+            tell(f"{source}: {len(instances)} instances")
 
 
 def predict_labels(
@@ -88,33 +112,36 @@ def predict_labels(
     files: Sequence[NamedFile],
     output: Path,
     *,
+    formats: Sequence[str],
     explained: bool,
     font: Path | None = None,
 ) -> None:
-    """Writes for each image NAME.png with the classes in colour and NAME_labels.png with their
-    indices, and classes.json for all.
+    """Writes for each image NAME.png with the classes in colour ("overlay") and NAME_labels.png
+    with their indices ("png"), and classes.json for all.
 
     Args:
+      formats: as `chosen_formats` gives them.
       explained: also NAME_explain.png, the points of each rendering step.
       font: of the legend, as `overlay_labels` takes it.
     Raises: ValueError, before anything is written, if `explained` of a model that renders nothing.
     """
     if explained:
         predictor.check_explains()
-    pictures, copies = itertools.tee(read_input(file.path) for file in files)
-    rows = zip(tqdm(files, disable=None), pictures, predictor.stream(copies), strict=True)
+    pictures, copies = itertools.tee(read_inputs(files))
+    rows = zip(watched(files, "predicting"), pictures, predictor.stream(copies), strict=True)
     _write_classes(predictor, output)
-    for (name, path, _), image, result in rows:
-        overlay = overlay_labels(image, result.labels, result.class_names, font=font)
-        _save(output / f"{name}.png", overlay)
-        _save(output / f"{name}_labels.png", result.labels)
-        print(f"{path}: {_shares(result)}", flush=True)
+    for (name, source, _), image, result in rows:
+        if "overlay" in formats:
+            save_picture(output / f"{name}.png", result.plot(image, font=font))
+        if "png" in formats:
+            save_picture(output / f"{name}_labels.png", result.labels)
+        tell(f"{source}: {_shares(result)}")
         if explained:
             how = predictor.explain(image)
             picture = explain_labels_picture(
                 image, how.coarse_labels, how.steps, result.labels, result.class_names, font=font
             )
-            _save(output / f"{name}_explain.png", picture)
+            save_picture(output / f"{name}_explain.png", picture)
 
 
 def predict_labels_in_tiles(
@@ -122,42 +149,41 @@ def predict_labels_in_tiles(
     files: Sequence[NamedFile],
     output: Path,
     *,
+    formats: Sequence[str],
     tile: int,
     overlap: int,
     font: Path | None = None,
 ) -> None:
     """As `predict_labels`, at the images' own size, tile by tile.
 
-    Of a .npy file, which may be larger than the memory, the labels are a .npy file too, and the
-    picture shows every nth pixel. Other files are decoded as a whole.
+    Of a .npy file, which may be larger than the memory, the labels are a .npy file too, whatever
+    the formats, and the picture shows every nth pixel. Other files are decoded as a whole.
     Raises: ValueError, before anything is written, for impossible tiles.
     """
     Tiling.checked((tile, tile), overlap)
     _write_classes(predictor, output)
-    for name, path, _ in files:
-        if path.suffix == ARRAY:
-            with NpyImage(path) as image:
-                file = output / f"{name}_labels.npy"
-                with NpyLabels(file, (image.shape[0], image.shape[1])) as labels:
-                    predictor.predict_tiles(
-                        image, tile=tile, overlap=overlap, out=labels, progress=True
-                    )
-                picture = _thinned(image, file, predictor.class_names, font)
+    names = predictor.class_names
+    images = read_inputs([file for file in files if file.source.path.suffix != ARRAY])
+    for name, source, _ in files:
+        if source.path.suffix == ARRAY:
+            image, file = NpyImage(source.path), output / f"{name}_labels.npy"
+            with NpyLabels(file, (image.shape[0], image.shape[1])) as labels:
+                predictor.predict_tiles(
+                    image, tile=tile, overlap=overlap, out=labels, progress=True
+                )
+            if "overlay" in formats:
+                save_picture(output / f"{name}.png", _thinned(image, file, names, font))
         else:
-            image = read_image(path)
+            image = next(images)
             labels = np.empty(image.shape[:2], np.uint8)
             predictor.predict_tiles(image, tile=tile, overlap=overlap, out=labels, progress=True)
-            _save(output / f"{name}_labels.png", labels)
-            picture = overlay_labels(image, labels, predictor.class_names, font=font)
-        _save(output / f"{name}.png", picture)
-        print(f"{path}: {image.shape[0]} x {image.shape[1]} pixels", flush=True)
-
-
-def _overlay(
-    image: np.ndarray, instances: PredictedInstances, masks: Sequence[Rle], font: Path | None
-) -> np.ndarray:
-    names = instances.class_names
-    return overlay_instances(image, instances.boxes, masks, names, instances.scores, font=font)
+            if "png" in formats:
+                save_picture(output / f"{name}_labels.png", labels)
+            if "overlay" in formats:
+                save_picture(
+                    output / f"{name}.png", overlay_labels(image, labels, names, font=font)
+                )
+        tell(f"{source}: {image.shape[0]} x {image.shape[1]} pixels")
 
 
 def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
@@ -168,10 +194,9 @@ def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
     if ids and ids.categories:
         by_id = sorted(ids.categories, key=ids.categories.__getitem__)
         if are_made_up(predictor.class_names) and len(by_id) == len(predictor.class_names):
-            print(
+            tell(
                 "the checkpoint has no class names; its classes are taken for the categories of "
-                f"{ids.source} by ascending id: {', '.join(by_id[:8])}",
-                flush=True,
+                f"{ids.source} by ascending id: {', '.join(by_id[:8])}"
             )
             return tuple(ids.categories[name] for name in by_id)
         unknown = [name for name in predictor.class_names if name not in ids.categories]
@@ -184,19 +209,11 @@ def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
     if predictor.category_ids:
         return predictor.category_ids
     number = len(predictor.class_names)
-    print(
+    tell(
         f"the checkpoint does not know the category ids of its data set: those written are class "
-        f"indices, 0 to {number - 1}; --annotations takes them from an annotation file",
-        flush=True,
+        f"indices, 0 to {number - 1}; --annotations takes them from an annotation file"
     )
     return tuple(range(number))
-
-
-def _records(
-    instances: PredictedInstances, masks: Sequence[Rle], category_ids: Sequence[int]
-) -> list[Annotation]:
-    rows = zip(instances.boxes, instances.scores, instances.classes, masks, strict=True)
-    return [annotation(box, score, category_ids[label], rle) for box, score, label, rle in rows]
 
 
 def _explain(
@@ -216,7 +233,7 @@ def _explain(
         picture = explain_picture(
             image, instance.boxes[0], how.coarse_probs, how.steps, label, font=font
         )
-        _save(stem.with_name(f"{stem.name}_explain_{i}.png"), picture)
+        save_picture(stem.with_name(f"{stem.name}_explain_{i}.png"), picture)
 
 
 def _shares(result: PredictedLabels) -> str:
@@ -241,16 +258,6 @@ def _write_classes(predictor: SemanticPredictor, output: Path) -> None:
         "classes": [{"id": i, "name": name} for i, name in enumerate(predictor.class_names)],
         "void": IGNORE_LABEL,
     }
-    path, text = output / "classes.json", (json.dumps(content, indent=2) + "\n").encode()
-    if path.exists() and path.read_bytes() != text:
-        raise ValueError(
-            f"{path} has other classes than the model, so {output} holds label maps of another; "
-            "choose another --output."
-        )
-    write_whole(path, text)
-
-
-def _save(path: Path, picture: np.ndarray) -> None:
-    content = io.BytesIO()
-    Image.fromarray(picture).save(content, "PNG")
-    write_whole(path, content.getvalue())
+    text = (json.dumps(content, indent=2) + "\n").encode()
+    check_same(output / CLASSES, text)
+    write_whole(output / CLASSES, text)

@@ -1,10 +1,21 @@
 """An image that a program hands over: what is accepted, and the canvas it is predicted on."""
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
+import jax
 import numpy as np
+from PIL import Image
 
 from pointrend_jax.data.batches.transforms import choose_bucket, padded_hw, resized_hw
+from pointrend_jax.data.images import read_image, rgb_pixels
+from pointrend_jax.predict.npy_file import ARRAY, NpyImage
+from pointrend_jax.predict.sources import download, is_address
+from pointrend_jax.storage import local_path
+
+# uint8 [H, W, 3] in RGB order, or what `read_one` makes such an array of.
+ImageLike = np.ndarray | jax.Array | Image.Image | Path | str
 
 
 def choose_canvas(
@@ -33,24 +44,46 @@ def choose_canvas(
     return (long, short) if hw[0] > hw[1] else (short, long)
 
 
-def check_images(images: Sequence[np.ndarray]) -> None:
-    """Raises ValueError, saying which and what to do, unless all are uint8 [H, W, 3]."""
-    if not isinstance(images, Sequence) or isinstance(images, str | bytes):
-        raise ValueError(
-            "images must be a uint8 [height, width, 3] array or a sequence of such arrays, got "
-            f"{type(images).__name__}; pointrend_jax.data.images.read_image reads a file, "
-            "np.asarray(picture.convert('RGB')) takes a Pillow image."
-        )
-    for position, image in enumerate(images):
-        check_image(image, f"image {position}")
+def read_images(images: Sequence[object]) -> list[np.ndarray]:
+    """`read_one` of each, which an error calls by its position."""
+    return [read_one(image, f"image {position}") for position, image in enumerate(images)]
 
 
-def check_image(image: np.ndarray, which: str) -> None:
-    """Raises ValueError, saying what to do about it, unless `image` is uint8 [H, W, 3]."""
+def read_one(image: object, which: str) -> np.ndarray:
+    """The pixels of an image in any form that is accepted: uint8 [H, W, 3] in RGB order.
+
+    Args:
+      image: such an array, of numpy or jax; a Pillow image, which is turned upright and made RGB as
+        a file is; the path of an image or .npy file; the http(s) address of an image.
+      which: what an error calls it.
+    Raises: ValueError, saying what to do about it, for anything else, or what cannot be read.
+    """
+    if isinstance(image, str) and is_address(image):
+        with tempfile.TemporaryDirectory() as folder:
+            return read_file(download(image, Path(folder)))
+    if isinstance(image, (str, Path)):
+        return read_file(local_path(image))
+    if isinstance(image, Image.Image):
+        return rgb_pixels(image, which)
+    if isinstance(image, jax.Array):
+        image = np.asarray(image)
+    return check_image(image, which)
+
+
+def read_file(path: Path) -> np.ndarray:
+    """The image of a file as uint8 [H, W, 3]. Raises ValueError if it is none."""
+    if path.suffix != ARRAY:
+        return read_image(path)
+    return NpyImage(path)[:, :]
+
+
+def check_image(image: object, which: str) -> np.ndarray:
+    """The same. Raises ValueError, saying what to do about it, unless it is uint8 [H, W, 3]."""
     if not isinstance(image, np.ndarray):
         raise ValueError(
-            f"{which} must be a uint8 [height, width, 3] array in RGB order, got "
-            f"{type(image).__name__}; make an array of it with np.asarray."
+            f"{which} must be a uint8 [height, width, 3] array in RGB order, a Pillow image or a "
+            f"path, got {type(image).__name__}; make an array of it with np.asarray, "
+            "or give several images as a list."
         )
     if image.ndim == 4:
         advice = "give a batch as a sequence: list(images)"
@@ -63,7 +96,7 @@ def check_image(image: np.ndarray, which: str) -> None:
     elif image.dtype != np.uint8:
         advice = "bring values of 0 to 1 to bytes: (image * 255).round().astype(np.uint8)"
     else:
-        return
+        return image
     raise ValueError(
         f"{which} must be a uint8 [height, width, 3] array in RGB order, got {image.dtype} "
         f"{image.shape}; {advice}."

@@ -1,86 +1,107 @@
-"""The image files to predict: read once, named apart, and none that has been predicted already."""
+"""The images to predict: read once, named apart, and none that has been predicted already."""
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from pointrend_jax.data.images import read_image
+from pointrend_jax.console import tell
 from pointrend_jax.evaluation.predictions import predicted_files
 from pointrend_jax.evaluation.set_ids import SetIds
-from pointrend_jax.predict.npy_file import NpyImage
+from pointrend_jax.predict.formats import result_paths
+from pointrend_jax.predict.images import read_file
+from pointrend_jax.predict.npy_file import ARRAY, NpyImage
+from pointrend_jax.predict.sources import ImageSource
+from pointrend_jax.predict.video import read_frames
 from pointrend_jax.storage import check_workdir, readable
-
-# Images that may be larger than the memory.
-ARRAY = ".npy"
-# What is written for an image, behind its name.
-_RESULT_ENDS = (".png", "_labels.png", "_labels.npy", "_explain.png")
 
 
 class NamedFile(NamedTuple):
-    """An image file, and what its results are called.
+    """An image, and what its results are called.
 
     Attributes:
-      name: of its pictures: its stem, unless two images share it.
+      name: of its results: its stem, unless two images share it.
       file_name: of the image in files of results; in a data set that of its annotation file.
     """
 
     name: str
-    path: Path
+    source: ImageSource
     file_name: str
 
 
 def check_files(
-    paths: Sequence[Path], output: Path, *, ids: SetIds | None = None, resume: bool = False
+    sources: Sequence[ImageSource],
+    output: Path,
+    *,
+    formats: Sequence[str],
+    task: str,
+    ids: SetIds | None = None,
+    resume: bool = False,
 ) -> list[NamedFile]:
-    """The files to predict, with the names of their results.
+    """The images to predict, with the names of their results.
 
-    All are decoded once, before anything slow happens.
+    All files are decoded once, before anything slow happens; videos have been, by `find_images`.
 
     Args:
+      formats: what will be written. task: `config.task` of the model.
       ids: of the data set that the images are of.
       resume: images whose predictions `output` holds are left out, and counted.
     Raises: ValueError if an image cannot be read or is not of the set, names clash, `output` cannot
       be written or, unless `resume`, holds predictions of an image.
     """
+    paths = [source.image_path for source in sources]
     named = ids.match(paths) if ids else [path.name for path in paths]
-    files = [NamedFile(*e) for e in zip(_output_names(paths), paths, named, strict=True)]
+    files = [NamedFile(*e) for e in zip(_output_names(sources), sources, named, strict=True)]
     check_workdir(output, "--output")
-    _check_results(files, output)
-    files = _not_yet_predicted(files, output, resume=resume)
-    problems = [problem for file in files if (problem := _problem(file.path))]
+    _check_results(files, output, formats, task)
+    files = _not_yet_predicted(files, output, formats, task, resume=resume)
+    problems = [problem for file in files if (problem := _problem(file.source))]
     if problems:
         raise ValueError("no image was predicted:\n  " + "\n  ".join(problems))
     return files
 
 
-def read_input(path: Path) -> np.ndarray:
-    """The image of a file as uint8 [H, W, 3]. Raises ValueError if it is none."""
-    if path.suffix != ARRAY:
-        return read_image(path)
-    with NpyImage(path) as image:
-        return image[0 : image.shape[0], 0 : image.shape[1]]
+def read_inputs(files: Sequence[NamedFile]) -> Iterator[np.ndarray]:
+    """The images as uint8 [H, W, 3], one by one; a video is decoded once for frames in a row.
+
+    Raises: ValueError, when its turn comes, if one cannot be read any more.
+    """
+    for path, group in groupby((file.source for file in files), lambda source: source.path):
+        frames = [source.frame for source in group if source.frame is not None]
+        if frames:
+            yield from read_frames(path, frames)
+        else:
+            yield read_file(path)
 
 
-def _output_names(paths: Sequence[Path]) -> list[str]:
-    stems = Counter(path.stem for path in paths)
-    names = [p.name if stems[p.stem] > 1 else p.stem for p in paths]
+def _output_names(sources: Sequence[ImageSource]) -> list[str]:
+    stems = Counter(source.stem for source in sources)
+    names = [s.long_stem if stems[s.stem] > 1 else s.stem for s in sources]
     twice = _repeated(names)
     if twice:
         raise ValueError(
-            f"several images are called {', '.join(twice[:5])} and their results would overwrite "
-            "each other; predict them with different --output folders."
+            f"several images are called {', '.join(map(readable, twice[:5]))} and their results "
+            "would overwrite each other; predict them with different --output folders."
         )
     return names
 
 
-def _check_results(files: Sequence[NamedFile], output: Path) -> None:
+def _check_results(
+    files: Sequence[NamedFile], output: Path, formats: Sequence[str], task: str
+) -> None:
     """Raises ValueError if a result would overwrite an image, or another result."""
-    results = [f"{file.name}{end}" for file in files for end in _RESULT_ENDS]
-    inputs = {file.path.resolve() for file in files}
+    results = [
+        result
+        for file in files
+        for result in (*_results(file, formats, task), f"{file.name}_explain.png")
+    ]
+    inputs = {file.source.path.resolve() for file in files}
+    # Those of one folder of masks lie within it.
+    inputs |= {path.parent for path in inputs}
     folder = output.resolve()
     over = [result for result in results if folder / result in inputs] + _repeated(results)
     names = {file.name for file in files}
@@ -93,34 +114,41 @@ def _check_results(files: Sequence[NamedFile], output: Path) -> None:
         )
 
 
+def _results(file: NamedFile, formats: Sequence[str], task: str) -> list[str]:
+    """Every path that a result of the image may have."""
+    return [path for paths in result_paths(file.name, formats, task) for path in paths]
+
+
 def _repeated(names: Sequence[str]) -> list[str]:
     return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def _not_yet_predicted(
-    files: Sequence[NamedFile], output: Path, *, resume: bool
+    files: Sequence[NamedFile], output: Path, formats: Sequence[str], task: str, *, resume: bool
 ) -> list[NamedFile]:
     """The files without results in `output`.
 
     Raises: ValueError if there are results of others, or of other images of these names.
     """
-    predicted, there = predicted_files(output), {path.name for path in output.iterdir()}
+    predicted = predicted_files(output) if task == "instance" else {}
     of_others = {picture: name for name, picture in predicted.items()}
     left, done, stopped = [], [], []
     for file in files:
-        results = [f"{file.name}{end}" for end in _RESULT_ENDS if f"{file.name}{end}" in there]
-        # A label map and its picture; of instances there is the picture alone.
-        if readable(file.file_name) in predicted or len(results) > 1:
+        there = [
+            [path for path in paths if (output / path).exists()]
+            for paths in result_paths(file.name, formats, task)
+        ]
+        # Of instances the journal is written last; of label maps there is none.
+        if readable(file.file_name) in predicted if task == "instance" else all(there):
             done.append(readable(file.file_name))
             continue
         if readable(file.name) in of_others:
             raise ValueError(
-                f"the pictures of {readable(file.path)} would replace those of "
+                f"the results of {file.source} would replace those of "
                 f"{of_others[readable(file.name)]} in {output}; choose another --output."
             )
         left.append(file)
-        if results:
-            stopped.append(results[0])
+        stopped += [paths[0] for paths in there if paths][:1]
     if (done or stopped) and not resume:
         raise ValueError(
             f"{output} holds results of {len(done) + len(stopped)} of the {len(files)} images "
@@ -128,18 +156,18 @@ def _not_yet_predicted(
             "--output, or leave these images out: --resume does so."
         )
     if done:
-        print(f"{len(done)} of {len(files)} images are left out: predicted already", flush=True)
+        tell(f"{len(done)} of {len(files)} images are left out: predicted already")
     if stopped:
-        print(f"drawn again, as a stop left no prediction of it: {', '.join(stopped[:5])}")
+        tell(f"drawn again, as a stop left no prediction of it: {', '.join(stopped[:5])}")
     return left
 
 
-def _problem(path: Path) -> str:
+def _problem(source: ImageSource) -> str:
     try:
-        if path.suffix == ARRAY:
-            NpyImage(path).close()
-        else:
-            read_image(path)
+        if source.path.suffix == ARRAY:
+            NpyImage(source.path)
+        elif source.frame is None:
+            read_file(source.path)
     except ValueError as error:
         return str(error)
     return ""

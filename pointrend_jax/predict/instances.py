@@ -9,7 +9,7 @@ import numpy as np
 
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.masks.paste import probability
-from pointrend_jax.predict.images import check_image, check_images
+from pointrend_jax.predict.images import ImageLike, read_images, read_one
 from pointrend_jax.predict.loaded_model import LoadedModel
 from pointrend_jax.results.instances import (
     ExplainedInstance,
@@ -38,10 +38,10 @@ class Predictor:
 
     Example:
       predictor = pointrend_jax.load("runs/people")
-      instances = predictor.predict(image)  # uint8 [H, W, 3], RGB
+      instances = predictor("photo.jpg")  # or uint8 [H, W, 3], RGB; the same as predictor.predict
       instances = instances[instances.scores > 0.7]
       for box, name in zip(instances.boxes, instances.class_names):
-          print(name, box)  # xyxy in pixels of `image`
+          print(name, box)  # xyxy in pixels of the image
       pixels = instances.masks.boolean()  # bool [n, H, W]
       records = instances.masks.rle()  # n COCO RLEs
       fine = instances.masks.probabilities((4 * H, 4 * W))  # float32 [n, 4 H, 4 W], any size
@@ -74,13 +74,13 @@ class Predictor:
                 f"there must be a category id for each of the {len(self.class_names)} classes, "
                 f"each another one, got {list(self.category_ids)}."
             )
-        self._predict = on_one_device(model.task, model.variables)
+        self._predict = on_one_device(model.task, model.variables, model.num_canvases)
         self._explain = jax.jit(model.task.explain)
 
     @overload
     def predict(
         self,
-        images: np.ndarray,
+        images: ImageLike,
         *,
         score_threshold: float = 0.0,
         max_instances: int | None = None,
@@ -90,7 +90,7 @@ class Predictor:
     @overload
     def predict(
         self,
-        images: Sequence[np.ndarray],
+        images: Sequence[ImageLike],
         *,
         score_threshold: float = 0.0,
         max_instances: int | None = None,
@@ -99,7 +99,7 @@ class Predictor:
 
     def predict(
         self,
-        images: np.ndarray | Sequence[np.ndarray],
+        images: ImageLike | Sequence[ImageLike],
         *,
         score_threshold: float = 0.0,
         max_instances: int | None = None,
@@ -110,7 +110,8 @@ class Predictor:
         For more images than fit in memory there is `stream`.
 
         Args:
-          images: uint8 [H, W, 3] in RGB order, or a sequence of such images of any sizes.
+          images: one image or a sequence of images of any sizes. An image is a uint8 [H, W, 3]
+            array in RGB order, of numpy or jax; a Pillow image; a path; or an http(s) address.
           score_threshold: leaves out what scores lower. The model has a threshold of its own,
             `model.box.score_threshold`, below which nothing is found.
           max_instances: the most instances an image, the best ones; None for all that the model
@@ -119,32 +120,34 @@ class Predictor:
             accelerators; a CPU gains nothing. What stands beside an image changes its result by
             rounding only, and at 1, the default, not at all.
 
-        Returns: one result for one array; a list for a sequence. Masks are not drawn yet.
+        Returns: one result for one image; a list for a sequence. Masks are not drawn yet.
         Raises: ValueError, before anything is predicted, if an image is of another type or shape or
           an option is out of range; it says which and what to do.
         """
-        if isinstance(images, np.ndarray):
-            check_image(images, "the image")
+        if isinstance(images, str) or not isinstance(images, Sequence):
+            image = read_one(images, "the image")
             _check_batch_size(batch_size)
             return next(
-                self.stream([images], score_threshold=score_threshold, max_instances=max_instances)
+                self.stream([image], score_threshold=score_threshold, max_instances=max_instances)
             )
-        check_images(images)
+        read = read_images(images)
         # Images of a canvas one after another, so that they share batches.
-        canvases = [self._model.canvas((x.shape[0], x.shape[1])) for x in images]
-        order = sorted(range(len(images)), key=lambda i: canvases[i] if batch_size > 1 else (0, 0))
+        canvases = [self._model.canvas((x.shape[0], x.shape[1])) for x in read]
+        order = sorted(range(len(read)), key=lambda i: canvases[i] if batch_size > 1 else (0, 0))
         results = self.stream(
-            (images[i] for i in order),
+            (read[i] for i in order),
             score_threshold=score_threshold,
             max_instances=max_instances,
             batch_size=batch_size,
         )
         by_position = dict(zip(order, results, strict=True))
-        return [by_position[i] for i in range(len(images))]
+        return [by_position[i] for i in range(len(read))]
+
+    __call__ = predict
 
     def stream(
         self,
-        images: Iterable[np.ndarray],
+        images: Iterable[ImageLike],
         *,
         score_threshold: float = 0.0,
         max_instances: int | None = None,
@@ -185,17 +188,17 @@ class Predictor:
             jax.block_until_ready(self._predict(sample))
 
     def explain(
-        self, image: np.ndarray, boxes: np.ndarray, classes: np.ndarray
+        self, image: ImageLike, boxes: np.ndarray, classes: np.ndarray
     ) -> list[ExplainedInstance]:
         """How the mask of each box is rendered.
 
         Args:
-          boxes: [n, 4] xyxy in pixels of `image`, such as predicted ones. classes: [n].
+          boxes: [n, 4] xyxy in pixels of the image, such as predicted ones. classes: [n].
         Raises: ValueError if the model has no rendering steps.
         """
-        check_image(image, "the image")
-        sample = self._model.sample(image)
-        scale = np.asarray(sample.batch.image_hw[0] / np.array(image.shape[:2]), np.float32)
+        pixels = read_one(image, "the image")
+        sample = self._model.sample(pixels)
+        scale = np.asarray(sample.batch.image_hw[0] / np.array(pixels.shape[:2]), np.float32)
         boxes = np.asarray(boxes, np.float32) * scale[[1, 0, 1, 0]]
         return [
             self._explain_one(sample, box, int(label))

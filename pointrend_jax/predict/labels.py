@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from pointrend_jax.pointrend import RenderStep
-from pointrend_jax.predict.images import check_image, check_images
+from pointrend_jax.predict.images import ImageLike, read_images, read_one
 from pointrend_jax.predict.loaded_model import LoadedModel
 from pointrend_jax.predict.tiles import ImageSource, LabelSink, Tiling, predict_tiles
 from pointrend_jax.results.label_maps import ExplainedLabels, ExplainedLabelStep, PredictedLabels
@@ -34,7 +34,7 @@ class SemanticPredictor:
 
     Example:
       predictor = pointrend_jax.load("runs/camvid")
-      prediction = predictor.predict(image)  # uint8 [H, W, 3], RGB
+      prediction = predictor("photo.jpg")  # or uint8 [H, W, 3], RGB; the same as .predict
       prediction.labels  # uint8 [H, W]
       prediction.mask("road")  # bool [H, W]
       predictor.probabilities(image)  # float32 [H, W, K]
@@ -56,35 +56,36 @@ class SemanticPredictor:
         self._model = model = LoadedModel(variables, config, class_names)
         self.class_names, self.config = model.class_names, model.config
         self._logits = jax.jit(model.task.predict)
-        self._predict = on_one_device(model.task, model.variables)
+        self._predict = on_one_device(model.task, model.variables, model.num_canvases)
         self._probabilities = jax.jit(class_probabilities, static_argnums=3)
         self._explain = jax.jit(_explained_by(model.task))
         self._tile = jax.jit(_tile_labels(model.task))
 
     @overload
-    def predict(self, images: np.ndarray) -> PredictedLabels: ...
+    def predict(self, images: ImageLike) -> PredictedLabels: ...
 
     @overload
-    def predict(self, images: Sequence[np.ndarray]) -> list[PredictedLabels]: ...
+    def predict(self, images: Sequence[ImageLike]) -> list[PredictedLabels]: ...
 
     def predict(
-        self, images: np.ndarray | Sequence[np.ndarray]
+        self, images: ImageLike | Sequence[ImageLike]
     ) -> PredictedLabels | list[PredictedLabels]:
         """The labels of one image, or of each image of a sequence, in order.
 
         Images are predicted one by one, so what stands beside an image never changes its result.
 
         Args:
-          images: uint8 [H, W, 3] in RGB order, or a sequence of such images of any sizes.
+          images: one image or a sequence of images of any sizes. An image is a uint8 [H, W, 3]
+            array in RGB order, of numpy or jax; a Pillow image; a path; or an http(s) address.
         Raises: ValueError, before anything is predicted, if an image is of another type or shape.
         """
-        if isinstance(images, np.ndarray):
-            check_image(images, "the image")
-            return next(self.stream([images]))
-        check_images(images)
-        return list(self.stream(images))
+        if isinstance(images, str) or not isinstance(images, Sequence):
+            return next(self.stream([read_one(images, "the image")]))
+        return list(self.stream(read_images(images)))
 
-    def stream(self, images: Iterable[np.ndarray]) -> Iterator[PredictedLabels]:
+    __call__ = predict
+
+    def stream(self, images: Iterable[ImageLike]) -> Iterator[PredictedLabels]:
         """`predict` for images that come one after another: files, a video, a whole data set.
 
         An image is given to the device before the result of the one before is handed out.
@@ -103,26 +104,25 @@ class SemanticPredictor:
         for sample in self._model.blank_samples(sizes):
             jax.block_until_ready(self._logits(self._model.variables, sample.batch))
 
-    def probabilities(self, image: np.ndarray) -> Float32[np.ndarray, "H W K"]:
+    def probabilities(self, image: ImageLike) -> Float32[np.ndarray, "H W K"]:
         """Softmax over the classes for each pixel of the original image; 4 K bytes a pixel.
 
         Raises: ValueError if the image is of another type or shape.
         """
-        check_image(image, "the image")
-        sample = self._model.sample(image)
+        pixels = read_one(image, "the image")
+        sample = self._model.sample(pixels)
         sizes, canvas = original_sizes(sample)
         predictions = self._logits(self._model.variables, sample.batch)
         probabilities = self._probabilities(predictions.logits, sample.batch, sizes, canvas)
-        return np.asarray(probabilities)[0, : image.shape[0], : image.shape[1]]
+        return np.asarray(probabilities)[0, : pixels.shape[0], : pixels.shape[1]]
 
-    def explain(self, image: np.ndarray) -> ExplainedLabels:
+    def explain(self, image: ImageLike) -> ExplainedLabels:
         """How the label map arises: the coarse one and every rendering step.
 
         Raises: ValueError if the model has no rendering steps.
         """
-        check_image(image, "the image")
         self.check_explains()
-        batch = self._model.sample(image).batch
+        batch = self._model.sample(read_one(image, "the image")).batch
         coarse, steps = jax.device_get(self._explain(self._model.variables, batch))
         return ExplainedLabels(
             _inside(coarse, batch), [_explained_step(step, batch) for step in steps]

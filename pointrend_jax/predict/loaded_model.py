@@ -9,7 +9,7 @@ import numpy as np
 
 from pointrend_jax.data.batches.samples import make_sample
 from pointrend_jax.data.batches.transforms import check_buckets
-from pointrend_jax.predict.images import check_image, choose_canvas
+from pointrend_jax.predict.images import ImageLike, choose_canvas, read_one
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.predictions import Predict, one_ahead
@@ -40,6 +40,7 @@ class LoadedModel:
         # Lists in a checkpoint's JSON.
         self._buckets = tuple((int(height), int(width)) for height, width in config.data.buckets)
         check_buckets(self._buckets)
+        self.num_canvases = len(self._buckets)
         self.task = build_task(config)
         check_same_tree(variables, self.task.shapes(), "what was loaded")
         check_finite(variables, "what was loaded")
@@ -70,7 +71,7 @@ class LoadedModel:
             yield make_sample([cell], (0,), canvas, 1, 1, batch_size)
 
     def results(
-        self, images: Iterable[np.ndarray], predict: Predict, batch_size: int = 1
+        self, images: Iterable[ImageLike], predict: Predict, batch_size: int = 1
     ) -> Iterator[Any]:
         """What a user gets of each image, given out after the next batch went to the device.
 
@@ -79,13 +80,13 @@ class LoadedModel:
         for sample, delivered in one_ahead(self._samples(images, batch_size), predict):
             yield from self.task.results(sample, delivered, self.class_names)
 
-    def _samples(self, images: Iterable[np.ndarray], batch_size: int) -> Iterator[EvalSample]:
+    def _samples(self, images: Iterable[ImageLike], batch_size: int) -> Iterator[EvalSample]:
         """Batches of images that follow one another and share a canvas; the last slots may be
         empty."""
         waiting: list[np.ndarray] = []
         canvas = (0, 0)
-        for position, image in enumerate(images):
-            check_image(image, f"image {position}")
+        for position, given in enumerate(images):
+            image = read_one(given, f"image {position}")
             own = self.canvas((image.shape[0], image.shape[1]))
             if waiting and own != canvas:
                 yield self._batch(waiting, canvas, batch_size)

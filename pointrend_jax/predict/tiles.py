@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from tqdm import tqdm
 
+from pointrend_jax.console import watched
 from pointrend_jax.data.batches.transforms import SIZE_DIVISIBILITY, padded_hw
 from pointrend_jax.structures import Array, ImageBatch
 
@@ -99,8 +99,9 @@ def predict_tiles(
     labels: LabelSink = np.empty(image_hw, np.uint8) if out is None else out
     rows, columns = tiling.along(0, image_hw[0]), tiling.along(1, image_hw[1])
     tiles = ((row, column) for row in rows for column in columns)
-    bar = tqdm(tiles, total=len(rows) * len(columns), unit="tile", disable=not progress)
-    for row, column, predicted in _one_ahead(predict, image, tiling.tile_hw, bar):
+    if progress:
+        tiles = watched(tiles, "predicting", total=len(rows) * len(columns), unit="tile")
+    for row, column, predicted in _one_ahead(predict, image, tiling.tile_hw, tiles):
         own = slice(row.first - row.start, row.last - row.start)
         own_columns = slice(column.first - column.start, column.last - column.start)
         part = np.asarray(predicted)[0, own, own_columns]
@@ -112,7 +113,7 @@ def _one_ahead(
     predict: Callable[[ImageBatch], Array],
     image: ImageSource,
     tile_hw: tuple[int, int],
-    tiles: Iterator[tuple[Tile, Tile]] | tqdm,
+    tiles: Iterator[tuple[Tile, Tile]],
 ) -> Iterator[tuple[Tile, Tile, Array]]:
     pending: tuple[Tile, Tile, Array] | None = None
     for row, column in tiles:

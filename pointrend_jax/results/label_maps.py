@@ -1,10 +1,13 @@
 """What a semantic prediction gives: a class for every pixel of one image. numpy only."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
+
+from pointrend_jax.visualize import Rgb, ground, overlay_labels, save_picture
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -22,6 +25,7 @@ class PredictedLabels:
       road = labels.mask("road")  # bool [H, W]
       for name, share in labels.shares().items():
           print(f"{name}: {share:.1%} of the image")
+      labels.save("labels.png", image)
     """
 
     labels: UInt8[np.ndarray, "H W"]
@@ -49,6 +53,25 @@ class PredictedLabels:
         return {
             self.class_names[i]: float(pixels[i] / self.labels.size) for i in order if pixels[i]
         }
+
+    def plot(self, image: Rgb | None = None, *, font: Path | None = None) -> Rgb:
+        """The picture that `predict` writes: the classes in colour, with a legend below.
+
+        Args:
+          image: the one that was predicted, uint8 [H, W, 3] in RGB order; None for a plain ground.
+          font: file of the typeface; None for the one inside Pillow, which has Latin letters alone.
+        Returns: the picture; a small image is shown at a whole multiple of its size.
+        Raises: ValueError if the image is of another size.
+        """
+        under = ground(self.image_hw) if image is None else image
+        return overlay_labels(under, self.labels, self.class_names, font=font)
+
+    def save(self, path: Path | str, image: Rgb | None = None, *, font: Path | None = None) -> None:
+        """Writes `plot(image)` to a file; how it ends says of which format it is, .png for one.
+
+        Raises: ValueError as `plot`, or if the file cannot be written.
+        """
+        save_picture(Path(path), self.plot(image, font=font))
 
     def __repr__(self) -> str:
         found = ", ".join(f"{name} {share:.0%}" for name, share in self.shares().items())

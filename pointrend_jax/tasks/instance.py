@@ -13,7 +13,8 @@ from pointrend_jax.models.build import build_model
 from pointrend_jax.models.mask_rcnn import MaskRCNN
 from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.pointrend import RenderStep
-from pointrend_jax.results.instances import PredictedInstances, PredictedMasks
+from pointrend_jax.results.instances import PredictedInstances
+from pointrend_jax.results.masks import PredictedMasks
 from pointrend_jax.structures import (
     Array,
     Config,

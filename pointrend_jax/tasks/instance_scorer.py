@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.build import Datasets, EvalSet
+from pointrend_jax.data.build_objects import Datasets, EvalSet
 from pointrend_jax.evaluation.cityscapes_instances import CityscapesInstanceEvaluator
 from pointrend_jax.evaluation.coco import (
     MAX_DETECTIONS,

@@ -10,42 +10,49 @@ from typing import Any
 import jax
 import numpy as np
 
+from pointrend_jax.devices.compilations import Compilations
 from pointrend_jax.devices.placement import replicated, shard
 from pointrend_jax.structures import EvalSample
 from pointrend_jax.tasks.task import Task, Variables, kept
 
-# px; the sides of canvases of original images: this times 1, 1.5, 2, 3, 4, 6, 8, ...
+# In pixels. Canvases of original images have this side times 1, 1.5, 2, 3, 4, 6, 8, ...
 _SMALLEST_SIDE = 64
 
-# From a sample to what `Task.results` takes, still on its way from the device.
+# Takes a sample and gives what `Task.results` takes, perhaps still on its way from the device.
 Predict = Callable[[EvalSample], Any]
 
 
-def on_one_device(task: Task, variables: Variables) -> Predict:
-    """Prediction on the device of `variables`; compiled once a canvas of the network's input."""
-    network, deliver = _programs(task)
+def on_one_device(task: Task, variables: Variables, num_canvases: int) -> Predict:
+    """Prediction on the device of `variables`; compiled once a canvas of the network's input.
+
+    Args:
+      num_canvases: that images may come on, to say how far compiling is.
+    """
+    network, deliver, compilations = _programs(task)
 
     def predict(sample: EvalSample) -> Any:
-        predictions = network(variables, sample.batch)
-        if deliver is None:
-            return predictions
         sizes, canvas = original_sizes(sample)
-        return deliver(predictions, sample.batch, sizes, canvas)
+        with compilations.of(sample.batch, num_canvases, _originals(deliver, canvas)):
+            predictions = network(variables, sample.batch)
+            if deliver is not None:
+                predictions = deliver(predictions, sample.batch, sizes, canvas)
+        return predictions
 
     return predict
 
 
-def on_local_devices(task: Task, variables: Variables) -> Predict:
+def on_local_devices(task: Task, variables: Variables, num_canvases: int) -> Predict:
     """Prediction on all devices of this process, an equal part of the batch on each."""
-    network, deliver = _local_programs(task)
+    network, deliver, compilations = _local_programs(task)
     variables, num_devices = replicated(variables), jax.local_device_count()
 
     def predict(sample: EvalSample) -> Any:
         batch = shard(sample.batch, num_devices)
-        predictions = network(variables, batch)
-        if deliver is not None:
-            sizes, canvas = original_sizes(sample)
-            predictions = deliver(predictions, batch, shard(sizes, num_devices), canvas)
+        sizes, canvas = original_sizes(sample)
+        with compilations.of(batch, num_canvases, _originals(deliver, canvas)):
+            predictions = network(variables, batch)
+            if deliver is not None:
+                predictions = deliver(predictions, batch, shard(sizes, num_devices), canvas)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), predictions)
 
     return predict
@@ -85,15 +92,24 @@ def _canvas_side(pixels: int) -> int:
     return next(side for side in (octave, 3 * octave // 2, 2 * octave) if side >= pixels)
 
 
+def _originals(deliver: Any, canvas: tuple[int, int]) -> str:
+    """What else a prediction is compiled for, in words."""
+    return "" if deliver is None else f"originals of up to {canvas[0]}x{canvas[1]}"
+
+
+# The network, what is delivered of its predictions, and what both were compiled for so far.
+_Programs = tuple[Callable[..., Any], Callable[..., Any] | None, Compilations]
+
+
 @kept
-def _programs(task: Task) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
+def _programs(task: Task) -> _Programs:
     deliver = task.deliver and jax.jit(task.deliver, static_argnums=3)
-    return jax.jit(task.predict), deliver
+    return jax.jit(task.predict), deliver, Compilations("the prediction")
 
 
 @kept
-def _local_programs(task: Task) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
+def _local_programs(task: Task) -> _Programs:
     # Without the other processes: predictions have nothing to do with each other.
     local = partial(jax.pmap, devices=jax.local_devices())
     deliver = task.deliver and local(task.deliver, in_axes=(0, 0, 0), static_broadcasted_argnums=3)
-    return local(task.predict, in_axes=(None, 0)), deliver
+    return local(task.predict, in_axes=(None, 0)), deliver, Compilations("the prediction")

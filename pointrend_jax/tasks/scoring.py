@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 
 import jax
 
-from pointrend_jax.console import tell
-from pointrend_jax.data.build import Datasets, EvalSet, build_datasets, build_eval_set
-from pointrend_jax.data.build_semantic import (
+from pointrend_jax.console import bar, tell, waiting_for
+from pointrend_jax.data.build_label_maps import (
     SemanticDatasets,
     SemanticEvalSet,
     build_semantic_datasets,
     build_semantic_eval_set,
 )
+from pointrend_jax.data.build_objects import Datasets, EvalSet, build_datasets, build_eval_set
+from pointrend_jax.data.splits import buckets
 from pointrend_jax.devices.processes import from_lead, to_lead
 from pointrend_jax.evaluation.coco import Results
 from pointrend_jax.evaluation.workers import in_order
@@ -25,7 +26,7 @@ from pointrend_jax.tasks.semantic_scorer import SemanticScorer
 from pointrend_jax.tasks.task import Evaluator, Prediction, Task, Variables
 from pointrend_jax.tasks.test_time_augmentation import augmented_label_maps, views
 
-# By `config.task`; made with the data sets and the config.
+# The evaluator of each `config.task`, which is made with the data sets and the config.
 _SCORERS: dict[str, Callable[[Any, Config], Evaluator]] = {
     "instance": InstanceScorer,
     "semantic": SemanticScorer,
@@ -68,10 +69,12 @@ def score(task: Task, variables: Variables, data: AnyData, config: Config) -> Sc
     """Predicts and scores the evaluation set; says how long each took."""
     process = jax.process_index(), jax.process_count()
     evaluator, start = _SCORERS[config.task](data, config), time.monotonic()
-    predicted = one_ahead(data.eval_samples(*process), on_local_devices(task, variables))
-    add_results(task, predicted, evaluator, data.class_names)
+    predict = on_local_devices(task, variables, len(buckets(config)))
+    predicted = one_ahead(data.eval_samples(*process), predict)
+    add_results(task, predicted, evaluator, data.class_names, data.num_eval_images)
     finished = time.monotonic()
-    results = _merged_results(evaluator)
+    with waiting_for(f"scoring {data.num_eval_images} images"):
+        results = _merged_results(evaluator)
     tell(
         f"evaluated {len(evaluator.image_ids)} images: {finished - start:.1f} s of prediction, "
         f"{time.monotonic() - finished:.1f} s of scoring"
@@ -81,7 +84,7 @@ def score(task: Task, variables: Variables, data: AnyData, config: Config) -> Sc
         label_data: Any = data  # only label maps have views
         of_views = _SCORERS[config.task](data, config)
         predicted = augmented_label_maps(task, variables, label_data, config, process=process)
-        add_results(task, predicted, of_views, data.class_names)
+        add_results(task, predicted, of_views, data.class_names, data.num_eval_images)
         augmented = _merged_results(of_views)
         # Groups of their own: single-scale figures are never mixed with these.
         results = results | {f"test_time_augmentation_{k}": v for k, v in augmented.items()}
@@ -94,8 +97,13 @@ def add_results(
     predicted: Iterable[tuple[EvalSample, Any]],
     evaluator: Evaluator,
     class_names: tuple[str, ...],
+    num_images: int,
 ) -> None:
-    """Adds what a user would get of each image to the evaluator, by all cores; keeps no mask."""
+    """Adds what a user would get of each image to the evaluator, by all cores; keeps no mask.
+
+    Args:
+      num_images: of all processes, to say how far this one is.
+    """
 
     def add(image: tuple[int, Prediction]) -> None:
         evaluator.add(*image)
@@ -107,8 +115,9 @@ def add_results(
             sample.image_ids, task.results(sample, delivered, class_names), strict=True
         )
     )
-    for _ in in_order(add, images):
-        pass
+    with bar(-(-num_images // jax.process_count()), "evaluating") as shown:
+        for _ in in_order(add, images):
+            shown.update()
 
 
 def _merged_results(evaluator: Evaluator) -> Results:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from pointrend_jax.models.build_semantic import build_semantic_model
 from pointrend_jax.models.semantic_segmentor import SemanticSegmentor
 from pointrend_jax.ops.losses import LossTerm
-from pointrend_jax.ops.resize import label_map, map_rows, upsample_by
+from pointrend_jax.ops.resize import best_labels, map_rows, upsample_by
 from pointrend_jax.pointrend import RenderStep
 from pointrend_jax.results.label_maps import PredictedLabels
 from pointrend_jax.structures import (
@@ -83,14 +83,14 @@ def semantic_task(model: SemanticSegmentor) -> Task:
         shapes=shapes,
         loss=loss,
         predict=predict,
-        deliver=label_maps,
+        deliver=predicted_label_maps,
         results=semantic_results,
         explain=explain,
         is_trainable=is_trainable,
     )
 
 
-class LabelMaps(NamedTuple):
+class PredictedLabelMaps(NamedTuple):
     """Best class of each pixel of the original images, uint8 [B, h, w]; undefined beyond them.
 
     rendered, coarse: from the final logits, and from the coarse ones upsampled bilinearly.
@@ -100,16 +100,20 @@ class LabelMaps(NamedTuple):
     coarse: Array
 
 
-def label_maps(
+def predicted_label_maps(
     predictions: SemanticPredictions,
     batch: ImageBatch,
     original_hw: Int[Array, "B 2"],
     canvas_hw: tuple[int, int],
-) -> LabelMaps:
-    """Args: canvas_hw, what holds every original image."""
-    return LabelMaps(
-        label_map(predictions.logits, batch.image_hw, original_hw, canvas_hw),
-        label_map(
+) -> PredictedLabelMaps:
+    """The label maps of the original images.
+
+    Args:
+      canvas_hw: a size that holds every original image.
+    """
+    return PredictedLabelMaps(
+        best_labels(predictions.logits, batch.image_hw, original_hw, canvas_hw),
+        best_labels(
             upsampled_coarse_logits(predictions, batch), batch.image_hw, original_hw, canvas_hw
         ),
     )
@@ -145,7 +149,7 @@ def class_probabilities(
 
 
 def semantic_results(
-    sample: EvalSample, labels: LabelMaps, class_names: tuple[str, ...]
+    sample: EvalSample, labels: PredictedLabelMaps, class_names: tuple[str, ...]
 ) -> Iterator[PredictedLabels]:
     """The label maps of each image of the batch, at its original size."""
     rendered, coarse = (np.asarray(x) for x in labels)

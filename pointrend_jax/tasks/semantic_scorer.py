@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pointrend_jax.data.build_semantic import SemanticDatasets, SemanticEvalSet
+from pointrend_jax.data.build_label_maps import SemanticDatasets, SemanticEvalSet
 from pointrend_jax.evaluation.coco import Results
 from pointrend_jax.evaluation.report import format_semantic_results
 from pointrend_jax.evaluation.semantic import CITYSCAPES_OBJECT_SIZES, SemanticEvaluator

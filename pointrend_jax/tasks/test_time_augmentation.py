@@ -1,4 +1,4 @@
-"""Label maps of the mean probability over scales of an image and its mirror image."""
+"""Label maps predicted from the mean probability over scales of an image and its mirror image."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -7,11 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pointrend_jax.data.build_semantic import SemanticDatasets, SemanticEvalSet
+from pointrend_jax.data.build_label_maps import SemanticDatasets, SemanticEvalSet
 from pointrend_jax.devices.placement import replicated, shard
 from pointrend_jax.structures import Config, EvalSample, ImageBatch
 from pointrend_jax.tasks.predictions import original_sizes
-from pointrend_jax.tasks.semantic import LabelMaps, class_probabilities, upsampled_coarse_logits
+from pointrend_jax.tasks.semantic import (
+    PredictedLabelMaps,
+    class_probabilities,
+    upsampled_coarse_logits,
+)
 from pointrend_jax.tasks.task import Task, Variables, kept
 
 
@@ -31,7 +35,7 @@ def augmented_label_maps(
     config: Config,
     *,
     process: tuple[int, int],
-) -> Iterator[tuple[EvalSample, LabelMaps]]:
+) -> Iterator[tuple[EvalSample, PredictedLabelMaps]]:
     """This process's evaluation images in one of their views, with rendered and coarse labels.
 
     Args:
@@ -52,16 +56,16 @@ def augmented_label_maps(
 
 
 @kept
-def _probabilities_program(task: Task) -> Callable[..., LabelMaps]:
+def _probabilities_program(task: Task) -> Callable[..., PredictedLabelMaps]:
     @partial(
         jax.pmap, devices=jax.local_devices(), in_axes=(None, 0, 0),
         static_broadcasted_argnums=(3, 4),
     )  # fmt: skip
     def probabilities(
         variables: Variables, batch: ImageBatch, sizes: Any, canvas: tuple[int, int], flip: bool
-    ) -> LabelMaps:
+    ) -> PredictedLabelMaps:
         predictions = task.predict(variables, batch)
-        maps = LabelMaps(predictions.logits, upsampled_coarse_logits(predictions, batch))
+        maps = PredictedLabelMaps(predictions.logits, upsampled_coarse_logits(predictions, batch))
         return jax.tree.map(
             lambda x: class_probabilities(x, batch, sizes, canvas, flipped=flip), maps
         )

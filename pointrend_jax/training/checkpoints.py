@@ -228,15 +228,20 @@ def save_args(arrays: Any, tree: Any, meta: CheckpointMeta) -> ocp.args.Composit
     Args:
       arrays: `tree` as orbax wants it, over the devices of all processes.
     """
-    content = meta._asdict() | {
-        "class_names": list(meta.class_names),
-        "category_ids": list(meta.category_ids),
-    }
     # One process writes the description, and all have the same arrays.
     digests = describe_arrays(tree) if is_lead() else {}
     return ocp.args.Composite(
-        state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(sealed(content, digests))
+        state=ocp.args.StandardSave(arrays),
+        meta=ocp.args.JsonSave(sealed(meta_content(meta), digests)),
     )
+
+
+def meta_content(meta: CheckpointMeta) -> dict[str, Any]:
+    """A description as JSON has it; `parse_meta` is the inverse."""
+    return meta._asdict() | {
+        "class_names": list(meta.class_names),
+        "category_ids": list(meta.category_ids),
+    }
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import jax
 import optax
 
 from pointrend_jax.console import tell
+from pointrend_jax.devices.compilations import Compilations
 from pointrend_jax.devices.placement import local_value
 from pointrend_jax.devices.processes import is_lead
 from pointrend_jax.storage import AnyPath, check_workdir
@@ -40,6 +41,7 @@ class LoopSettings(NamedTuple):
       batch_size: images of all processes.
       best_metric: of the evaluation; its checkpoint with the highest value is kept. "" for none.
       watchdog_minutes: without a finished step, until a line says so; 0 for none.
+      num_canvases: that training images may come on, to say how far compiling is.
       strategy: "pmap" or "shard_map".
       accept_changes: resume although settings differ that decide the numbers.
     """
@@ -51,6 +53,7 @@ class LoopSettings(NamedTuple):
     checkpoint_every: int
     retention: Retention
     seed: int
+    num_canvases: int
     best_metric: str = ""
     watchdog_minutes: float = 0.0
     strategy: str = "pmap"
@@ -114,7 +117,8 @@ def _run(
     replicas = build_replicas(settings.strategy, task, optimizer, settings.options)
     first = int(state.step)
     state, key = replicas.replicate((state, jax.random.key(settings.seed)))
-    losses = _Losses(schedule, settings, writer, first)
+    compilations = Compilations("the training step")
+    losses = _Losses(schedule, settings, writer, first, compilations)
 
     def evaluate_now(step: int) -> None:
         watchdog.progress(f"the evaluation of step {step} began")
@@ -127,12 +131,14 @@ def _run(
         if stop.reached_before(first):
             tell(f"stopped before step {first + 1}; the same command goes on")
             raise TrainingStopped(first)
-        # If the run was stopped during it.
+        # The run may have been stopped during the evaluation of its last step.
         if first and _evaluates(settings, first) and not writer.is_evaluated(first):
             evaluate_now(first)
         placed = _ahead(batches, replicas)
         for step in range(first + 1, settings.steps + 1):
-            state, metrics = replicas.step(state, next(placed), key)
+            batch = next(placed)
+            with compilations.of(batch, settings.num_canvases):
+                state, metrics = replicas.step(state, batch, key)
             losses.add(step, metrics)
             watchdog.progress(f"step {step} was begun")
             stopping = stop.reached(step)
@@ -157,16 +163,23 @@ class _Losses:
     """Keeps the losses of the steps since the last report, and reports their mean."""
 
     def __init__(
-        self, schedule: Schedule, settings: LoopSettings, writer: MetricWriter, first: int
+        self,
+        schedule: Schedule,
+        settings: LoopSettings,
+        writer: MetricWriter,
+        first: int,
+        compilations: Compilations,
     ) -> None:
         self._schedule, self._settings, self._writer = schedule, settings, writer
+        self._compilations = compilations
         self._pending: tuple[int, dict[str, Array]] | None = None
         self._interval: list[dict[str, float]] = []
         self.start_again(first)
 
     def start_again(self, step: int) -> None:
-        """After what is no training time."""
-        self._progress = Progress(step, self._settings.steps, self._settings.batch_size)
+        """Begins a new interval after `step`, so that an evaluation does not count as training."""
+        steps, batch_size = self._settings.steps, self._settings.batch_size
+        self._progress = Progress(step, steps, batch_size, self._compilations)
 
     def add(self, step: int, metrics: dict[str, Array]) -> None:
         """Looks at the losses of the step before, so as not to hold up the device."""

@@ -13,6 +13,7 @@ from typing import TextIO
 from tensorboardX import SummaryWriter
 
 from pointrend_jax.console import tell
+from pointrend_jax.devices.compilations import Compilations
 from pointrend_jax.storage import AnyPath, copy_file, is_remote, write_whole
 
 _FILE = "metrics.jsonl"
@@ -138,20 +139,27 @@ def _record(line: str) -> dict[str, float] | None:
 
 
 class Progress:
-    """Rates and the remaining time of a run.
+    """Rates and the remaining time of a run, of the steps since the last report.
 
-    The first step of each shape compiles, so the rate is that of the steps since the last report.
+    What was compiled since then is left out: it is not done again.
     """
 
-    def __init__(self, first_step: int, num_steps: int, batch_size: int) -> None:
+    def __init__(
+        self, first_step: int, num_steps: int, batch_size: int, compilations: Compilations
+    ) -> None:
         self._num_steps, self._batch_size = num_steps, batch_size
-        self._step, self._time = first_step, time.monotonic()
+        self._compilations = compilations
+        self._start(first_step)
+
+    def _start(self, step: int) -> None:
+        self._step, self._time = step, time.monotonic()
+        self._compiled = self._compilations.seconds
 
     def report(self, step: int, learning_rate: float, losses: dict[str, float]) -> str:
         """The progress line; also starts the next interval."""
-        now = time.monotonic()
-        seconds = (now - self._time) / max(step - self._step, 1)
-        self._step, self._time = step, now
+        compiled = self._compilations.seconds - self._compiled
+        seconds = (time.monotonic() - self._time - compiled) / max(step - self._step, 1)
+        self._start(step)
         self.images_per_second = self._batch_size / max(seconds, 1e-9)
         parts = " ".join(
             f"{name.removeprefix('loss_')} {value:.3f}"

@@ -1,4 +1,4 @@
-"""SGD with momentum, warm-up, steps or a polynomial: which parameters, what rate, what decay."""
+"""SGD with momentum: the learning rate of each step, and the parameters that move and decay."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -52,7 +52,7 @@ def check_same_run(saved: CheckpointMeta, now: CheckpointMeta, *, accept_changes
         raise WrongCheckpointError(
             "the run was begun with other settings, so it would not go on as it began:\n  "
             + "\n  ".join(refused)
-            + "\nUse the settings of then, or another --workdir; --accept_changes goes on with "
+            + "\nUse the settings of then, or another --workdir; --accept-changes goes on with "
             "those of now."
         )
     for text in [*refused, *free]:

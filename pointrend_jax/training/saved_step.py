@@ -22,7 +22,7 @@ def checkpoints_folder(workdir: AnyPath) -> AnyPath:
 
 
 def absolute(folder: AnyPath) -> AnyPath:
-    """As orbax wants a path."""
+    """The path in the form that orbax takes: absolute, unless it is an address."""
     return folder if is_remote(folder) else folder.absolute()
 
 
@@ -62,13 +62,12 @@ def read_step(
     """The arrays of a checkpoint as a tree, and its description.
 
     Args:
-      target: of the tree of what was saved, with shapes and types, that of what to restore; may
+      target: takes the tree that was saved, of shapes and types, and gives the tree to restore; may
         raise WrongCheckpointError.
     Raises: DamagedCheckpointError, naming the arrays that are not what was written.
     """
+    content, digests = _description(manager, step)
     try:
-        restored = _restore(manager, step, meta=ocp.args.JsonRestore())
-        content, digests = opened(restored["meta"])
         saved = manager.item_metadata(step)["state"]
         if saved is None:
             raise DamagedCheckpointError("its arrays (state) are missing or not readable")
@@ -80,11 +79,9 @@ def read_step(
             check_arrays(state, digests)
     except (WrongCheckpointError, DamagedCheckpointError):
         raise
-    # Whatever a damaged file makes orbax, tensorstore or the JSON parser raise.
+    # Whatever a damaged file makes orbax or tensorstore raise.
     except Exception as error:
-        # Orbax wraps what tensorstore says in a text of its own.
-        cause = error.__cause__ or error
-        raise DamagedCheckpointError(f"it cannot be read ({first_line(cause)})") from error
+        raise _unreadable(error) from error
     if digests is None:
         tell(
             f"the checkpoint of step {step} was written by an earlier version, without digests: "
@@ -93,10 +90,35 @@ def read_step(
     return state, content
 
 
+def read_description(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
+    """The description of a checkpoint alone, which costs a file and no arrays.
+
+    Raises: DamagedCheckpointError if it is not what was written.
+    """
+    return _description(manager, step)[0]
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, short enough for a line; of a long text, both ends."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     return text if len(text) <= 300 else f"{text[:140]} ... {text[-140:]}"
+
+
+def _description(
+    manager: ocp.CheckpointManager, step: int
+) -> tuple[dict[str, Any], dict[str, str] | None]:
+    try:
+        return opened(_restore(manager, step, meta=ocp.args.JsonRestore())["meta"])
+    except DamagedCheckpointError:
+        raise
+    # Whatever a damaged file makes orbax or the JSON parser raise.
+    except Exception as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> DamagedCheckpointError:
+    # Orbax wraps what tensorstore says in a text of its own.
+    return DamagedCheckpointError(f"it cannot be read ({first_line(error.__cause__ or error)})")
 
 
 def _restore(manager: ocp.CheckpointManager, step: int, **items: Any) -> Any:

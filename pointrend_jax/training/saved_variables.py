@@ -1,5 +1,7 @@
 """The variables of a checkpoint alone: to predict with, to score, and to start other runs from."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -13,6 +15,7 @@ from pointrend_jax.training.saved_step import (
     absolute,
     checkpoints_folder,
     open_manager,
+    read_description,
     read_step,
     tell_incomplete,
 )
@@ -48,24 +51,45 @@ def load_variables(workdir: AnyPath) -> tuple[dict[str, Any], CheckpointMeta, in
       workdir: a run's work directory, or its `checkpoints` folder.
     Raises: ValueError if there is no complete checkpoint, or if the newest one is damaged.
     """
-    folder = absolute(workdir) if workdir.name == "checkpoints" else checkpoints_folder(workdir)
-    if not folder.exists():
-        raise ValueError(f"{workdir} has no checkpoints; give the --workdir of a training run.")
     # On this process's own device, whatever devices it was saved from.
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def target(saved: Any) -> Any:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), saved)
 
+    with _newest(workdir) as (manager, step):
+        state, content = read_step(manager, step, target)
+        meta = parse_meta(content)
+    params = state.get("average", state["params"])
+    return {"params": params, "buffers": state["buffers"]}, meta, step
+
+
+def load_description(workdir: AnyPath) -> CheckpointMeta:
+    """What `load_variables` says of the newest checkpoint, without reading its arrays.
+
+    Raises: ValueError if there is no complete checkpoint, or if the description is damaged.
+    """
+    with _newest(workdir, quiet=True) as (manager, step):
+        return parse_meta(read_description(manager, step))
+
+
+@contextmanager
+def _newest(
+    workdir: AnyPath, *, quiet: bool = False
+) -> Iterator[tuple[ocp.CheckpointManager, int]]:
+    """The newest checkpoint; an error within says what to do about a damaged one."""
+    folder = absolute(workdir) if workdir.name == "checkpoints" else checkpoints_folder(workdir)
+    if not folder.exists():
+        raise ValueError(f"{workdir} has no checkpoints; give the --workdir of a training run.")
     with open_manager(folder) as manager:
         steps = sorted(manager.all_steps())
-        tell_incomplete(folder, steps)
+        if not (steps and quiet):
+            tell_incomplete(folder, steps)
         if not steps:
             raise ValueError(f"{folder} holds no complete checkpoint.")
         *older, step = steps
         try:
-            state, content = read_step(manager, step, target)
-            meta = parse_meta(content)
+            yield manager, step
         except DamagedCheckpointError as error:
             instead = (
                 f", or move that folder elsewhere to use the checkpoint of step {older[-1]}"
@@ -76,5 +100,3 @@ def load_variables(workdir: AnyPath) -> tuple[dict[str, Any], CheckpointMeta, in
                 f"the checkpoint of step {step} is damaged: {error}. Restore "
                 f"{folder / str(step)} from a copy{instead}."
             ) from error
-    params = state.get("average", state["params"])
-    return {"params": params, "buffers": state["buffers"]}, meta, step

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import shlex
 import socket
@@ -11,6 +10,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import IO
+
+from filelock import lock_descriptor
 
 from pointrend_jax.devices.processes import from_lead
 from pointrend_jax.storage import AnyPath, is_remote
@@ -47,14 +48,7 @@ def _take(path: Path, stack: contextlib.ExitStack) -> str | None:
     except OSError as error:
         return f"{path} cannot be opened ({error.strerror}); choose another --workdir."
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read(300).strip() or "another process"
-        return (
-            f"--workdir {path.parent} belongs to a run that is not over ({holder}); wait for it, "
-            "stop it, or choose another --workdir."
-        )
+        alone = lock_descriptor(file.fileno(), blocking=False)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             return f"{path} cannot be locked ({error.strerror}); choose another --workdir."
@@ -63,6 +57,13 @@ def _take(path: Path, stack: contextlib.ExitStack) -> str | None:
             flush=True,
         )
         return None
+    if not alone:
+        file.seek(0)
+        holder = file.read(300).strip() or "another process"
+        return (
+            f"--workdir {path.parent} belongs to a run that is not over ({holder}); wait for it, "
+            "stop it, or choose another --workdir."
+        )
     file.truncate(0)
     file.write(
         f"process {os.getpid()} on {socket.gethostname()}, since "

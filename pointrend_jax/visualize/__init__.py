@@ -3,19 +3,24 @@
 numpy in, uint8 RGB out; nothing here knows a model.
 """
 
-from pointrend_jax.visualize.drawing import check_font
+from pointrend_jax.visualize.drawing import Rgb, check_font, ground, sheet
 from pointrend_jax.visualize.explain import explain_picture
 from pointrend_jax.visualize.explain_labels import explain_labels_picture
 from pointrend_jax.visualize.labels import colorize, overlay_labels, palette
 from pointrend_jax.visualize.overlay import comparison_strip, overlay_instances
+from pointrend_jax.visualize.save import save_picture
 
 __all__ = [
+    "Rgb",
     "check_font",
     "colorize",
     "comparison_strip",
     "explain_labels_picture",
     "explain_picture",
+    "ground",
     "overlay_instances",
     "overlay_labels",
     "palette",
+    "save_picture",
+    "sheet",
 ]

@@ -39,6 +39,11 @@ GAP = 12  # px, between panels
 _SHIFT = 4
 
 
+def ground(hw: tuple[int, int]) -> Rgb:
+    """A plain canvas of that height and width, where there is no image to draw on."""
+    return np.full((*hw, 3), OUTSIDE, np.uint8)
+
+
 def color_of(index: int) -> Color:
     return COLORS[index % len(COLORS)]
 
@@ -210,6 +215,17 @@ def column(panels: Sequence[Rgb], gap: int) -> Rgb:
     width = max(p.shape[1] for p in panels)
     return _join([np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255)
                   for p in panels], gap, axis=0)  # fmt: skip
+
+
+def sheet(panels: Sequence[Rgb], columns: int, side: int = 400) -> Rgb:
+    """Panels as rows of `columns`, each in a field of `side` pixels."""
+    fields = []
+    for panel in panels:
+        small = fit(panel, side)
+        beyond = ((0, side - small.shape[0]), (0, side - small.shape[1]), (0, 0))
+        fields.append(np.pad(small, beyond, constant_values=255))
+    rows = [row(fields[i : i + columns], GAP) for i in range(0, len(fields), columns)]
+    return framed(column(rows, GAP))
 
 
 def framed(picture: Rgb) -> Rgb:

@@ -27,7 +27,7 @@ def overlay_instances(
     boxes: Float[np.ndarray, "n 4"] | None,
     masks: Sequence[Mask],
     labels: Sequence[str],
-    scores: Float[np.ndarray, " n"],
+    scores: Float[np.ndarray, " n"] | None,
     *,
     font: Path | None = None,
 ) -> Rgb:
@@ -36,6 +36,7 @@ def overlay_instances(
     Args:
       boxes: xyxy in pixels of the image; None draws none.
       masks: of the image's size.
+      scores: None for a ground truth, which has none: no number is shown, the first lies on top.
       font: file of the typeface of the labels; None for the one inside Pillow, which has Latin
         letters without accents alone.
     Returns: the picture, of the image's size, or a whole multiple of it if the image is small.
@@ -46,7 +47,7 @@ def overlay_instances(
     factor = _enlargement(image, _SMALL)
     canvas = _enlarge(image, factor, cv2.INTER_CUBIC)
     line = max(round(max(canvas.shape[:2]) / 500), 1)
-    order = np.argsort(-np.asarray(scores), kind="stable")
+    order = np.arange(len(masks)) if scores is None else np.argsort(-scores, kind="stable")
     anchors: dict[int, drawing.Window] = {}
     for i in order[::-1].tolist():
         extent = _draw_mask(canvas, masks[i], drawing.color_of(i), factor, line)
@@ -56,7 +57,8 @@ def overlay_instances(
             drawing.draw_box(canvas, extent, drawing.color_of(i), max(line // 2, 1))
         if extent is not None:
             anchors[i] = extent
-    texts = {i: f"{labels[i]} {scores[i]:.2f}" for i in order.tolist() if i in anchors}
+    numbers = [""] * len(masks) if scores is None else [f" {score:.2f}" for score in scores]
+    texts = {i: f"{labels[i]}{numbers[i]}" for i in order.tolist() if i in anchors}
     return _draw_labels(canvas, anchors, texts, font)
 
 
@@ -96,13 +98,18 @@ def comparison_strip(
 
 
 def _check_instances(
-    image: Rgb, boxes: np.ndarray | None, masks: Sequence, labels: Sequence, scores: np.ndarray
+    image: Rgb,
+    boxes: np.ndarray | None,
+    masks: Sequence,
+    labels: Sequence,
+    scores: np.ndarray | None,
 ) -> None:
-    lengths = {len(masks), len(labels), len(scores)} | (set() if boxes is None else {len(boxes)})
-    if len(lengths) != 1:
+    given = {"boxes": boxes, "masks": masks, "labels": labels, "scores": scores}
+    lengths = {name: len(values) for name, values in given.items() if values is not None}
+    if len({*lengths.values()}) != 1:
         raise ValueError(
             "overlay_instances needs as many boxes, masks, labels and scores, got "
-            f"{'no' if boxes is None else len(boxes)}, {len(masks)}, {len(labels)}, {len(scores)}."
+            f"{', '.join(f'{number} {name}' for name, number in lengths.items())}."
         )
     for i, mask in enumerate(masks):
         shape = tuple(mask["size"]) if isinstance(mask, Mapping) else mask.shape

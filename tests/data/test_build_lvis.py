@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from configs.base import get_config
-from pointrend_jax.data.build import build_datasets, build_eval_set
+from pointrend_jax.configs import base
+from pointrend_jax.data.build_objects import build_datasets, build_eval_set
 from pointrend_jax.data.sources.categories import COCO
 from pointrend_jax.structures import Config
 from tests.data.lvis_files import annotation, content, write
@@ -21,7 +21,7 @@ def config(tmp_path: Path) -> Config:
     annotations = [annotation(1, 10, _COW), annotation(2, 10, _ACORN), annotation(3, 20, _COW)]
     write(tmp_path / "set", content(*annotations), "train.json")
     write(tmp_path / "set", content(annotation(9, 30, _PERSON)), "val.json")
-    config: Config = get_config()
+    config: Config = base.get_config()
     config.num_classes, config.train.batch_size, config.eval.batch_size = 3, 1, 1
     data = config.data
     data.source, data.dir, data.cache_dir = "lvis", str(tmp_path / "set"), str(tmp_path / "cache")
@@ -79,5 +79,5 @@ def test_coco_part_has_the_classes_of_coco(config: Config) -> None:
 
 def test_set_without_its_folder_is_an_error(config: Config) -> None:
     config.data.dir = "absent"
-    with pytest.raises(ValueError, match=r"absent/val\.json cannot be read.*config\.data\.dir"):
+    with pytest.raises(ValueError, match=r"config\.data\.dir absent is not a folder"):
         build_eval_set(config)

@@ -32,7 +32,10 @@ def annotation(number: int, image_id: int, category_id: int, mask: np.ndarray, *
 
 
 def ground_truth(annotations: list[dict], num_images: int) -> dict[str, Any]:
-    images = [{"id": i + 1, "height": HEIGHT, "width": WIDTH} for i in range(num_images)]
+    images = [
+        {"id": i + 1, "file_name": f"{i + 1}.jpg", "height": HEIGHT, "width": WIDTH}
+        for i in range(num_images)
+    ]
     return {"images": images, "annotations": annotations, "categories": CATEGORIES}
 
 

@@ -39,6 +39,7 @@ def test_weights_equal_repeated_and_left_out_images():
             images.append({**image, "id": new})
             for target, source in ((annotations, truth["annotations"]), (found, detections)):
                 target += [{**r, "image_id": new} for r in source if r["image_id"] == image["id"]]
+    annotations = [{**a, "id": number} for number, a in enumerate(annotations)]
     written = {**truth, "images": images, "annotations": annotations}
     expected = summarize(evaluate_detections(load_ground_truth(written), found, "mask"))["ap"]
     assert average_precision(tables, weights) == pytest.approx(expected, abs=1e-12)

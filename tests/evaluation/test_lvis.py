@@ -186,19 +186,23 @@ def test_annotations_of_coco_are_not_federated() -> None:
     assert is_federated(_disc())
     coco = coco_ground_truth([annotation(1, 1, 3, DISC)], 1)
     assert not is_federated(coco)
-    with pytest.raises(ValueError, match=r"Image 1 must have a list 'neg_category_ids'.*got None"):
+    with pytest.raises(ValueError, match=r'must have the "frequency".*first is category 3: None'):
         lvis_evaluator(coco)
 
 
 # (what is wrong, its change of the annotations, what the message says)
 _ERRORS = [
-    ("unknown negative", {"neg_category_ids": [4]}, r"list 'neg_category_ids'.*got \[4\]"),
+    (
+        "unknown negative",
+        {"neg_category_ids": [4]},
+        r'entries of "neg_category_ids" are no category.* image 1: 4',
+    ),
     (
         "no list",
         {"not_exhaustive_category_ids": None},
-        "list 'not_exhaustive_category_ids'.*got None",
+        'the list "not_exhaustive_category_ids"; 1 have none, the first is image 1',
     ),
-    ("unknown frequency", {"frequency": "x"}, "Category 3 must have the frequency.*got 'x'"),
+    ("unknown frequency", {"frequency": "x"}, "first is category 3: 'x'"),
 ]
 
 

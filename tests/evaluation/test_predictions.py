@@ -15,24 +15,30 @@ from pointrend_jax.evaluation.coco import InstanceEvaluator
 from pointrend_jax.evaluation.predictions import (
     JOURNAL,
     Predictions,
-    annotation,
-    outlines,
     predicted_files,
 )
-from pointrend_jax.masks.rle import decode_rle, encode_mask, encode_polygons
+from pointrend_jax.masks.rle import Rle, decode_rle, encode_mask, rle_area
 from tests.evaluation.scenes import CATEGORIES, HEIGHT, WIDTH, ellipse, noisy_scene
 
 _FILES = ("instances.json", "instances_polygons.json", "detections.json")
 _SETTINGS = {"score_threshold": 0.0}
+_FORMATS = ("coco", "polygons")
+_OUTLINE = [10.0, 20.0, 50.0, 20.0, 30.0, 40.25]
 _DISC = encode_mask(ellipse((30, 30), (20, 10)))
 
 
+def _record(bbox: list[float], score: float, category_id: int, mask: Rle) -> dict[str, Any]:
+    record: dict[str, Any] = {"category_id": category_id, "bbox": bbox, "area": rle_area(mask)}
+    record |= {"iscrowd": 0, "score": score, "segmentation": mask}
+    return record | {"polygons": [_OUTLINE] if record["area"] else []}
+
+
 def _instance(score: float = 0.5) -> dict[str, Any]:
-    return annotation(np.asarray([10.0, 20, 50, 40]), score, 7, _DISC)
+    return _record([10.0, 20, 40, 20], score, 7, _DISC)
 
 
 def _write(folder: Path, *names: str, **settings: Any) -> None:
-    with Predictions(folder, CATEGORIES, _SETTINGS | settings) as predictions:
+    with Predictions(folder, CATEGORIES, _SETTINGS | settings, _FORMATS) as predictions:
         for name in names:
             predictions.add(name, (HEIGHT, WIDTH), [_instance()], picture=name)
 
@@ -50,7 +56,7 @@ def _scene(folder: Path) -> tuple[dict[str, Any], InstanceEvaluator]:
         entry["id"] += 1
     found = [d for d in found if d["image_id"] % 3]
     evaluator = InstanceEvaluator(truth)
-    with Predictions(folder, CATEGORIES, _SETTINGS) as predictions:
+    with Predictions(folder, CATEGORIES, _SETTINGS, _FORMATS) as predictions:
         for image in truth["images"]:
             mine = [d for d in found if d["image_id"] == image["id"]]
             boxes = np.asarray([d["bbox"] for d in mine]).reshape(-1, 4)
@@ -59,7 +65,9 @@ def _scene(folder: Path) -> tuple[dict[str, Any], InstanceEvaluator]:
             labels = np.asarray([d["category_id"] for d in mine], np.int64)
             masks = [d["segmentation"] for d in mine]
             evaluator.add(image["id"], boxes, scores, labels, masks, masks)
-            records = map(annotation, boxes, scores, labels.tolist(), masks)
+            records = [
+                _record(d["bbox"], d["score"], d["category_id"], d["segmentation"]) for d in mine
+            ]
             name = image["file_name"]
             predictions.add(name, (HEIGHT, WIDTH), records, picture=name, image_id=image["id"])
     return truth, evaluator
@@ -113,7 +121,25 @@ def test_every_reader_finds_the_fields_that_it_demands(tmp_path: Path) -> None:
             assert entry["area"] == decode_rle(_DISC).sum()
     # Label Studio takes the first polygon of each.
     content = json.loads((tmp_path / "instances_polygons.json").read_text())
-    assert isinstance(content["annotations"][0]["segmentation"][0][0], float)
+    assert content["annotations"][0]["segmentation"] == [_OUTLINE]
+    content = json.loads((tmp_path / "instances.json").read_text())
+    assert content["annotations"][0].keys() == {"id", "image_id"} | _instance().keys() - {
+        "polygons"
+    }
+
+
+@pytest.mark.parametrize(
+    ("formats", "written"), [(("coco",), {0, 2}), (("polygons",), {1}), (("yolo",), set())]
+)
+def test_only_the_files_of_the_formats_are_made(
+    formats: tuple[str, ...], written: set[int], tmp_path: Path
+) -> None:
+    with Predictions(tmp_path, CATEGORIES, _SETTINGS, formats) as predictions:
+        predictions.add("a.png", (HEIGHT, WIDTH), [_instance()], picture="a")
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {JOURNAL} | {_FILES[i] for i in written}
+    with pytest.raises(ValueError, match=r"other \['formats'\]"):
+        _write(tmp_path, "b.png")
 
 
 def test_our_own_reader_takes_predictions_as_annotations(tmp_path: Path) -> None:
@@ -126,23 +152,9 @@ def test_our_own_reader_takes_predictions_as_annotations(tmp_path: Path) -> None
         assert dataset.skipped == {}
 
 
-def test_outlines_give_back_the_parts_largest_first_with_holes_filled() -> None:
-    mask = np.zeros((30, 40), np.bool_)
-    mask[25:28, 33:] = mask[0, 0] = mask[3:20, 5:30] = True
-    holed = mask.copy()
-    holed[8:12, 10:15] = False
-    polygons = outlines(encode_mask(holed))
-    sizes = [decode_rle(encode_polygons([p], (30, 40))).sum() for p in polygons]
-    assert sizes == [17 * 25, 3 * 7, 1]
-    np.testing.assert_array_equal(decode_rle(encode_polygons(polygons, (30, 40))), mask)
-    assert outlines(encode_mask(np.zeros((4, 4), np.bool_))) == []
-    # A corner is two points, half a pixel from where the sides would meet.
-    assert len(polygons[0]) == 2 * 8
-
-
 def test_an_empty_mask_has_no_outline_and_is_left_out_there(tmp_path: Path) -> None:
-    empty = annotation(np.asarray([0.0, 0, 1, 1]), 0.5, 7, encode_mask(np.zeros((4, 4), np.bool_)))
-    with Predictions(tmp_path, CATEGORIES, {}) as predictions:
+    empty = _record([0.0, 0, 1, 1], 0.5, 7, encode_mask(np.zeros((4, 4), np.bool_)))
+    with Predictions(tmp_path, CATEGORIES, {}, _FORMATS) as predictions:
         predictions.add("a.png", (4, 4), [empty], picture="a")
     sizes = [len(json.loads((tmp_path / n).read_text())["annotations"]) for n in _FILES[:2]]
     assert sizes == [1, 0]
@@ -161,7 +173,7 @@ def test_a_second_run_adds_under_new_ids(tmp_path: Path) -> None:
 
 def test_an_error_loses_no_image_before_it(tmp_path: Path) -> None:
     def stopped() -> None:
-        with Predictions(tmp_path, CATEGORIES, {}) as predictions:
+        with Predictions(tmp_path, CATEGORIES, {}, _FORMATS) as predictions:
             predictions.add("a.png", (HEIGHT, WIDTH), [_instance()], picture="a")
             raise KeyboardInterrupt
 
@@ -211,7 +223,7 @@ def test_other_settings_or_a_second_program_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"other \['score_threshold'\]"):
         _write(tmp_path, "b.png", score_threshold=0.5)
     with (
-        Predictions(tmp_path, CATEGORIES, _SETTINGS),
+        Predictions(tmp_path, CATEGORIES, _SETTINGS, _FORMATS),
         pytest.raises(ValueError, match="another program"),
     ):
         _write(tmp_path, "b.png")

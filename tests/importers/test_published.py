@@ -55,6 +55,12 @@ def test_mirror_takes_the_place_of_the_public_base():
         assert weights_url(STEM, base_url=base) == f"https://mirror.invalid/d2/{PATH}"
 
 
+def test_mirror_can_be_named_in_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("POINTREND_JAX_DETECTRON2", "https://mirror.invalid/d2")
+    assert weights_url(STEM) == f"https://mirror.invalid/d2/{PATH}"
+    assert weights_url(STEM, base_url="https://other.invalid") == f"https://other.invalid/{PATH}"
+
+
 def test_url_stays_as_it_is():
     url = "https://weights.invalid/w.pkl"
     assert weights_url(url, base_url="https://mirror.invalid") == url
@@ -62,5 +68,10 @@ def test_url_stays_as_it_is():
 
 @pytest.mark.parametrize("name", ["", "pointrend", "ftp://weights.invalid/w.pkl", "model.pkl"])
 def test_unknown_name_is_refused_with_those_that_are_known(name: str):
-    with pytest.raises(ValueError, match=rf"https://.*{STEM}.*no such file"):
+    with pytest.raises(ValueError, match=rf"https://.*no such file.*{STEM}"):
         weights_url(name)
+
+
+def test_names_like_an_unknown_one_come_first():
+    with pytest.raises(ValueError, match=r"Did you mean mask_rcnn_r50_fpn_3x_coco or "):
+        weights_url("mask_rcnn_r50_3x_coco")

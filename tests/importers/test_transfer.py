@@ -58,13 +58,6 @@ def test_part_of_an_earlier_process_is_continued(server: WeightServer, part: Pat
     assert part.read_bytes() == server.content
 
 
-def test_whole_part_of_an_earlier_process_needs_no_request(server: WeightServer, part: Path):
-    transfer(server.url, part, policy=PATIENT)
-    server.ranges.clear()
-    transfer(server.url, part, policy=PATIENT)
-    assert server.ranges == []
-
-
 def test_server_that_ignores_ranges_is_read_from_the_start(server: WeightServer, part: Path):
     server.faults = ["truncate", "ignore_range"]
     transfer(server.url, part, policy=PATIENT)
@@ -106,16 +99,10 @@ def test_part_that_nothing_identifies_is_not_continued(server: WeightServer, par
     assert part.read_bytes() == server.content
 
 
-def test_part_of_another_url_is_not_continued(server: WeightServer, part: Path):
+def test_part_whose_version_was_cut_off_is_not_continued(server: WeightServer, part: Path):
     _interrupt(server, part)
-    transfer(server.url + "other.pkl", part, policy=PATIENT)
-    assert server.ranges == [""]
-
-
-def test_part_whose_description_was_cut_off_is_not_continued(server: WeightServer, part: Path):
-    _interrupt(server, part)
-    description = part.with_name(part.name + ".json")
-    description.write_text(description.read_text()[:20])
+    version = part.with_name(part.name + ".etag")
+    version.write_text(version.read_text()[:2])
     transfer(server.url, part, policy=PATIENT)
     assert server.ranges == [""]
 
@@ -127,8 +114,8 @@ def test_overloaded_server_is_tried_again(server: WeightServer, part: Path):
 
 
 def test_tries_that_bring_something_new_do_not_count(server: WeightServer, part: Path):
-    server.faults = ["truncate"] * (2 * PATIENT.tries)
-    transfer(server.url, part, policy=PATIENT)
+    server.faults = ["truncate"] * 4
+    transfer(server.url, part, policy=PATIENT._replace(tries=2))
     assert part.read_bytes() == server.content
 
 
@@ -154,7 +141,9 @@ def test_no_network_is_a_value_error(part: Path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/w.pkl"
-        with pytest.raises(ValueError, match=r"cannot be reached.*refused.*Check the network"):
+        with pytest.raises(
+            ValueError, match=r"could not be downloaded.*refused.*Check the network"
+        ):
             transfer(url, part, policy=HASTY)
 
 
@@ -207,7 +196,7 @@ def test_full_disk_is_an_os_error_before_anything_is_written(
     with pytest.raises(OSError, match=f"{len(server.content)} bytes are to come") as caught:
         transfer(server.url, part, policy=PATIENT)
     assert caught.value.errno == errno.ENOSPC
-    assert part.stat().st_size == 0
+    assert not part.exists()
 
 
 def test_discarded_part_leaves_nothing(server: WeightServer, part: Path):

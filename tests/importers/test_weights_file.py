@@ -1,6 +1,5 @@
 """Any weight file is recognised by its content, and what cannot be read says why."""
 
-import json
 import os
 import pickle
 from collections import OrderedDict
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from pointrend_jax.importers.weights_file import read_weights_file
 from tests.importers.legacy_file import dict_pickle, legacy_bytes, legacy_state_dict, tensor_opcodes
@@ -32,12 +32,23 @@ def _assert_tensors(tensors: dict[str, np.ndarray], expected: dict[str, np.ndarr
         np.testing.assert_array_equal(tensors[name], array, strict=True)
 
 
+def _with_header_of(num_bytes: int) -> bytes:
+    """A safetensors file whose header is filled up with spaces."""
+    content = save(TENSORS)
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length].ljust(num_bytes)
+    return num_bytes.to_bytes(8, "little") + header + content[8 + length :]
+
+
 @pytest.mark.parametrize(
     ("content", "container"),
     [
         *((pickle.dumps(TENSORS, protocol), "pickle") for protocol in range(6)),
         (legacy_state_dict(TENSORS), "torch_legacy"),
         (zip_state_dict(TENSORS), "torch_zip"),
+        (save(TENSORS), "safetensors"),
+        # A header of 3 * 128 bytes begins like a pickle.
+        (_with_header_of(384), "safetensors"),
     ],
 )
 def test_kind_is_found_by_content(tmp_path: Path, content: bytes, container: str):
@@ -129,9 +140,6 @@ def test_ordered_dict_of_python_2_is_read(tmp_path: Path):
     _assert_tensors(read_weights_file(_write(tmp_path, content)).tensors, {"w": WEIGHT})
 
 
-SAFETENSORS = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -139,9 +147,6 @@ SAFETENSORS = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0
         (b"\n<!DOCTYPE html><html><body>404</body></html>", "it is a web page"),
         (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "it is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git-lfs pointer.*git lfs"),
-        (len(SAFETENSORS).to_bytes(8, "little") + SAFETENSORS + bytes(4), "a safetensors file"),
-        # A header of 128 bytes begins like a pickle.
-        ((128).to_bytes(8, "little") + SAFETENSORS.ljust(128) + bytes(4), "a safetensors file"),
         (b"\x89HDF\r\n\x1a\n\x00", "an HDF5 file"),
         (b"\x08\x08\x12\x07pytorch", "an ONNX model"),
         (b"\x1f\x8b\x08\x00", "gzip-compressed"),

@@ -5,9 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from pointrend_jax.layers.depthwise import depthwise_conv
 from pointrend_jax.layers.efficientnet_lite import EfficientNetLite
 from pointrend_jax.layers.resnet import ResNet
 from tests.programs import products
@@ -62,14 +60,3 @@ def test_the_multi_grid_multiplies_the_dilation_of_each_block_of_res5() -> None:
         if product.equation.primitive.name == "conv_general_dilated"
     ]
     assert [d for d in dilations if d != (1, 1)] == [(2, 2), (4, 4), (8, 8)]
-
-
-@pytest.mark.parametrize("size", [3, 5])
-def test_both_forms_of_a_dilated_depthwise_convolution_agree(size: int) -> None:
-    x = jax.random.normal(jax.random.key(0), (1, 9, 8, 4))
-    kernel = jax.random.normal(jax.random.key(1), (size, size, 1, 4))
-    forms = [
-        depthwise_conv(x, kernel, dilation=2, implementation=form)
-        for form in ("shifted", "grouped")
-    ]
-    np.testing.assert_allclose(*forms, rtol=1e-4, atol=1e-5)

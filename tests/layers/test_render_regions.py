@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pointrend_jax.layers.regions import Regions, render_regions
+from pointrend_jax.layers.regions import Regions, grid_step, render_regions, skip_full_subdivisions
 from pointrend_jax.models.build import build_model
 from pointrend_jax.ops.resize import upsample_2x
-from pointrend_jax.pointrend import binary_uncertainty, grid_step, render
+from pointrend_jax.pointrend import binary_uncertainty, render
 from tests.tiny import tiny_config
 
 NUM_POINTS = 20
@@ -53,6 +53,16 @@ def test_a_region_is_subdivided_while_its_own_cells_are_large_enough(min_cell_px
             expected = upsample_2x(expected)
         np.testing.assert_allclose(ours[region], expected[region], rtol=1e-5, atol=1e-6)
     assert float(jnp.abs(_paper(3) - upsample_2x(_paper(2))).max()) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("side", "steps", "num_points", "expected"),
+    [(7, 5, 784, (28, 3)), (7, 5, 195, (7, 5)), (7, 5, 196, (14, 4)), (7, 1, 784, (14, 0))],
+)
+def test_skip_full_subdivisions_skips_only_full_steps(
+    side: int, steps: int, num_points: int, expected: tuple[int, int]
+) -> None:
+    assert skip_full_subdivisions(side, steps, num_points) == expected
 
 
 @pytest.mark.parametrize("field", ["min_cell_px", "detections_per_chunk"])

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointrend_jax.masks.rle import (
-    decode_columns,
     decode_rle,
     decode_runs,
     encode_mask,
@@ -59,10 +58,3 @@ def test_overlaps_equal_the_reference():
     )
     np.testing.assert_allclose(rle_iou(detections, truths, [0] * 3), kit["iou"], rtol=1e-12)
     np.testing.assert_allclose(rle_iou(detections, truths, [1] * 3), kit["iou_crowd"], rtol=1e-12)
-
-
-@pytest.mark.parametrize(("first", "last"), [(0, 5), (1, 3), (4, 5), (2, 2)])
-def test_columns_are_those_of_the_whole_mask(first: int, last: int):
-    mask = np.random.default_rng(0).random((4, 5)) < 0.5
-    part = decode_columns(encode_mask(mask), first, last)
-    np.testing.assert_array_equal(part, mask[:, first:last])

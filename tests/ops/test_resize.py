@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pointrend_jax.ops.resize import (
-    label_map,
+    best_labels,
     map_rows,
     resize_bilinear,
     resize_within,
@@ -70,7 +70,7 @@ def test_strips_give_what_the_whole_gives() -> None:
 def test_a_label_map_is_the_best_class_of_the_resized_logits() -> None:
     _, canvas, inside = _on_canvas()
     size = jnp.array([[9, 11]])
-    labels = label_map(canvas, inside, size, (13, 16))
+    labels = best_labels(canvas, inside, size, (13, 16))
     best = jnp.argmax(resize_within(canvas, inside, size, (13, 16)), axis=-1)
     assert labels.dtype == jnp.uint8
     np.testing.assert_array_equal(labels[:, :9, :11], best[:, :9, :11].astype(jnp.uint8))
@@ -78,7 +78,7 @@ def test_a_label_map_is_the_best_class_of_the_resized_logits() -> None:
 
 def test_a_label_map_of_the_same_size_changes_nothing() -> None:
     exact, _, inside = _on_canvas()
-    labels = label_map(exact, inside, inside, (5, 7))
+    labels = best_labels(exact, inside, inside, (5, 7))
     np.testing.assert_array_equal(labels, jnp.argmax(exact, axis=-1).astype(jnp.uint8))
 
 
@@ -96,7 +96,7 @@ def test_labels_of_maps_that_keep_their_size_are_those_of_resizing() -> None:
     logits = jax.random.normal(jax.random.key(0), (2, 8, 12, 5))
     for canvas in ((8, 12), (6, 10), (10, 16)):
         inside = jnp.array([[6, 10], [5, 7]])
-        ours = label_map(logits, inside, inside, canvas)
+        ours = best_labels(logits, inside, inside, canvas)
         rows = map_rows(logits, inside, inside, canvas, lambda x: jnp.argmax(x, -1))
         assert ours.shape == (2, *canvas)
         for image, (height, width) in enumerate(inside):

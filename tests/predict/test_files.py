@@ -12,10 +12,15 @@ from PIL import Image
 
 from pointrend_jax.data.sources.categories import class_names
 from pointrend_jax.evaluation.set_ids import SetIds, read_set_ids
+from pointrend_jax.predict import inputs
 from pointrend_jax.predict.files import predict_instances
-from pointrend_jax.predict.inputs import check_files
+from pointrend_jax.predict.formats import chosen_formats
+from pointrend_jax.predict.images import ImageLike
+from pointrend_jax.predict.inputs import NamedFile
 from pointrend_jax.predict.instances import Predictor
-from pointrend_jax.results.instances import PredictedInstances, PredictedMasks
+from pointrend_jax.predict.sources import ImageSource
+from pointrend_jax.results.instances import PredictedInstances
+from pointrend_jax.results.masks import PredictedMasks
 
 _FILES = ("instances.json", "instances_polygons.json", "detections.json")
 
@@ -26,8 +31,9 @@ class _Squares(Predictor):
     ) -> None:
         self.class_names, self.category_ids = class_names, category_ids
 
-    def stream(self, images: Iterable[np.ndarray], **_: Any) -> Iterator[PredictedInstances]:
+    def stream(self, images: Iterable[ImageLike], **_: Any) -> Iterator[PredictedInstances]:
         for image in images:
+            assert isinstance(image, np.ndarray)
             box = np.asarray([[1, 2, 5, 6]], np.float32)
             hw = (image.shape[0], image.shape[1])
             masks = PredictedMasks(np.ones((1, 7, 7), np.float32), box, hw)
@@ -43,17 +49,43 @@ def _images(folder: Path, *names: str | bytes) -> list[Path]:
     return paths
 
 
+def _check_files(
+    paths: list[Path], output: Path, formats: tuple[str, ...] = (), **options: Any
+) -> list[NamedFile]:
+    formats = chosen_formats(formats, "instance")
+    sources = [ImageSource(path) for path in paths]
+    return inputs.check_files(sources, output, formats=formats, task="instance", **options)
+
+
+def _write(
+    predictor: Predictor,
+    files: list[NamedFile],
+    output: Path,
+    formats: tuple[str, ...] = (),
+    ids: SetIds | None = None,
+) -> None:
+    predict_instances(
+        predictor,
+        files,
+        output,
+        formats=chosen_formats(formats, "instance"),
+        score_threshold=0.5,
+        num_explained=0,
+        ids=ids,
+    )
+
+
 def _predict(
     paths: list[Path],
     output: Path,
     *,
+    formats: tuple[str, ...] = (),
     category_ids: tuple[int, ...] = (3, 9),
     ids: SetIds | None = None,
     resume: bool = False,
 ) -> None:
-    files = check_files(paths, output, ids=ids, resume=resume)
-    predictor = _Squares(category_ids)
-    predict_instances(predictor, files, output, score_threshold=0.5, num_explained=0, ids=ids)
+    files = _check_files(paths, output, formats, ids=ids, resume=resume)
+    _write(_Squares(category_ids), files, output, formats, ids)
 
 
 def _content(output: Path, name: str = "instances.json") -> Any:
@@ -107,10 +139,8 @@ def test_a_model_without_names_takes_those_of_the_set_by_ascending_id(
     (tmp_path / "set.json").write_text(json.dumps(content))
     ids = read_set_ids(tmp_path / "set.json")
     predictor = _Squares((), class_names("", 2))
-    files = check_files(_images(tmp_path, "a.png"), tmp_path / "out", ids=ids)
-    predict_instances(
-        predictor, files, tmp_path / "out", score_threshold=0.5, num_explained=0, ids=ids
-    )
+    files = _check_files(_images(tmp_path, "a.png"), tmp_path / "out", ids=ids)
+    _write(predictor, files, tmp_path / "out", ids=ids)
     (found,) = _content(tmp_path / "out", "detections.json")
     assert (found["image_id"], found["category_id"]) == (7, 5)
     assert "by ascending id: cat, dog" in capsys.readouterr().out
@@ -119,7 +149,7 @@ def test_a_model_without_names_takes_those_of_the_set_by_ascending_id(
 def test_a_place_that_cannot_be_written_to_is_named_by_its_flag(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ValueError, match=r"^--output .*file/out cannot be written to"):
-        check_files(_images(tmp_path, "a.png"), tmp_path / "file" / "out")
+        _check_files(_images(tmp_path, "a.png"), tmp_path / "file" / "out")
 
 
 def test_a_set_without_the_classes_of_the_model_is_refused(tmp_path: Path) -> None:
@@ -176,7 +206,7 @@ def test_pictures_of_another_image_are_never_replaced(tmp_path: Path) -> None:
 
 def test_an_image_called_like_a_picture_of_another_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"the results a_explain_1\.png would overwrite"):
-        check_files(_images(tmp_path, "a.png", "a_explain_1.png"), tmp_path / "out")
+        _check_files(_images(tmp_path, "a.png", "a_explain_1.png"), tmp_path / "out")
 
 
 def test_images_of_one_name_in_two_folders_are_refused(tmp_path: Path) -> None:
@@ -187,10 +217,10 @@ def test_images_of_one_name_in_two_folders_are_refused(tmp_path: Path) -> None:
 
 def test_an_image_that_vanishes_loses_none_before_it(tmp_path: Path) -> None:
     paths = _images(tmp_path, "a.png", "b.png")
-    files = check_files(paths, tmp_path / "out")
+    files = _check_files(paths, tmp_path / "out")
     paths[1].unlink()
     with pytest.raises(ValueError, match=r"b\.png"):
-        predict_instances(_Squares(), files, tmp_path / "out", score_threshold=0.5, num_explained=0)
+        _write(_Squares(), files, tmp_path / "out")
     assert [i["file_name"] for i in _content(tmp_path / "out")["images"]] == ["a.png"]
 
 

@@ -1,14 +1,18 @@
 """Images from a program: what is refused with which advice, and how few canvases there are."""
 
+from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from pointrend_jax.data.batches.transforms import padded_hw, resized_hw
-from pointrend_jax.predict.images import check_image, check_images, choose_canvas
+from pointrend_jax.data.images import read_image
+from pointrend_jax.predict.images import check_image, choose_canvas, read_images, read_one
 
 COCO_BUCKETS = ((800, 1088), (1088, 800), (800, 1344), (1344, 800), (1344, 1344))
 
@@ -38,9 +42,9 @@ def test_a_grey_image_is_taken_after_the_advice() -> None:
 
 def test_the_wrong_image_of_several_is_named() -> None:
     right = np.zeros((4, 5, 3), np.uint8)
-    check_images([right, right])
+    read_images([right, right])
     with pytest.raises(ValueError, match="image 1 must be"):
-        check_images((right, right[..., 0]))
+        read_images((right, right[..., 0]))
 
 
 @given(height=st.integers(1, 5000), width=st.integers(1, 5000))
@@ -73,3 +77,41 @@ def test_a_maximum_below_the_minimum_bounds_both_sides() -> None:
 def test_an_image_without_pixels_has_no_canvas() -> None:
     with pytest.raises(ValueError, match="at least 1 pixel"):
         choose_canvas((0, 5), 64, 96, ((64, 96),))
+
+
+def test_an_image_is_taken_in_every_form(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 5, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    picture.save(tmp_path / "a.png")
+    np.save(tmp_path / "a.npy", pixels)
+    forms = [pixels, jnp.asarray(pixels), picture, tmp_path / "a.png", str(tmp_path / "a.npy")]
+    for image in read_images(forms):
+        np.testing.assert_array_equal(image, pixels)
+
+
+def test_a_pillow_image_becomes_what_its_file_does(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    # Turned by a quarter: seen upright it is 4 high and 6 wide.
+    exif[0x0112] = 6
+    Image.new("RGBA", (4, 6), (9, 8, 7, 100)).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as picture:
+        taken = read_one(picture, "the image")
+    np.testing.assert_array_equal(taken, read_image(tmp_path / "a.png"))
+    assert taken.shape == (4, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (iter([]), "got list_iterator; .*give several images as a list"),
+        ([[1, 2], [3, 4]], "got list"),
+        (jnp.zeros((4, 5)), r"got float32 \(4, 5\)"),
+        (Image.new("F", (4, 5)), "the image has 32-bit pixels"),
+        ("missing.png", r"missing\.png cannot be read"),
+        ("~nobody-here/a.png", "no such home folder"),
+    ],
+    ids=["iterator", "numbers", "jax", "pillow", "path", "home"],
+)
+def test_what_is_no_image_is_refused(given: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_one(given, "the image")

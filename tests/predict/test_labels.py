@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pointrend_jax.ops.resize import label_map
+from pointrend_jax.ops.resize import best_labels
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.tiles import Tiling, predict_tiles
@@ -75,7 +75,7 @@ def test_labels_are_the_best_class_of_resized_logits() -> None:
     logits = jax.jit(build_task(_config()).predict)(predictor._model.variables, batch).logits
     hw = image.shape[:2]
     sizes = jnp.asarray(batch.image_hw), jnp.asarray([hw], jnp.int32), hw
-    expected = label_map(logits, *sizes)
+    expected = best_labels(logits, *sizes)
     apart = np.asarray(expected)[0] != _results()[3].labels
     assert apart.mean() < 1e-3
 

@@ -1,5 +1,6 @@
 """Parts of .npy files equal parts of the arrays; what is no image is named."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,28 @@ from pointrend_jax.predict.npy_file import NpyImage, NpyLabels
 def test_parts_of_an_image_equal_those_of_the_array(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
     np.save(tmp_path / "image.npy", pixels)
-    with NpyImage(tmp_path / "image.npy") as image:
-        assert (image.shape, image.dtype) == (pixels.shape, pixels.dtype)
-        np.testing.assert_array_equal(image[3:20, 7:39], pixels[3:20, 7:39])
-        np.testing.assert_array_equal(image[28:99, 0:99], pixels[28:])
+    image = NpyImage(tmp_path / "image.npy")
+    assert (image.shape, image.dtype) == (pixels.shape, pixels.dtype)
+    np.testing.assert_array_equal(image[3:20, 7:39], pixels[3:20, 7:39])
+    np.testing.assert_array_equal(image[28:99, 0:99], pixels[28:])
+
+
+def test_what_was_read_and_written_does_not_stay_in_memory(tmp_path: Path) -> None:
+    memory = Path("/proc/self/statm")
+    if not memory.exists():
+        pytest.skip("needs Linux, which says which pages of files are resident")
+
+    def file_mib() -> float:
+        return int(memory.read_text().split()[2]) * os.sysconf("SC_PAGESIZE") / 2**20
+
+    side = 4096
+    np.lib.format.open_memmap(tmp_path / "image.npy", "w+", np.uint8, (side, side, 3))
+    image, before = NpyImage(tmp_path / "image.npy"), file_mib()
+    with NpyLabels(tmp_path / "labels.npy", (side, side)) as labels:
+        for start in range(0, side, 512):
+            labels[start : start + 512, :] = image[start : start + 512, :][..., 0]
+        # Of 64 MiB. The slack is for code that is loaded meanwhile.
+        assert file_mib() - before < 8
 
 
 def test_written_parts_are_read_by_numpy(tmp_path: Path) -> None:
@@ -31,7 +50,7 @@ def test_written_parts_are_read_by_numpy(tmp_path: Path) -> None:
 def test_a_part_of_another_shape_is_refused(tmp_path: Path) -> None:
     with (
         NpyLabels(tmp_path / "labels.npy", (5, 6)) as labels,
-        pytest.raises(ValueError, match="does not fit 2 rows and 6 columns"),
+        pytest.raises(ValueError, match=r"from shape \(2,5\) into shape \(2,6\)"),
     ):
         labels[0:2, 0:6] = np.zeros((2, 5), np.uint8)
 
@@ -42,7 +61,8 @@ def test_a_part_of_another_shape_is_refused(tmp_path: Path) -> None:
         (np.zeros((4, 4, 3)), "got float64"),
         (np.zeros((4, 4), np.uint8), r"uint8 \[height, width, 3\]"),
         (np.asfortranarray(np.zeros((4, 5, 3), np.uint8)), "Fortran order"),
-        (np.array([None, {}], object), "got object"),
+        (np.zeros((0, 4, 3), np.uint8), r"got uint8 \(0, 4, 3\)"),
+        (np.array([None, {}], object), r"no whole \.npy file of numbers .*Python objects in dtype"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path: Path, array: np.ndarray, match: str) -> None:
@@ -55,7 +75,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         NpyImage(tmp_path / "none.npy")
     (tmp_path / "text.npy").write_text("no array")
-    with pytest.raises(ValueError, match=r"is no \.npy file"):
+    with pytest.raises(ValueError, match=r"is no whole \.npy file"):
         NpyImage(tmp_path / "text.npy")
 
 
@@ -63,7 +83,9 @@ def test_a_file_that_ends_early_is_named(tmp_path: Path) -> None:
     path = tmp_path / "image.npy"
     np.save(path, np.zeros((30, 40, 3), np.uint8))
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="ends before its array does"):
+    with pytest.raises(
+        ValueError, match=r"no whole \.npy file .*greater than file size.*; restore it"
+    ):
         NpyImage(path)
 
 
@@ -75,7 +97,7 @@ def test_a_damaged_header_is_named(tmp_path: Path, header: bytes) -> None:
     path = tmp_path / "image.npy"
     header = header.ljust(117) + b"\n"
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
-    with pytest.raises(ValueError, match=r"image\.npy is no \.npy file"):
+    with pytest.raises(ValueError, match=r"image\.npy is no whole \.npy file"):
         NpyImage(path)
 
 
@@ -84,14 +106,14 @@ def test_a_shape_beyond_the_file_is_named(tmp_path: Path, shape: str) -> None:
     path = tmp_path / "image.npy"
     header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}\n".encode()
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
-    with pytest.raises(ValueError, match=r"image\.npy ends before its array does"):
+    with pytest.raises(ValueError, match=r"image\.npy is no whole \.npy file"):
         NpyImage(path)
 
 
 def test_an_interrupted_writer_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "labels.npy"
     path.write_bytes(b"before")
-    with pytest.raises(ValueError, match="does not fit"), NpyLabels(path, (4, 4)) as labels:
+    with pytest.raises(ValueError, match="into shape"), NpyLabels(path, (4, 4)) as labels:
         labels[0:4, 0:4] = np.ones((4, 5), np.uint8)
     assert path.read_bytes() == b"before"
     assert [p.name for p in tmp_path.iterdir()] == ["labels.npy"]

@@ -1,13 +1,22 @@
 """Results: masks drawn on demand agree in every form, and indexing chooses instances."""
 
+import json
+import sys
 import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+from skimage.measure import points_in_poly
 
 from pointrend_jax.masks.rle import decode_rle, encode_mask
-from pointrend_jax.results.instances import PredictedInstances, PredictedMasks
+from pointrend_jax.results.instances import PredictedInstances
+from pointrend_jax.results.masks import PredictedMasks
+from pointrend_jax.visualize import overlay_instances
 
 IMAGE_HW = (40, 60)
 BOXES = [[3.2, 4.1, 30.7, 25.0], [0, 0, 60, 40], [50.5, 30.2, 60, 40], [10, 10, 11.5, 39]]
@@ -183,3 +192,87 @@ def test_rle_and_mask_agree_after_decoding() -> None:
     masks = _instances().masks
     decoded = [decode_rle(rle) for rle in masks.rle()]
     np.testing.assert_array_equal(decoded, masks.boolean())
+
+
+def test_polygons_hold_the_pixels_of_the_boolean_mask() -> None:
+    rows, columns = np.mgrid[: IMAGE_HW[0], : IMAGE_HW[1]] + 0.5
+    centres = np.stack([columns.ravel(), rows.ravel()], axis=1)
+    masks = _instances().masks
+    for mask, polygons in zip(masks.boolean(), masks.polygons(tolerance=0), strict=True):
+        held = np.any([points_in_poly(centres, polygon) for polygon in polygons], axis=0)
+        np.testing.assert_array_equal(held.reshape(IMAGE_HW), mask)
+
+
+def test_a_negative_tolerance_is_refused() -> None:
+    with pytest.raises(ValueError, match="tolerance must be at least 0"):
+        _disc().polygons(tolerance=-1)
+
+
+def test_coco_records_are_what_load_res_takes() -> None:
+    instances = _instances()
+    truth = COCO()
+    content: Any = {
+        "images": [{"id": 9, "height": IMAGE_HW[0], "width": IMAGE_HW[1]}],
+        "categories": [{"id": i} for i in (5, 6, 8)],
+    }
+    truth.dataset = content
+    truth.createIndex()
+    records = instances.to_coco(image_id=9, category_ids=(5, 6, 8))
+    found = truth.loadRes(json.loads(json.dumps(records)))
+    assert [a["category_id"] for a in found.loadAnns([1, 2, 3, 4])] == [6, 5, 6, 8]
+    np.testing.assert_array_equal(found.annToMask(found.anns[1]), instances.masks.boolean(0))
+    np.testing.assert_allclose(records[0]["bbox"], [3.2, 4.1, 27.5, 20.9], rtol=1e-6)
+    assert records[0]["area"] == instances.masks.boolean(0).sum()
+
+
+def test_coco_records_without_ids_have_class_indices_and_no_image() -> None:
+    records = _instances().to_coco()
+    assert [r["category_id"] for r in records] == [1, 0, 1, 2]
+    assert "image_id" not in records[0]
+    assert _instances(0).to_coco(category_ids=()) == []
+
+
+def test_a_class_without_a_category_id_is_refused() -> None:
+    with pytest.raises(ValueError, match="got 2 and an instance of class 2"):
+        _instances().to_coco(category_ids=(5, 6))
+
+
+def test_a_plot_is_the_overlay_of_the_image(tmp_path: Path) -> None:
+    instances = _instances()
+    image = np.random.default_rng(0).integers(0, 255, (*IMAGE_HW, 3), dtype=np.uint8)
+    expected = overlay_instances(
+        image,
+        instances.boxes,
+        list(instances.masks.boolean()),
+        instances.class_names,
+        instances.scores,
+    )
+    np.testing.assert_array_equal(instances.plot(image), expected)
+    instances.save(tmp_path / "new" / "found.png", image)
+    with Image.open(tmp_path / "new" / "found.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), expected)
+    assert instances.plot().shape == expected.shape
+
+
+@pytest.mark.parametrize("name", ["found", "found.xyz", "found.json"])
+def test_a_picture_of_an_unknown_format_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must end in \.png"):
+        _instances().save(tmp_path / name)
+
+
+def test_supervision_gets_what_it_calls_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in, since no requirement installs supervision."""
+    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=SimpleNamespace))
+    instances = _instances()
+    detections = instances.to_supervision()
+    np.testing.assert_array_equal(detections.xyxy, instances.boxes)
+    np.testing.assert_array_equal(detections.mask, instances.masks.boolean())
+    np.testing.assert_array_equal(detections.confidence, instances.scores)
+    np.testing.assert_array_equal(detections.class_id, instances.classes)
+    assert detections.data["class_name"].tolist() == list(instances.class_names)
+
+
+def test_without_supervision_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match="pip install supervision"):
+        _instances().to_supervision()

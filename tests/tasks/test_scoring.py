@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pointrend_jax.data.build import build_eval_set
-from pointrend_jax.data.sources.categories import CITYSCAPES, COCO
+from pointrend_jax.cityscapes_labels import INSTANCE_CLASSES
+from pointrend_jax.data.build_objects import build_eval_set
+from pointrend_jax.data.sources.categories import COCO
 from pointrend_jax.experiment import save_results
-from pointrend_jax.results.instances import PredictedInstances, PredictedMasks
+from pointrend_jax.results.instances import PredictedInstances
+from pointrend_jax.results.masks import PredictedMasks
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.scoring import build_task_eval_set, score
@@ -52,7 +54,7 @@ def test_instances_of_cityscapes_are_scored_by_both_rules(config: Config) -> Non
     official = scores.results["cityscapes_rendered"]
     assert set(official) == {"mask_ap", "mask_ap50"}
     by_class = scores.results["cityscapes_rendered_ap"]
-    assert set(by_class) == set(CITYSCAPES)
+    assert set(by_class) == set(INSTANCE_CLASSES)
     # Of cars there are objects; the person's is a group, which is not to be found.
     assert by_class["car"] is not None
     assert by_class["person"] is None

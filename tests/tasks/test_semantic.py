@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pointrend_jax.data.build_semantic import SemanticEvalSet
+from pointrend_jax.data.build_label_maps import SemanticEvalSet
 from pointrend_jax.structures import EvalSample, ImageBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.predictions import one_ahead, original_sizes
 from pointrend_jax.tasks.scoring import add_results
-from pointrend_jax.tasks.semantic import LabelMaps
+from pointrend_jax.tasks.semantic import PredictedLabelMaps
 from pointrend_jax.tasks.semantic_scorer import SemanticScorer
 from tests.tiny import tiny_semantic_config
 
@@ -55,11 +55,11 @@ def test_every_image_is_counted_with_its_own_labels_though_a_batch_has_none():
     evaluator = SemanticScorer(data, config)
     samples = [_sample((20, 30), (20, 30)), _sample(), _sample((20, 30), first=2)]
 
-    def labels(sample: EvalSample) -> LabelMaps:
+    def labels(sample: EvalSample) -> PredictedLabelMaps:
         maps = np.zeros((2, 64, 64), np.uint8)
         maps[: len(sample.image_ids)] = np.array(sample.image_ids, np.uint8)[:, None, None]
-        return LabelMaps(maps, maps)
+        return PredictedLabelMaps(maps, maps)
 
-    add_results(task, one_ahead(samples, labels), evaluator, data.class_names)
+    add_results(task, one_ahead(samples, labels), evaluator, data.class_names, 3)
     assert evaluator.image_ids == (0, 1, 2)
     assert evaluator.results()["rendered"]["miou"] == 1

@@ -13,7 +13,7 @@ import pytest
 from orbax.checkpoint._src.path import gcs_utils
 
 from pointrend_jax.cli import main
-from pointrend_jax.data.build import build_datasets
+from pointrend_jax.data.build_objects import build_datasets
 from pointrend_jax.data.records.fetch import fetch_records
 from pointrend_jax.experiment import evaluate_run, train
 from pointrend_jax.predict.load import load

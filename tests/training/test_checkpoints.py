@@ -14,7 +14,12 @@ import pytest
 
 from pointrend_jax.training.checkpoints import CheckpointMeta, Checkpoints, Retention
 from pointrend_jax.training.resume import check_same_run, differences
-from pointrend_jax.training.saved_variables import load_variables, newest_step, save_variables
+from pointrend_jax.training.saved_variables import (
+    load_description,
+    load_variables,
+    newest_step,
+    save_variables,
+)
 from pointrend_jax.training.step import DEFAULT_OPTIONS, TrainState, initial_state
 from pointrend_jax.training.trees import WrongCheckpointError
 
@@ -159,12 +164,20 @@ def test_a_damaged_description_is_one_sentence(
 ) -> None:
     _save(tmp_path, range(1, 3))
     _change_meta(tmp_path / "checkpoints" / "2", change)
-    with pytest.raises(ValueError, match=rf"^the checkpoint of step 2 is damaged: .*{match}"):
-        load_variables(tmp_path)
+    for load in (load_variables, load_description):
+        with pytest.raises(ValueError, match=rf"^the checkpoint of step 2 is damaged: .*{match}"):
+            load(tmp_path)
     with Checkpoints(tmp_path, Retention(5)) as checkpoints:
         found = checkpoints.restore_newest(_state(0))
     assert found is not None
     assert found[1] == 1
+
+
+def test_a_description_is_read_without_the_arrays(tmp_path: Path) -> None:
+    _save(tmp_path, range(1, 3))
+    whole = load_variables(tmp_path)[1]
+    shutil.rmtree(tmp_path / "checkpoints" / "2" / "state")
+    assert load_description(tmp_path) == whole
 
 
 @pytest.mark.parametrize("missing", ["meta", "state", "state/_METADATA", ""])

@@ -51,7 +51,7 @@ def _train(workdir: Path, steps: int, training: Training | None = None) -> list[
     used = training or tiny_training()
     settings = LoopSettings(
         steps=steps, batch_size=2, log_every=1, eval_every=0, checkpoint_every=3,
-        retention=Retention(9), seed=SEED,
+        retention=Retention(9), seed=SEED, num_canvases=1,
     )  # fmt: skip
     run_training(
         used.task, used.optimizer, used.schedule, used.variables, _batches,

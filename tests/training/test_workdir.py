@@ -28,7 +28,8 @@ def test_a_second_run_is_refused_and_told_who_has_the_directory(tmp_path: Path) 
 def test_a_killed_run_lets_go(tmp_path: Path) -> None:
     # Without jax, which would take seconds: the same lock of the same file.
     code = (
-        "import fcntl, sys; f = open(sys.argv[1], 'a+'); fcntl.flock(f, fcntl.LOCK_EX); "
+        "import sys; from filelock import lock_descriptor; "
+        "f = open(sys.argv[1], 'a+'); lock_descriptor(f.fileno()); "
         "print('held', file=f, flush=True); print(flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from pointrend_jax.data.sources.categories import CAMVID, CITYSCAPES_SEMANTIC
+from pointrend_jax.cityscapes_labels import CLASSES
+from pointrend_jax.data.sources.categories import CAMVID
 from pointrend_jax.structures import IGNORE_LABEL
 from pointrend_jax.visualize import (
     colorize,
@@ -43,7 +44,7 @@ def test_published_colours_are_not_mixed_with_others() -> None:
     assert palette(("road", "lighthouse")).tolist() == palette(("a", "b")).tolist()
 
 
-@pytest.mark.parametrize("names", [CITYSCAPES_SEMANTIC, CAMVID, tuple("abcdefghijklmnopqrst")])
+@pytest.mark.parametrize("names", [CLASSES, CAMVID, tuple("abcdefghijklmnopqrst")])
 def test_no_two_classes_share_a_colour(names: tuple[str, ...]) -> None:
     colors = palette(names).astype(int)
     apart = np.abs(colors[:, None] - colors[None]).sum(axis=-1) + 1000 * np.eye(len(names))

@@ -145,9 +145,18 @@ def test_overlay_does_not_change_its_input():
     np.testing.assert_array_equal(image, 100)
 
 
+def test_a_ground_truth_has_names_without_numbers():
+    boxes, masks = np.asarray([[50, 100, 130, 180]], np.float32), [_square(50, 100, 80)]
+    truth = overlay_instances(_IMAGE, boxes, masks, ["gear"], None)
+    scored = overlay_instances(_IMAGE, boxes, masks, ["gear"], _scores(0.9))
+    # Both are tagged above the box, the second one with a longer text.
+    assert not np.array_equal(truth, scored)
+    np.testing.assert_array_equal(truth[105:], scored[105:])
+
+
 def test_overlay_rejects_lengths_that_differ():
     with pytest.raises(
-        ValueError, match="as many boxes, masks, labels and scores, got no, 1, 2, 1"
+        ValueError, match="as many boxes, masks, labels and scores, got 1 masks, 2 labels, 1 scores"
     ):
         overlay_instances(_IMAGE, None, [_square(0, 0, 9)], ["a", "b"], _scores(0.9))
 

@@ -6,7 +6,7 @@ part.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,27 +14,26 @@ import grain.python as grain
 import numpy as np
 from jaxtyping import Float
 
-from pointrend_jax.data.batches.loading import ForEach, evaluation_parts, iterate_batches
+from pointrend_jax.data.batches.loading import ForEach, iterate_batches
 from pointrend_jax.data.batches.object_slots import choose_slot_sizes, slots_for
 from pointrend_jax.data.batches.repeat_factors import most_images, repeat_counts
-from pointrend_jax.data.batches.samples import make_sample
 from pointrend_jax.data.batches.transforms import (
     SIZE_DIVISIBILITY,
     Bucket,
-    Instances,
+    ImageObjects,
     check_fit,
     choose_bucket,
     pack_masks,
     place_image,
     resize_image,
     resized_hw,
-    transform_instances,
+    transform_objects,
 )
 from pointrend_jax.data.images import decode_image
 from pointrend_jax.data.records.broken import BrokenRecords
-from pointrend_jax.data.records.instances import PreparedSet, read_image
+from pointrend_jax.data.records.instances import PreparedSet
 from pointrend_jax.data.records.layout import text
-from pointrend_jax.structures import EvalSample, InstanceBatch
+from pointrend_jax.structures import InstanceBatch
 
 
 class Augmentation(NamedTuple):
@@ -223,13 +222,13 @@ class _LoadBatch:
     def _load(
         self, planned: PlannedImage
     ) -> tuple[np.ndarray, tuple[int, int], tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
-        image, instances = read_record(self._prepared, planned.record)
-        moved = transform_instances(instances, image.shape[:2], planned.image_hw, flip=planned.flip)
+        image, objects = read_record(self._prepared, planned.record)
+        moved = transform_objects(objects, image.shape[:2], planned.image_hw, flip=planned.flip)
         image = resize_image(image, planned.image_hw)
         return (image[:, ::-1] if planned.flip else image), planned.image_hw, moved
 
 
-def read_record(prepared: PreparedSet, record: int) -> tuple[np.ndarray, Instances]:
+def read_record(prepared: PreparedSet, record: int) -> tuple[np.ndarray, ImageObjects]:
     """An image of the prepared set with its objects; crowd regions are left out of training."""
     content = prepared.source[record]
     image = decode_image(content["image"], prepared.images[record].name)
@@ -238,7 +237,7 @@ def read_record(prepared: PreparedSet, record: int) -> tuple[np.ndarray, Instanc
     annotations = [json.loads(text(objects["annotation"][i])) for i in kept]
     boxes = np.asarray([a["box"] for a in annotations], np.float64).reshape(-1, 4)
     labels = np.asarray(objects["label"], np.int32)[kept]
-    return image, Instances(boxes, labels, [a["segmentation"] for a in annotations])
+    return image, ImageObjects(boxes, labels, [a["segmentation"] for a in annotations])
 
 
 def _padded(hw: np.ndarray) -> np.ndarray:
@@ -273,38 +272,3 @@ def slot_sizes(prepared: PreparedSet, plan: TrainPlan) -> tuple[int, ...]:
     """The values of G that the batches of `plan` may have; crowd regions are left out."""
     num_objects = [len(image.labels) for image in prepared.images]
     return choose_slot_sizes(num_objects, plan.batch_size, plan.mask_bytes)
-
-
-def eval_samples(
-    prepared: PreparedSet,
-    *,
-    min_size: int,
-    max_size: int,
-    buckets: tuple[Bucket, ...],
-    batch_size: int,
-    process_index: int = 0,
-    process_count: int = 1,
-) -> Iterator[EvalSample]:
-    """This host's part of all images once, grouped by bucket.
-
-    Slots that only fill the last batch are not valid. A host may have fewer batches than others
-    (`evaluation_parts`). The images must fit the buckets (`check_fit`).
-
-    Args:
-      batch_size: of all hosts together; a multiple of their number.
-    Raises: ValueError, at once, if it is none.
-    """
-    groups: dict[Bucket, list[int]] = {}
-    for record, image in enumerate(prepared.images):
-        hw = resized_hw((image.height, image.width), min_size, max_size)
-        groups.setdefault(_bucket(hw, buckets), []).append(record)
-    parts = evaluation_parts(
-        groups, batch_size=batch_size, process_index=process_index, process_count=process_count
-    )
-
-    def sample(bucket: Bucket, part: tuple[int, ...]) -> EvalSample:
-        images = [read_image(prepared, record) for record in part]
-        ids = tuple(prepared.images[record].id for record in part)
-        return make_sample(images, ids, bucket, min_size, max_size, batch_size // process_count)
-
-    return (sample(bucket, part) for bucket, part in parts)

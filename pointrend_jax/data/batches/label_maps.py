@@ -1,19 +1,18 @@
-"""Crops for semantic training, a pure function of (seed, position), and images for evaluation.
+"""Crops for semantic training, a pure function of (seed, position).
 
 Image number n of the endless sequence is place n % N of epoch n // N, so an epoch has every image
 once and batches go over its border. Every host plans the same and loads its own part.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import grain.python as grain
 import numpy as np
 
 from pointrend_jax.data.batches.color_augmentation import change_color, draw_color_change
-from pointrend_jax.data.batches.loading import ForEach, evaluation_parts, iterate_batches
-from pointrend_jax.data.batches.samples import make_sample
+from pointrend_jax.data.batches.loading import ForEach, iterate_batches
 from pointrend_jax.data.batches.semantic_transforms import (
     CROP_TRIES,
     choose_crop,
@@ -22,16 +21,13 @@ from pointrend_jax.data.batches.semantic_transforms import (
 )
 from pointrend_jax.data.batches.transforms import (
     SIZE_DIVISIBILITY,
-    Bucket,
-    choose_bucket,
-    padded_hw,
     place_image,
     resize_image,
     resized_hw,
 )
-from pointrend_jax.data.records.broken import BrokenRecords, must_read
+from pointrend_jax.data.records.broken import BrokenRecords
 from pointrend_jax.data.records.label_maps import PreparedMaps, read_image_and_labels
-from pointrend_jax.structures import EvalSample, SemanticBatch
+from pointrend_jax.structures import SemanticBatch
 
 
 class CropAugmentation(NamedTuple):
@@ -197,68 +193,3 @@ def semantic_train_batches(
     return iterate_batches(
         plan, load, start=start, process_count=process_count, num_threads=num_threads
     )
-
-
-def semantic_eval_samples(
-    prepared: PreparedMaps,
-    *,
-    min_size: int,
-    max_size: int,
-    buckets: tuple[Bucket, ...],
-    batch_size: int,
-    process_index: int = 0,
-    process_count: int = 1,
-    scale: float = 1.0,
-    flip: bool = False,
-) -> Iterator[EvalSample]:
-    """This host's part of all images once; slots that only fill the last batch are not valid.
-
-    A host may have fewer batches than others (`evaluation_parts`).
-
-    Images share a batch if they share a bucket at scale 1, so that every scale has the same batches
-    in the same order. `image_ids` are positions in the set.
-
-    Args:
-      min_size, max_size, buckets: pixels at scale 1; the images must fit (`check_fit`).
-      batch_size: of all hosts together; a multiple of their number.
-      scale: factor of both sizes; other scales than 1 have canvases of their own.
-      flip: images are mirrored.
-    Raises: ValueError, at once, if `scale` is not positive or `batch_size` no such multiple.
-    """
-    if not scale > 0.0:
-        raise ValueError(f"the scale of an evaluation must be positive, got {scale}.")
-    sizes = [(image.height, image.width) for image in prepared.images]
-    groups = _by_bucket(sizes, min_size, max_size, buckets)
-    parts = evaluation_parts(
-        groups, batch_size=batch_size, process_index=process_index, process_count=process_count
-    )
-    scaled = max(round(min_size * scale), 1), max(round(max_size * scale), 1)
-
-    def canvas_of(bucket: Bucket) -> Bucket:
-        if scale == 1.0:
-            return bucket
-        padded = [padded_hw(resized_hw(sizes[record], *scaled)) for record in groups[bucket]]
-        return max(hw[0] for hw in padded), max(hw[1] for hw in padded)
-
-    canvases = {bucket: canvas_of(bucket) for bucket in groups}
-
-    def sample(bucket: Bucket, part: tuple[int, ...]) -> EvalSample:
-        images = [
-            must_read(prepared.images[i], partial(read_image_and_labels, prepared, i))[0]
-            for i in part
-        ]
-        images = [image[:, ::-1] for image in images] if flip else images
-        return make_sample(images, part, canvases[bucket], *scaled, batch_size // process_count)
-
-    return (sample(bucket, part) for bucket, part in parts)
-
-
-def _by_bucket(
-    sizes: Sequence[tuple[int, int]], min_size: int, max_size: int, buckets: tuple[Bucket, ...]
-) -> dict[Bucket, list[int]]:
-    groups: dict[Bucket, list[int]] = {}
-    for record, size in enumerate(sizes):
-        bucket = choose_bucket(resized_hw(size, min_size, max_size), buckets)
-        assert bucket is not None, "check_fit comes first"
-        groups.setdefault(bucket, []).append(record)
-    return groups

@@ -27,7 +27,7 @@ SIZE_DIVISIBILITY = 32
 _EMPTY_BOX = 1e-5
 
 
-class Instances(NamedTuple):
+class ImageObjects(NamedTuple):
     """The objects of one original image.
 
     Attributes:
@@ -114,22 +114,22 @@ def resize_image(
     return np.asarray(resized)
 
 
-def transform_instances(
-    instances: Instances, old_hw: tuple[int, int], new_hw: tuple[int, int], *, flip: bool
+def transform_objects(
+    objects: ImageObjects, old_hw: tuple[int, int], new_hw: tuple[int, int], *, flip: bool
 ) -> tuple[Float32[np.ndarray, "M 4"], Int32[np.ndarray, " M"], list[np.ndarray]]:
     """Boxes, classes and bool [H, W] masks of the objects on the resized and then flipped image.
 
     Objects whose box or mask has become empty are left out (Detectron2's filter_empty_instances).
     """
-    boxes = transform_boxes(instances.boxes, old_hw, new_hw, flip=flip).astype(np.float32)
+    boxes = transform_boxes(objects.boxes, old_hw, new_hw, flip=flip).astype(np.float32)
     kept, masks = [], []
     nonempty = ((boxes[:, 2:] - boxes[:, :2]) > _EMPTY_BOX).all(axis=1)
     for i in np.flatnonzero(nonempty).tolist():
-        mask = rasterize(instances.segmentations[i], old_hw, new_hw, flip=flip)
+        mask = rasterize(objects.segmentations[i], old_hw, new_hw, flip=flip)
         if mask.any():
             kept.append(i)
             masks.append(mask)
-    return boxes[kept], np.asarray(instances.labels, np.int32)[kept], masks
+    return boxes[kept], np.asarray(objects.labels, np.int32)[kept], masks
 
 
 def transform_boxes(

@@ -9,9 +9,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
-
-from pointrend_jax.console import tell_here
+from pointrend_jax.console import tell_here, watched
 from pointrend_jax.data.records.layout import COMPLETE, is_complete, read_manifest
 from pointrend_jax.data.records.manifest import MANIFEST, FileNote
 from pointrend_jax.storage import (
@@ -58,7 +56,7 @@ def fetch_records(folder: AnyPath, cache_dir: Path) -> Path:
 def verify_records(folder: AnyPath) -> list[str]:
     """What is wrong with the files of a complete set, each in words; reads all of them."""
     problems = []
-    for name, note in tqdm(read_manifest(folder).all_files().items(), disable=None):
+    for name, note in watched(read_manifest(folder).all_files().items(), "verifying", unit="file"):
         problem = _problem(folder / name, note)
         problems += [problem] if problem else []
     return problems
@@ -84,9 +82,8 @@ def _fetch(folder: AnyPath, target: Path, files: dict[str, FileNote]) -> None:
     tell_here(f"copying {len(files)} files, {total / 2**20:.0f} MiB, from {folder}")
     before_last = [name for name in files if name != COMPLETE]
     with ThreadPoolExecutor(_THREADS) as pool:
-        results = tqdm(
-            pool.map(copy, before_last), total=len(before_last), leave=False, disable=None
-        )
+        copies = pool.map(copy, before_last)
+        results = watched(copies, "copying", total=len(before_last), unit="file")
         problems = [problem for problem in results if problem]
     if COMPLETE in files:
         problem = _problem(folder / COMPLETE, files[COMPLETE])

@@ -21,23 +21,18 @@ from pointrend_jax.data.records.layout import (
     RecordSet,
     Split,
     check_same_classes,
-    is_complete,
     open_split,
     text,
 )
 from pointrend_jax.data.records.manifest import FORMAT
-from pointrend_jax.data.records.write import write_records
-from pointrend_jax.data.sources.coco import CocoImage, CocoSet, print_findings, read_coco
+from pointrend_jax.data.records.write import CACHED, write_if_absent
+from pointrend_jax.data.sources.coco import print_findings
 from pointrend_jax.data.sources.folders import StoredFile
+from pointrend_jax.data.sources.object_set import CocoImage, FoundObjects
 from pointrend_jax.storage import content_key
 from pointrend_jax.structures import FEDERATED_LISTS
 
 KIND = "instances"
-# The only split of a set in the cache.
-_SPLIT = "images"
-
-# From the id of an image to the file of its map of Cityscapes' label ids and instance ids.
-InstanceFiles = Callable[[int], StoredFile]
 
 
 class PreparedSet(NamedTuple):
@@ -57,50 +52,34 @@ class PreparedSet(NamedTuple):
     has_instance_ids: bool
 
 
-def prepare(
-    annotations: Path, image_dir: Path, cache_dir: Path, *, may_lack_annotations: bool = False
-) -> PreparedSet:
-    """The prepared set of an annotation file, made now if it is not there yet.
+def prepare_objects(found: FoundObjects, cache_dir: Path) -> PreparedSet:
+    """The prepared set, made now if it is not there yet.
 
-    Raises: ValueError for a wrong set (see `read_coco`) or a cache that cannot be written.
+    Raises: ValueError if images are damaged or of other sizes than their annotations say, or if the
+      cache cannot be written.
     """
-    dataset = read_coco(annotations, image_dir, may_lack_annotations=may_lack_annotations)
-    return prepare_set(dataset, annotations, cache_dir)
-
-
-def prepare_set(
-    dataset: CocoSet,
-    annotations: Path,
-    cache_dir: Path,
-    instance_files: InstanceFiles | None = None,
-) -> PreparedSet:
-    """As `prepare`, of the checked set of `annotations`."""
-    print_findings(dataset, annotations)
-    content = instance_records("coco_instances", {_SPLIT: dataset}, {_SPLIT: instance_files})
+    print_findings(found)
+    dataset = found.dataset
+    content = instance_records("coco_instances", {CACHED: found})
     # What the keys of the shards say, but for the objects, which the annotation file stands for:
     # millions of coordinates would take long to write out.
-    images = (f"{_image_key(image, instance_files)}\n" for image in dataset.images)
+    images = (f"{_image_key(image, found.instance_files)}\n" for image in dataset.images)
     meaning = json.dumps([FORMAT, content.metadata])
     # What was changed in reading is not in the file, and another version may change other things.
     if dataset.skipped:
         meaning += json.dumps(dataset.skipped, sort_keys=True)
-    folder = cache_dir / content_key([meaning, annotations.read_bytes(), *images])
-    if not is_complete(folder):
-        write_records(content, folder)
-    return open_instances(folder, _SPLIT)
+    key = content_key([meaning, found.annotations.read_bytes(), *images])
+    return open_instances(write_if_absent(content, cache_dir / key), CACHED)
 
 
-def instance_records(
-    name: str,
-    splits: Mapping[str, CocoSet],
-    instance_files: Mapping[str, InstanceFiles | None],
-) -> RecordSet:
+def instance_records(name: str, splits: Mapping[str, FoundObjects]) -> RecordSet:
     """What becomes a folder of record files, of checked sets with the same classes.
 
     Raises: ValueError if the sets differ in their classes.
     """
-    check_same_classes({s: (d.category_ids, d.class_names) for s, d in splits.items()})
-    one = next(iter(splits.values()))
+    sets = {split: found.dataset for split, found in splits.items()}
+    check_same_classes({s: (d.category_ids, d.class_names) for s, d in sets.items()})
+    one = next(iter(sets.values()))
     return RecordSet(
         name=name,
         features=_features(),
@@ -109,18 +88,15 @@ def instance_records(
             "class_names": list(one.class_names),
             "category_ids": list(one.category_ids),
             "frequencies": list(one.frequencies),
-            "has_instance_ids": any(instance_files.get(split) for split in splits),
+            "has_instance_ids": any(found.instance_files for found in splits.values()),
         },
-        splits={
-            split: _split(dataset, instance_files.get(split)) for split, dataset in splits.items()
-        },
+        splits={split: _split(found) for split, found in splits.items()},
     )
 
 
 def open_instances(folder: Path, split: str) -> PreparedSet:
     """A split of the record files in `folder`. Raises ValueError if they are of another kind."""
-    source, images, metadata = open_split(folder, split)
-    check_kind(folder, metadata, KIND)
+    source, images, metadata = open_split(folder, split, KIND)
     return PreparedSet(
         source=source,
         images=images,
@@ -129,21 +105,6 @@ def open_instances(folder: Path, split: str) -> PreparedSet:
         frequencies=tuple(metadata["frequencies"]),
         has_instance_ids=metadata["has_instance_ids"],
     )
-
-
-def check_kind(folder: Path, metadata: Mapping[str, Any], kind: str) -> None:
-    """Raises ValueError unless the record files in `folder` are of `kind`."""
-    if metadata.get("kind") != kind:
-        raise ValueError(
-            f"{folder} must hold {kind}, as config.task says, got {metadata.get('kind')!r}; give "
-            "another config.data.dir, or prepare the set for this task."
-        )
-
-
-def read_image(prepared: PreparedSet, record: int) -> np.ndarray:
-    """The image of a record as uint8 [H, W, 3]; raises ValueError, naming it, if it is broken."""
-    image = prepared.images[record]
-    return must_read(image, lambda: decode_image(prepared.source[record]["image"], image.name))
 
 
 def instance_ids(prepared: PreparedSet) -> Callable[[int], Int32[np.ndarray, "H W"]]:
@@ -222,8 +183,8 @@ def _features() -> tfds.features.FeaturesDict:
     )
 
 
-def _split(dataset: CocoSet, instance_files: InstanceFiles | None) -> Split:
-    images = dataset.images
+def _split(found: FoundObjects) -> Split:
+    images, instance_files = found.dataset.images, found.instance_files
 
     def key(index: int) -> str:
         return f"{_image_key(images[index], instance_files)} {images[index].objects}"
@@ -239,7 +200,7 @@ def _split(dataset: CocoSet, instance_files: InstanceFiles | None) -> Split:
     return Split(tuple(_facts(image) for image in images), key, check)
 
 
-def _image_key(image: CocoImage, instance_files: InstanceFiles | None) -> str:
+def _image_key(image: CocoImage, instance_files: Callable[[int], StoredFile] | None) -> str:
     ids = instance_files(image.id).fingerprint() if instance_files else ""
     lists = [getattr(image, name) for name in FEDERATED_LISTS]
     return f"{image.id} {image.file.fingerprint()} {image.height} {image.width} {lists} {ids}"

@@ -19,25 +19,21 @@ from pointrend_jax.console import tell
 from pointrend_jax.data.checked import check_in_order
 from pointrend_jax.data.images import decode_image, decode_map
 from pointrend_jax.data.records.broken import READ_ERRORS
-from pointrend_jax.data.records.instances import check_kind
 from pointrend_jax.data.records.layout import (
     ImageFacts,
     RecordSet,
     Split,
     check_same_classes,
-    is_complete,
     open_split,
 )
 from pointrend_jax.data.records.manifest import FORMAT
-from pointrend_jax.data.records.write import write_records
+from pointrend_jax.data.records.write import CACHED, write_if_absent
 from pointrend_jax.data.sources.folders import first
 from pointrend_jax.data.sources.label_set import SemanticImage, SemanticSet, to_classes
 from pointrend_jax.storage import content_key
 from pointrend_jax.structures import IGNORE_LABEL
 
 KIND = "label maps"
-# The only split of a set in the cache.
-_SPLIT = "images"
 
 
 class PreparedMaps(NamedTuple):
@@ -59,13 +55,10 @@ def prepare_maps(dataset: SemanticSet, cache_dir: Path) -> PreparedMaps:
     Raises: ValueError if images or label images are damaged, of unlike sizes or have unknown
       values, or if the cache cannot be written.
     """
-    content = map_records("label_maps", {_SPLIT: dataset})
-    key = content.splits[_SPLIT].key
+    content = map_records("label_maps", {CACHED: dataset})
+    key = content.splits[CACHED].key
     parts = [str([FORMAT, content.metadata]), *(f"{key(i)}\n" for i in range(len(dataset.images)))]
-    folder = cache_dir / content_key(parts)
-    if not is_complete(folder):
-        write_records(content, folder)
-    return open_maps(folder, _SPLIT)
+    return open_maps(write_if_absent(content, cache_dir / content_key(parts)), CACHED)
 
 
 def map_records(name: str, splits: Mapping[str, SemanticSet]) -> RecordSet:
@@ -89,8 +82,7 @@ def map_records(name: str, splits: Mapping[str, SemanticSet]) -> RecordSet:
 
 def open_maps(folder: Path, split: str) -> PreparedMaps:
     """A split of the record files in `folder`. Raises ValueError if they are of another kind."""
-    source, images, metadata = open_split(folder, split)
-    check_kind(folder, metadata, KIND)
+    source, images, metadata = open_split(folder, split, KIND)
     names, instance_classes = metadata["class_names"], metadata["instance_classes"]
     return PreparedMaps(source, images, tuple(names), tuple(instance_classes))
 

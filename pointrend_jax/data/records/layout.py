@@ -126,10 +126,12 @@ def facts_digest(images: Sequence[ImageFacts]) -> str:
     return content_key(f"{image}\n" for image in images)
 
 
-def open_split(folder: Path, split: str) -> OpenedSplit:
+def open_split(folder: Path, split: str, kind: str) -> OpenedSplit:
     """A split of the complete set in a folder of this machine.
 
-    Raises: ValueError if the set or the split is not there, not whole or of another format.
+    Args:
+      kind: of what the set must be, in words: `metadata["kind"]`.
+    Raises: ValueError if the set or the split is not there, not whole, of another format or kind.
     """
     manifest = read_manifest(folder)
     _check_files(folder, manifest, f"index-{split}.json")
@@ -153,7 +155,13 @@ def open_split(folder: Path, split: str) -> OpenedSplit:
             f"{folder} has {len(source)} records of {split!r} and {len(images)} images in the "
             "index; prepare the set again."
         )
-    return OpenedSplit(source, images, dict(builder.info.metadata or {}))
+    metadata = dict(builder.info.metadata or {})
+    if metadata.get("kind") != kind:
+        raise ValueError(
+            f"{folder} must hold {kind}, as config.task says, got {metadata.get('kind')!r}; give "
+            "another config.data.dir, or prepare the set for this task."
+        )
+    return OpenedSplit(source, images, metadata)
 
 
 def _check_files(folder: Path, manifest: Manifest, index: str) -> None:

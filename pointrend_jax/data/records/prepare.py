@@ -8,37 +8,33 @@ known sets are checked, so that an incomplete download is not taken for the set.
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from pointrend_jax.data.records.fetch import verify_records
 from pointrend_jax.data.records.instances import KIND as INSTANCES
-from pointrend_jax.data.records.instances import InstanceFiles, instance_records
+from pointrend_jax.data.records.instances import instance_records
 from pointrend_jax.data.records.label_maps import check_pixels, map_records, open_maps
 from pointrend_jax.data.records.layout import VERSION, RecordSet, read_manifest
 from pointrend_jax.data.records.write import IMAGES_PER_SHARD, write_records
-from pointrend_jax.data.sources.camvid import read_camvid
-from pointrend_jax.data.sources.cityscapes import read_cityscapes
-from pointrend_jax.data.sources.cityscapes_instances import read_cityscapes_objects
-from pointrend_jax.data.sources.coco import CocoSet, print_findings, read_coco
-from pointrend_jax.data.sources.cocofied_lvis import cocofy
+from pointrend_jax.data.sources.coco import print_findings
 from pointrend_jax.data.sources.findings import tell_absent_classes
-from pointrend_jax.data.sources.lvis import load_lvis, lvis_set, read_lvis
+from pointrend_jax.data.sources.known import DATASETS, SPLITS, Place
+from pointrend_jax.data.sources.label_set import SemanticSet
+from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.storage import AnyPath, is_remote
 
-SPLITS = ("train", "val")
 # Source: tensorflow_datasets/core/naming.py, in ASCII.
 _NAME = "[A-Za-z][A-Za-z0-9_]{0,99}"
 
 
-class Source(NamedTuple):
-    """What is to be prepared.
+class Folder(NamedTuple):
+    """Where a set lies.
 
     Attributes:
-      root: the folder that the set was unpacked (or, for Cityscapes and CamVid, downloaded) to.
-      annotations, images: by split, relative to `root`, where the set's own are not meant.
+      root: the folder that it was unpacked (or, for Cityscapes and CamVid, downloaded) to.
+      annotations, images: by split, relative to `root`, where the usual ones are not meant.
     """
 
     root: Path
@@ -62,21 +58,7 @@ class Options(NamedTuple):
     verify: bool = False
 
 
-class _Known(NamedTuple):
-    """A set that can be prepared.
-
-    Attributes:
-      name: of the TFDS data set.
-      images: published number by split; {} where there is none.
-      read: (source, name, splits) to what is written.
-    """
-
-    name: str
-    images: Mapping[str, int]
-    read: Callable[[Source, str, tuple[str, ...]], RecordSet]
-
-
-def prepare_records(dataset: str, source: Source, data_dir: AnyPath, options: Options) -> AnyPath:
+def prepare_records(dataset: str, source: Folder, data_dir: AnyPath, options: Options) -> AnyPath:
     """Writes what is not there yet of a set; the folder of the record files.
 
     Args:
@@ -85,7 +67,7 @@ def prepare_records(dataset: str, source: Source, data_dir: AnyPath, options: Op
     """
     if dataset not in DATASETS:
         raise ValueError(f"--dataset must be one of {', '.join(DATASETS)}, got {dataset!r}.")
-    known = DATASETS[dataset]
+    kind, release = DATASETS[dataset]
     if not source.root.is_dir():
         raise ValueError(f"--source {source.root} is not a folder; give where the set lies.")
     if not options.splits or set(options.splits) - set(SPLITS):
@@ -97,13 +79,14 @@ def prepare_records(dataset: str, source: Source, data_dir: AnyPath, options: Op
             "--name must be a name that TFDS accepts, a letter and then up to 99 letters, digits "
             f"and underscores, got {options.name!r}; it becomes a folder of --data-dir."
         )
-    if dataset in _FIXED_FILES and any([*source.annotations.values(), *source.images.values()]):
+    named_files = [*source.annotations.values(), *source.images.values()]
+    if any(named_files) and not kind.has_named_files:
         raise ValueError(
             f"--dataset {dataset} finds its files itself; leave out --train-annotations and the "
             "like."
         )
-    content = known.read(source, options.name or known.name, options.splits)
-    _check_numbers(content, known.images, subset=options.subset)
+    content = _read(source, dataset, options)
+    _check_numbers(content, release.numbers, subset=options.subset)
     folder = data_dir / content.name / VERSION
     write_records(
         content,
@@ -121,6 +104,32 @@ def prepare_records(dataset: str, source: Source, data_dir: AnyPath, options: Op
     _tell(content, folder, verified=options.verify)
     _tell_absent(content, folder)
     return folder
+
+
+def _read(source: Folder, dataset: str, options: Options) -> RecordSet:
+    """What becomes the record files of a set, checked."""
+    kind, release = DATASETS[dataset]
+    objects: dict[str, FoundObjects] = {}
+    maps: dict[str, SemanticSet] = {}
+    for split in options.splits:
+        with tempfile.TemporaryDirectory() as scratch:
+            found = kind.read(
+                Place(
+                    root=source.root,
+                    split=split,
+                    cache_dir=Path(scratch),
+                    annotations=source.annotations.get(split)
+                    or release.annotations.format(split=split),
+                    images=source.images.get(split) or f"{split}2017",
+                )
+            )
+        if isinstance(found, SemanticSet):
+            maps[split] = found
+        else:
+            print_findings(found)
+            objects[split] = found
+    name = options.name or release.name
+    return map_records(name, maps) if maps else instance_records(name, objects)
 
 
 def _check_numbers(content: RecordSet, published: Mapping[str, int], *, subset: bool) -> None:
@@ -157,82 +166,3 @@ def _tell_absent(content: RecordSet, folder: AnyPath) -> None:
             tell_absent_classes(split, content.metadata["class_names"], present)
         elif not is_remote(folder):
             check_pixels(split, open_maps(Path(folder), split))
-
-
-def _read_annotations(
-    source: Source,
-    name: str,
-    splits: tuple[str, ...],
-    annotations: str,
-    read: Callable[[Path, Path, str], CocoSet],
-) -> RecordSet:
-    """A set of objects that lies in COCO's folders.
-
-    Args:
-      annotations: the usual file of a split, with "{split}" in its name.
-      read: (annotation file, root, folder of images below the root) to the checked set.
-    """
-    sets: dict[str, CocoSet] = {}
-    for split in splits:
-        file = source.annotations.get(split) or annotations.format(split=split)
-        images = source.images.get(split) or f"{split}2017"
-        sets[split] = read(source.root / file, source.root, images)
-        print_findings(sets[split], source.root / file)
-    return instance_records(name, sets, {})
-
-
-def _coco(annotation_file: Path, root: Path, folder: str) -> CocoSet:
-    return read_coco(annotation_file, root / folder)
-
-
-def _cocofied_lvis(annotation_file: Path, root: Path, folder: str) -> CocoSet:
-    data = cocofy(load_lvis(annotation_file, folder), annotation_file)
-    return lvis_set(data, annotation_file, root)
-
-
-def _read_cityscapes_instances(source: Source, name: str, splits: tuple[str, ...]) -> RecordSet:
-    sets: dict[str, CocoSet] = {}
-    files: dict[str, InstanceFiles | None] = {}
-    for split in splits:
-        with tempfile.TemporaryDirectory() as scratch:
-            found = read_cityscapes_objects(source.root, split, Path(scratch))
-        print_findings(found.dataset, found.annotations)
-        sets[split], files[split] = found.dataset, found.instance_files
-    return instance_records(name, sets, files)
-
-
-def _read_cityscapes(source: Source, name: str, splits: tuple[str, ...]) -> RecordSet:
-    return map_records(name, {split: read_cityscapes(source.root, split) for split in splits})
-
-
-def _read_camvid(source: Source, name: str, splits: tuple[str, ...]) -> RecordSet:
-    return map_records(name, {split: read_camvid(source.root, split) for split in splits})
-
-
-_LVIS_V1_IMAGES = {"train": 100_170, "val": 19_809}
-_LVIS_V0_5_IMAGES = {"train": 57_263, "val": 5000}
-_CITYSCAPES_IMAGES = {"train": 2975, "val": 500}
-_FIXED_FILES = ("cityscapes", "cityscapes_instances", "camvid")
-
-_COCO_FILES = "annotations/instances_{split}2017.json"
-_LVIS_V1_FILES = "annotations/lvis_v1_{split}.json"
-_LVIS_V0_5_FILES = "annotations/lvis_v0.5_{split}.json"
-_read_coco = partial(_read_annotations, annotations=_COCO_FILES, read=_coco)
-_read_lvis_v1 = partial(_read_annotations, annotations=_LVIS_V1_FILES, read=read_lvis)
-_read_lvis_v0_5 = partial(_read_annotations, annotations=_LVIS_V0_5_FILES, read=read_lvis)
-_read_cocofied = partial(_read_annotations, annotations=_LVIS_V0_5_FILES, read=_cocofied_lvis)
-
-# What --dataset accepts.
-DATASETS: Mapping[str, _Known] = {
-    "coco": _Known("coco_instances", {"train": 118_287, "val": 5000}, _read_coco),
-    "lvis_v1": _Known("lvis_v1", _LVIS_V1_IMAGES, _read_lvis_v1),
-    "lvis_v0_5": _Known("lvis_v0_5", _LVIS_V0_5_IMAGES, _read_lvis_v0_5),
-    "cocofied_lvis": _Known("cocofied_lvis_v0_5", _LVIS_V0_5_IMAGES, _read_cocofied),
-    "cityscapes": _Known("cityscapes_semantic", _CITYSCAPES_IMAGES, _read_cityscapes),
-    "cityscapes_instances": _Known(
-        "cityscapes_instances", _CITYSCAPES_IMAGES, _read_cityscapes_instances
-    ),
-    "camvid": _Known("camvid", {"train": 367, "val": 101}, _read_camvid),
-    # Any folder in COCO's format.
-    "folder": _Known("", {}, _read_coco),
-}

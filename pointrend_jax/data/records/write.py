@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tqdm import tqdm
 
-from pointrend_jax.console import tell_here
+from pointrend_jax.console import bar, tell_here
 from pointrend_jax.data.checked import check_in_order, raise_problems
 from pointrend_jax.data.records.layout import (
     COMPLETE,
@@ -52,10 +51,10 @@ from pointrend_jax.storage import (
 )
 
 IMAGES_PER_SHARD = 512
+# The only split of a set in the cache.
+CACHED = "images"
 _NOTE = ".done.json"
 _LOCK = ".lock"
-# Without a terminal: seconds between two lines of progress.
-_QUIET = 30.0
 
 
 class _Shard(NamedTuple):
@@ -108,6 +107,13 @@ def write_records(
         ) from error
 
 
+def write_if_absent(content: RecordSet, folder: Path) -> Path:
+    """`folder`, which is named after the content, with the set in it; raises as `write_records`."""
+    if not is_complete(folder):
+        write_records(content, folder)
+    return folder
+
+
 def _shards(content: RecordSet, images_per_shard: int) -> list[_Shard]:
     shards = []
     for name, split in content.splits.items():
@@ -151,16 +157,18 @@ def _alone(folder: AnyPath) -> Iterator[None]:
 def _write_shards(content: RecordSet, folder: AnyPath, shards: list[_Shard]) -> list[ShardNote]:
     """What is noted of every shard. Raises ValueError if an image of any cannot be used."""
     notes, problems = [], []
-    with _Progress(content.name, sum(s.stop - s.start for s in shards)) as progress:
+    total = sum(s.stop - s.start for s in shards)
+    with bar(total, f"preparing {content.name}") as progress:
         for shard in shards:
             key = _shard_key(content, shard)
             note = _finished(folder / shard.file(content.name), key)
             if note is None:
                 note = _write_shard(content, shard, folder, key, problems, progress)
             else:
-                progress.add(note.records, kept=True)
+                tell_here(f"{content.name}: {note.records} images are there already")
+                progress.update(note.records)
             notes += [] if note is None else [note]
-    raise_problems(problems, progress.total)
+    raise_problems(problems, total)
     return notes
 
 
@@ -179,7 +187,7 @@ def _write_shard(
     folder: AnyPath,
     key: str,
     problems: list[str],
-    progress: "_Progress",
+    progress: tqdm,
 ) -> ShardNote | None:
     """Writes a shard whole and notes it; None, and more `problems`, if images cannot be used."""
     name = shard.file(content.name)
@@ -200,7 +208,7 @@ def _write_shard(
 
 
 def _write_examples(
-    content: RecordSet, shard: _Shard, file: Path, problems: list[str], progress: "_Progress"
+    content: RecordSet, shard: _Shard, file: Path, problems: list[str], progress: tqdm
 ) -> tuple[int, int]:
     """Number and bytes of the examples of a shard."""
     specs: Any = content.features.get_serialized_info()
@@ -210,7 +218,7 @@ def _write_examples(
     try:
         items = range(shard.start, shard.stop)
         for example in check_in_order(items, content.splits[shard.split].check):
-            progress.add(1)
+            progress.update()
             if isinstance(example, str):
                 problems.append(example)
                 continue
@@ -282,28 +290,3 @@ def _write_tfds_info(
         )
     info.set_splits(core.splits.SplitDict(splits))
     info.write_to_directory(str(folder))
-
-
-class _Progress:
-    """A bar on a terminal; elsewhere a line now and then, if it takes long."""
-
-    def __init__(self, name: str, total: int) -> None:
-        self.total, self._name, self._done = total, name, 0
-        self._told = time.monotonic()
-        self._bar = tqdm(total=total, desc=f"preparing {name}", leave=False, disable=None)
-
-    def add(self, number: int, *, kept: bool = False) -> None:
-        """Args: kept, whether these are of an earlier run."""
-        self._done += number
-        self._bar.update(number)
-        if kept:
-            tell_here(f"{self._name}: {number} images are there already")
-        elif self._bar.disable and time.monotonic() - self._told > _QUIET:
-            self._told = time.monotonic()
-            tell_here(f"{self._name}: {self._done} of {self.total} images prepared")
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()

@@ -50,8 +50,6 @@ def read_camvid(root: Path, split: str) -> SemanticSet:
 
 def _find_files(root: Path, list_name: str) -> Files:
     """The files by path relative to the list."""
-    if not root.is_dir():
-        raise ValueError(f"config.data.dir {root} is not a folder; set --config.data.dir.")
     lists = sorted([*root.glob(list_name), *root.glob(f"*/{list_name}")], key=_depth)
     if lists:
         return folder_files(lists[0].parent)
@@ -60,7 +58,7 @@ def _find_files(root: Path, list_name: str) -> Files:
         raise ValueError(
             f"config.data.dir {root} must have the list {list_name} with an image a line, or one "
             f"zip file that has it; it has no such list, but {len(zips)} zip files. A run needs "
-            "train.txt and val.txt; to do without an evaluation set, copy train.txt to val.txt."
+            "train.txt and val.txt, or config.data.held_out = 0.1 for train.txt alone."
         )
     files = zip_files(zips[0])
     found = sorted((Path(n) for n in files if f"/{n}".endswith(f"/{list_name}")), key=_depth)

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from pointrend_jax.cityscapes_labels import CLASSES, INSTANCE_CLASSES, INSTANCES
+
 # COCO's 80, by ascending category id (1..90 with gaps).
 COCO = (
     *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
@@ -19,15 +21,6 @@ COCO = (
 # The category ids of these 80: 1..90 without the ten that COCO named and never annotated.
 _COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_IDS = tuple(i for i in range(1, 91) if i not in _COCO_UNUSED)
-# The 8 classes of Cityscapes with instances, by ascending label id.
-CITYSCAPES = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
-# Their label ids. Source: cityscapesscripts, helpers/labels.py.
-CITYSCAPES_IDS = (24, 25, 26, 27, 28, 31, 32, 33)
-# The 19 evaluated classes of Cityscapes, by train id; the last 8 are those with instances.
-CITYSCAPES_SEMANTIC = (
-    *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign"),
-    *("vegetation", "terrain", "sky", *CITYSCAPES),
-)
 # The 11 classes of CamVid in the SegNet tutorial's order.
 CAMVID = (
     *("sky", "building", "pole", "road", "pavement", "tree", "signsymbol", "fence", "car"),
@@ -36,13 +29,13 @@ CAMVID = (
 
 _CATEGORIES = {
     "coco": COCO,
-    "cityscapes": CITYSCAPES,
-    "cityscapes_semantic": CITYSCAPES_SEMANTIC,
+    "cityscapes": INSTANCE_CLASSES,
+    "cityscapes_semantic": CLASSES,
     "camvid": CAMVID,
 }
 # LVIS v1 and v0.5 have so many classes, with the ids 1, 2, 3, ...
 _LVIS_CLASSES = (1203, 1230)
-_IDS = {"coco": COCO_IDS, "cityscapes": CITYSCAPES_IDS}
+_IDS = {"coco": COCO_IDS, "cityscapes": tuple(INSTANCES)}
 
 
 def class_names(categories: str, num_classes: int, given: Sequence[str] = ()) -> tuple[str, ...]:

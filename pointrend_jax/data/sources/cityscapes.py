@@ -12,17 +12,11 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from pointrend_jax.cityscapes_labels import CLASSES, EVALUATED, INSTANCES, LABEL_IDS
 from pointrend_jax.data.images import map_hw
-from pointrend_jax.data.sources.categories import CITYSCAPES, CITYSCAPES_SEMANTIC
 from pointrend_jax.data.sources.folders import Files, StoredFile, first, folder_files, zip_files
 from pointrend_jax.data.sources.label_set import SemanticImage, SemanticSet
 from pointrend_jax.structures import IGNORE_LABEL
-
-# Source: cityscapesscripts, helpers/labels.py. Label ids 0..33 appear in the label images.
-_EVALUATED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-LABEL_IDS = range(34)
-# Label ids of the classes with instances, in the order of `CITYSCAPES`.
-INSTANCE_LABELS = _EVALUATED[-len(CITYSCAPES) :]
 
 _SPLITS = ("train", "val")
 _IMAGES, _ANNOTATIONS = "leftImg8bit", "gtFine"
@@ -56,10 +50,10 @@ def read_cityscapes(root: Path, split: str) -> SemanticSet:
     Raises: ValueError as `find_frames`, or for a label image that cannot be opened.
     """
     label_values = dict.fromkeys(LABEL_IDS, IGNORE_LABEL)
-    label_values |= {label: k for k, label in enumerate(_EVALUATED)}
+    label_values |= {label: k for k, label in enumerate(EVALUATED)}
     images = tuple(_image(frame) for frame in find_frames(root, split))
-    instance_classes = tuple(label_values[label] for label in INSTANCE_LABELS)
-    return SemanticSet(images, CITYSCAPES_SEMANTIC, label_values, instance_classes)
+    instance_classes = tuple(label_values[label] for label in INSTANCES)
+    return SemanticSet(images, CLASSES, label_values, instance_classes)
 
 
 def find_frames(root: Path, split: str) -> tuple[Frame, ...]:
@@ -70,8 +64,6 @@ def find_frames(root: Path, split: str) -> tuple[Frame, ...]:
     """
     if split not in _SPLITS:
         raise ValueError(f"The split of Cityscapes must be 'train' or 'val', got {split!r}.")
-    if not root.is_dir():
-        raise ValueError(f"config.data.dir {root} is not a folder; set --config.data.dir.")
     images = _by_stem(_files(root, _IMAGES, split), _IMAGE_END)
     if not images:
         raise ValueError(

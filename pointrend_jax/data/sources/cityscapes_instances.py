@@ -5,45 +5,33 @@ moved outwards by half a pixel and cut where others lie in front; a mask says th
 detour and without losing what a polygon cannot hold. Groups ("cargroup") become crowd regions.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int32, Integer
+from jaxtyping import Int32
 
+from pointrend_jax.cityscapes_labels import INSTANCES, LABEL_IDS, is_single_object, labels_of
+from pointrend_jax.coco_file import load_coco_file
 from pointrend_jax.data.checked import checked
 from pointrend_jax.data.images import decode_map
 from pointrend_jax.data.sources.annotation_cache import write_once
-from pointrend_jax.data.sources.categories import CITYSCAPES
-from pointrend_jax.data.sources.cityscapes import INSTANCE_LABELS, LABEL_IDS, Frame, find_frames
-from pointrend_jax.data.sources.coco import CocoSet, check_coco, load_coco_json
+from pointrend_jax.data.sources.cityscapes import Frame, find_frames
+from pointrend_jax.data.sources.coco import check_coco
 from pointrend_jax.data.sources.folders import StoredFile
+from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.masks.rle import encode_mask, rle_area, rle_box
 from pointrend_jax.storage import content_key
 
 # Part of the key: raise it when the annotation file changes.
 _FORMAT = 1
-# A single object is label id * 1000 + n; below are groups and everything that is no object.
-_FIRST_OBJECT_ID = 1000
 
 
-class CityscapesObjects(NamedTuple):
-    """The objects of a split.
-
-    Attributes:
-      dataset: category ids are Cityscapes' label ids; images are numbered from 1 by name.
-      annotations: the file in COCO format in the cache that `dataset` was read from.
-      instance_files: from an image id to its *_gtFine_instanceIds.png, which has known ids only.
-    """
-
-    dataset: CocoSet
-    annotations: Path
-    instance_files: Callable[[int], StoredFile]
-
-
-def read_cityscapes_objects(root: Path, split: str, cache_dir: Path) -> CityscapesObjects:
+def read_cityscapes_objects(root: Path, split: str, cache_dir: Path) -> FoundObjects:
     """The objects of the 8 classes with instances; the annotation file is made once.
+
+    Category ids are Cityscapes' label ids; images are numbered from 1 by name. The instance id maps
+    have known ids only.
 
     Args:
       split: "train" or "val".
@@ -57,12 +45,12 @@ def read_cityscapes_objects(root: Path, split: str, cache_dir: Path) -> Cityscap
     if not annotations.is_file():
         write_once(annotations, lambda: _coco_dictionary(frames))
     images = {frame.path: frame.image for frame in frames}
-    dataset = check_coco(load_coco_json(annotations), annotations, images.__getitem__)
+    dataset = check_coco(load_coco_file(annotations), annotations, images.__getitem__)
 
     def instance_file(image_id: int) -> StoredFile:
         return frames[image_id - 1].instance_ids
 
-    return CityscapesObjects(dataset, annotations, instance_file)
+    return FoundObjects(dataset, annotations, instance_file)
 
 
 def _coco_dictionary(frames: tuple[Frame, ...]) -> dict[str, Any]:
@@ -78,10 +66,9 @@ def _coco_dictionary(frames: tuple[Frame, ...]) -> dict[str, Any]:
             }
         )
         annotations += [{"image_id": image_id} | found for found in objects]
-    categories = zip(INSTANCE_LABELS, CITYSCAPES, strict=True)
     return {
         "images": images,
-        "categories": [{"id": label, "name": name} for label, name in categories],
+        "categories": [{"id": label, "name": name} for label, name in INSTANCES.items()],
         # From 1 on: pycocotools takes 0 for "no match".
         "annotations": [{"id": n} | found for n, found in enumerate(annotations, 1)],
     }
@@ -101,7 +88,7 @@ def _instance_ids(frame: Frame) -> Int32[np.ndarray, "H W"]:
     name = str(frame.instance_ids)
     ids = np.asarray(decode_map(frame.instance_ids.read_bytes(), name), np.int32)
     present = np.unique(ids)
-    unknown = present[~np.isin(_labels(present), LABEL_IDS)].tolist()
+    unknown = present[~np.isin(labels_of(present), LABEL_IDS)].tolist()
     if unknown:
         raise ValueError(
             f"The instance id map {name} has the unknown value(s) {unknown[:8]}; a value must be a "
@@ -121,20 +108,19 @@ def objects_of(instance_ids: Int32[np.ndarray, "H W"]) -> list[dict[str, Any]]:
     # In the order in which run lengths are counted, or every mask would be turned.
     by_column = np.asfortranarray(instance_ids)
     present = np.unique(instance_ids)
+    labels, single = labels_of(present), is_single_object(present)
     found = []
-    for value in present[np.isin(_labels(present), INSTANCE_LABELS)].tolist():
+    for value, label, is_single in zip(present, labels.tolist(), single.tolist(), strict=True):
+        if label not in INSTANCES:
+            continue
         rle = encode_mask(by_column == value)
         found.append(
             {
-                "category_id": int(_labels(np.asarray(value))),
-                "iscrowd": int(value < _FIRST_OBJECT_ID),
+                "category_id": label,
+                "iscrowd": int(not is_single),
                 "bbox": rle_box(rle),
                 "area": int(rle_area(rle)),
                 "segmentation": rle,
             }
         )
     return found
-
-
-def _labels(instance_ids: Integer[np.ndarray, "*S"]) -> Integer[np.ndarray, "*S"]:
-    return np.where(instance_ids < _FIRST_OBJECT_ID, instance_ids, instance_ids // _FIRST_OBJECT_ID)

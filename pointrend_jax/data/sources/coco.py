@@ -1,64 +1,32 @@
 """A COCO-format annotation file and its image folder, read and validated before any long work.
 
-What makes the file unusable is a ValueError here (not COCO, duplicate or unknown ids, missing or
-damaged images, no usable annotation); what makes one annotation unusable is counted and reported
-(`annotations.py`). Images are only looked for here; preparing the set decodes each once.
+What makes the file unusable is a ValueError, of `coco_file.py` (not COCO, duplicate or unknown ids)
+or here (missing images, no usable annotation); what makes one annotation unusable is counted and
+reported (`annotations.py`). Images are only looked for here; preparing the set decodes each once.
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from pointrend_jax.coco_file import check_ids, load_coco_file
 from pointrend_jax.console import tell
 from pointrend_jax.data.images import MAX_PIXELS
 from pointrend_jax.data.sources.annotations import CocoObject, parse_annotation
-from pointrend_jax.data.sources.findings import crowd_remarks, name_remarks
-from pointrend_jax.data.sources.folders import StoredFile, find_below, first, is_text
+from pointrend_jax.data.sources.findings import (
+    crowd_remarks,
+    grouping_categories,
+    name_remarks,
+)
+from pointrend_jax.data.sources.folders import StoredFile, find_below, first
+from pointrend_jax.data.sources.object_set import CocoImage, CocoSet, FoundObjects
 from pointrend_jax.masks.polygons import outline_box
 
 # Objects that are written as shares of an image's side may reach out of it, up to this share.
 _LARGEST_SHARE = 1.5
-
-
-class CocoImage(NamedTuple):
-    """An image with its objects, crowd regions included; sizes in pixels.
-
-    Attributes:
-      neg_category_ids, not_exhaustive_category_ids: of a federated set (`lvis.py`): the categories
-        known to be absent, and those of which not every object is annotated.
-    """
-
-    id: int
-    file: StoredFile
-    height: int
-    width: int
-    objects: tuple[CocoObject, ...]
-    neg_category_ids: tuple[int, ...] = ()
-    not_exhaustive_category_ids: tuple[int, ...] = ()
-
-
-class CocoSet(NamedTuple):
-    """A validated set.
-
-    Attributes:
-      images: by ascending id.
-      category_ids: of the file, ascending; class k is `category_ids[k]`.
-      class_names: in the same order.
-      skipped: how many annotations were skipped or changed, by reason.
-      frequencies: of a federated set, by class: "r"are, "c"ommon or "f"requent; else empty.
-      remarks: what else its owner must be told, in words.
-    """
-
-    images: tuple[CocoImage, ...]
-    category_ids: tuple[int, ...]
-    class_names: tuple[str, ...]
-    skipped: dict[str, int]
-    frequencies: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
 
 
 def read_coco(
@@ -72,7 +40,7 @@ def read_coco(
       files are missing or listed twice, if coordinates are no pixels, or if no annotation is
       usable.
     """
-    data = load_coco_json(annotation_file, may_lack_annotations=may_lack_annotations)
+    data = load_coco_file(annotation_file, may_lack_annotations=may_lack_annotations)
     return check_coco(
         data,
         annotation_file,
@@ -95,7 +63,14 @@ def check_coco(
       find_image: from an image's "file_name" to its file, which must exist.
     """
     images, category_names = check_ids(data, annotation_file)
+    group_remarks = []
+    for category in grouping_categories(data):
+        group_remarks.append(
+            f"category {category} ({category_names.pop(category)!r}) only groups the others and "
+            "has no object: it is no class"
+        )
     category_ids = tuple(sorted(category_names))
+    _check_images(images.values(), annotation_file)
     files = _image_files(images, find_image)
     report: Counter = Counter()
     labels = {category_id: k for k, category_id in enumerate(category_ids)}
@@ -118,46 +93,8 @@ def check_coco(
         for i in sorted(images)
     )
     names = tuple(category_names[i] for i in category_ids)
-    remarks = (*crowd_remarks(objects.values()), *name_remarks(category_names))
+    remarks = (*group_remarks, *crowd_remarks(objects.values()), *name_remarks(category_names))
     return CocoSet(checked, category_ids, names, dict(report), remarks=remarks)
-
-
-def check_ids(
-    data: dict[str, Any], annotation_file: Path
-) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
-    """The images and the category names of a dictionary by id.
-
-    Raises: ValueError if an image or a category is none, or ids repeat or point nowhere.
-    """
-    images, category_names = _images_by_id(data, annotation_file), _categories(data)
-    _check_references(data["annotations"], images, category_names, annotation_file)
-    return images, category_names
-
-
-def load_coco_json(annotation_file: Path, *, may_lack_annotations: bool = False) -> dict[str, Any]:
-    """The parsed file; raises ValueError unless it is JSON with COCO's three lists of objects."""
-    try:
-        data = json.loads(Path(annotation_file).read_bytes())
-    except OSError as error:
-        raise ValueError(
-            f"The annotation file {annotation_file} cannot be read ({error.strerror}); check "
-            "config.data.dir and the annotation path."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{annotation_file} is not valid JSON ({error}).") from error
-    if may_lack_annotations and isinstance(data, dict):
-        data.setdefault("annotations", [])
-    for key in ("images", "categories", "annotations"):
-        entries = data.get(key) if isinstance(data, dict) else None
-        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-            raise ValueError(
-                f"{annotation_file} is not in COCO format: it must be an object with the lists "
-                f'"images", "annotations" and "categories"; "{key}" is missing or no such list.'
-            )
-    for key in ("images", "categories"):
-        if not data[key]:
-            raise ValueError(f'{annotation_file} must have at least one entry in "{key}".')
-    return data
 
 
 def image_in_folder(image_dir: Path, file_name: str) -> StoredFile:
@@ -167,11 +104,11 @@ def image_in_folder(image_dir: Path, file_name: str) -> StoredFile:
     return find_below(image_dir, file_name)
 
 
-def print_findings(dataset: CocoSet, annotation_file: Path) -> None:
+def print_findings(found: FoundObjects) -> None:
     """Prints the counted skips and the remarks of a set; nothing if there are none."""
-    for finding in (_format(dataset.skipped), *dataset.remarks):
+    for finding in (_format(found.dataset.skipped), *found.dataset.remarks):
         if finding:
-            tell(f"{annotation_file}: {finding}")
+            tell(f"{found.annotations}: {finding}")
 
 
 def _format(skipped: Mapping[str, int]) -> str:
@@ -181,73 +118,14 @@ def _format(skipped: Mapping[str, int]) -> str:
     return "annotations that were skipped or changed:\n" + "\n".join(lines)
 
 
-def _images_by_id(data: dict[str, Any], annotation_file: Path) -> dict[int, dict[str, Any]]:
-    for image in data["images"]:
-        sides = (image.get("height"), image.get("width"))
-        if (
-            not _is_id(image.get("id"))
-            or not isinstance(image.get("file_name"), str)
-            or not all(_is_id(side) and side > 0 for side in sides)
-            or image["height"] * image["width"] > MAX_PIXELS
-        ):
+def _check_images(images: Iterable[dict[str, Any]], annotation_file: Path) -> None:
+    for image in images:
+        is_named = isinstance(image.get("file_name"), str)
+        if not is_named or image["height"] * image["width"] > MAX_PIXELS:
             raise ValueError(
-                f'{annotation_file}: every image must have an integer "id" of at most 64 bits, a '
-                '"file_name" and a positive integer "height" and "width", of at most '
-                f"{MAX_PIXELS} pixels in all, got {str(image)[:200]}."
+                f'{annotation_file}: every image must have a "file_name" and at most {MAX_PIXELS} '
+                f"pixels, got {str(image)[:200]}."
             )
-    _check_unique((i["id"] for i in data["images"]), f"image ids of {annotation_file}")
-    return {image["id"]: image for image in data["images"]}
-
-
-def _categories(data: dict[str, Any]) -> dict[int, str]:
-    for category in data["categories"]:
-        if not _is_id(category.get("id")) or not is_text(category.get("name")):
-            raise ValueError(
-                'Every category must have an integer "id" of at most 64 bits and a "name", got '
-                f"{str(category)[:200]}."
-            )
-    _check_unique((c["id"] for c in data["categories"]), "category ids")
-    return {c["id"]: c["name"] for c in data["categories"]}
-
-
-def _check_references(
-    annotations: list[dict[str, Any]],
-    images: dict[int, dict[str, Any]],
-    categories: dict[int, str],
-    annotation_file: Path,
-) -> None:
-    missing_id = [a for a in annotations if not _is_id(a.get("id"))]
-    if missing_id:
-        raise ValueError(
-            f'{annotation_file}: every annotation must have an integer "id" of at most 64 bits; '
-            f"number them 1, 2, 3, ..., got {str(missing_id[0])[:200]}."
-        )
-    _check_unique((a["id"] for a in annotations), f"annotation ids of {annotation_file}")
-    for key, known in (("image_id", images), ("category_id", categories)):
-        # A list or an object as id must reach the message, and cannot be looked up.
-        wrong = [a for a in annotations if not _is_id(a.get(key))]
-        if wrong:
-            listed = first([f"annotation {a['id']}: {str(a.get(key))[:50]!r}" for a in wrong])
-            kinds = ", ".join(sorted({type(a.get(key)).__name__ for a in wrong}))
-            raise ValueError(
-                f"{annotation_file}: {len(wrong)} annotation(s) have an unknown {key}, which must "
-                f"be an integer of at most 64 bits ({listed}; of type {kinds}); correct them."
-            )
-        unknown = [a for a in annotations if a[key] not in known]
-        if unknown:
-            listed = first([f"annotation {a['id']}: {a[key]}" for a in unknown])
-            raise ValueError(
-                f"{annotation_file}: {len(unknown)} annotation(s) have an unknown {key} ({listed});"
-                " correct or remove them."
-            )
-
-
-def _check_unique(ids: Iterable[int], what: str) -> None:
-    repeated = sorted(i for i, count in Counter(ids).items() if count > 1)
-    if repeated:
-        raise ValueError(
-            f"The {what} must be unique; repeated: {first([str(i) for i in repeated])}."
-        )
 
 
 def _image_files(
@@ -296,8 +174,3 @@ def _check_pixels(
             f"are between 0 and {_LARGEST_SHARE}; multiply x by the width and y by the height of "
             "the image."
         )
-
-
-def _is_id(value: Any) -> bool:
-    # Record files and most other programs have 64 bits for it.
-    return type(value) is int and -(2**63) <= value < 2**63

@@ -8,12 +8,12 @@ model. The scores are the same, as categories without an object count in no aver
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pointrend_jax.data.sources.annotation_cache import write_once
 from pointrend_jax.data.sources.categories import COCO, COCO_IDS
-from pointrend_jax.data.sources.coco import CocoSet
 from pointrend_jax.data.sources.lvis import load_lvis, lvis_set
+from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.storage import content_key
 from pointrend_jax.structures import FEDERATED_LISTS
 
@@ -40,16 +40,9 @@ COCO_SYNSETS = (
 )
 
 
-class CocofiedLvis(NamedTuple):
-    """A set of COCO's categories, and the file in the cache that has its annotations."""
-
-    dataset: CocoSet
-    annotations: Path
-
-
 def read_cocofied_lvis(
     annotation_file: Path, root: Path, folder: str, cache_dir: Path
-) -> CocofiedLvis:
+) -> FoundObjects:
     """The COCO part of an LVIS file; its annotation file is made once.
 
     Args: as `read_lvis`.
@@ -60,7 +53,7 @@ def read_cocofied_lvis(
     annotations = cache_dir / f"cocofied-{annotation_file.stem}-{key}.json"
     if not annotations.is_file():
         write_once(annotations, lambda: data)
-    return CocofiedLvis(lvis_set(data, annotation_file, root), annotations)
+    return FoundObjects(lvis_set(data, annotation_file, root), annotations)
 
 
 def cocofy(lvis: dict[str, Any], annotation_file: Path) -> dict[str, Any]:

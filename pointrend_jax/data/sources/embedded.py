@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 import skimage
 from pycocotools import mask as coco_mask
-from tqdm import tqdm
 
+from pointrend_jax.console import watched
 from pointrend_jax.data.sources.embedded_shapes import (
     CATEGORIES,
     Outline,
@@ -155,7 +155,7 @@ def _write_split(
     folder.mkdir(parents=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for i in tqdm(range(count), desc=f"drawing {split}", leave=False, disable=None):
+    for i in watched(range(count), f"drawing {split}"):
         rng = np.random.default_rng(np.random.SeedSequence([seed, _SPLITS.index(split), i]))
         # The first object's category goes round, so that six images show all six.
         pixels, objects = _draw_scene(rng, image_size, max_objects, i % len(CATEGORIES))

@@ -1,7 +1,7 @@
 """What the owner of a set must be told although it can be used: crowds, names, absent classes."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from pointrend_jax.console import tell
 from pointrend_jax.data.sources.folders import first
@@ -33,6 +33,22 @@ def crowd_remarks(images: Collection[Sequence[_MayBeCrowd]]) -> list[str]:
             "its iscrowd to 0"
         )
     return [text]
+
+
+def grouping_categories(content: Mapping[str, Any]) -> list[int]:
+    """The ids of categories that only group the others of a checked COCO dictionary.
+
+    Roboflow writes one with the id 0: no object has it, and it is the supercategory of all others.
+    """
+    categories = content["categories"]
+    used = {annotation["category_id"] for annotation in content["annotations"]}
+    return [
+        category["id"]
+        for category in categories
+        if category["id"] not in used
+        and len(categories) > 1
+        and all(c.get("supercategory") == category["name"] for c in categories if c is not category)
+    ]
 
 
 def name_remarks(category_names: Mapping[int, str]) -> list[str]:

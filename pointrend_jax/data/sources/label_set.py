@@ -15,8 +15,8 @@ class SemanticImage(NamedTuple):
     Attributes:
       name: what people call the image; unique in the set.
       labels: an image of one channel, of the values in `SemanticSet.label_values`.
-      instance_ids: Cityscapes' map (label id * 1000 + n for single objects); None where objects are
-        not told apart.
+      instance_ids: an instance map as Cityscapes numbers it (`cityscapes_labels`); None where
+        objects are not told apart.
       height, width: in pixels, of the label image.
     """
 

@@ -12,18 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pointrend_jax.data.sources.coco import (
-    CocoSet,
-    check_coco,
-    check_ids,
-    image_in_folder,
-    load_coco_json,
-)
-from pointrend_jax.data.sources.folders import first
+from pointrend_jax.coco_file import check_federated, check_ids, load_coco_file
+from pointrend_jax.data.sources.coco import check_coco, image_in_folder
+from pointrend_jax.data.sources.object_set import CocoSet
 from pointrend_jax.structures import FEDERATED_LISTS
 
-# Rare, common, frequent: below 10, below 100 and from 100 training images on.
-FREQUENCIES = ("r", "c", "f")
 # COCO 2014's names, as v0.5 has them: COCO_val2014_000000001268.jpg
 _OLD_PREFIX, _NAME_LENGTH = "COCO_", len("000000001268.jpg")
 
@@ -47,15 +40,13 @@ def load_lvis(annotation_file: Path, folder: str) -> dict[str, Any]:
     Raises: ValueError if the file is not LVIS; if ids repeat or point nowhere, in annotations or in
       the lists of an image; if a category that an image has is listed as absent from it.
     """
-    data = load_coco_json(annotation_file)
+    data = load_coco_file(annotation_file)
     images = [image | {"file_name": _file_name(image, folder)} for image in data["images"]]
     # LVIS knows no crowd regions, and its scores do not look at the flag.
     annotations = [annotation | {"iscrowd": 0} for annotation in data["annotations"]]
     data = data | {"images": images, "annotations": annotations}
-    _, categories = check_ids(data, annotation_file)
-    _check_frequencies(data["categories"], annotation_file)
-    _check_lists(images, set(categories), annotation_file)
-    _check_negatives(data, annotation_file)
+    check_ids(data, annotation_file)
+    check_federated(data, annotation_file)
     return data
 
 
@@ -74,7 +65,7 @@ def lvis_set(data: dict[str, Any], annotation_file: Path, root: Path) -> CocoSet
 
 
 def _file_name(image: dict[str, Any], folder: str) -> str | None:
-    """The path below the image folders; None, which `check_ids` reports, if the image has none."""
+    """The path below the image folders; None, which `check_coco` reports, if the image has none."""
     url, name = image.get("coco_url"), image.get("file_name")
     if isinstance(url, str):
         parts = url.split("/")[-2:]
@@ -83,53 +74,3 @@ def _file_name(image: dict[str, Any], folder: str) -> str | None:
     if not isinstance(name, str):
         return None
     return f"{folder}/{name[-_NAME_LENGTH:] if name.startswith(_OLD_PREFIX) else name}"
-
-
-def _check_frequencies(categories: list[dict[str, Any]], annotation_file: Path) -> None:
-    unknown = [c for c in categories if c.get("frequency") not in FREQUENCIES]
-    if unknown:
-        listed = first([f"category {c['id']}: {c.get('frequency')!r}" for c in unknown])
-        raise ValueError(
-            f'{annotation_file}: every category of an LVIS file must have the "frequency" "r", "c" '
-            f'or "f"; {len(unknown)} have another or none ({listed}). For a file in COCO\'s format '
-            "set config.data.source to 'coco'."
-        )
-
-
-def _check_lists(
-    images: list[dict[str, Any]], category_ids: set[int], annotation_file: Path
-) -> None:
-    for name in FEDERATED_LISTS:
-        missing = [str(image["id"]) for image in images if not isinstance(image.get(name), list)]
-        if missing:
-            raise ValueError(
-                f'{annotation_file}: every image of an LVIS file must have the list "{name}"; '
-                f"{len(missing)} have none (image {first(missing)}). Files of test images have no "
-                "annotations and cannot be used."
-            )
-        unknown = [
-            f"image {image['id']}: {category!r}"
-            for image in images
-            for category in image[name]
-            if type(category) is not int or category not in category_ids
-        ]
-        if unknown:
-            raise ValueError(
-                f'{annotation_file}: {len(unknown)} entries of "{name}" are no category of the '
-                f"file ({first(unknown)}); correct or remove them."
-            )
-
-
-def _check_negatives(data: dict[str, Any], annotation_file: Path) -> None:
-    present = {(a["image_id"], a["category_id"]) for a in data["annotations"]}
-    both = [
-        f"image {image['id']}: {category}"
-        for image in data["images"]
-        for category in image["neg_category_ids"]
-        if (image["id"], category) in present
-    ]
-    if both:
-        raise ValueError(
-            f"{annotation_file}: {len(both)} categories are annotated on an image whose "
-            f'"neg_category_ids" say that it has none ({first(both)}); remove one of the two.'
-        )

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pointrend_jax.data.batches.evaluation import eval_samples
 from pointrend_jax.data.batches.instances import (
     Augmentation,
     TrainPlan,
-    eval_samples,
     train_batches,
 )
-from pointrend_jax.data.records.instances import PreparedSet, prepare
+from pointrend_jax.data.records.instances import PreparedSet
 from pointrend_jax.structures import check_shapes
+from tests.data.object_sets import prepare
 
 _BUCKETS = ((32, 64), (64, 32), (64, 64))
 _CHOICES = Augmentation(min_sizes=(20, 28), max_size=64, flip_probability=0.5, buckets=_BUCKETS)

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pointrend_jax.data.batches.evaluation import eval_samples
 from pointrend_jax.data.batches.label_maps import (
     CropAugmentation,
     SemanticPlan,
-    semantic_eval_samples,
     semantic_train_batches,
 )
 from pointrend_jax.data.records.label_maps import PreparedMaps, prepare_maps
@@ -230,7 +230,7 @@ def test_impossible_crops_are_an_error(changes: dict[str, Any], message: str):
 
 def _samples(prepared: PreparedMaps, **changes: Any) -> list[Any]:
     arguments: dict[str, Any] = {"min_size": 48, "max_size": 96, "buckets": _BUCKETS}
-    return list(semantic_eval_samples(prepared, **arguments, batch_size=2, **changes))
+    return list(eval_samples(prepared, **arguments, batch_size=2, **changes))
 
 
 def test_evaluation_sees_every_image_once(prepared: PreparedMaps):
@@ -281,7 +281,7 @@ def test_scale_that_is_not_positive_is_an_error(prepared: PreparedMaps):
 def test_hosts_share_an_evaluation(prepared: PreparedMaps, processes: int):
     choices: dict[str, Any] = {"min_size": 48, "max_size": 96, "buckets": _BUCKETS}
     parts = [
-        semantic_eval_samples(
+        eval_samples(
             prepared, **choices, batch_size=4, process_index=index, process_count=processes
         )
         for index in range(processes)
@@ -295,6 +295,6 @@ def test_an_evaluation_that_hosts_cannot_share_is_refused_before_an_image_is_rea
     prepared: PreparedMaps,
 ):
     with pytest.raises(ValueError, match=r"eval\.batch_size must be a multiple of the 3 hosts.* 6"):
-        semantic_eval_samples(
+        eval_samples(
             prepared, min_size=48, max_size=96, buckets=_BUCKETS, batch_size=8, process_count=3
         )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointrend_jax.data.batches.transforms import (
-    Instances,
+    ImageObjects,
     check_buckets,
     choose_bucket,
     pack_masks,
@@ -20,7 +20,7 @@ from pointrend_jax.data.batches.transforms import (
     resize_image,
     resized_hw,
     transform_boxes,
-    transform_instances,
+    transform_objects,
     transform_polygon,
 )
 from pointrend_jax.data.images import read_image
@@ -150,16 +150,16 @@ def test_instances_without_box_or_pixel_are_left_out():
     square = [[2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]]
     sliver = [[2.0, 2.0, 2.001, 2.0, 2.001, 6.0]]
     boxes = np.array([[20.0, 1, 25, 5], [2, 2, 6, 6], [2, 2, 2.001, 6]])
-    instances = Instances(boxes, np.array([4, 5, 6]), [square, square, sliver])
-    found, classes, masks = transform_instances(instances, (8, 10), (8, 10), flip=False)
+    objects = ImageObjects(boxes, np.array([4, 5, 6]), [square, square, sliver])
+    found, classes, masks = transform_objects(objects, (8, 10), (8, 10), flip=False)
     assert classes.tolist() == [5]
     np.testing.assert_array_equal(found, np.array([[2, 2, 6, 6]], np.float32))
     assert [int(mask.sum()) for mask in masks] == [16]
 
 
 def test_no_instances_give_empty_arrays():
-    instances = Instances(np.zeros((0, 4)), np.zeros(0, np.int32), [])
-    boxes, classes, masks = transform_instances(instances, (8, 10), (16, 20), flip=True)
+    objects = ImageObjects(np.zeros((0, 4)), np.zeros(0, np.int32), [])
+    boxes, classes, masks = transform_objects(objects, (8, 10), (16, 20), flip=True)
     assert boxes.shape == (0, 4)
     assert classes.shape == (0,)
     assert masks == []

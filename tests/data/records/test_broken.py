@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pointrend_jax.data.batches.evaluation import eval_samples
 from pointrend_jax.data.batches.instances import (
     Augmentation,
     TrainPlan,
-    eval_samples,
     train_batches,
 )
 from pointrend_jax.data.records.broken import BrokenRecords, BrokenRecordsError
-from pointrend_jax.data.records.instances import PreparedSet, prepare
+from pointrend_jax.data.records.instances import PreparedSet
 from pointrend_jax.data.records.layout import ImageFacts
+from tests.data.object_sets import prepare
 
 
 class _Planned(NamedTuple):

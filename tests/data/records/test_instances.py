@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pointrend_jax.data.batches.instances import eval_samples, read_record
+from pointrend_jax.data.batches.evaluation import eval_samples
+from pointrend_jax.data.batches.instances import read_record
 from pointrend_jax.data.records import instances as builder
 from pointrend_jax.data.records.instances import (
     ground_truth,
     instance_records,
-    prepare,
-    prepare_set,
+    prepare_objects,
 )
 from pointrend_jax.data.records.write import write_records
-from pointrend_jax.data.sources.coco import read_coco
+from tests.data.object_sets import find, prepare
 
 
 def _write_set(folder: Path, hw: tuple[int, int] = (8, 10)) -> Path:
@@ -175,16 +175,16 @@ def test_ground_truth_is_what_the_annotation_file_says(tmp_path: Path):
 
 def test_records_of_a_federated_set_have_its_lists(tmp_path: Path):
     path = _write_set(tmp_path / "set")
-    dataset = read_coco(path, tmp_path / "set")
-    one, other = dataset.images
-    federated = dataset._replace(
+    found = find(path, tmp_path / "set")
+    one, other = found.dataset.images
+    federated = found.dataset._replace(
         images=(
             one._replace(not_exhaustive_category_ids=(1,)),
             other._replace(neg_category_ids=(1,)),
         ),
         frequencies=("r",),
     )
-    truth = ground_truth(prepare_set(federated, path, tmp_path / "cache"))
+    truth = ground_truth(prepare_objects(found._replace(dataset=federated), tmp_path / "cache"))
     assert [i["neg_category_ids"] for i in truth["images"]] == [[], [1]]
     assert [i["not_exhaustive_category_ids"] for i in truth["images"]] == [[1], []]
     assert truth["categories"] == [{"id": 1, "name": "box", "frequency": "r"}]
@@ -192,20 +192,20 @@ def test_records_of_a_federated_set_have_its_lists(tmp_path: Path):
 
 def test_the_same_file_read_otherwise_is_another_set(tmp_path: Path):
     path = _write_set(tmp_path / "set")
-    dataset = read_coco(path, tmp_path / "set")
-    plain = prepare_set(dataset, path, tmp_path / "cache")
-    federated = prepare_set(dataset._replace(frequencies=("r",)), path, tmp_path / "cache")
+    found = find(path, tmp_path / "set")
+    plain = prepare_objects(found, tmp_path / "cache")
+    read_otherwise = found._replace(dataset=found.dataset._replace(frequencies=("r",)))
+    federated = prepare_objects(read_otherwise, tmp_path / "cache")
     assert (plain.frequencies, federated.frequencies) == ((), ("r",))
 
 
 def test_renumbered_images_are_another_set(tmp_path: Path):
-    dataset = read_coco(_write_set(tmp_path / "set"), tmp_path / "set")
-    renumbered = dataset._replace(
-        images=tuple(image._replace(id=image.id + 100) for image in dataset.images)
-    )
-    write_records(instance_records("one", {"train": dataset}, {}), tmp_path / "records")
+    found = find(_write_set(tmp_path / "set"), tmp_path / "set")
+    images = tuple(image._replace(id=image.id + 100) for image in found.dataset.images)
+    renumbered = found._replace(dataset=found.dataset._replace(images=images))
+    write_records(instance_records("one", {"train": found}), tmp_path / "records")
     with pytest.raises(ValueError, match="another state of the set"):
-        write_records(instance_records("one", {"train": renumbered}, {}), tmp_path / "records")
+        write_records(instance_records("one", {"train": renumbered}), tmp_path / "records")
 
 
 def test_an_image_whose_name_is_no_utf8_is_prepared(tmp_path: Path):

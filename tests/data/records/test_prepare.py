@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.base import get_config
 from pointrend_jax.cli import main
-from pointrend_jax.data.build import build_datasets
-from pointrend_jax.data.build_semantic import build_semantic_datasets
+from pointrend_jax.configs import base
+from pointrend_jax.data.build_label_maps import build_semantic_datasets
+from pointrend_jax.data.build_objects import build_datasets
 from pointrend_jax.structures import Config
 from tests.data import lvis_files
 from tests.data.label_sets import blocks, write_camvid, write_frame
@@ -19,7 +19,7 @@ from tests.shared import shared_path
 
 def _embedded(folder: Path) -> Config:
     """A drawn set as a COCO folder, and the configuration that trains on it."""
-    config: Config = get_config()
+    config: Config = base.get_config()
     config.num_classes, config.train.batch_size, config.eval.batch_size = 6, 2, 2
     data = config.data
     data.source, data.cache_dir = "embedded", str(folder / "cache")
@@ -61,6 +61,7 @@ def test_a_folder_trains_from_its_record_files_alone(
     assert "train: 5 images" in said
     assert "val: 3 images" in said
     assert "complete and verified" in said
+    assert f"--config.data.source=tfds --config.data.dir={tmp_path}" in said
     config.data.source, config.data.dir = "tfds", str(tmp_path / "records" / "drawn" / "1.0.0")
     shutil.rmtree(tmp_path / "cache")
     prepared = build_datasets(config)

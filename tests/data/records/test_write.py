@@ -110,11 +110,13 @@ def test_tfds_opens_what_was_written(tmp_path: Path) -> None:
 def test_index_and_meaning_come_back(tmp_path: Path) -> None:
     content = _content()
     write_records(content, tmp_path)
-    opened = open_split(tmp_path, "train")
+    opened = open_split(tmp_path, "train", "texts")
     assert opened.images == content.splits["train"].facts
     assert opened.metadata == {"kind": "texts"}
     with pytest.raises(ValueError, match=r"no split 'test'; it has 'train', 'val'"):
-        open_split(tmp_path, "test")
+        open_split(tmp_path, "test", "texts")
+    with pytest.raises(ValueError, match=r"must hold label maps, .* got 'texts'; give another"):
+        open_split(tmp_path, "train", "label maps")
 
 
 @pytest.mark.parametrize("stop_at", [0, 4, 9])
@@ -141,7 +143,7 @@ def test_a_shard_of_a_changed_image_is_written_anew_and_others_are_kept(tmp_path
     seen: list[int] = []
     write_records(_content(changed=1, seen=seen), tmp_path, images_per_shard=3)
     assert sorted(set(seen[:-2])) == [0, 1, 7, 8, 9]
-    assert open_split(tmp_path, "train").source[1]["text"] == b"content 1 anew"
+    assert open_split(tmp_path, "train", "texts").source[1]["text"] == b"content 1 anew"
 
 
 def test_a_shard_that_was_cut_short_is_written_anew(tmp_path: Path) -> None:
@@ -248,13 +250,13 @@ def test_damaged_descriptions_are_named(
     write_records(_content(), tmp_path)
     damage(tmp_path)
     with pytest.raises(ValueError, match=message):
-        open_split(tmp_path, "train")
+        open_split(tmp_path, "train", "texts")
 
 
 def test_a_set_that_was_written_before_its_last_file_had_a_checksum_is_read(tmp_path: Path) -> None:
     write_records(_content(), tmp_path)
     _forget(tmp_path, "dataset_info.json")
-    assert len(open_split(tmp_path, "train").source) == 10
+    assert len(open_split(tmp_path, "train", "texts").source) == 10
 
 
 @pytest.mark.parametrize("name", ["", "../set", "a/b", ".set", "set\n"])

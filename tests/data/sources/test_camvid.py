@@ -177,11 +177,6 @@ def test_missing_list_of_the_other_split_is_an_error(folder: Path):
         read_camvid(folder, "val")
 
 
-def test_folder_that_does_not_exist_is_an_error(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"config\.data\.dir .*absent is not a folder"):
-        read_camvid(tmp_path / "absent", "train")
-
-
 def test_zip_without_a_list_is_an_error(folder: Path, tmp_path: Path):
     (tmp_path / "zipped").mkdir()
     zip_folder(folder / "images", tmp_path / "zipped" / "camvid.zip")

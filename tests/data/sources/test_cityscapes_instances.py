@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointrend_jax.data.records.instances import instance_ids, prepare_set
+from pointrend_jax.cityscapes_labels import INSTANCE_CLASSES
+from pointrend_jax.data.records.instances import instance_ids, prepare_objects
 from pointrend_jax.data.sources import cityscapes_instances
-from pointrend_jax.data.sources.categories import CITYSCAPES
 from pointrend_jax.data.sources.cityscapes_instances import objects_of, read_cityscapes_objects
 from pointrend_jax.masks.rle import decode_rle
 from tests.data.label_sets import save_png, write_frame
@@ -47,7 +47,7 @@ def test_objects_are_the_pixels_of_their_ids():
 
 def test_set_has_the_objects_and_classes_of_the_maps(root: Path, tmp_path: Path):
     dataset = read_cityscapes_objects(root, "train", tmp_path / "cache").dataset
-    assert dataset.class_names == CITYSCAPES
+    assert dataset.class_names == INSTANCE_CLASSES
     assert dataset.category_ids == (24, 25, 26, 27, 28, 31, 32, 33)
     assert [i.file.name for i in dataset.images] == [
         "bonn_000000_000019_leftImg8bit.png",
@@ -57,7 +57,7 @@ def test_set_has_the_objects_and_classes_of_the_maps(root: Path, tmp_path: Path)
     # An image without objects stays: evaluation sees it.
     assert dataset.images[0].objects == ()
     objects = dataset.images[1].objects
-    assert [(CITYSCAPES[o.label], o.is_crowd) for o in objects] == [
+    assert [(INSTANCE_CLASSES[o.label], o.is_crowd) for o in objects] == [
         ("person", True),
         ("car", False),
         ("car", False),
@@ -67,10 +67,9 @@ def test_set_has_the_objects_and_classes_of_the_maps(root: Path, tmp_path: Path)
 
 def test_instance_ids_travel_with_the_records(root: Path, tmp_path: Path):
     cache = tmp_path / "cache"
-    prepared = prepare_set(*read_cityscapes_objects(root, "train", cache)[:2], cache)
-    assert not prepared.has_instance_ids
-    dataset, annotations, files = read_cityscapes_objects(root, "train", cache)
-    prepared = prepare_set(dataset, annotations, tmp_path / "other", files)
+    found = read_cityscapes_objects(root, "train", cache)
+    assert not prepare_objects(found._replace(instance_files=None), cache).has_instance_ids
+    prepared = prepare_objects(found, tmp_path / "other")
     assert prepared.has_instance_ids
     np.testing.assert_array_equal(instance_ids(prepared)(2), _map())
     assert np.unique(instance_ids(prepared)(1)).tolist() == [7]
@@ -121,5 +120,5 @@ def test_objects_of_the_synthetic_set(tmp_path: Path):
         shared_path("data/cityscapes-fake"), "val", tmp_path / "cache"
     ).dataset
     objects = [o for image in dataset.images for o in image.objects if not o.is_crowd]
-    counts = {name: sum(o.label == k for o in objects) for k, name in enumerate(CITYSCAPES)}
-    assert counts == dict(zip(CITYSCAPES, (12, 3, 11, 2, 3, 4, 3, 5), strict=True))
+    counts = {name: sum(o.label == k for o in objects) for k, name in enumerate(INSTANCE_CLASSES)}
+    assert counts == dict(zip(INSTANCE_CLASSES, (12, 3, 11, 2, 3, 4, 3, 5), strict=True))

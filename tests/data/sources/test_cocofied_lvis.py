@@ -32,7 +32,7 @@ def test_every_image_stays_and_its_lists_have_coco_ids(tmp_path: Path) -> None:
 
 def test_classes_are_those_of_a_coco_model(tmp_path: Path) -> None:
     path = write(tmp_path, content())
-    dataset, _ = read_cocofied_lvis(path, tmp_path, "val2017", tmp_path / "cache")
+    dataset = read_cocofied_lvis(path, tmp_path, "val2017", tmp_path / "cache").dataset
     assert dataset.class_names == COCO
     assert dataset.category_ids == COCO_IDS
     # A cow is common and a person frequent in the file; an airplane is not in it.
@@ -67,7 +67,7 @@ def test_ids_names_and_synsets_of_coco_belong_together() -> None:
 
 def test_annotation_file_is_made_once_for_the_same_content(tmp_path: Path) -> None:
     path, cache = write(tmp_path, content()), tmp_path / "cache"
-    _, first = read_cocofied_lvis(path, tmp_path, "val2017", cache)
+    first = read_cocofied_lvis(path, tmp_path, "val2017", cache).annotations
     written = first.stat().st_mtime_ns
     assert read_cocofied_lvis(path, tmp_path, "val2017", cache).annotations == first
     assert first.stat().st_mtime_ns == written

@@ -45,52 +45,52 @@ _ERRORS = [
     (
         "COCO file",
         {"categories": [{"id": i, "name": str(i)} for i in (1, 2, 3)]},
-        r'"frequency" "r", "c" or "f"; 3 have another or none \(category 1: None.*\'coco\'',
+        r'"frequency" "r", "c" or "f"; 3 have another or none, .* category 1: None.*\'coco\'',
     ),
     (
         "unknown frequency",
         {"categories": [category(1, "a.n.01", "r"), category(2, "b.n.01", "often")]},
-        r"1 have another or none \(category 2: 'often'\)",
+        r"1 have another or none, .* category 2: 'often'",
     ),
     (
         "no negative list",
         {"images": [image(10, "train2017/000000000010.jpg", neg_category_ids=None)]},
-        r'the list "neg_category_ids"; 1 have none \(image 10\)',
+        r'the list "neg_category_ids"; 1 have none, .* image 10',
     ),
     (
         "no list of what is not exhaustive",
         {"images": [image(10, "train2017/000000000010.jpg", not_exhaustive_category_ids=3)]},
-        r'the list "not_exhaustive_category_ids"; 1 have none \(image 10\)',
+        r'the list "not_exhaustive_category_ids"; 1 have none, .* image 10',
     ),
     (
         "unknown negative category",
         {"images": [image(10, "train2017/000000000010.jpg", neg_category_ids=[1, 8])]},
-        r'1 entries of "neg_category_ids" are no category of the file \(image 10: 8\)',
+        r'1 entries of "neg_category_ids" are no category of the file, .* image 10: 8',
     ),
     (
         "category in words",
         {"images": [image(10, "train2017/000000000010.jpg", not_exhaustive_category_ids=["a"])]},
-        r'of "not_exhaustive_category_ids" are no category of the file \(image 10: \'a\'\)',
+        r'of "not_exhaustive_category_ids" are no category of the file, .* image 10: \'a\'',
     ),
     (
         "negative category with an object",
         {"images": [image(10, "train2017/000000000010.jpg", neg_category_ids=[1, 2])]},
-        r"1 categories are annotated on an image .* \(image 10: 2\); remove one of the two",
+        r"1 categories are annotated on an image .* image 10: 2; remove one of the two",
     ),
     (
         "neither name nor address",
         {"images": [image(10, "", coco_url=None)]},
-        r'lvis\.json: every image must have .* a "file_name"',
+        r'lvis\.json: every image must have a "file_name"',
     ),
     (
         "address without a folder",
         {"images": [image(10, "", coco_url="000000000010.jpg")]},
-        r'every image must have .* a "file_name"',
+        r'every image must have a "file_name"',
     ),
     (
         "address that leads out",
         {"images": [image(10, "../000000000010.jpg")]},
-        r'every image must have .* a "file_name"',
+        r'every image must have a "file_name"',
     ),
     (
         "image file missing",
@@ -100,7 +100,7 @@ _ERRORS = [
     (
         "unknown category",
         {"annotations": [annotation(4, 10, 6)]},
-        "unknown category_id.*annotation 4: 6",
+        "unknown category_id.*annotation 4: '6'",
     ),
 ]
 

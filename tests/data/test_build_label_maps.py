@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.base import get_config
-from pointrend_jax.data.build import build_datasets, build_eval_set
-from pointrend_jax.data.build_semantic import build_semantic_datasets, build_semantic_eval_set
-from pointrend_jax.data.sources.categories import CAMVID, CITYSCAPES, CITYSCAPES_SEMANTIC
+from pointrend_jax.cityscapes_labels import CLASSES, INSTANCE_CLASSES
+from pointrend_jax.configs import base
+from pointrend_jax.data.build_label_maps import build_semantic_datasets, build_semantic_eval_set
+from pointrend_jax.data.build_objects import build_datasets, build_eval_set
+from pointrend_jax.data.sources.categories import CAMVID
 from pointrend_jax.structures import Config, check_shapes
 from tests.data.label_sets import blocks, write_camvid, write_frame, zip_folder
 
@@ -21,7 +22,7 @@ def config(tmp_path: Path) -> Config:
     root = tmp_path / "camvid"
     write_camvid(root, "train", [blocks((32, 64), seed) for seed in range(3)])
     write_camvid(root, "val", [blocks((32, 64), seed) for seed in (7, 8)])
-    config: Config = get_config()
+    config: Config = base.get_config()
     config.task, config.num_classes, config.train.batch_size = "semantic", 11, 1
     data = config.data
     data.source, data.dir, data.cache_dir = "camvid", str(root), str(tmp_path / "cache")
@@ -77,8 +78,8 @@ def test_evaluation_needs_no_training_set(config: Config):
 def test_cityscapes_has_19_classes_and_its_objects(cityscapes: Config):
     cityscapes.num_classes = 19
     datasets = build_semantic_datasets(cityscapes)
-    assert datasets.class_names == CITYSCAPES_SEMANTIC
-    assert tuple(datasets.class_names[k] for k in datasets.instance_classes) == CITYSCAPES
+    assert datasets.class_names == CLASSES
+    assert tuple(datasets.class_names[k] for k in datasets.instance_classes) == INSTANCE_CLASSES
     assert datasets.num_train_images == 3
     ids = datasets.eval_truth.instance_ids(0)
     assert ids is not None
@@ -95,11 +96,11 @@ def test_cityscapes_instances_train_and_are_scored(zipped: bool, cityscapes: Con
             (root / folder).rename(root / f"other_{folder}")
     cityscapes.task, cityscapes.num_classes = "instance", 8
     datasets = build_datasets(cityscapes)
-    assert datasets.class_names == CITYSCAPES
+    assert datasets.class_names == INSTANCE_CLASSES
     # The frame without objects is left out.
     assert datasets.num_train_images == 2
     batch = next(datasets.train_batches(0, 1))
-    assert batch.classes[batch.valid].tolist() == [CITYSCAPES.index("car")]
+    assert batch.classes[batch.valid].tolist() == [INSTANCE_CLASSES.index("car")]
     np.testing.assert_array_equal(batch.boxes[0, 0, 1::2], [8, 20])
     annotations = datasets.eval_ground_truth["annotations"]
     assert [(a["category_id"], a["iscrowd"]) for a in annotations] == [(24, 1), (26, 0)]
@@ -124,7 +125,7 @@ def test_image_of_another_size_than_its_instance_ids_is_named(cityscapes: Config
 # (what is wrong, fields of the config, what the message says)
 _ERRORS = [
     ("other number of classes", {"num_classes": 3}, "num_classes is 3.*11 categories"),
-    ("source of instances", {"data.source": "coco"}, "'cityscapes' or 'tfds' for .*got 'coco'"),
+    ("source of instances", {"data.source": "coco"}, "'camvid' or 'tfds' for .*got 'coco'"),
     ("no such folder", {"data.dir": "absent"}, r"config\.data\.dir absent is not a folder"),
     ("crop of half cells", {"data.crop_hw": (32, 40)}, r"crop_hw must be .*multiples of 32"),
     ("bucket of half cells", {"data.buckets": ((24, 32),)}, "buckets must be .*multiples of 32"),

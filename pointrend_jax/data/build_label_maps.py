@@ -1,23 +1,14 @@
 """From `config.data` to data sets with a class for every pixel."""
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import NamedTuple
 
 import grain.python as grain
 
 from pointrend_jax.data.batches.label_maps import (
     CropAugmentation,
     SemanticPlan,
-    semantic_eval_samples,
     semantic_train_batches,
-)
-from pointrend_jax.data.batches.transforms import check_fit
-from pointrend_jax.data.build import (
-    SPLITS,
-    buckets,
-    cache_dir,
-    check_classes,
-    local_records,
 )
 from pointrend_jax.data.records.label_maps import (
     EvalTruth,
@@ -27,26 +18,19 @@ from pointrend_jax.data.records.label_maps import (
     prepare_maps,
 )
 from pointrend_jax.data.records.layout import facts_digest
-from pointrend_jax.data.sources.camvid import read_camvid
-from pointrend_jax.data.sources.cityscapes import read_cityscapes
+from pointrend_jax.data.sources.known import LABEL_SETS
 from pointrend_jax.data.sources.label_set import SemanticSet
-from pointrend_jax.storage import local_path
-from pointrend_jax.structures import Config, EvalSample
-
-_READERS = {"camvid": read_camvid, "cityscapes": read_cityscapes}
-
-
-@runtime_checkable
-class EvalSamples(Protocol):
-    """A host's evaluation images once, resized by `scale` and mirrored, in batches of equals."""
-
-    def __call__(
-        self,
-        process_index: int = 0,
-        process_count: int = 1,
-        scale: float = 1.0,
-        flip: bool = False,
-    ) -> Iterator[EvalSample]: ...
+from pointrend_jax.data.splits import (
+    NAMES,
+    EvalSamples,
+    cache_dir,
+    check_classes,
+    check_eval_sizes,
+    find_split,
+    local_records,
+    samples_of,
+)
+from pointrend_jax.structures import Config
 
 
 class SemanticDatasets(NamedTuple):
@@ -71,6 +55,10 @@ class SemanticDatasets(NamedTuple):
     eval_samples: EvalSamples
     eval_truth: EvalTruth
 
+    @property
+    def num_eval_images(self) -> int:
+        return len(self.eval_truth)
+
 
 class SemanticEvalSet(NamedTuple):
     """The part of `SemanticDatasets` that an evaluation needs; no training image is touched."""
@@ -79,6 +67,10 @@ class SemanticEvalSet(NamedTuple):
     instance_classes: tuple[int, ...]
     eval_samples: EvalSamples
     eval_truth: EvalTruth
+
+    @property
+    def num_eval_images(self) -> int:
+        return len(self.eval_truth)
 
 
 def build_semantic_datasets(config: Config) -> SemanticDatasets:
@@ -138,32 +130,15 @@ def build_semantic_eval_set(config: Config) -> SemanticEvalSet:
     _check_scoring(config)
     source = _source(config, "eval")
     # Before the preparation, and before a training rather than at its first evaluation.
-    check_fit(
-        [(image.height, image.width) for image in source.images],
-        [config.data.eval_min_size],
-        config.data.max_size,
-        buckets(config),
-    )
+    check_eval_sizes(config, [(image.height, image.width) for image in source.images])
     prepared = _prepared(config, source)
     check_pixels("evaluation set", prepared)
 
-    def samples(
-        process_index: int = 0, process_count: int = 1, scale: float = 1.0, flip: bool = False
-    ) -> Iterator[EvalSample]:
-        return semantic_eval_samples(
-            prepared,
-            min_size=config.data.eval_min_size,
-            max_size=config.data.max_size,
-            buckets=buckets(config),
-            batch_size=config.eval.batch_size,
-            process_index=process_index,
-            process_count=process_count,
-            scale=scale,
-            flip=flip,
-        )
-
     return SemanticEvalSet(
-        source.class_names, source.instance_classes, samples, EvalTruth(prepared)
+        source.class_names,
+        source.instance_classes,
+        samples_of(config, prepared),
+        EvalTruth(prepared),
     )
 
 
@@ -187,17 +162,10 @@ def _check_scoring(config: Config) -> None:
 
 def _source(config: Config, split: str) -> SemanticSet | PreparedMaps:
     """A split before its images are read: files as they came, or record files."""
-    source = config.data.source
-    if source == "tfds":
-        dataset = open_maps(local_records(config), SPLITS[split])
-    elif source in _READERS:
-        dataset = _READERS[source](local_path(config.data.dir), SPLITS[split])
+    if config.data.source == "tfds":
+        dataset = open_maps(local_records(config), NAMES[split])
     else:
-        known = ", ".join(repr(name) for name in _READERS)
-        raise ValueError(
-            f"config.data.source must be {known} or 'tfds' for config.task 'semantic', got "
-            f"{source!r}."
-        )
+        dataset = find_split(config, split, LABEL_SETS)
     check_classes(config, dataset.class_names)
     return dataset
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.base import get_config
-from pointrend_jax.data.build import build_datasets, build_eval_set
+from pointrend_jax.configs import base
+from pointrend_jax.data.build_objects import build_datasets, build_eval_set
 from pointrend_jax.structures import Config
 
 _SQUARE = [[4.0, 4.0, 20.0, 4.0, 20.0, 12.0, 4.0, 12.0]]
@@ -50,7 +50,7 @@ def config(tmp_path: Path) -> Config:
     ]
     _write_split(root, "train", annotations)
     _write_split(root, "val", [_annotation(9, 3)])
-    config: Config = get_config()
+    config: Config = base.get_config()
     config.num_classes, config.train.batch_size = 1, 1
     data = config.data
     data.dir, data.cache_dir = str(root), str(tmp_path / "cache")
@@ -107,7 +107,7 @@ def test_training_without_an_evaluation_set_says_how_to_do_without(
     for folder in (f"~/{root.name}", str(root)):
         config.data.dir = folder
         with pytest.raises(
-            ValueError, match=r"needs an evaluation set.*\('train\.json', 'train'\)"
+            ValueError, match=r"needs an evaluation set.*config\.data\.held_out = 0\.1"
         ):
             build_datasets(config)
     config.data.eval_annotations, config.data.eval_images = "train.json", "train"
@@ -146,10 +146,24 @@ def test_evaluation_needs_no_training_set(config: Config):
     assert [a["id"] for a in evaluation.eval_ground_truth["annotations"]] == [9]
 
 
+def test_images_are_held_out_for_the_evaluation(config: Config):
+    root = Path(config.data.dir) / "all"
+    config.data.dir = str(root)
+    _write_split(root, "train", [_annotation(i + 1, i) for i in range(4)])
+    config.data.held_out = 0.5
+    datasets = build_datasets(config)
+    held_out = sorted(i for s in datasets.eval_samples() for i in s.image_ids)
+    assert datasets.num_train_images == len(held_out) == 2
+    # An evaluation alone sees the same images.
+    alone = build_eval_set(config)
+    assert sorted(i for s in alone.eval_samples() for i in s.image_ids) == held_out
+    assert [i["id"] for i in alone.eval_ground_truth["images"]] == held_out
+
+
 # (what is wrong, fields of the config, what the message says)
 _ERRORS = [
     ("other number of classes", {"num_classes": 3}, "num_classes is 3.*1 categories"),
-    ("unknown source", {"data.source": "voc"}, "'tfds' or 'embedded' for .*got 'voc'"),
+    ("unknown source", {"data.source": "voc"}, "'embedded' or 'tfds' for .*got 'voc'"),
     ("no such folder", {"data.dir": "absent"}, r"config\.data\.dir absent is not a folder"),
     ("no such images", {"data.eval_images": "absent"}, "image folder .*absent does not exist"),
     ("bucket of half cells", {"data.buckets": ((24, 32),)}, "multiples of 32"),

@@ -1,0 +1,200 @@
+"""Segments images and videos: pictures, and COCO files or label maps, of every image.
+
+The model, of a training run or of `convert`, decides which: instances or a class for every pixel.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pointrend_jax.cli.parser import CommandParser, path
+from pointrend_jax.console import tell
+from pointrend_jax.evaluation.set_ids import SetIds, read_set_ids
+from pointrend_jax.predict.files import (
+    predict_instances,
+    predict_labels,
+    predict_labels_in_tiles,
+)
+from pointrend_jax.predict.formats import FORMATS, chosen_formats, in_words
+from pointrend_jax.predict.inputs import NamedFile, check_files
+from pointrend_jax.predict.instances import Predictor
+from pointrend_jax.predict.labels import SemanticPredictor
+from pointrend_jax.predict.load import load, task_of
+from pointrend_jax.predict.sources import find_images
+from pointrend_jax.visualize import check_font
+
+EXAMPLES = (
+    "pointrend_jax predict a.jpg --checkpoint pointrend_rcnn_r50_fpn_3x_coco --output out/",
+    "pointrend_jax predict photos/ clip.mp4 --checkpoint runs/people --output out/ --explain",
+)
+
+
+class Options(NamedTuple):
+    """What `predict` can be told.
+
+    Attributes:
+      formats: what is written, as `chosen_formats` gives it.
+      score_threshold: instances with a lower score are left out; None for 0.5.
+      explain: instances an image whose rendering is shown; for label maps, whether it is.
+      tile: side of the tiles of a semantic model in pixels; 0 for whole images.
+      overlap: of tiles, in pixels; None for 256.
+      ids: of the data set that the images are of.
+      font: file of the typeface of names in pictures; None for the one inside Pillow.
+    """
+
+    formats: Sequence[str]
+    score_threshold: float | None = None
+    explain: int = 0
+    tile: int = 0
+    overlap: int | None = None
+    ids: SetIds | None = None
+    font: Path | None = None
+
+
+def add_arguments(parser: CommandParser) -> None:
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGES",
+        help="files, folders of images, patterns in quotes, http(s) addresses, videos",
+    )  # fmt: skip
+    model = parser.add_choice()
+    model.add_argument(
+        "--checkpoint", type=path, metavar="RUN",
+        help="folder of a run or of convert, or the name of a published model",
+    )  # fmt: skip
+    model.add_argument(
+        "--weights", metavar="FILE", help="a file of weights or its address, with --config"
+    )
+    parser.add_argument(
+        "--config", help="of the model of --weights: a name, or the path of a Python file"
+    )
+    parser.add_argument("--output", type=path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--format", type=_formats, default=(), metavar="NAME,...",
+        help=f"what is written, of {', '.join(FORMATS)} (overlay,coco,polygons; of label maps "
+        "overlay,png)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="of a video every nth frame (1)"
+    )
+    parser.add_argument("--score-threshold", type=float, help="instances below are left out (0.5)")
+    parser.add_argument(
+        "--annotations", type=path, metavar="FILE",
+        help="COCO file of the images, annotated or not: results have its image and category ids",
+    )  # fmt: skip
+    parser.add_argument(
+        "--font", type=path, metavar="FILE",
+        help="TrueType or OpenType, for class names that are not in Latin letters",
+    )  # fmt: skip
+    parser.add_argument(
+        "--resume", action="store_true", help="leave out images that OUTPUT has results of"
+    )
+    parser.add_argument(
+        "--explain", type=int, nargs="?", const=3, default=0, metavar="N",
+        help="also show how the masks of the N best instances (3), or the label map, are rendered",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tile", type=int, default=0, metavar="PIXELS",
+        help="label maps of images of any size, in tiles of this side, at the images' own size",
+    )  # fmt: skip
+    parser.add_argument("--overlap", type=int, metavar="PIXELS", help="of neighbouring tiles (256)")
+
+
+def run(args: argparse.Namespace) -> None:
+    # Before the model is loaded; mistakes should not cost that time.
+    source = _source(args)
+    task = task_of(source, args.config)
+    formats = chosen_formats(args.format, task)
+    ids = read_set_ids(args.annotations) if args.annotations else None
+    check_font(args.font)
+    images = find_images(args.images, args.output, every=args.every)
+    files = check_files(
+        images, args.output, formats=formats, task=task, ids=ids, resume=args.resume
+    )
+    options = Options(
+        formats, args.score_threshold, args.explain, args.tile, args.overlap, ids, args.font
+    )
+    predict_files(load(source, args.config), files, args.output, options)
+    tell(f"{args.output} has {in_words(formats, task)}")
+    if not args.explain and not args.tile:
+        tell("how they are rendered, step by step, is drawn by the same command with --explain")
+
+
+def predict_files(
+    predictor: Predictor | SemanticPredictor,
+    files: Sequence[NamedFile],
+    output: Path,
+    options: Options,
+) -> None:
+    """Writes the pictures and files of either kind of model.
+
+    Raises: ValueError if an option is for the other kind of model.
+    """
+    font = options.font
+    if isinstance(predictor, Predictor):
+        if options.tile or options.overlap is not None:
+            raise ValueError(
+                "--tile and --overlap are for semantic models; this one finds instances."
+            )
+        threshold = 0.5 if options.score_threshold is None else options.score_threshold
+        predict_instances(
+            predictor,
+            files,
+            output,
+            formats=options.formats,
+            score_threshold=threshold,
+            num_explained=options.explain,
+            ids=options.ids,
+            font=font,
+        )
+        return
+    if options.score_threshold is not None or options.ids is not None:
+        raise ValueError(
+            "--score-threshold and --annotations are for models of instances; this one gives label "
+            "maps."
+        )
+    if options.tile:
+        if options.explain:
+            raise ValueError("--explain shows whole images; leave it or --tile out.")
+        tile = options.tile
+        overlap = 256 if options.overlap is None else options.overlap
+        predict_labels_in_tiles(
+            predictor,
+            files,
+            output,
+            formats=options.formats,
+            tile=tile,
+            overlap=overlap,
+            font=font,
+        )
+    elif options.overlap is not None:
+        raise ValueError("--overlap is of tiles; give --tile too.")
+    else:
+        predict_labels(
+            predictor,
+            files,
+            output,
+            formats=options.formats,
+            explained=options.explain > 0,
+            font=font,
+        )
+
+
+def _source(args: argparse.Namespace) -> str:
+    """The model that is named. Raises: ValueError if a checkpoint is given a config."""
+    if args.checkpoint is not None and args.config is not None:
+        raise ValueError(
+            "--config belongs to --weights; a checkpoint knows its own. Leave one of them out."
+        )
+    return str(args.weights if args.checkpoint is None else args.checkpoint)
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"{', '.join(map(repr, unknown))} is no format; there are {', '.join(FORMATS)}; give "
+            "several with commas in between"
+        )
+    return names

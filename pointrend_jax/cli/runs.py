@@ -1,0 +1,75 @@
+"""The flags that commands share: the experiment, where a run is, where its other processes are."""
+
+import argparse
+from pathlib import Path
+
+from pointrend_jax.cli.parser import CommandParser, count, path
+from pointrend_jax.storage import local_path
+
+
+def add_experiment(parser: CommandParser) -> None:
+    """--data (with --weights) and --config, of which `chosen_config` takes one."""
+    parser.add_argument(
+        "--data", type=path, metavar="FOLDER",
+        help="images and annotations in any common layout: a config is planned for them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--weights", default="", metavar="NAME",
+        help="with --data: a published model to start from (a small one of ImageNet)",
+    )  # fmt: skip
+    parser.add_argument("--config", help="a name, or the path of a Python file; or else --data")
+
+
+def chosen_config(args: argparse.Namespace, workdir: Path | str) -> str:
+    """A config by its name or path, or the path of one that is planned in `workdir`.
+
+    Args:
+      args: with what `add_experiment` adds.
+    Raises: ValueError unless one of --data and --config is given.
+    """
+    data, config = args.data, args.config
+    if args.weights and data is None:
+        raise ValueError(
+            "--weights is what a training on --data starts from; a config has its own: "
+            f"--config.init.weights={args.weights}"
+        )
+    if (data is None) == (config is None):
+        raise ValueError(
+            "give one of --data, the folder of images and annotations, and --config, the "
+            "experiment, as in --config demo."
+        )
+    if data is None:
+        return config or ""
+    from pointrend_jax.plan import planned_config
+
+    return str(planned_config(data, local_path(workdir), args.weights))
+
+
+def add_run(parser: CommandParser) -> None:
+    """--workdir and the three of several processes."""
+    parser.add_argument(
+        "--workdir", required=True, help="where checkpoints, metrics and results go; gs:// too"
+    )
+    parser.add_argument(
+        "--coordinator", default="", metavar="HOST:PORT",
+        help="of process 0, or auto on a TPU pod, Slurm, MPI, Kubernetes",
+    )  # fmt: skip
+    parser.add_argument(
+        "--num-processes",
+        type=count(1),
+        metavar="N",
+        help="of the run, if not from the environment",
+    )
+    parser.add_argument(
+        "--process-index",
+        type=count(0),
+        metavar="I",
+        help="of this one, if not from the environment",
+    )
+
+
+def join(args: argparse.Namespace) -> None:
+    """Joins the other processes, if there are any; before anything else that uses jax."""
+    from pointrend_jax.devices.processes import Cluster, join_processes
+
+    join_processes(Cluster(args.coordinator, args.num_processes, args.process_index))

@@ -1,0 +1,201 @@
+"""From `config.data` to data sets of objects."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import grain.python as grain
+import numpy as np
+from jaxtyping import Float, Int32
+
+from pointrend_jax.console import tell
+from pointrend_jax.data.batches.instances import Augmentation, TrainPlan, train_batches
+from pointrend_jax.data.batches.repeat_factors import image_repeat_factors
+from pointrend_jax.data.records.instances import (
+    PreparedSet,
+    ground_truth,
+    instance_ids,
+    open_instances,
+    prepare_objects,
+)
+from pointrend_jax.data.records.layout import facts_digest
+from pointrend_jax.data.sources.findings import tell_absent_classes
+from pointrend_jax.data.sources.known import OBJECT_SETS
+from pointrend_jax.data.splits import (
+    NAMES,
+    EvalSamples,
+    buckets,
+    cache_dir,
+    check_classes,
+    check_eval_sizes,
+    find_split,
+    local_records,
+    samples_of,
+)
+from pointrend_jax.storage import expanded, local_path
+from pointrend_jax.structures import Config
+
+_CALLED = {"train": "training", "eval": "evaluation"}
+# From the id of an image to its map of Cityscapes' label ids and instance ids.
+InstanceIds = Callable[[int], Int32[np.ndarray, "H W"]]
+
+
+class Datasets(NamedTuple):
+    """What training and evaluation need of a data set.
+
+    Attributes:
+      class_names, category_ids: by class index; the ids are those of the annotation files.
+      train_digest: of the training images, their sizes and classes.
+      num_train_images: after leaving out images without annotations, if the config says so.
+      train_batches: (process_index, process_count, start) to this host's batches from number
+        `start` on, without end.
+      eval_samples: an iterator over the evaluation images.
+      eval_ground_truth: the checked annotations as a COCO dictionary.
+      eval_instance_ids: from an image id of it to Cityscapes' instance id map; None for other sets.
+    """
+
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    num_train_images: int
+    train_digest: str
+    train_batches: Callable[..., grain.DatasetIterator]
+    eval_samples: EvalSamples
+    eval_ground_truth: dict[str, Any]
+    eval_instance_ids: InstanceIds | None
+
+    @property
+    def num_eval_images(self) -> int:
+        return len(self.eval_ground_truth["images"])
+
+
+class EvalSet(NamedTuple):
+    """The part of `Datasets` that an evaluation needs; the training set is not touched."""
+
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    eval_samples: EvalSamples
+    eval_ground_truth: dict[str, Any]
+    eval_instance_ids: InstanceIds | None
+
+    @property
+    def num_eval_images(self) -> int:
+        return len(self.eval_ground_truth["images"])
+
+
+def build_datasets(config: Config) -> Datasets:
+    """Checks and prepares training and evaluation set.
+
+    Raises: ValueError that says what is wrong with the files or the config.
+    """
+    _check_eval_files(config)
+    evaluation = build_eval_set(config)
+    training = _prepare(config, "train")
+    if training.class_names != evaluation.class_names:
+        raise ValueError(
+            f"training and evaluation set differ in their categories: "
+            f"{list(training.class_names)} and {list(evaluation.class_names)}."
+        )
+    records = _training_records(training, filter_empty=config.data.filter_empty_annotations)
+    images = training.images
+    plan = TrainPlan(
+        [(images[i].height, images[i].width) for i in records],
+        records,
+        Augmentation(
+            min_sizes=tuple(config.data.train_min_sizes),
+            max_size=config.data.max_size,
+            flip_probability=config.data.flip_probability,
+            buckets=buckets(config),
+        ),
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        repeat_factors=_repeat_factors(training, records, config.data.repeat_threshold),
+    )
+
+    def batches(process_index: int, process_count: int, start: int = 0) -> grain.DatasetIterator:
+        return train_batches(
+            training,
+            plan,
+            process_index=process_index,
+            process_count=process_count,
+            start=start,
+            num_threads=config.data.num_threads,
+            max_broken_share=config.data.max_broken_share,
+        )
+
+    return Datasets(
+        class_names=evaluation.class_names,
+        category_ids=evaluation.category_ids,
+        num_train_images=len(records),
+        train_digest=facts_digest(images),
+        train_batches=batches,
+        eval_samples=evaluation.eval_samples,
+        eval_ground_truth=evaluation.eval_ground_truth,
+        eval_instance_ids=evaluation.eval_instance_ids,
+    )
+
+
+def build_eval_set(config: Config, *, may_lack_annotations: bool = False) -> EvalSet:
+    """Checks and prepares the evaluation set alone; errors as `build_datasets`.
+
+    Args:
+      may_lack_annotations: a COCO file may have none, as those of test sets.
+    """
+    prepared = _prepare(config, "eval", may_lack_annotations=may_lack_annotations)
+    # Before a training and not at its first evaluation.
+    check_eval_sizes(config, [(image.height, image.width) for image in prepared.images])
+    return EvalSet(
+        class_names=prepared.class_names,
+        category_ids=prepared.category_ids,
+        eval_samples=samples_of(config, prepared),
+        eval_ground_truth=ground_truth(prepared),
+        eval_instance_ids=instance_ids(prepared) if prepared.has_instance_ids else None,
+    )
+
+
+def _prepare(config: Config, split: str, *, may_lack_annotations: bool = False) -> PreparedSet:
+    if config.data.source == "tfds":
+        prepared = open_instances(local_records(config), NAMES[split])
+    else:
+        found = find_split(config, split, OBJECT_SETS, may_lack_annotations=may_lack_annotations)
+        prepared = prepare_objects(found, cache_dir(config))
+    check_classes(config, prepared.class_names)
+    present = (label for image in prepared.images for label in image.labels)
+    tell_absent_classes(f"{_CALLED[split]} set", prepared.class_names, present)
+    return prepared
+
+
+def _check_eval_files(config: Config) -> None:
+    """Raises ValueError, saying how to do without, if only the evaluation's annotations lack."""
+    data = config.data
+    named = data.source in OBJECT_SETS and OBJECT_SETS[data.source].has_named_files
+    if not named or data.held_out:
+        return
+    root = local_path(data.dir)
+    files = {split: root / expanded(data[f"{split}_annotations"]) for split in NAMES}
+    if files["train"].exists() and not files["eval"].exists():
+        raise ValueError(
+            f"A training needs an evaluation set, but its annotation file {files['eval']} is not "
+            "there; set config.data.eval_annotations and config.data.eval_images, or hold some "
+            "of the training images out for it: config.data.held_out = 0.1."
+        )
+
+
+def _training_records(training: PreparedSet, *, filter_empty: bool) -> list[int]:
+    images = training.images
+    usable = [bool(image.labels) for image in images]
+    if not filter_empty:
+        return list(range(len(images)))
+    empty = len(images) - sum(usable)
+    if empty:
+        tell(
+            f"{empty} of {len(images)} training images have no object, or crowd regions only, and "
+            "are left out (config.data.filter_empty_annotations)"
+        )
+    return [record for record, kept in enumerate(usable) if kept]
+
+
+def _repeat_factors(
+    training: PreparedSet, records: list[int], threshold: float
+) -> Float[np.ndarray, " N"] | None:
+    if threshold == 0:
+        return None
+    return image_repeat_factors([training.images[record].labels for record in records], threshold)

@@ -1,0 +1,129 @@
+"""The splits that `config.data` names: where they lie, and what both kinds of set ask of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from pointrend_jax.data.batches.evaluation import Records, eval_samples
+from pointrend_jax.data.batches.transforms import check_fit
+from pointrend_jax.data.records.fetch import fetch_records
+from pointrend_jax.data.sources.held_out import held_out_part
+from pointrend_jax.data.sources.known import Found, Place, Source
+from pointrend_jax.storage import as_path, default_cache_dir, expanded, local_path
+from pointrend_jax.structures import Config, EvalSample
+
+# What a split is called in its set, by what it is for.
+NAMES = {"train": "train", "eval": "val"}
+
+
+@runtime_checkable
+class EvalSamples(Protocol):
+    """A host's evaluation images once, resized by `scale` and mirrored, in batches of equals."""
+
+    def __call__(
+        self,
+        process_index: int = 0,
+        process_count: int = 1,
+        scale: float = 1.0,
+        flip: bool = False,
+    ) -> Iterator[EvalSample]: ...
+
+
+def find_split(
+    config: Config,
+    split: str,
+    sources: Mapping[str, Source[Found]],
+    *,
+    may_lack_annotations: bool = False,
+) -> Found:
+    """The checked files of a split; no image is opened.
+
+    Args:
+      split: a key of `NAMES`.
+      sources: those of the kind of task.
+    Raises: ValueError for an unknown source, or saying what is wrong with the files.
+    """
+    data = config.data
+    if data.source not in sources:
+        known = ", ".join(repr(name) for name in sources)
+        raise ValueError(
+            f"config.data.source must be {known} or 'tfds' for config.task {config.task!r}, got "
+            f"{data.source!r}."
+        )
+    source = sources[data.source]
+    # With images held out, both splits are parts of the training files.
+    share = _held_out(config)
+    files = "train" if share else split
+    found = source.read(
+        Place(
+            root=local_path(data.dir),
+            split=NAMES[files],
+            cache_dir=cache_dir(config),
+            annotations=expanded(data[f"{files}_annotations"]) if source.has_named_files else "",
+            images=expanded(data[f"{files}_images"]) if source.has_named_files else "",
+            may_lack_annotations=may_lack_annotations,
+            class_names=tuple(data.class_names),
+            drawing=dict(data.embedded),
+        )
+    )
+    return held_out_part(found, split, share, data.held_out_seed) if share else found
+
+
+def local_records(config: Config) -> Path:
+    """The record files in `config.data.dir` on this machine; of a bucket, a copy in the cache."""
+    if _held_out(config):
+        raise ValueError(
+            f"config.data.held_out must be 0 for record files, got {config.data.held_out}: they "
+            "have the splits that they were prepared with."
+        )
+    return fetch_records(as_path(config.data.dir), cache_dir(config))
+
+
+def _held_out(config: Config) -> float:
+    """The configuration of an older checkpoint has no such field."""
+    return config.data.get("held_out", 0.0)
+
+
+def cache_dir(config: Config) -> Path:
+    """Where prepared sets lie."""
+    return local_path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
+
+
+def check_classes(config: Config, class_names: tuple[str, ...]) -> None:
+    """Raises ValueError unless `config.num_classes` is the number of names."""
+    if len(class_names) != config.num_classes:
+        raise ValueError(
+            f"config.num_classes is {config.num_classes}, but the data set has {len(class_names)} "
+            f"categories ({', '.join(class_names[:8])}); set config.num_classes to that."
+        )
+
+
+def check_eval_sizes(config: Config, sizes: Sequence[tuple[int, int]]) -> None:
+    """Raises ValueError unless evaluation images of these (height, width) fit the canvases."""
+    check_fit(sizes, [config.data.eval_min_size], config.data.max_size, buckets(config))
+
+
+def samples_of(config: Config, prepared: Records) -> EvalSamples:
+    """The evaluation images as the config has them resized and batched."""
+
+    def samples(
+        process_index: int = 0, process_count: int = 1, scale: float = 1.0, flip: bool = False
+    ) -> Iterator[EvalSample]:
+        return eval_samples(
+            prepared,
+            min_size=config.data.eval_min_size,
+            max_size=config.data.max_size,
+            buckets=buckets(config),
+            batch_size=config.eval.batch_size,
+            process_index=process_index,
+            process_count=process_count,
+            scale=scale,
+            flip=flip,
+        )
+
+    return samples
+
+
+def buckets(config: Config) -> tuple[tuple[int, int], ...]:
+    """The canvases as plain tuples."""
+    return tuple((int(b[0]), int(b[1])) for b in config.data.buckets)

@@ -1,0 +1,116 @@
+"""What a data set holds, before an hour is spent on it: numbers, and the truth of some images."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointrend_jax.console import tell
+from pointrend_jax.data.sources.known import LABEL_SETS, OBJECT_SETS
+from pointrend_jax.data.sources.object_set import FoundObjects
+from pointrend_jax.data.splits import NAMES, find_split
+from pointrend_jax.masks.rle import encode_mask
+from pointrend_jax.storage import check_workdir
+from pointrend_jax.structures import Config, InstanceBatch, SemanticBatch
+from pointrend_jax.tasks.scoring import build_task_datasets
+from pointrend_jax.visualize import Rgb, overlay_instances, overlay_labels, save_picture, sheet
+
+PAGE = "training.png"
+_PICTURES = 12
+# Classes whose numbers are shown each.
+_SHOWN = 30
+# Square pixels. Source: COCO's evaluation, small below 32^2 and large from 96^2 on.
+_AREAS = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)}
+
+
+def inspect(config: Config, output: Path) -> None:
+    """Prints what the two splits of `config.data` hold, and draws the first training images.
+
+    The set is prepared for it, as for a training: every image is decoded once.
+
+    Args:
+      output: gets `training.png`, a page of images as training sees them, resized, cropped and
+        flipped, under their truth.
+    Raises: ValueError for what a training would refuse, with all that is wrong.
+    """
+    check_workdir(output, "--output")
+    for split in NAMES:
+        tell("\n".join(_described(config, split)))
+    datasets = build_task_datasets(config)
+    pictures = _pictures(datasets.train_batches(0, 1), datasets.class_names)
+    save_picture(output / PAGE, sheet(list(islice(pictures, _PICTURES)), columns=4))
+    tell(f"the first training images under their truth: {output / PAGE}; look at it, then train")
+
+
+def _described(config: Config, split: str) -> Iterator[str]:
+    """Numbers of a split, a line each."""
+    if config.task == "semantic":
+        maps = find_split(config, split, LABEL_SETS)
+        sizes = [(image.height, image.width) for image in maps.images]
+        yield f"{split}: {len(sizes)} images, {len(maps.class_names)} classes"
+        yield _sizes(sizes)
+        yield f"  classes: {', '.join(maps.class_names)}"
+        return
+    found = find_split(config, split, OBJECT_SETS)
+    images = found.dataset.images
+    objects = [o for image in images for o in image.objects if not o.is_crowd]
+    crowds = sum(o.is_crowd for image in images for o in image.objects)
+    crowded = f" and {crowds} crowd regions" if crowds else ""
+    yield f"{split}: {len(images)} images, {len(objects)} objects{crowded}"
+    yield _sizes([(image.height, image.width) for image in images])
+    yield from _of_objects(found)
+
+
+def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
+    heights, widths = np.asarray(sizes).T
+    of_half = f"{int(np.median(heights))} x {int(np.median(widths))}"
+    return (
+        f"  sizes (height x width): {of_half} in the middle, {heights.min()} x {widths.min()} at "
+        f"least, {heights.max()} x {widths.max()} at most"
+    )
+
+
+def _of_objects(found: FoundObjects) -> Iterator[str]:
+    images, names = found.dataset.images, found.dataset.class_names
+    numbers = [sum(not o.is_crowd for o in image.objects) for image in images]
+    yield (
+        f"  objects an image: {np.mean(numbers):.1f} on average, {max(numbers)} at most, "
+        f"{numbers.count(0)} images have none"
+    )
+    objects = [o for image in images for o in image.objects if not o.is_crowd]
+    areas = np.asarray([o.area for o in objects])
+    of_size = (
+        f"{np.mean((areas >= low) & (areas < high)):.0%} {name}"
+        for name, (low, high) in _AREAS.items()
+    )
+    if objects:
+        yield f"  by COCO's sizes: {', '.join(of_size)}"
+    counts = Counter(o.label for o in objects)
+    listed = [f"{names[k]} {number}" for k, number in counts.most_common(_SHOWN)]
+    more = len(counts) - len(listed)
+    yield f"  objects of each class: {', '.join(listed)}{f' and {more} more' if more > 0 else ''}"
+    for reason, number in found.dataset.skipped.items():
+        yield f"  {number} annotations {reason}"
+
+
+def _pictures(batches: Iterator[Any], names: tuple[str, ...]) -> Iterator[Rgb]:
+    """The images of batches under their truth, without what lies beyond them on the canvas."""
+    for batch in batches:
+        for i, (height, width) in enumerate(batch.image_hw.tolist()):
+            image = np.ascontiguousarray(batch.images[i, :height, :width])
+            if isinstance(batch, SemanticBatch):
+                yield overlay_labels(image, batch.labels[i, :height, :width], names)
+            else:
+                yield _objects_picture(image, batch, i, names)
+
+
+def _objects_picture(image: Rgb, batch: InstanceBatch, i: int, names: tuple[str, ...]) -> Rgb:
+    there = np.flatnonzero(batch.valid[i])
+    bits = np.unpackbits(batch.mask_bits[i][there], axis=-1, bitorder="little")
+    masks = bits[:, : image.shape[0], : image.shape[1]].astype(bool)
+    rles = [encode_mask(np.asfortranarray(mask)) for mask in masks]
+    labels = [names[k] for k in batch.classes[i][there]]
+    return overlay_instances(image, batch.boxes[i][there], rles, labels, None)

@@ -1,0 +1,98 @@
+"""What a training step needs is counted before anything is compiled; what cannot fit is refused."""
+
+import jax
+import pytest
+
+from pointrend_jax.structures import Config
+from pointrend_jax.tasks.build import build_task
+from pointrend_jax.training import memory
+from pointrend_jax.training.memory import StepMemory, check_step_memory, step_memory
+from tests.tiny import tiny_config, tiny_semantic_config
+
+_GIB = 2**30
+
+
+def _with_memory(monkeypatch: pytest.MonkeyPatch, limit: int | None) -> None:
+    monkeypatch.setattr(memory, "memory_of_device", lambda: limit)
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch, state: int, image: int) -> None:
+    monkeypatch.setattr(memory, "step_memory", lambda config: StepMemory(state, image))
+
+
+@pytest.fixture
+def config() -> Config:
+    """8 images a step, on canvases of 800 x 1344 at most."""
+    config = tiny_config()
+    config.train.batch_size = 8 * jax.device_count()
+    config.data.buckets = ((800, 800), (800, 1344))
+    return config
+
+
+def test_the_state_is_parameters_momentum_and_gradients():
+    config = tiny_config()
+    config.model.freeze_at = 0
+    shapes = build_task(config).shapes()
+    params, buffers = (
+        sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes[name]))
+        for name in ("params", "buffers")
+    )
+    trained = step_memory(config).state
+    # A number or two beside them, such as the step's.
+    assert 3 * params + buffers <= trained <= 3 * params + buffers + 64
+
+
+@pytest.mark.parametrize("make", [tiny_config, tiny_semantic_config])
+def test_an_image_of_four_times_the_pixels_needs_about_four_times_as_much(make):
+    config = make()
+    needed = []
+    for side in (128, 256):
+        config.data.buckets, config.data.crop_hw = ((side, side),), (side, side)
+        needed.append(step_memory(config).image)
+    assert 2.5 < needed[1] / needed[0] < 4.5
+
+
+def test_what_fits_by_far_is_not_even_counted(config: Config, monkeypatch: pytest.MonkeyPatch):
+    def count(config: Config) -> StepMemory:
+        raise AssertionError("counted")
+
+    monkeypatch.setattr(memory, "step_memory", count)
+    _with_memory(monkeypatch, None)
+    check_step_memory(config)
+    _with_memory(monkeypatch, 1000 * _GIB)
+    check_step_memory(config)
+
+
+# (GiB of the device, of the state and of an image, what the message advises)
+_TOO_LARGE = [
+    (16, 1, 4, r"about 33\.0 GiB .*800 x 1344.* 16\.0 GiB; set .*_steps=4, .*batch_size={3}"),
+    (4, 1, 4, r"one image of 608 x 1024 would fit \(config\.data\.buckets"),
+    (1, 2, 4, r"has 1\.0 GiB; config\.model\.compute_dtype='bfloat16'"),
+]
+
+
+@pytest.mark.parametrize(("limit", "state", "image", "message"), _TOO_LARGE)
+def test_what_cannot_fit_is_refused_with_sizes_that_would(
+    config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: int,
+    state: int,
+    image: int,
+    message: str,
+):
+    _counted(monkeypatch, state * _GIB, image * _GIB)
+    _with_memory(monkeypatch, limit * _GIB)
+    with pytest.raises(ValueError, match=message.replace("{3}", str(3 * jax.device_count()))):
+        check_step_memory(config)
+
+
+def test_what_may_not_fit_is_told(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    _counted(monkeypatch, _GIB, _GIB)
+    _with_memory(monkeypatch, 10 * _GIB)
+    check_step_memory(config)
+    assert "about 9.0 GiB of memory" in capsys.readouterr().out
+    config.train.accumulate_steps = 2
+    check_step_memory(config)
+    assert capsys.readouterr().out == ""
