@@ -24,9 +24,11 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; \
   done)
 
-# The stamp's name carries the requirements, because a checkout does not keep file times.
-REQUIREMENTS := requirements.txt requirements-dev.txt
-STAMP := $(VENV)/.installed-$(shell cat $(REQUIREMENTS) | cksum | cut -d ' ' -f 1)
+# A stamp's name carries the requirements, because a checkout does not keep file times. The demo
+# needs no developer tools.
+stamp = $(VENV)/.$(1)-$(shell cat $(2) | cksum | cut -d ' ' -f 1)
+PACKAGES := $(call stamp,packages,requirements.txt)
+STAMP := $(call stamp,installed,requirements.txt requirements-dev.txt)
 # A file of tests stays in one process, which keeps what the file has compiled.
 IN_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 PIP := $(RUN) -m pip --disable-pip-version-check --no-input
@@ -38,7 +40,7 @@ help:
 
 venv: $(STAMP)
 
-$(STAMP):
+$(PACKAGES):
 	@if [ -z "$(PYTHON)" ]; then \
 	  echo "Python 3.11 or newer is needed and none was found; name one: make PYTHON=/path/to/python" >&2; \
 	  exit 1; \
@@ -47,14 +49,19 @@ $(STAMP):
 	  echo "venv: creating $(VENV) with $(PYTHON) ($$($(PYTHON) --version))"; \
 	  $(PYTHON) -m venv --clear $(VENV); }
 	@echo "venv: installing what the package needs (pinned; about 1.5 GB in all, a minute or two)"
-	@$(PIP) install -q -r requirements.txt
+	@# Without --no-compile pip spends half a minute on byte code, most of which is never run.
+	@$(PIP) install -q --no-compile -r requirements.txt
+	@rm -f $(VENV)/.packages-*
+	@touch $@
+
+$(STAMP): $(PACKAGES)
 	@echo "venv: installing the developer tools"
-	@$(PIP) install -q -r requirements-dev.txt
+	@$(PIP) install -q --no-compile -r requirements-dev.txt
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 	@echo "venv: $(VENV) is ready"
 
-demo: $(STAMP)
+demo: $(PACKAGES)
 	$(RUN) -m pointrend_jax demo --workdir runs/demo $(ARGS)
 
 test: $(STAMP)

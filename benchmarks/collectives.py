@@ -30,7 +30,7 @@ _GT_SLOTS = 100
 
 
 def batch_shapes(config: Config, leading: tuple[int, ...], canvas: tuple[int, int]) -> Any:
-    """Of a batch of the config's task, every image the whole canvas. leading: images, last."""
+    """The shapes of a batch whose images fill the canvas. leading: axes before, images last."""
     height, width = canvas
 
     def shape(dtype: Any, *dims: int) -> jax.ShapeDtypeStruct:

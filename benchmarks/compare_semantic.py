@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from pointrend_jax.evaluation.coco import MaskSource
+from pointrend_jax.evaluation.results import MaskSource
 from pointrend_jax.evaluation.semantic_bootstrap import paired_semantic_bootstrap
 from pointrend_jax.evaluation.semantic_scores import SemanticCounts, load_counts, metrics, score
 from pointrend_jax.experiment import evaluate_run

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import io
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -117,7 +118,9 @@ def outcome(workdir: Path, expected: dict[int, Arrays], like: TrainState) -> str
     if found[1] != _OLDER:
         return "WRONG: a run resumes from what predict refuses"
     sentences = [refused, refusal(load, workdir), refusal(evaluate_run, workdir)]
-    if len(set(sentences)) > 1 or len(refused) > _LONGEST or "\n" in refused:
+    # Arrays are read by threads, so which of several damaged ones is named first may differ.
+    same = len({re.sub(r"\(.*\)", "", sentence) for sentence in sentences}) == 1
+    if not same or any(len(s) > _LONGEST or "\n" in s for s in sentences):
         return f"WRONG: {sentences}"
     return "found" if changed else "found although no value is another"
 

@@ -31,7 +31,7 @@ import orbax.checkpoint as ocp
 from pointrend_jax.training.trees import flat
 
 _SOURCES = Path(__file__).resolve().parents[1]
-# Of a life: where the moment is drawn from.
+# The parts of a life, from which the moment of its end is drawn.
 _MOMENTS = ("prepare", "start", "step", "save")
 
 
@@ -110,7 +110,7 @@ def _command(run: Run) -> list[str]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Of a training whose compiled programs are kept in `folder`."""
+    """The environment of a training whose compiled programs are kept in `folder`."""
     return os.environ | {
         "PYTHONPATH": str(_SOURCES),
         "PYTHONUNBUFFERED": "1",

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import IO, NamedTuple
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
-# Of train.py and eval.py.
+# The flags of train.py and eval.py.
 CLUSTER_FLAGS = (
     "--coordinator=localhost:{port}",
     "--num-processes={number}",

@@ -49,7 +49,7 @@ def stage_seconds(prepared: PreparedSet, plan: TrainPlan, number: int) -> dict[s
     seconds: dict[str, list[float]] = {name: [] for name in _STAGES}
 
     def timed(stage: str, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        # Of this thread's processor, so that other work on the machine does not count.
+        # The processor time of this thread, so that other work on the machine does not count.
         start = time.thread_time()
         result = work(*arguments, **options)
         seconds[stage].append(time.thread_time() - start)
@@ -86,7 +86,7 @@ def _images(plan: TrainPlan, number: int) -> Iterator[tuple[PlannedImage, tuple[
 
 
 def images_per_second(config: Config, threads: int, number: int) -> float:
-    """Of the whole pipeline, after its buffers are full."""
+    """The rate of the whole pipeline, after its buffers are full."""
     with config.unlocked():
         config.data.num_threads = threads
     batches = build_datasets(config).train_batches(0, 1)

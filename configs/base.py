@@ -94,7 +94,9 @@ def get_config() -> ConfigDict:
     # "float32" (Detectron2) | "bfloat16": of maps, convolutions and matrix products. Parameters,
     # statistics, points, the last layer of each head and losses stay float32 (docs/precision.md).
     model.compute_dtype = "float32"
-    # "pointrend" | "implicit": an MLP of its own for each instance | "conv": dense 4-conv 28x28
+    # "pointrend" | "implicit": an MLP of its own for each instance | "conv": dense 4-conv 28x28.
+    # Here and below, a backbone, a head, a sampler, a point loss or a source of data may also be
+    # one of your own (docs/recipes.md).
     model.mask_head = "pointrend"
 
     model.rpn = rpn = ConfigDict()
@@ -135,6 +137,9 @@ def get_config() -> ConfigDict:
     mask.train_num_points = 196  # 14 x 14
     mask.oversample_ratio = 3.0  # k
     mask.importance_sample_ratio = 0.75  # beta
+    # "importance": beta of the points are the most uncertain of the candidates (pointrend)
+    mask.sampler = "importance"
+    mask.point_loss = "cross_entropy"  # sigmoid; at the points (pointrend, implicit)
     mask.subdivision_steps = 5  # 7 -> 224; implicit: from sqrt(subdivision_num_points) on
     mask.subdivision_num_points = 784  # 28 x 28
     mask.implicit_parameter_decay = 1e-5  # of the mean square of the predicted MLP parameters
@@ -172,6 +177,8 @@ def get_config() -> ConfigDict:
     semantic.train_num_points = 2048
     semantic.oversample_ratio = 3.0  # k
     semantic.importance_sample_ratio = 0.75  # beta
+    semantic.sampler = "importance"  # as of mask
+    semantic.point_loss = "cross_entropy"  # softmax; at the points
     semantic.subdivision_steps = 2  # 4 -> 1 of the input's stride
     semantic.subdivision_num_points = 8192
 

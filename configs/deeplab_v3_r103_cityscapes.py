@@ -1,7 +1,7 @@
 r"""DeepLabV3 R103 of output stride 16 on Cityscapes, 90k steps, as Detectron2 trains it.
 
     python train.py --config configs/deeplab_v3_r103_cityscapes.py \
-        --workdir runs/deeplab --config.data.dir=DIR --config.init.weights=R-103.pkl
+        --workdir runs/deeplab --config.data.dir=DIR
 
 DIR holds leftImg8bit and gtFine, as folders or as the official zip files. Published with this
 recipe: mIoU 78.5 (Detectron2), from ImageNet weights. Not measured with this code.
@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     config.data.crop_max_category_area = 1.0
     config.data.color_augmentation = False
 
+    config.init.weights = "detectron2://DeepLab/R-103.pkl"
     model = config.model
     model.backbone, model.norm = "resnet103", "batch_norm"
     model.output_stride, model.multi_grid = 16, (1, 2, 4)

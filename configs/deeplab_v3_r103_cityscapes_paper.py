@@ -1,7 +1,7 @@
 r"""DeepLabV3 R103 of output stride 16 without PointRend on Cityscapes: the paper's baseline.
 
     python train.py --config configs/deeplab_v3_r103_cityscapes_paper.py \
-        --workdir runs/deeplab --config.data.dir=DIR --config.init.weights=R-103.pkl
+        --workdir runs/deeplab --config.data.dir=DIR
 
 Published with this recipe: mIoU 77.2 at 64x128 output, and 77.8 at 128x256 when res4 is dilated at
 inference too (table 6): eval.py with this config and --config.model.output_stride=8, which doubles

@@ -1,7 +1,7 @@
 r"""DeepLabV3 R103 of output stride 16 with PointRend on Cityscapes, as the paper trains it.
 
     python train.py --config configs/pointrend_deeplab_v3_r103_cityscapes_paper.py \
-        --workdir runs/deeplab --config.data.dir=DIR --config.init.weights=R-103.pkl
+        --workdir runs/deeplab --config.data.dir=DIR
 
 Published with this recipe: mIoU 78.4 (table 6, median of five runs). Detectron2 has no such model.
 The multi-grid is Detectron2's; the paper does not give one. Not measured with this code.

@@ -1,7 +1,7 @@
 r"""SemanticFPN R101 with PointRend on Cityscapes, 65k steps, as Detectron2 trains it.
 
     python train.py --config configs/pointrend_semantic_r101_fpn_cityscapes.py \
-        --workdir runs/cityscapes --config.data.dir=DIR --config.init.weights=R-101.pkl
+        --workdir runs/cityscapes --config.data.dir=DIR
 
 DIR holds leftImg8bit and gtFine, as folders or as the official zip files. Published with this
 recipe: mIoU 78.9 (Detectron2), from ImageNet weights. Not measured with this code. The same without
@@ -30,6 +30,7 @@ def get_config() -> ConfigDict:
     data.crop_max_category_area = 0.75
     data.color_augmentation = True
 
+    config.init.weights = "detectron2://ImageNetPretrained/MSRA/R-101.pkl"
     config.model.backbone = "resnet101"
     config.model.freeze_at = 0
 

@@ -1,7 +1,7 @@
 r"""SemanticFPN R101, P2-P5, with PointRend on Cityscapes, as the paper trains it.
 
     python train.py --config configs/pointrend_semantic_r101_fpn_cityscapes_paper.py \
-        --workdir runs/cityscapes --config.data.dir=DIR --config.init.weights=R-101.pkl
+        --workdir runs/cityscapes --config.data.dir=DIR
 
 Published with this recipe: mIoU 78.6 (table 7, median of five runs). Not measured with this code.
 """

@@ -1,7 +1,7 @@
 r"""SemanticFPN R101, P3-P5, with PointRend on Cityscapes, as the paper trains it.
 
     python train.py --config configs/pointrend_semantic_r101_fpn_p3_cityscapes_paper.py \
-        --workdir runs/cityscapes --config.data.dir=DIR --config.init.weights=R-101.pkl
+        --workdir runs/cityscapes --config.data.dir=DIR
 
 The coarse prediction has stride 8; points still read P2. Published with this recipe: mIoU 78.5
 (table 7). Not measured with this code.

@@ -1,7 +1,7 @@
 r"""SemanticFPN R101, P3-P5, without PointRend on Cityscapes: the paper's baseline.
 
     python train.py --config configs/semantic_r101_fpn_p3_cityscapes_paper.py \
-        --workdir runs/cityscapes --config.data.dir=DIR --config.init.weights=R-101.pkl
+        --workdir runs/cityscapes --config.data.dir=DIR
 
 Published with this recipe: mIoU 77.4 at 128x256 output (table 7). Not measured with this code.
 """

@@ -10,8 +10,7 @@ import numpy as np
 from parity.compare import Row
 from parity.matching import detections_of, matched_rows, proposals_of
 from parity.stages import HEAD, Pyramid, Stages
-from pointrend_jax.layers.box_head import POOLED_LEVELS
-from pointrend_jax.layers.fpn import STRIDES
+from pointrend_jax.layers.fpn import POOLED_LEVELS, STRIDES
 from pointrend_jax.models.mask_rcnn import MaskRCNN
 from pointrend_jax.ops import roi_align
 from pointrend_jax.structures import Detections, ImageBatch, Proposals

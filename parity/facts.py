@@ -20,7 +20,7 @@ from pointrend_jax.models.backbones import backbone_options
 from pointrend_jax.structures import IGNORE_LABEL, Config
 from pointrend_jax.training.optimizer import build_schedule, module_path
 
-# Of res4 and res5, by the stride of the output.
+# The dilations of res4 and res5, by the stride of the output.
 _DILATIONS = {32: (1, 1), 16: (1, 2), 8: (2, 4)}
 
 # The schedules of schedules.json that are ours.

@@ -6,12 +6,13 @@ and annotations.
 
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float
 
 from parity.compare import Check
 from parity.kit import load_golden
@@ -20,7 +21,7 @@ from pointrend_jax.data.images import read_image
 from pointrend_jax.data.sources.coco import read_coco
 from pointrend_jax.masks import paste, rle
 from pointrend_jax.masks.bits import resize_mask
-from pointrend_jax.masks.polygons import rasterize_within_box
+from pointrend_jax.masks.polygons import rasterize_polygons
 from pointrend_jax.ops.masks import crop_masks
 from pointrend_jax.ops.points import point_sample_bits, points_in_image
 
@@ -158,6 +159,24 @@ def gt_masks(path: Path) -> Iterator[Check]:
         boxed = zip(polygons, g["box"], strict=True)
         yield Check(name, np.stack([rasterize_within_box(p, b, side) for p, b in boxed]), g[name])
     yield from _labels_from_bits(g, masks, image_hw)
+
+
+def rasterize_within_box(
+    polygons: Sequence[Sequence[float]], box: Float[np.ndarray, "4"], size: int
+) -> Bool[np.ndarray, "S S"]:
+    """The union of polygons in the frame of a box, `size` x `size`, without a bitmap in between.
+
+    Detectron2 trains its mask heads on these where annotations are polygons; this project crops
+    packed masks instead. Source: Detectron2 structures/masks.py rasterize_polygons_within_box.
+
+    Args:
+      box: xyxy in pixels, as the polygons; counts as at least 0.1 pixels wide and high.
+    """
+    scale = np.float32(size) / np.maximum(box[2:] - box[:2], np.float32(0.1))
+    moved = [
+        ((np.asarray(p, np.float64).reshape(-1, 2) - box[:2]) * scale).ravel() for p in polygons
+    ]
+    return rasterize_polygons([p.tolist() for p in moved], (size, size))
 
 
 def _labels_from_bits(

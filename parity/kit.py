@@ -97,7 +97,7 @@ def read_pixels(
 ) -> np.ndarray:
     """RGB uint8 [H, W, 3] of a kit's input. Raises: ValueError if it is not there.
 
-    Of one image and size there can be a resized one and a crop: the checksum decides.
+    One image can lie there in one size twice, resized and cropped: the checksum decides.
 
     Args:
       bgr: the checksum is that of a model's input that takes BGR.

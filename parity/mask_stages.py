@@ -102,7 +102,7 @@ def _grid(stages: Stages, regions: Any) -> Iterator[Row]:
     def grid(m: MaskRCNN, pyramid: Pyramid, regions: Any) -> Any:
         side = m.mask_head.start[0]  # type: ignore[union-attr]
         predict = m.mask_head.point_predictor(pyramid, regions)  # type: ignore[union-attr]
-        return grid_step(predict, binary_uncertainty, regions.boxes.shape[0], side).logits[..., 0]
+        return grid_step(predict, regions.boxes.shape[0], side).logits[..., 0]
 
     logits = stages.run(grid, stages.pyramid, regions)
     which = stages.golden["mask/which"]

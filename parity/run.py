@@ -19,7 +19,7 @@ from parity.report import HEADER, columns, markdown, text_line
 
 
 def op_results(kit: Path, stage: str) -> Iterator[Result]:
-    """Of every known file of `kit/ops`."""
+    """The rows of every known file of `kit/ops`."""
     for path in sorted((kit / "ops").glob(f"{stage or '*'}.npz")):
         if path.stem in OP_FILES or path.stem in HOST_FILES:
             yield from part(path.stem, "operation", _rows_of_operation(path))
@@ -35,7 +35,7 @@ def _rows_of_operation(path: Path) -> Iterator[Result]:
 
 
 def fact_results(kit: Path) -> Iterator[Result]:
-    """Of the kit's files beside ops/ and models/."""
+    """The rows of the kit's files beside ops/ and models/."""
     if (kit / "schedules.json").is_file():
         yield from part("schedules", "schedules", schedule_rows(kit))
     if (kit / "coco_eval.json").is_file():

@@ -32,7 +32,7 @@ def pixel_losses(g: dict) -> Iterator[Check]:
         return losses.cross_entropy(logits, labels, valid)
 
     def hard_pixels(logits: jax.Array) -> losses.LossTerm:
-        # Of one device, whose axis the choice of pixels asks for.
+        # The choice of pixels asks for the axis of the devices: here it has one.
         def on_device(x: jax.Array) -> losses.LossTerm:
             return losses.hard_pixel_cross_entropy(x, labels, valid, fraction=0.2)
 

@@ -38,7 +38,7 @@ def semantic_train_rows(kit: Path, folder: Path) -> Iterator[Result]:
     yield row(file, "random calls of another size", calls.misfits, 0, 0)
 
     def losses(variables: Any, candidates: CandidatePoints | None) -> dict[str, LossTerm]:
-        """Of one device, whose axis the norms and the choice of pixels ask for."""
+        """The losses on one device; norms and the choice of pixels ask for the axis of devices."""
 
         def on_device(batch: SemanticBatch) -> Any:
             # Mutable statistics make this a training pass; what becomes of them is not needed.

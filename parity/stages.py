@@ -14,7 +14,8 @@ import numpy as np
 from parity.compare import AbsentArray, Golden, Result, Row, part, row
 from parity.kit import KitModel
 from pointrend_jax.layers.fpn import STRIDES
-from pointrend_jax.layers.resnet import DeepStem, Stem, normalise
+from pointrend_jax.layers.pixels import normalise
+from pointrend_jax.layers.resnet import DeepStem, Stem
 from pointrend_jax.models.mask_rcnn import MaskRCNN
 from pointrend_jax.models.semantic_segmentor import SemanticSegmentor
 from pointrend_jax.structures import ImageBatch

@@ -121,7 +121,7 @@ def _sample_rows(
     theirs = {k: golden[f"roi_samples/{i}/{k}"] for k in ("boxes", "classes", "gt_boxes")}
     yield row(file, f"image {i}: sampled boxes", box.boxes[box.valid], theirs["boxes"], 0.2)
     yield row(file, f"image {i}: sampled classes", box.classes[box.valid], theirs["classes"], 0)
-    # Of background the kit stores a ground-truth box too; it is never read.
+    # The kit stores a ground-truth box of background too; it is never read.
     truth = np.asarray(batch.boxes)[i][box.gt_index][box.foreground]
     foreground = theirs["gt_boxes"][theirs["classes"] < kit.config.num_classes]
     yield row(file, f"image {i}: sampled gt_boxes", truth, foreground, 0)

@@ -27,7 +27,7 @@ _OVERRIDES = {
 }
 LOSS = 1e-4
 _ROUNDINGS = 4
-# Of a loss whose points are a tie, after it is broken their way; relative.
+# How far a loss may be off once a tie among its points is broken their way; relative.
 _BROKEN_TIE = 2e-5
 # Two uncertainties this close are equal but for rounding, in logits.
 _TIE = 1e-4

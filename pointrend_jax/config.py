@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 from ml_collections import ConfigDict
 
@@ -29,10 +30,30 @@ def load_config(source: Path | str) -> Config:
     path = local_path(source)
     if not path.is_file():
         raise ValueError(f"--config {path} is not a file.{_instead_of(path)}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = _run(path, "--config")
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"--config {path} defines no get_config().")
+    return module.get_config().lock()
+
+
+def run_file(path: Path) -> None:
+    """Runs a Python file, which adds parts of a user's own (`pointrend_jax/extend.py`).
+
+    It may import files beside it. Raises: ValueError if there is no such file.
+    """
+    if not path.is_file():
+        raise ValueError(f"--import {path} is not a file.{_beside(path)}")
+    _run(path, "--import")
+
+
+def _run(path: Path, flag: str) -> ModuleType:
+    """What a file defines. Args: flag, which gave it, for messages."""
+    # Another name than that of any library; dataclasses look up the module that they are made in.
+    name = str(path.resolve())
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ValueError(f"--config {path} must be a Python file that defines get_config().")
-    module = importlib.util.module_from_spec(spec)
+        raise ValueError(f"{flag} {path} must be a Python file, whose name ends in .py.")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     # As for a script, but last, so that no neighbour hides a library.
     sys.path.append(str(path.resolve().parent))
     try:
@@ -41,14 +62,12 @@ def load_config(source: Path | str) -> Config:
         if (error.name or "").partition(".")[0] != "configs":
             raise
         raise ValueError(
-            f"--config {path} imports `configs`, which is part of the package: write "
+            f"{flag} {path} imports `configs`, which is part of the package: write "
             "`from pointrend_jax.configs import base` instead of `from configs import base`."
         ) from error
     finally:
         sys.path.pop()
-    if not hasattr(module, "get_config"):
-        raise ValueError(f"--config {path} defines no get_config().")
-    return module.get_config().lock()
+    return module
 
 
 def known_configs() -> list[str]:
@@ -78,6 +97,10 @@ def _instead_of(path: Path) -> str:
     """What to say of a file that is not there."""
     if path.stem in known_configs():
         return f" The config of that name that comes with pointrend_jax is --config {path.stem}."
+    return _beside(path)
+
+
+def _beside(path: Path) -> str:
     beside = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
     return f" Beside it are: {', '.join(beside)}." if beside else ""
 

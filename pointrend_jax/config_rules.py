@@ -134,6 +134,7 @@ _MASK = {
     "point_features": _NAMES, "coarse_each_layer": _BOOLEAN, "train_num_points": _COUNT,
     "oversample_ratio": _OVERSAMPLE, "importance_sample_ratio": _SHARE,
     "subdivision_steps": _integer(0, 10), "subdivision_num_points": _COUNT,
+    "sampler": _TEXT, "point_loss": _TEXT,
     "implicit_parameter_decay": _number(0, 1e6), "conv_dim": _CHANNELS,
     "conv_pooler_resolution": _integer(1, 256), "detections_per_chunk": _integer(0, 2**24),
     "min_cell_px": _number(0, 1e6),
@@ -146,6 +147,7 @@ _SEMANTIC = {
     "coarse_loss_weight": _number(0, 1e6), "point_features": _NAMES, "point_fc_dim": _CHANNELS,
     "point_num_fcs": _LAYERS, "coarse_each_layer": _BOOLEAN, "uncertainty": _TEXT,
     "train_num_points": _COUNT, "oversample_ratio": _OVERSAMPLE, "importance_sample_ratio": _SHARE,
+    "sampler": _TEXT, "point_loss": _TEXT,
     "subdivision_steps": _integer(0, 10), "subdivision_num_points": _COUNT,
 }  # fmt: skip
 _TRAIN = {
@@ -181,6 +183,10 @@ _OF_PREDICTION = {
     "instance": ("model", "model.rpn", "model.box", "model.mask"),
     "semantic": ("model", "model.semantic"),
 }
+# Fields of these groups that only a training reads, and that older checkpoints lack.
+_OF_TRAINING = {
+    f"model.{group}.{name}" for group in ("mask", "semantic") for name in ("sampler", "point_loss")
+}
 _FED_BY = ("data.eval_min_size", "data.max_size", "data.buckets", "train.remat")
 
 
@@ -194,7 +200,7 @@ def check_config(config: Config, *, to_train: bool = False) -> None:
     task = config.get("task")
     if not isinstance(task, str) or task not in _OF_PREDICTION:
         raise ValueError(f"config.task must be 'instance' or 'semantic', got {_short(task)}.")
-    needed = {*_OUTPUT, *_FED_BY, *_of_groups(_OF_PREDICTION[task])}
+    needed = {*_OUTPUT, *_FED_BY, *_of_groups(_OF_PREDICTION[task])} - _OF_TRAINING
     values = dict(_leaves(config))
     for field, rule in RULES.items():
         if field not in values:

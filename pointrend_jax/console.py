@@ -96,6 +96,8 @@ def watched(
 ) -> Iterator[_Item]:
     """The items, while a `bar` tells how many have been taken.
 
+    Its clock starts anew after the first: with that one programs are compiled and files opened.
+
     Args:
       total: their number where they have no length.
     """
@@ -104,6 +106,8 @@ def watched(
     with bar(total, what, unit) as shown:
         for item in items:
             yield item
+            if shown.n == 0:
+                shown.unpause()
             shown.update()
 
 

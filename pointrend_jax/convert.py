@@ -10,11 +10,13 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from pointrend_jax.config_rules import check_config
 from pointrend_jax.data.sources.categories import are_made_up, category_ids
 from pointrend_jax.importers.detectron2 import export_detectron2
 from pointrend_jax.importers.safetensors_file import is_safetensors, read_texts, write_safetensors
+from pointrend_jax.models.own_parts import own_modules
 from pointrend_jax.storage import AnyPath, check_workdir, write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
@@ -61,8 +63,9 @@ def convert(source: str, config: Config, output: Path) -> Weights:
 def export(checkpoint: AnyPath, output: Path) -> int:
     """Writes the newest checkpoint of a run as a safetensors file; the number of its tensors.
 
-    The names are Detectron2's, the layout torch's. Where a run keeps an average of its weights, the
-    average is written, as it is what predicts.
+    The names are Detectron2's, the layout torch's; arrays of a user's own part (`extend.py`) keep
+    their layout, under their paths. Where a run keeps an average of its weights, the average is
+    written, as it is what predicts.
 
     Args:
       checkpoint: a run's work directory, or that of `convert`.
@@ -76,7 +79,8 @@ def export(checkpoint: AnyPath, output: Path) -> int:
         raise ValueError(f"{output} is there already; choose another --output.")
     variables, meta, _ = load_variables(checkpoint)
     arrays = {path: np.asarray(array) for path, array in flat(variables).items()}
-    tensors = export_detectron2(arrays)
+    own = own_modules(ConfigDict(meta.config))
+    tensors = export_detectron2(arrays, own_modules=own)
     # Other readers take "pt" for torch's layout.
     texts = {"format": "pt", _DESCRIPTION: json.dumps(meta_content(meta))}
     write_safetensors(output, tensors, texts)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from PIL import Image
 
 from pointrend_jax.config_rules import check_config
 from pointrend_jax.console import own_command, tell
@@ -25,7 +24,12 @@ from pointrend_jax.tasks.predictions import on_local_devices
 from pointrend_jax.tasks.scoring import score
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.saved_variables import load_variables
-from pointrend_jax.visualize import comparison_strip, explain_picture, overlay_instances
+from pointrend_jax.visualize import (
+    comparison_strip,
+    explain_picture,
+    overlay_instances,
+    save_picture,
+)
 
 _NUM_PICTURES = 4
 _SCORE_THRESHOLD = 0.5
@@ -84,15 +88,15 @@ def write_pictures(
         rendered.append(instances.masks.rle())
         labels = instances.class_names
         overlay = overlay_instances(image, instances.boxes, rendered[-1], labels, instances.scores)
-        _save(workdir / f"image_{i}.png", image)
-        _save(workdir / f"prediction_{i}.png", overlay)
+        save_picture(workdir / f"image_{i}.png", image)
+        save_picture(workdir / f"prediction_{i}.png", overlay)
         if len(labels):
             explained = predictor.explain(image, instances.boxes[:1], instances.classes[:1])[0]
             picture = explain_picture(
                 image, instances.boxes[0], explained.coarse_probs, explained.steps, labels[0]
             )
-            _save(workdir / f"explain_{i}.png", picture)
-    _save(workdir / "coarse_and_rendered.png", comparison_strip(images, coarse, rendered))
+            save_picture(workdir / f"explain_{i}.png", picture)
+    save_picture(workdir / "coarse_and_rendered.png", comparison_strip(images, coarse, rendered))
 
 
 def _found(
@@ -131,7 +135,3 @@ def _what_next(workdir: Path) -> str:
         "explain_*.png, results.json and the trained model. Next, on this or any image:\n"
         f"  {command}"
     )
-
-
-def _save(path: Path, picture: np.ndarray) -> None:
-    Image.fromarray(picture).save(path)

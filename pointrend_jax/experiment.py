@@ -12,7 +12,7 @@ from pointrend_jax.data.build_objects import Datasets
 from pointrend_jax.data.sources.categories import are_made_up
 from pointrend_jax.devices.compilation_cache import use_compilation_cache
 from pointrend_jax.devices.processes import is_lead
-from pointrend_jax.evaluation.coco import Results
+from pointrend_jax.evaluation.results import Results
 from pointrend_jax.storage import AnyPath, check_workdir, write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
@@ -22,6 +22,7 @@ from pointrend_jax.training.checkpoints import CheckpointMeta, Retention, packag
 from pointrend_jax.training.loop import LoopSettings, run_training
 from pointrend_jax.training.memory import check_step_memory
 from pointrend_jax.training.optimizer import build_optimizer, scaled_to_batch
+from pointrend_jax.training.own_parts import check_own_parts
 from pointrend_jax.training.saved_variables import load_variables, newest_step
 from pointrend_jax.training.step import StepOptions
 from pointrend_jax.training.trees import check_finite, check_same_tree
@@ -52,6 +53,7 @@ def train(
     config = scaled_to_batch(config)
     check_devices(config)
     check_step_memory(config)
+    check_own_parts(config)
     for text in unreachable_settings(config):
         tell(text)
     check_workdir(workdir)
@@ -133,8 +135,7 @@ def evaluate_run(
 ) -> Results:
     """Scores the newest checkpoint of `workdir`, prints the table and writes results.json.
 
-    Of a set without annotations (COCO's test sets) the detections are written and nothing is
-    scored.
+    A set without annotations (COCO's test sets) has its detections written and is not scored.
 
     Args:
       config: other data or settings than the run's own.
@@ -150,9 +151,9 @@ def evaluate_run(
     check_config(config)
     check_devices(config, ("eval",))
     use_compilation_cache(place / "compiled")
+    task = build_task(config)
     datasets = build_task_eval_set(config)
     _check_same_classes(meta.class_names, datasets.class_names)
-    task = build_task(config)
     check_same_tree(variables, task.shapes(), f"the checkpoint of step {step}")
     check_finite(variables, f"the checkpoint of step {step}")
     scores = score(task, variables, datasets, config)

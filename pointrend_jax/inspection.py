@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from pointrend_jax.config_rules import check_config
 from pointrend_jax.console import tell
 from pointrend_jax.data.sources.known import LABEL_SETS, OBJECT_SETS
 from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.data.splits import NAMES, find_split
-from pointrend_jax.masks.rle import encode_mask
+from pointrend_jax.masks.bits import unpack_masks
 from pointrend_jax.storage import check_workdir
 from pointrend_jax.structures import Config, InstanceBatch, SemanticBatch
 from pointrend_jax.tasks.scoring import build_task_datasets
@@ -34,8 +35,15 @@ def inspect(config: Config, output: Path) -> None:
     Args:
       output: gets `training.png`, a page of images as training sees them, resized, cropped and
         flipped, under their truth.
-    Raises: ValueError for what a training would refuse, with all that is wrong.
+    Raises: ValueError for what a training would refuse, with all that is wrong, and for record
+      files, which were checked when they were prepared.
     """
+    check_config(config, to_train=True)
+    if config.data.source == "tfds":
+        raise ValueError(
+            "an inspection reads the files that a set is distributed as, not record files; set "
+            "config.data.source and config.data.dir to those that they were prepared from."
+        )
     check_workdir(output, "--output")
     for split in NAMES:
         tell("\n".join(_described(config, split)))
@@ -109,8 +117,6 @@ def _pictures(batches: Iterator[Any], names: tuple[str, ...]) -> Iterator[Rgb]:
 
 def _objects_picture(image: Rgb, batch: InstanceBatch, i: int, names: tuple[str, ...]) -> Rgb:
     there = np.flatnonzero(batch.valid[i])
-    bits = np.unpackbits(batch.mask_bits[i][there], axis=-1, bitorder="little")
-    masks = bits[:, : image.shape[0], : image.shape[1]].astype(bool)
-    rles = [encode_mask(np.asfortranarray(mask)) for mask in masks]
+    masks = list(unpack_masks(batch.mask_bits[i][there], (image.shape[0], image.shape[1])))
     labels = [names[k] for k in batch.classes[i][there]]
-    return overlay_instances(image, batch.boxes[i][there], rles, labels, None)
+    return overlay_instances(image, batch.boxes[i][there], masks, labels, None)

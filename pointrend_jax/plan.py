@@ -243,7 +243,7 @@ def _size_choices(task: str, sizes: Sequence[tuple[int, int]], machine: _Machine
     wide = any(w >= h for h, w in sizes)
     tall = any(h > w for h, w in sizes)
     canvases = (((side, longest), wide), ((longest, side), tall))
-    # Of square images the two are one.
+    # Square images make the two one.
     buckets = tuple(dict.fromkeys(canvas for canvas, needed in canvases if needed))
     why = f"the shorter edge of half of the images is {own} or more"
     if own > machine.side:

@@ -68,7 +68,9 @@ def as_path(address: str | os.PathLike[str]) -> AnyPath:
     try:
         fsspec.get_filesystem_class("gcs")
     except ImportError as error:
-        raise ValueError(f"{text} needs the extra `gcs`: pip install -e .[gcs]") from error
+        raise ValueError(
+            f"{text} needs the extra `gcs`: pip install 'pointrend_jax[gcs]'"
+        ) from error
     return epath.Path(text)
 
 
@@ -180,7 +182,6 @@ def write_parts(path: AnyPath, parts: Iterable[bytes]) -> None:
       parts: what follows one another in the file; for a disk they are never together in memory.
     Raises: ValueError if the folder can't be written to or is full.
     """
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_remote(path):
@@ -188,14 +189,16 @@ def write_parts(path: AnyPath, parts: Iterable[bytes]) -> None:
                 path.write_bytes(b"".join(parts))
             return
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.writelines(parts)
-        # mkstemp gives a file that only its owner can read.
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.writelines(parts)
+            # mkstemp gives a file that only its owner can read.
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        finally:
+            # Nothing is left of a file that was not finished, by whatever: a full disk, Ctrl-C.
             Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
         raise ValueError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 

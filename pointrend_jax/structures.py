@@ -2,7 +2,7 @@
 
 Every record has fixed sizes with `valid`: a padded row is a zero box of class 0 with `valid` False,
 and touches no loss, no gradient and no result. Fields of a NamedTuple are not checked by the shape
-hook of the tests, so `check_shapes` does it at the borders (data into task, task into evaluation).
+hook of the tests, so `check_shapes` does it where data come to training.
 """
 
 from typing import Any, NamedTuple
@@ -46,12 +46,12 @@ class InstanceBatch(NamedTuple):
     Attributes:
       images, image_hw, padded_hw: as in `ImageBatch`.
       image_index: int32 [B], position of the image in the global batch; the source of its
-      randomness.
+        randomness.
       boxes: float32 [B, G, 4], xyxy in pixels of the resized image.
       classes: int32 [B, G], 0..K-1.
       mask_bits: uint8 [B, G, H, W / 8], bit-packed along x, little-endian: pixel (y, x) is
         `mask_bits[..., y, x // 8] >> (x % 8) & 1`.
-      valid: bool [B, G].
+      valid: bool [B, G], False for a slot without an object.
     """
 
     images: Array
@@ -70,7 +70,7 @@ class SemanticBatch(NamedTuple):
     Attributes:
       images, image_hw, padded_hw: as in `ImageBatch`.
       image_index: int32 [B], position of the image in the global batch; the source of its
-      randomness.
+        randomness.
       labels: uint8 [B, H, W], 0..K-1, or `IGNORE_LABEL` where there is no ground truth, as beyond
         the image.
     """

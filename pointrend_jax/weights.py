@@ -24,6 +24,7 @@ from pointrend_jax.importers.take_tensors import (
 from pointrend_jax.importers.weights_file import read_weights_file
 from pointrend_jax.importers.wrappers import first_names
 from pointrend_jax.models.backbones import BACKBONES
+from pointrend_jax.models.own_parts import own_modules
 from pointrend_jax.storage import AnyPath, as_path, is_folder, sha256
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
@@ -86,7 +87,7 @@ def import_file(
     Raises: ValueError that lists what does not fit, or says why the file cannot be read.
     """
     shapes = array_shapes(task.shapes())
-    rules = detectron2_rules(shapes)
+    rules = detectron2_rules(shapes, own_modules(config))
     path = resolve_weights(str(source))
     file = read_weights_file(path)
     try:

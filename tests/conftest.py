@@ -55,7 +55,8 @@ _SLOW = (
     "predict/test_instances.py", "predict/test_labels.py", "predict/test_load.py",
     "predict/test_published.py",
     "tasks/test_instance.py", "tasks/test_scoring.py", "test_demo.py", "test_experiment.py",
-    "test_lvis_experiment.py", "test_semantic_experiment.py", "test_weights.py", "test_wheel.py",
+    "test_extend.py", "test_lvis_experiment.py", "test_recipes.py", "test_semantic_experiment.py",
+    "test_weights.py", "test_wheel.py",
     "training/test_bucket.py", "training/test_loop.py", "training/test_memory.py",
     "training/test_step.py",
 )  # fmt: skip

@@ -96,6 +96,12 @@ def test_an_older_checkpoint_may_lack_what_prediction_does_not_need() -> None:
     check_config(older)
     with pytest.raises(ValueError, match=r"^config\.model\.semantic\.coarse_head is missing"):
         check_config(older, to_train=True)
+    # What decides a training at points came later than the first checkpoints.
+    for name in ("sampler", "point_loss"):
+        del fields["model"]["mask"][name]
+    older = type(base.get_config())(fields)
+    check_config(older)
+    build_model(older)
     del fields["model"]["box"]["fc_dim"]
     with pytest.raises(ValueError, match=r"^config\.model\.box\.fc_dim is missing"):
         check_config(type(base.get_config())(fields))

@@ -63,6 +63,17 @@ def test_a_log_has_whole_lines_instead_of_a_bar(capfd: pytest.CaptureFixture[str
     assert all(line.startswith("counting: ") and " of 4 sheeps, " in line for line in lines)
 
 
+@pytest.mark.usefixtures("hurried")
+def test_the_remaining_time_does_not_count_the_first_item(capfd: pytest.CaptureFixture[str]):
+    for i in console.watched(range(101), "counting"):
+        time.sleep(0.02 if i else 3.0)
+        if i == 4:
+            break
+    # Each as long as the first, the others would take five minutes.
+    remaining = capfd.readouterr().err.splitlines()[-1].rpartition(", ")[2]
+    assert remaining < "00:20 left"
+
+
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

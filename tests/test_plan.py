@@ -143,6 +143,29 @@ def test_the_command_needs_data_or_a_config(flags: list[str], message: str) -> N
         main(["train", "--workdir=runs/none", *flags])
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("data.source", "tfds", "reads the files that a set is distributed as, not record files"),
+        ("train.batch_size", 0, r"config\.train\.batch_size must be a whole number from 1"),
+        (
+            "data.train_min_sizes",
+            (),
+            r"config\.data\.train_min_sizes must be a tuple of at least 1",
+        ),
+    ],
+    ids=["record files", "no image a batch", "no size"],
+)
+def test_an_inspection_refuses_what_it_cannot_show(
+    field: str, value: Any, message: str, tmp_path: Path
+) -> None:
+    config = load_config("demo").copy_and_resolve_references()
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=message):
+        inspect(config, tmp_path / "look")
+    assert not (tmp_path / "look").exists()
+
+
 def test_an_inspection_shows_numbers_and_pictures(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

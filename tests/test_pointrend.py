@@ -32,7 +32,7 @@ def disc(point_coords: jax.Array) -> jax.Array:
 
 
 def _grid(num_regions: int, side: int) -> jax.Array:
-    return grid_step(disc, binary_uncertainty, num_regions, side).logits
+    return grid_step(disc, num_regions, side).logits
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def test_training_leaves_scores_with_test_time_augmentation_beside_the_others(ro
     for group in _GROUPS | augmented:
         assert 0 <= results[group]["miou"] <= 1
         assert "trimap_miou_1" in results[group]
-    # Of other views, so other numbers; and coarse is not the rendered one once more.
+    # Other views give other numbers, and coarse is not the rendered one once more.
     for group in _GROUPS:
         assert results[f"test_time_augmentation_{group}"] != results[group]
     assert results["test_time_augmentation_coarse"] != results["test_time_augmentation_rendered"]

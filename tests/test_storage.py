@@ -1,12 +1,20 @@
 """Paths as people write them, and where things are kept if nobody says."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pointrend_jax import storage
-from pointrend_jax.storage import as_path, default_cache_dir, is_folder, local_path
+from pointrend_jax.storage import (
+    as_path,
+    default_cache_dir,
+    is_folder,
+    local_path,
+    write_parts,
+    write_whole,
+)
 
 
 @pytest.fixture
@@ -70,3 +78,16 @@ def test_a_home_that_is_closed_is_as_none(home: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HOME", str(home / "closed"))
     monkeypatch.setattr(storage.tempfile, "gettempdir", lambda: str(home))
     assert default_cache_dir().parent == home
+
+
+def test_a_file_that_is_not_finished_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a.json", b"before")
+
+    def stopped() -> Iterator[bytes]:
+        yield b"half"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_parts(tmp_path / "a.json", stopped())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_bytes() == b"before"

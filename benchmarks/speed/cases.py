@@ -81,7 +81,7 @@ def _detect(model: MaskRCNN, batch: ImageBatch) -> Detections:
 def _mask_flops(
     built: models.Benchmarked, pyramid: Any, detections: Detections, batch: ImageBatch
 ) -> float:
-    """Of all masks at once, as the compiler counts a loop's body but once."""
+    """Operations of all masks at once, as the compiler counts a loop's body but once."""
     slots, found = detections.valid.size, int(detections.valid.sum())
     if not found:
         return 0.0

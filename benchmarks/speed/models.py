@@ -24,7 +24,7 @@ from pointrend_jax.tasks.task import Task, Variables
 _ROOT = Path(__file__).resolve().parents[2]
 R50 = "pointrend_rcnn_R_50_FPN_coco"
 SEMANTIC_R101 = "pointrend_semantic_R_101_FPN_cityscapes"
-# Of the kit: an image of 423 x 640.
+# The kit's image, of 423 x 640.
 _IMAGE = "000000229358.jpg"
 _IMAGE_HW = (423, 640)
 # Short side to the input that the image becomes, and its exact canvas.

@@ -81,7 +81,7 @@ def _mask_samples(built: models.Benchmarked, batch: InstanceBatch) -> list[int]:
 def _gradient(
     task: Task, built: models.Benchmarked, batch: InstanceBatch, names: tuple[str, ...] | None
 ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """Of the losses `names`, and so of the layers that they need; with its arguments."""
+    """The gradient of the losses `names`, and so of the layers they need, and its arguments."""
 
     def loss(trained: Any, others: Any, batch: InstanceBatch) -> jax.Array:
         params = tree.unflatten_dict(trained | others["params"])
@@ -106,8 +106,10 @@ def _gradient_seconds(
 
 
 def _gflop(built: models.Benchmarked, batch: InstanceBatch, most_samples: int) -> float:
-    """Of the gradient, with the slots that this many samples have: the compiler counts the largest
-    of several branches, so the model gets no more."""
+    """Billions of operations of the gradient, with the slots that this many samples have.
+
+    The compiler counts the largest of several branches, so the model gets no more.
+    """
     config = built.config.copy_and_resolve_references()
     box = config.model.box
     slots = int(box.samples_per_image * box.positive_fraction)

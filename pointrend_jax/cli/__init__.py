@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import pointrend_jax
 from pointrend_jax.cli.extras import check_installed
 from pointrend_jax.cli.overrides import apply_overrides, split_overrides
-from pointrend_jax.cli.parser import CommandParser, hyphened
-from pointrend_jax.config import load_config
+from pointrend_jax.cli.parser import CommandParser, hyphened, path
+from pointrend_jax.config import load_config, run_file
 
 # What each does, and the extras of the package that it needs.
 COMMANDS = {
@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = command_parser(command).parse_args([hyphened(argument) for argument in others])
     _, extras = COMMANDS[command]
     check_installed(command, extras)
+    for file in args.imports:
+        run_file(file)
     config = (
         module.config_of(args) if hasattr(module, "config_of") else getattr(args, "config", None)
     )
@@ -56,6 +58,10 @@ def command_parser(command: str) -> CommandParser:
     module = importlib.import_module(f"pointrend_jax.cli.{command}")
     parser = CommandParser(command, module.__doc__ or "", module.EXAMPLES)
     module.add_arguments(parser)
+    parser.add_argument(
+        "--import", dest="imports", action="append", type=path, default=[], metavar="FILE",
+        help="a Python file that is run first, which adds parts of your own; may be repeated",
+    )  # fmt: skip
     return parser
 
 

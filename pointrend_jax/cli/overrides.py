@@ -103,7 +103,7 @@ def _number(text: str) -> float:
 
 
 def _tuple(text: str) -> tuple[Any, ...]:
-    """Of a list its items, of one item, such as a name without quotes, that alone."""
+    """The items of a list; one item, such as a name without quotes, is a list of it alone."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -119,7 +119,7 @@ def _tuple(text: str) -> tuple[Any, ...]:
 
 
 def _literal(text: str) -> Any:
-    """Of a field that has no type yet."""
+    """The value of a field that has no type yet."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

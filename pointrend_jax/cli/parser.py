@@ -9,7 +9,7 @@ from pointrend_jax.storage import local_path
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Of `pointrend_jax COMMAND`.
+    """The parser of `pointrend_jax COMMAND`.
 
     Attributes:
       epilog: follows the flags in the help; a command may add to it.

@@ -7,7 +7,7 @@ import argparse
 
 from pointrend_jax.cli.parser import CommandParser, path
 from pointrend_jax.console import own_command, tell
-from pointrend_jax.data.sources.known import DATASETS, SPLITS
+from pointrend_jax.data.sources.known import SPLITS, known_releases
 from pointrend_jax.storage import as_path, expanded
 
 EXAMPLES = (
@@ -21,7 +21,7 @@ EXAMPLES = (
 def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--dataset", required=True,
-        help=f"{', '.join(DATASETS)}; folder is any in COCO's format", metavar="NAME",
+        help=f"{', '.join(known_releases())}; folder is any in COCO's format", metavar="NAME",
     )  # fmt: skip
     parser.add_argument("--source", type=path, required=True, help="folder that the set lies in")
     parser.add_argument(

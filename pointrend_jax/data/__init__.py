@@ -1,1 +1,1 @@
-"""From the files of a data set to batches: sources, records, batches. numpy only."""
+"""From the files of a data set to batches: sources, records, batches. Nothing here imports jax."""

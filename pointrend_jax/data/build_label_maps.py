@@ -40,7 +40,7 @@ class SemanticDatasets(NamedTuple):
       class_names: by class index.
       instance_classes: classes whose objects `eval_truth.instance_ids` tells apart.
       train_digest: of the training images and their sizes.
-      train_batches: (process_index, process_count, start) to this host's batches from number
+      train_batches: (process_index, process_count, start) to this process's batches from number
         `start` on, without end.
       eval_samples: an iterator over the evaluation images; `image_ids` are positions in
         `eval_truth`.

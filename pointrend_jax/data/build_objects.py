@@ -46,7 +46,7 @@ class Datasets(NamedTuple):
       class_names, category_ids: by class index; the ids are those of the annotation files.
       train_digest: of the training images, their sizes and classes.
       num_train_images: after leaving out images without annotations, if the config says so.
-      train_batches: (process_index, process_count, start) to this host's batches from number
+      train_batches: (process_index, process_count, start) to this process's batches from number
         `start` on, without end.
       eval_samples: an iterator over the evaluation images.
       eval_ground_truth: the checked annotations as a COCO dictionary.
@@ -180,11 +180,18 @@ def _check_eval_files(config: Config) -> None:
 
 
 def _training_records(training: PreparedSet, *, filter_empty: bool) -> list[int]:
+    """The records that are trained on. Raises ValueError if all are left out."""
     images = training.images
     usable = [bool(image.labels) for image in images]
     if not filter_empty:
         return list(range(len(images)))
     empty = len(images) - sum(usable)
+    if empty == len(images):
+        raise ValueError(
+            f"none of the {len(images)} training images has an object that is no crowd region; "
+            "annotate some, hold others out for the evaluation (config.data.held_out_seed), or "
+            "train on images without objects: config.data.filter_empty_annotations = False."
+        )
     if empty:
         tell(
             f"{empty} of {len(images)} training images have no object, or crowd regions only, and "

@@ -1,15 +1,12 @@
 """Every image of a set is checked, in order, and what is wrong is told of all at once."""
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from pointrend_jax.console import watched
+from pointrend_jax.workers import in_order
 
-# Images decoded ahead of the writer: all at once, a large set would pile up in memory.
-_AHEAD = 64
 # An error lists this many images, and a file all of them.
 _LISTED = 20
 
@@ -28,7 +25,7 @@ def checked(
       nothing is given out.
     """
     problems: list[str] = []
-    results = watched(check_in_order(items, check), "preparing", total=len(items))
+    results = watched(in_order(check, items), "preparing", total=len(items))
     for index, result in enumerate(results):
         if isinstance(result, str):
             problems.append(result)
@@ -59,12 +56,3 @@ def _listed_in_file(problems: Sequence[str]) -> str:
     except OSError:
         return ""
     return f"; all are listed in {file.name}"
-
-
-def check_in_order(
-    items: Sequence[Item], check: Callable[[Item], Record | str]
-) -> Iterator[Record | str]:
-    """`check` of every item, in order, by as many threads as there are cores."""
-    with ThreadPoolExecutor(min(os.cpu_count() or 2, 16)) as pool:
-        for start in range(0, len(items), _AHEAD):
-            yield from pool.map(check, items[start : start + _AHEAD])

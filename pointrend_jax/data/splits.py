@@ -1,6 +1,6 @@
 """The splits that `config.data` names: where they lie, and what both kinds of set ask of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -9,6 +9,7 @@ from pointrend_jax.data.batches.transforms import check_fit
 from pointrend_jax.data.records.fetch import fetch_records
 from pointrend_jax.data.sources.held_out import held_out_part
 from pointrend_jax.data.sources.known import Found, Place, Source
+from pointrend_jax.registry import Registry
 from pointrend_jax.storage import as_path, default_cache_dir, expanded, local_path
 from pointrend_jax.structures import Config, EvalSample
 
@@ -18,7 +19,7 @@ NAMES = {"train": "train", "eval": "val"}
 
 @runtime_checkable
 class EvalSamples(Protocol):
-    """A host's evaluation images once, resized by `scale` and mirrored, in batches of equals."""
+    """A process's evaluation images once, resized by `scale` and mirrored, in batches of equals."""
 
     def __call__(
         self,
@@ -32,7 +33,7 @@ class EvalSamples(Protocol):
 def find_split(
     config: Config,
     split: str,
-    sources: Mapping[str, Source[Found]],
+    sources: Registry[Source[Found]],
     *,
     may_lack_annotations: bool = False,
 ) -> Found:
@@ -44,12 +45,6 @@ def find_split(
     Raises: ValueError for an unknown source, or saying what is wrong with the files.
     """
     data = config.data
-    if data.source not in sources:
-        known = ", ".join(repr(name) for name in sources)
-        raise ValueError(
-            f"config.data.source must be {known} or 'tfds' for config.task {config.task!r}, got "
-            f"{data.source!r}."
-        )
     source = sources[data.source]
     # With images held out, both splits are parts of the training files.
     share = _held_out(config)
@@ -80,7 +75,7 @@ def local_records(config: Config) -> Path:
 
 
 def _held_out(config: Config) -> float:
-    """The configuration of an older checkpoint has no such field."""
+    """`config.data.held_out`; 0 where the configuration of an older checkpoint lacks it."""
     return config.data.get("held_out", 0.0)
 
 

@@ -21,7 +21,7 @@ def memory_of_device() -> int | None:
     """
     device = jax.local_devices()[0]
     if device.platform != "cpu":
-        # Of some backends there are no statistics, of others not this one.
+        # Some backends have no statistics, and others lack this one.
         return (device.memory_stats() or {}).get("bytes_limit")
     machine = _machine()
     return None if machine is None else machine // jax.local_device_count()

@@ -13,9 +13,9 @@ from jaxtyping import Bool
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from pointrend_jax.evaluation.workers import in_order
 from pointrend_jax.masks.paste import encode_columns
-from pointrend_jax.masks.rle import Rle, decode_runs, rle_iou
+from pointrend_jax.masks.rle import Rle, rle_iou, runs_that_fill
+from pointrend_jax.workers import in_order
 
 _KERNEL = np.ones((3, 3), np.uint8)
 
@@ -38,12 +38,10 @@ def mask_boundary(mask: Bool[np.ndarray, "H W"], dilation: float) -> Bool[np.nda
 def rle_boundary(rle: Rle, dilation: float) -> Rle:
     """`mask_boundary` of an RLE; costs what the columns cost that the mask spans.
 
-    Raises: ValueError if the counts are malformed or do not fill the size.
+    Raises: ValueError as `runs_that_fill`.
     """
     height, width = rle["size"]
-    runs = decode_runs(rle["counts"])
-    if sum(runs) != height * width:
-        raise ValueError(f"RLE counts must sum to {height} * {width}, got {sum(runs)}.")
+    runs = runs_that_fill(rle)
     if len(runs) < 2:
         return rle
     # Whole columns, as the runs go; where they end with zeros, only to the end of a column.

@@ -19,14 +19,10 @@ from pycocotools.cocoeval import COCOeval
 
 from pointrend_jax.evaluation.boundary import BoundaryCocoEval
 from pointrend_jax.evaluation.ground_truth import load_ground_truth
+from pointrend_jax.evaluation.results import MaskSource, Results, Statistics, check_disjoint
 
 OverlapKind = Literal["box", "mask", "boundary"]
-MaskSource = Literal["rendered", "coarse"]
 ObjectArea = Literal["mask", "box"]
-# By name; None where no ground truth is of that kind.
-Statistics = dict[str, float | None]
-# {"rendered": {"mask_ap": 0.4, ...}, ...}
-Results = dict[str, Statistics]
 
 # The order of COCOeval.stats; AP over IoU .50:.95, at .50, at .75, by area; AR at 1, 10, 100
 # detections an image, by area. Areas are in pixels of the original image: 32^2, 96^2.
@@ -193,13 +189,6 @@ class InstanceEvaluator:
             )
         if len(set(lengths)) != 1:
             raise ValueError(f"Boxes, scores, categories and masks must be as many, got {lengths}.")
-
-
-def check_disjoint(image_ids: Iterable[int], others: Iterable[int]) -> None:
-    """Raises ValueError if an image is in both: it would be scored twice."""
-    twice = sorted(set(image_ids) & set(others))
-    if twice:
-        raise ValueError(f"{len(twice)} images were added twice, the first is {twice[0]}.")
 
 
 def coco_scores(

@@ -1,9 +1,9 @@
 """Predicted instances as files that other programs read, written image by image.
 
 A folder holds a journal with a line for each image, which a stop at any moment leaves readable, and
-files that are made of it at the end. Of the format `coco`: `instances.json`, annotations with masks
-(RLE), and `detections.json`, the list of results that pycocotools' `loadRes` takes. Of the format
-`polygons`: `instances_polygons.json`, annotations with outlines, for programs that know no RLE.
+files that are made of it at the end. The format `coco` has `instances.json`, annotations with masks
+(RLE), and `detections.json`, the list of results that pycocotools' `loadRes` takes. The format
+`polygons` has `instances_polygons.json`, annotations with outlines, for programs that know no RLE.
 """
 
 import json
@@ -22,7 +22,7 @@ _INSTANCES, _POLYGONS = "instances.json", "instances_polygons.json"
 _DETECTIONS = "detections.json"
 _RESULT_FIELDS = ("image_id", "category_id", "bbox", "score", "segmentation")
 
-# Of an instance in the journal, beside its mask.
+# The field of an instance in the journal that has its outlines, beside its mask.
 _OUTLINES = "polygons"
 
 Annotation = dict[str, Any]

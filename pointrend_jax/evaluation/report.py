@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pointrend_jax.evaluation.coco import Results
+from pointrend_jax.evaluation.results import Results
 
 # Rows of the table: what it says, and the key in "rendered" and "coarse".
 _ROWS = (
@@ -32,8 +32,6 @@ _SEMANTIC_ROWS = {
     "pixel_accuracy": "pixel accuracy",
     "boundary_iou": "boundary IoU",
 }
-
-
 # A table has a row for each class up to this number.
 _MOST_CLASSES = 30
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from pointrend_jax.evaluation.coco import Results, check_disjoint
+from pointrend_jax.evaluation.results import Results, check_disjoint
 from pointrend_jax.evaluation.semantic_counts import (
     LabelCounts,
     count_labels,
@@ -41,7 +41,7 @@ class SemanticEvaluator:
 
     Args:
       class_names: of the labels 0..K-1.
-      average_instance_sizes: pixels, by the name of each class that is to have an iIoU, such as
+      average_object_sizes: pixels, by the name of each class that is to have an iIoU, such as
         `CITYSCAPES_OBJECT_SIZES`; None where objects are not told apart.
       boundary_dilation: width of the boundary as a part of the image diagonal; 0.005 is that of
         Cityscapes.
@@ -54,15 +54,15 @@ class SemanticEvaluator:
         self,
         class_names: Sequence[str],
         *,
-        average_instance_sizes: Mapping[str, float] | None = None,
+        average_object_sizes: Mapping[str, float] | None = None,
         boundary_dilation: float = 0.005,
         trimap_widths: Sequence[int] = (1, 2, 4, 8, 16),
     ) -> None:
-        sizes = dict(average_instance_sizes or {})
+        sizes = dict(average_object_sizes or {})
         unknown = sorted(set(sizes) - set(class_names))
         if unknown:
             raise ValueError(
-                f"average_instance_sizes has {unknown}, which are none of the class names."
+                f"average_object_sizes has {unknown}, which are none of the class names."
             )
         if list(trimap_widths) != sorted(set(trimap_widths)) or min(trimap_widths, default=1) < 1:
             raise ValueError(
@@ -94,7 +94,7 @@ class SemanticEvaluator:
           rendered, coarse: 0..K-1 everywhere.
           truth: 0..K-1, or `IGNORE_LABEL`.
           instance_ids: an instance map as Cityscapes numbers it (`cityscapes_labels`); needed with
-            `average_instance_sizes`.
+            `average_object_sizes`.
 
         Raises: ValueError if the image was added before, sizes differ, a label is out of range, or
           `instance_ids` are missing.
@@ -164,7 +164,7 @@ class SemanticEvaluator:
         if self._sizes.any() and instance_ids is None:
             raise ValueError(
                 f"Image {image_id} needs instance_ids for iIoU; for a data set without them leave "
-                "average_instance_sizes out."
+                "average_object_sizes out."
             )
         maps = {"rendered": rendered, "coarse": coarse, "truth": truth}
         for name, labels in maps.items():

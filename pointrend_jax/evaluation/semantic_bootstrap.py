@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pointrend_jax.evaluation.bootstrap import PairedDifference
-from pointrend_jax.evaluation.coco import MaskSource
+from pointrend_jax.evaluation.results import MaskSource
 from pointrend_jax.evaluation.semantic_scores import (
     SemanticCounts,
     class_scores,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Num
 
-from pointrend_jax.evaluation.coco import MaskSource, Results
+from pointrend_jax.evaluation.results import MaskSource, Results
 from pointrend_jax.evaluation.semantic_counts import LabelCounts
 from pointrend_jax.storage import AnyPath, write_whole
 

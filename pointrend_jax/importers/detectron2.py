@@ -78,25 +78,35 @@ _FLATTENS = {
 }
 
 
-def detectron2_rules(shapes: Shapes) -> dict[str, Rule]:
+def detectron2_rules(shapes: Shapes, own_modules: tuple[str, ...] = ()) -> dict[str, Rule]:
     """The rule of every array of a model.
 
     Args:
       shapes: of all arrays, by path: "params/fpn/lateral2/kernel", "buffers/backbone/stem/bn/mean".
-    Raises: ValueError if the model has an array of which no name is known.
+      own_modules: those that Detectron2 does not have, as "backbone"; the name of an array of them
+        is its path, and its layout ours.
+    Raises: ValueError if the model has another array of which no name is known.
     """
-    return {path: _rule(path, shapes) for path in shapes}
+
+    def is_own(path: str) -> bool:
+        return path.partition("/")[2].partition("/")[0] in own_modules
+
+    return {p: Rule(p, VECTOR) if is_own(p) else _rule(p, shapes) for p in shapes}
 
 
 def export_detectron2(
-    arrays: Mapping[str, np.ndarray], shapes: Shapes | None = None
+    arrays: Mapping[str, np.ndarray],
+    shapes: Shapes | None = None,
+    own_modules: tuple[str, ...] = (),
 ) -> dict[str, np.ndarray]:
     """The inverse: arrays of ours (parameters, gradients) under Detectron2's names and layouts.
 
     Args:
       shapes: of the whole model, where `arrays` are a part of it.
+      own_modules: as of `detectron2_rules`.
     """
-    rules = detectron2_rules(shapes or {path: tuple(a.shape) for path, a in arrays.items()})
+    shapes = shapes or {path: tuple(a.shape) for path, a in arrays.items()}
+    rules = detectron2_rules(shapes, own_modules)
     return {rules[p].name: rules[p].layout.store(np.asarray(a)) for p, a in arrays.items()}
 
 

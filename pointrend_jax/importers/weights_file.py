@@ -18,9 +18,9 @@ import numpy as np
 from pointrend_jax.importers.numpy_pickle import ArrayPlaceholder, Budget, numpy_constructors
 from pointrend_jax.importers.safe_pickle import load_pickle, ordered_dict
 from pointrend_jax.importers.safetensors_file import is_safetensors, read_safetensors
-from pointrend_jax.importers.torch_file import open_torch_content, read_tensors
+from pointrend_jax.importers.torch_legacy import LegacyContent
 from pointrend_jax.importers.torch_tensors import TensorRef
-from pointrend_jax.importers.torch_zip import ZIP_MAGIC
+from pointrend_jax.importers.torch_zip import ZIP_MAGIC, ZipContent
 from pointrend_jax.importers.wrappers import shortened
 
 Container = Literal["pickle", "torch_zip", "torch_legacy", "safetensors"]
@@ -95,13 +95,18 @@ def _read(path: Path, file: BinaryIO) -> WeightsFile:
         selection = _select(_load_numpy_pickle(file.read()))
         tensors = {name: _array(name, value) for name, value in selection.tensors.items()}
     else:
-        content = open_torch_content(file)
+        is_zip = container == "torch_zip"
+        content = ZipContent(file) if is_zip else LegacyContent(io.BytesIO(file.read()))
         selection = _select(content.root)
-        references = {k: v for k, v in selection.tensors.items() if isinstance(v, TensorRef)}
-        read = read_tensors(content, references)
+        found = selection.tensors
+        storages = content.read_storages(
+            {value.storage.key for value in found.values() if isinstance(value, TensorRef)}
+        )
         tensors = {
-            name: read[name] if name in read else _array(name, value)
-            for name, value in selection.tensors.items()
+            name: storages.tensor(name, value)
+            if isinstance(value, TensorRef)
+            else _array(name, value)
+            for name, value in found.items()
         }
     return WeightsFile(tensors, container, selection.ignored, selection.metadata)
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from pointrend_jax.layers.fpn import STRIDES
+from pointrend_jax.layers.fpn import POOLED_LEVELS, STRIDES
 from pointrend_jax.layers.init import xavier
 from pointrend_jax.ops.boxes import clip_boxes, decode_boxes, encode_boxes
 from pointrend_jax.ops.losses import LossTerm, cross_entropy, l1
@@ -15,8 +15,6 @@ from pointrend_jax.ops.matching import match_boxes, sample_by_priority
 from pointrend_jax.ops.nms import nms_sorted
 from pointrend_jax.ops.roi_align import roi_align
 from pointrend_jax.structures import Detections, InstanceBatch, Proposals
-
-POOLED_LEVELS = ("p2", "p3", "p4", "p5")
 
 
 class BoxOutputs(NamedTuple):

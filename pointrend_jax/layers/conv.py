@@ -41,8 +41,8 @@ def convolve(
 ) -> Float[Array, "B h w D"]:
     """`jax.lax.conv_general_dilated` with its arguments, equal up to rounding.
 
-    Of NHWC maps and HWIO kernels, as flax has them. Where another form is taken it has a derivative
-    in reverse mode only.
+    Maps are NHWC and kernels HWIO, as flax has them. Another form than XLA's has a derivative in
+    reverse mode only.
     """
     size = kernel.shape[:2]
     undilated = all(tuple(by or (1, 1)) == (1, 1) for by in (lhs_dilation, rhs_dilation))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.conv import Conv
-from pointrend_jax.layers.fpn import STRIDES
+from pointrend_jax.layers.fpn import POOLED_LEVELS, STRIDES
 from pointrend_jax.layers.init import msra
 from pointrend_jax.layers.regions import MaskLogits, Regions, mask_loss
 from pointrend_jax.ops.losses import LossTerm, select_class
@@ -13,39 +13,44 @@ from pointrend_jax.ops.roi_align import roi_align
 from pointrend_jax.pointrend import CandidatePoints
 from pointrend_jax.structures import InstanceBatch
 
+_NUM_CONVS = 4
+
 
 class ConvMaskHead(nn.Module):
-    """The dense baseline: ROIAlign 14x14, four convolutions, a deconvolution, a 28x28 mask."""
+    """The dense baseline: ROIAlign 14x14, four convolutions, a deconvolution, a 28x28 mask.
+
+    Attributes:
+      conv_dim: channels of the convolutions.
+      pooler_resolution: side of what ROIAlign gives; half of the mask's.
+    """
 
     num_classes: int
     conv_dim: int = 256
     pooler_resolution: int = 14
-    num_convs: int = 4
-    sampling_ratio: int = 0
 
     @property
     def side(self) -> int:
+        """M, of the mask."""
         return 2 * self.pooler_resolution
 
     @property
     def coarse_side(self) -> int:
+        """m: there is no other mask than the one."""
         return self.side
 
     @nn.compact
     def __call__(
         self, pyramid: dict[str, Array], regions: Regions, padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "N M M K"]:
-        levels = ("p2", "p3", "p4", "p5")
         x = roi_align(
-            [pyramid[level] for level in levels],
+            [pyramid[level] for level in POOLED_LEVELS],
             regions.boxes,
             regions.image_index,
-            strides=[STRIDES[level] for level in levels],
+            strides=[STRIDES[level] for level in POOLED_LEVELS],
             output_size=self.pooler_resolution,
-            sampling_ratio=self.sampling_ratio,
             padded_hw=padded_hw,
         )
-        for i in range(1, self.num_convs + 1):
+        for i in range(1, _NUM_CONVS + 1):
             conv = Conv(
                 self.conv_dim, (3, 3), padding=1, dtype=x.dtype, kernel_init=msra, name=f"conv{i}"
             )

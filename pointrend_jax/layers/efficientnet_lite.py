@@ -16,10 +16,9 @@ from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.grouped_conv import GroupedConv, depthwise_init
+from pointrend_jax.layers.init import msra
 from pointrend_jax.layers.norm import BatchNormLayer, FrozenBatchNorm
 from pointrend_jax.layers.padding import zero_beyond
-
-conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 _BN_EPS = 1e-3
 _STEM_CHANNELS = 32
@@ -236,6 +235,6 @@ def _conv(
         padding="SAME",
         use_bias=False,
         dtype=dtype,
-        kernel_init=conv_init,
+        kernel_init=msra,
         name=name,
     )

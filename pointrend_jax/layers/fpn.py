@@ -9,6 +9,8 @@ from pointrend_jax.layers.padding import zero_beyond
 from pointrend_jax.ops.resize import upsample_nearest_2x
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
+# The levels that boxes are pooled from; p6 is for proposals alone.
+POOLED_LEVELS = ("p2", "p3", "p4", "p5")
 
 
 class FPN(nn.Module):

@@ -16,7 +16,8 @@ from jaxtyping import Array, Float, Int
 from pointrend_jax.layers.coarse_mask_head import region_vectors
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.regions import MaskLogits, Regions, point_loss, render_regions
-from pointrend_jax.ops.losses import LossTerm
+from pointrend_jax.layers.training_points import PointLoss
+from pointrend_jax.ops.losses import LossTerm, sigmoid_cross_entropy
 from pointrend_jax.pointrend import (
     CandidatePoints,
     PredictPoints,
@@ -130,6 +131,7 @@ class ImplicitMaskHead(nn.Module):
     subdivision_num_points: int = 784
     parameter_decay: float = 1e-5
     min_cell_px: float = 0.0
+    point_loss: PointLoss = sigmoid_cross_entropy
 
     @property
     def start(self) -> tuple[int, int]:
@@ -171,7 +173,9 @@ class ImplicitMaskHead(nn.Module):
         num_valid = jnp.sum(regions.valid, dtype=jnp.float32)
         squares = jnp.where(regions.valid, jnp.mean(parameters**2, axis=1), 0.0)
         return {
-            "loss_mask_point": point_loss(point_logits, point_coords, regions, batch),
+            "loss_mask_point": point_loss(
+                point_logits, point_coords, regions, batch, self.point_loss
+            ),
             "loss_l2": LossTerm(self.parameter_decay * jnp.sum(squares), num_valid),
         }
 

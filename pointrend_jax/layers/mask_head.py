@@ -1,7 +1,8 @@
 """PointRend's mask head for Mask R-CNN: a coarse mask, then points.
 
-It gives `losses` for training and `predict` for inference, as `ConvMaskHead` does, so a model takes
-either. The method itself is `pointrend.py`; here stands what it is given for instances.
+It gives `losses` for training and `predict` for inference, as every mask head does
+(`layers/parts.py`). The method itself is `pointrend.py`; here stands what it is given for
+instances.
 """
 
 import math
@@ -13,8 +14,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from pointrend_jax.layers.coarse_mask_head import CoarseMaskHead
 from pointrend_jax.layers.fpn import STRIDES
+from pointrend_jax.layers.parts import CoarseMaskPredictor, check_logits
 from pointrend_jax.layers.regions import (
     MaskLogits,
     Regions,
@@ -23,7 +24,8 @@ from pointrend_jax.layers.regions import (
     render_regions,
     skip_full_subdivisions,
 )
-from pointrend_jax.ops.losses import LossTerm, select_class
+from pointrend_jax.layers.training_points import PointLoss, Sampler, training_points
+from pointrend_jax.ops.losses import LossTerm, select_class, sigmoid_cross_entropy
 from pointrend_jax.ops.points import cell_sampler
 from pointrend_jax.pointrend import (
     CandidatePoints,
@@ -57,7 +59,7 @@ class PointRendMaskHead(nn.Module):
       others: see `configs/base.py`, `model.mask`.
     """
 
-    coarse_head: CoarseMaskHead
+    coarse_head: CoarseMaskPredictor
     point_head: PointHead
     fine_levels: tuple[str, ...] = ("p2",)
     train_num_points: int = 196
@@ -66,6 +68,8 @@ class PointRendMaskHead(nn.Module):
     subdivision_steps: int = 5
     subdivision_num_points: int = 784
     min_cell_px: float = 0.0
+    sampler: Sampler = choose_training_points
+    point_loss: PointLoss = sigmoid_cross_entropy
 
     @property
     def start(self) -> tuple[int, int]:
@@ -106,13 +110,14 @@ class PointRendMaskHead(nn.Module):
         own_coarse = select_class(coarse_logits, regions.classes)
         loss_mask = mask_loss(own_coarse[..., 0], regions, batch)
 
-        point_coords = choose_training_points(
-            candidates, own_coarse, binary_uncertainty, num_points=self.train_num_points
-        )
+        point_coords = training_points(
+            self.sampler, candidates, own_coarse, binary_uncertainty,
+            num_points=self.train_num_points,
+        )  # fmt: skip
         fine = self._fine_features(pyramid, regions.boxes.shape[0] * self.train_num_points)
         predict_points = self._point_logits(fine, coarse_logits, regions)
         point_logits = predict_points(point_coords)[..., 0]
-        loss_mask_point = point_loss(point_logits, point_coords, regions, batch)
+        loss_mask_point = point_loss(point_logits, point_coords, regions, batch, self.point_loss)
         return {"loss_mask": loss_mask, "loss_mask_point": loss_mask_point}
 
     def prepare(self, pyramid: dict[str, Array], num_regions: int) -> FineFeatures:
@@ -125,7 +130,11 @@ class PointRendMaskHead(nn.Module):
         self, pyramid: dict[str, Array], regions: Regions
     ) -> Float[Array, "N h h K"]:
         """What `predict` needs of each region: its coarse logits."""
-        return self.coarse_head(pyramid["p2"], regions.boxes, regions.image_index)
+        logits = self.coarse_head(pyramid["p2"], regions.boxes, regions.image_index)
+        side, num_classes = self.coarse_head.resolution, self.coarse_head.num_classes
+        shape = (regions.boxes.shape[0], side, side, num_classes)
+        check_logits(logits, shape, self.coarse_head, "coarse logits [N, h, h, K]")
+        return logits
 
     def predict(
         self,

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from pointrend_jax.layers.training_points import PointLoss, loss_at_points
 from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy
 from pointrend_jax.ops.masks import crop_masks
 from pointrend_jax.ops.points import point_sample_bits, points_in_image, regular_grid
@@ -22,7 +23,6 @@ from pointrend_jax.ops.resize import upsample_2x
 from pointrend_jax.pointrend import (
     PredictPoints,
     RenderStep,
-    UncertaintyFn,
     binary_uncertainty,
     render_steps,
     subdivide,
@@ -72,7 +72,7 @@ def render_regions(
     if min_cell_px > 0:
         longest = jnp.max(regions.boxes[:, 2:] - regions.boxes[:, :2], axis=1)
         subdivide_fn = partial(_subdivide_coarser, longest / min_cell_px)
-    first = grid_step(predict_points, binary_uncertainty, regions.boxes.shape[0], side)
+    first = grid_step(predict_points, regions.boxes.shape[0], side)
     return [
         first,
         *render_steps(
@@ -94,15 +94,13 @@ def skip_full_subdivisions(side: int, steps: int, num_points: int) -> tuple[int,
     return side, steps
 
 
-def grid_step(
-    predict_points: PredictPoints, uncertainty_fn: UncertaintyFn, num_regions: int, side: int
-) -> RenderStep:
+def grid_step(predict_points: PredictPoints, num_regions: int, side: int) -> RenderStep:
     """The prediction on a regular side x side grid of every region: rendering's first step."""
     point_coords = jnp.broadcast_to(regular_grid(side), (num_regions, side * side, 2))
     point_indices = jnp.broadcast_to(jnp.arange(side * side), (num_regions, side * side))
     logits = predict_points(point_coords)
     logits = logits.reshape(num_regions, side, side, logits.shape[-1])
-    return RenderStep(logits, uncertainty_fn(logits), point_indices, point_coords)
+    return RenderStep(logits, binary_uncertainty(logits), point_indices, point_coords)
 
 
 def _subdivide_coarser(
@@ -149,13 +147,13 @@ def point_loss(
     point_coords: Float[Array, "N P 2"],
     regions: Regions,
     batch: InstanceBatch,
+    loss: PointLoss,
 ) -> LossTerm:
-    """Sigmoid cross entropy at points, against the ground truth's bilinear (soft) value there."""
+    """`loss` at points, against the ground truth's bilinear (soft) value there."""
     in_image = points_in_image(regions.boxes, point_coords)
     labels = point_sample_bits(flat_bits(batch), mask_index(regions, batch), in_image)
     valid = jnp.broadcast_to(regions.valid[:, None], point_logits.shape)
-    count = jnp.sum(regions.valid) * point_logits.shape[1]
-    return binary_cross_entropy(point_logits, jax.lax.stop_gradient(labels), valid, count)
+    return loss_at_points(loss, point_logits, jax.lax.stop_gradient(labels), valid)
 
 
 def flat_bits(batch: InstanceBatch) -> Array:

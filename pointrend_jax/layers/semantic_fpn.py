@@ -35,8 +35,12 @@ class SemanticFPNHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, maps: dict[str, Array], padded_hw: Int[Array, "B 2"]
+        self,
+        maps: dict[str, Array],
+        padded_hw: Int[Array, "B 2"],
+        dropout_keys: Array | None = None,
     ) -> Float[Array, "B h w K"]:
+        del dropout_keys  # it drops nothing
         total = jnp.zeros(())
         for level in self.levels:
             x, stride = maps[level], STRIDES[level]

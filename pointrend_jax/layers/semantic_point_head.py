@@ -11,13 +11,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from pointrend_jax.ops.losses import LossTerm, cross_entropy
+from pointrend_jax.layers.training_points import (
+    PointLoss,
+    Sampler,
+    loss_at_points,
+    training_points,
+)
+from pointrend_jax.ops.losses import LossTerm, softmax_cross_entropy
 from pointrend_jax.ops.points import point_sample, point_sample_nearest
 from pointrend_jax.pointrend import (
     CandidatePoints,
     PointHead,
     PredictPoints,
     RenderStep,
+    UncertaintyFn,
     choose_training_points,
     draw_candidate_points,
     multiclass_uncertainty,
@@ -40,19 +47,21 @@ class SemanticPointRend(nn.Module):
       fine_maps: names of the maps that fine-grained features come from, concatenated in this order.
       fine_strides: input pixels a cell of each.
       coarse_stride: of the coarse logits.
-      of_probabilities: uncertainty is the margin of probabilities, not of logits.
+      uncertainty: of logits [..., K]: `multiclass_uncertainty` or `probability_uncertainty`.
     """
 
     point_head: PointHead
     fine_maps: tuple[str, ...]
     fine_strides: tuple[int, ...]
     coarse_stride: int
-    of_probabilities: bool
+    uncertainty: UncertaintyFn
     train_num_points: int
     oversample_ratio: float
     importance_sample_ratio: float
     subdivision_steps: int
     subdivision_num_points: int
+    sampler: Sampler = choose_training_points
+    point_loss: PointLoss = softmax_cross_entropy
 
     def draw_candidates(self, key: Array) -> CandidatePoints:
         """The random points of one image in a training step."""
@@ -71,16 +80,16 @@ class SemanticPointRend(nn.Module):
         batch: SemanticBatch,
         candidates: CandidatePoints,
     ) -> dict[str, LossTerm]:
-        """Cross entropy at points, against the label of the nearest pixel."""
-        point_coords = choose_training_points(
-            candidates,
-            coarse_logits,
-            self.uncertainty,
+        """`point_loss` at points, against the label of the nearest pixel."""
+        point_coords = training_points(
+            self.sampler, candidates, coarse_logits, self.uncertainty,
             num_points=self.train_num_points,
-        )
+        )  # fmt: skip
         point_logits = self._point_logits(maps, batch.images, coarse_logits)(point_coords)
         labels = point_sample_nearest(batch.labels.astype(jnp.int32), point_coords)
-        return {"loss_sem_seg_point": cross_entropy(point_logits, labels, labels != IGNORE_LABEL)}
+        valid = labels != IGNORE_LABEL
+        labels = jnp.where(valid, labels, 0)
+        return {"loss_sem_seg_point": loss_at_points(self.point_loss, point_logits, labels, valid)}
 
     def predict(
         self,
@@ -117,11 +126,6 @@ class SemanticPointRend(nn.Module):
             "subdivision_num_points": self.subdivision_num_points,
             "inside_hw": padded_hw // self.coarse_stride,
         }
-
-    def uncertainty(self, logits: Float[Array, "*S K"]) -> Float[Array, "*S"]:
-        return (probability_uncertainty if self.of_probabilities else multiclass_uncertainty)(
-            logits
-        )
 
     def _point_logits(
         self, maps: dict[str, Array], images: Array, coarse_logits: Float[Array, "B h w K"]

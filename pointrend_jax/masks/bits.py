@@ -32,3 +32,12 @@ def pack_mask(
     packed = np.packbits(np.ascontiguousarray(window[top:bottom]), axis=-1, bitorder="little")
     bits[top:bottom, first : last + 1] = packed
     return bits
+
+
+def unpack_masks(
+    bits: UInt8[np.ndarray, "N H W8"], image_hw: tuple[int, int]
+) -> Bool[np.ndarray, "N h w"]:
+    """The inverse of `pack_mask`: the part of each canvas that belongs to the image."""
+    height, width = image_hw
+    pixels = np.unpackbits(bits[:, :height], axis=-1, bitorder="little")
+    return pixels[:, :, :width].astype(bool)

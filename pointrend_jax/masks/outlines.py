@@ -88,7 +88,7 @@ def coco_polygons(polygons: Iterable[Polygon]) -> list[list[float]]:
 def _slit(whole: Polygon, other: Polygon) -> tuple[int, int]:
     """Corners of the two, none of which has a nearer one in the other polygon.
 
-    Of all pairs the nearest would take the product of both lengths, which masks of noise make huge.
+    The nearest of all pairs would take the product of both lengths, which masks of noise make huge.
     """
     end, shortest = 0, np.inf
     while True:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from operator import mul
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from pointrend_jax.masks.rle import coco_mask
 
@@ -79,21 +79,3 @@ def _rle(segmentation: Segmentation, hw: tuple[int, int]) -> dict:
 def _merged(polygons: Sequence[Sequence[float]], hw: tuple[int, int]) -> dict:
     rles = coco_mask.frPyObjects([np.asarray(p, np.float64) for p in polygons], *hw)
     return coco_mask.merge(rles)
-
-
-def rasterize_within_box(
-    polygons: Sequence[Sequence[float]], box: Float[np.ndarray, "4"], size: int
-) -> Bool[np.ndarray, "S S"]:
-    """The union of polygons in the frame of a box, `size` x `size`, without a bitmap in between.
-
-    What Detectron2 trains its mask heads on where annotations are polygons; training here crops
-    packed masks instead. Source: Detectron2 structures/masks.py rasterize_polygons_within_box.
-
-    Args:
-      box: xyxy in pixels, as the polygons; counts as at least 0.1 pixels wide and high.
-    """
-    scale = np.float32(size) / np.maximum(box[2:] - box[:2], np.float32(0.1))
-    moved = [
-        ((np.asarray(p, np.float64).reshape(-1, 2) - box[:2]) * scale).ravel() for p in polygons
-    ]
-    return rasterize_polygons([p.tolist() for p in moved], (size, size))

@@ -18,6 +18,7 @@ coco_mask: Any = mask
 
 
 def encode_mask(binary_mask: Bool[np.ndarray, "H W"]) -> Rle:
+    """A mask in any order of memory; one that lies column by column is not copied."""
     return _with_text(coco_mask.encode(np.asfortranarray(binary_mask.view(np.uint8))))
 
 
@@ -60,6 +61,18 @@ def decode_runs(counts: str) -> list[int]:
     return runs
 
 
+def runs_that_fill(rle: Mapping[str, Any]) -> list[int]:
+    """The run lengths of a compressed RLE.
+
+    Raises: ValueError if the counts are malformed or do not fill the size.
+    """
+    height, width = rle["size"]
+    runs = decode_runs(rle["counts"])
+    if sum(runs) != height * width:
+        raise ValueError(f"RLE counts must sum to {height} * {width}, got {sum(runs)}.")
+    return runs
+
+
 def run_lengths(counts: Any) -> list[int] | None:
     """The run lengths of an RLE, compressed or not; None if they are none.
 
@@ -80,11 +93,9 @@ def run_lengths(counts: Any) -> list[int] | None:
 
 
 def decode_rle(rle: Mapping[str, Any]) -> Bool[np.ndarray, "H W"]:
-    """Raises: ValueError if the counts are malformed or do not fill the size."""
+    """The mask of a compressed RLE. Raises: ValueError as `runs_that_fill`."""
     height, width = rle["size"]
-    runs = decode_runs(rle["counts"])
-    if sum(runs) != height * width:
-        raise ValueError(f"RLE counts must sum to {height} * {width}, got {sum(runs)}.")
+    runs = runs_that_fill(rle)
     # pycocotools' own decode raises a deprecation warning of NumPy.
     bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return bits.reshape(width, height).T
@@ -96,6 +107,7 @@ def decode_valid_rle(rle: Mapping[str, Any]) -> Bool[np.ndarray, "H W"]:
 
 
 def rle_area(rle: Mapping[str, Any]) -> float:
+    """The number of the mask's pixels."""
     return float(coco_mask.area(dict(rle)))
 
 

@@ -3,22 +3,23 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import flax.linen as nn
-
 from pointrend_jax.layers.efficientnet_lite import EfficientNetLite
 from pointrend_jax.layers.norm import BatchNorm, BatchNormLayer, FrozenBatchNorm
+from pointrend_jax.layers.parts import Backbone, check_module
 from pointrend_jax.layers.resnet import ResNet
+from pointrend_jax.registry import Registry
 from pointrend_jax.structures import Config
 
 
 class BackboneSpec(NamedTuple):
     """What belongs to a backbone and its weights.
 
-    make: from its options to the module. pixel_mean, pixel_std, bgr: the pixels they expect.
+    make: from its options to the module. pixel_mean, pixel_std, bgr: the pixels they expect, of
+      0 to 255, in the order of the channels that `bgr` says.
     map_scales: what brings res2..res5 to a deviation near 1, as the FPN's initialisation expects.
     """
 
-    make: Callable[["BackboneOptions"], nn.Module]
+    make: Callable[["BackboneOptions"], Backbone]
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
     bgr: bool
@@ -29,7 +30,7 @@ _MSRA_PIXELS = ((103.530, 116.280, 123.675), (1.0, 1.0, 1.0), True)
 _TORCHVISION_PIXELS = ((123.675, 116.280, 103.530), (58.395, 57.120, 57.375), False)
 _LITE_PIXELS = ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0), False)
 
-BACKBONES = {
+_BUILT_IN = {
     "resnet18": BackboneSpec(lambda options: _resnet(18, options), *_MSRA_PIXELS),
     "resnet34": BackboneSpec(lambda options: _resnet(34, options), *_MSRA_PIXELS),
     "resnet50": BackboneSpec(lambda options: _resnet(50, options), *_MSRA_PIXELS),
@@ -77,6 +78,7 @@ BACKBONES = {
         map_scales=(1 / 10, 1 / 8, 1 / 7, 3 / 8),
     ),
 }
+BACKBONES: Registry[BackboneSpec] = Registry("config.model.backbone", _BUILT_IN)
 
 
 class BackboneOptions(NamedTuple):
@@ -97,10 +99,6 @@ class BackboneOptions(NamedTuple):
 def backbone_options(config: Config) -> BackboneOptions:
     """Those of `config.model`. Raises ValueError, naming the field, for a wrong value."""
     model = config.model
-    if model.backbone not in BACKBONES:
-        raise ValueError(
-            f"config.model.backbone must be one of {sorted(BACKBONES)}, got {model.backbone!r}."
-        )
     if not 0 <= model.freeze_at <= 5:
         raise ValueError(f"config.model.freeze_at must be in 0..5, got {model.freeze_at}.")
     if model.output_stride not in (8, 16, 32):
@@ -110,7 +108,8 @@ def backbone_options(config: Config) -> BackboneOptions:
     if model.norm not in _NORMS:
         raise ValueError(f"config.model.norm must be one of {list(_NORMS)}, got {model.norm!r}.")
     grid = tuple(model.multi_grid)
-    dilates = model.backbone.startswith("resnet") and model.output_stride < 32
+    may_dilate = model.backbone.startswith("resnet") or BACKBONES.is_own(model.backbone)
+    dilates = may_dilate and model.output_stride < 32
     if len(grid) != 3 or min(grid) < 1 or (grid != (1, 1, 1) and not dilates):
         raise ValueError(
             "config.model.multi_grid must be 3 factors of at least 1, other than (1, 1, 1) only "
@@ -118,6 +117,23 @@ def backbone_options(config: Config) -> BackboneOptions:
         )
     norm = _NORMS[model.norm]
     return BackboneOptions(model.freeze_at, model.output_stride, grid, norm, config.train.remat)
+
+
+class BuiltBackbone(NamedTuple):
+    """A backbone, what belongs to it, and what an experiment chose of it."""
+
+    module: Backbone
+    spec: BackboneSpec
+    options: BackboneOptions
+
+
+def build_backbone(config: Config) -> BuiltBackbone:
+    """That of `config.model`. Raises ValueError, naming the field, for a wrong value."""
+    name = config.model.backbone
+    spec, options = BACKBONES[name], backbone_options(config)
+    module = spec.make(options)
+    check_module(module, Backbone, f"config.model.backbone {name!r}")
+    return BuiltBackbone(module, spec, options)
 
 
 _NORMS: dict[str, BatchNormLayer] = {"frozen": FrozenBatchNorm, "batch_norm": BatchNorm}

@@ -14,12 +14,17 @@ from jaxtyping import Array, Float, Int
 
 from pointrend_jax.devices.backend import forms
 from pointrend_jax.layers.box_head import BoxHead, BoxSamples, own_class_deltas
-from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.fpn import FPN
-from pointrend_jax.layers.implicit_mask_head import ImplicitMaskHead
-from pointrend_jax.layers.mask_head import PointRendMaskHead
+from pointrend_jax.layers.parts import (
+    Backbone,
+    ExplainedMaskHead,
+    MaskHead,
+    check_logits,
+    check_losses,
+    check_maps,
+)
+from pointrend_jax.layers.pixels import normalise
 from pointrend_jax.layers.regions import MaskLogits, Regions
-from pointrend_jax.layers.resnet import normalise
 from pointrend_jax.layers.rpn import RPN
 from pointrend_jax.ops.boxes import decode_boxes
 from pointrend_jax.ops.chunks import in_chunks, merge_two_axes, on_first_rows, slot_numbers
@@ -34,7 +39,6 @@ from pointrend_jax.structures import (
     Proposals,
 )
 
-MaskHead = PointRendMaskHead | ImplicitMaskHead | ConvMaskHead
 # At least so many regions are encoded at a time: the coarse head's weights, which are read each
 # time, are larger than the features of fewer.
 _FEWEST_ENCODED = 16
@@ -63,7 +67,7 @@ class MaskRCNN(nn.Module):
     """See the module docstring.
 
     Attributes:
-      backbone: from normalised pixels and `padded_hw` to {"res2": ..., "res5": ...}.
+      backbone, mask_head: see `layers/parts.py`.
       pixel_mean, pixel_std, bgr: what the backbone's weights expect.
       compute_dtype: of the maps, and so of the layers that read them.
       train_on_pred_boxes: the mask head trains on the boxes that the box head predicts.
@@ -71,7 +75,7 @@ class MaskRCNN(nn.Module):
         as many as suit the device (devices/backend.py).
     """
 
-    backbone: nn.Module
+    backbone: Backbone
     fpn: FPN
     rpn: RPN
     box_head: BoxHead
@@ -89,7 +93,9 @@ class MaskRCNN(nn.Module):
         """p2..p6 of uint8 RGB images, zero beyond `padded_hw`."""
         pixels = normalise(images, image_hw, self.pixel_mean, self.pixel_std, bgr=self.bgr)
         pixels = pixels.astype(self.compute_dtype)
-        return self.fpn(self.backbone(pixels, padded_hw), padded_hw)
+        maps = self.backbone(pixels, padded_hw)
+        check_maps(maps, pixels, (4, 8, 16, 32), self.backbone)
+        return self.fpn(maps, padded_hw)
 
     # --- training ---
 
@@ -142,8 +148,14 @@ class MaskRCNN(nn.Module):
         samples of each.
         """
         slots = self._num_mask_slots
+
+        def of_rows(rows: tuple[Regions, CandidatePoints]) -> dict[str, LossTerm]:
+            losses = self.mask_head.losses(pyramid, rows[0], batch, rows[1])
+            check_losses(losses, self.mask_head)
+            return losses
+
         return on_first_rows(
-            lambda rows: self.mask_head.losses(pyramid, rows[0], batch, rows[1]),
+            of_rows,
             (regions, candidates),
             regions.valid.reshape(-1, slots),
             slot_numbers(slots),
@@ -183,11 +195,12 @@ class MaskRCNN(nn.Module):
         return InstancePredictions(detections, masks.rendered, masks.coarse)
 
     def propose(self, pyramid: dict[str, Array], batch: ImageBatch) -> Proposals:
+        """The boxes that the second stage looks at."""
         outputs = self.rpn(pyramid, batch.padded_hw)
         return self.rpn.propose(outputs, batch.image_hw, **self.proposals_eval._asdict())
 
     def detect(self, pyramid: dict[str, Array], batch: ImageBatch) -> Detections:
-        """Boxes, scores and classes of an image's instances."""
+        """What the box head finds in each image; nothing in a slot that only fills the batch."""
         proposals = self.propose(pyramid, batch)
         outputs = self.box_head(pyramid, proposals.boxes, batch.padded_hw)
         detections = self.box_head.detect(outputs, proposals, batch.image_hw)
@@ -214,7 +227,11 @@ class MaskRCNN(nn.Module):
             encode = partial(self.mask_head.encode_regions, pyramid)
 
             def predict(encoded: Any, chosen: Regions) -> MaskLogits:
-                return self.mask_head.predict(prepared, encoded, chosen, padded_hw)
+                masks = self.mask_head.predict(prepared, encoded, chosen, padded_hw)
+                for logits, side, what in zip(masks, sides, ("M", "m"), strict=True):
+                    shape = (chosen.boxes.shape[0], side, side)
+                    check_logits(logits, shape, self.mask_head, f"masks [N, {what}, {what}]")
+                return masks
 
             if self.is_initializing():
                 # Only which layers there are, and their shapes, matters: nothing is looped over.
@@ -234,10 +251,11 @@ class MaskRCNN(nn.Module):
 
     def explain(self, batch: ImageBatch, regions: Regions) -> tuple[MaskLogits, list[RenderStep]]:
         """Every rendering step of given regions. Raises ValueError if the model renders nothing."""
-        if isinstance(self.mask_head, ConvMaskHead):
+        if not isinstance(self.mask_head, ExplainedMaskHead):
             raise ValueError(
-                "only a PointRend mask head has subdivision steps to explain; this model has "
-                "model.mask_head='conv'. Use one with model.mask_head='pointrend' or 'implicit'."
+                "only a mask head that renders has subdivision steps to explain; that of this "
+                f"model is {type(self.mask_head).__name__}. Use one with "
+                "model.mask_head='pointrend' or 'implicit'."
             )
         pyramid = self.pyramid(batch.images, batch.image_hw, batch.padded_hw)
         return self.mask_head.explain(pyramid, regions)

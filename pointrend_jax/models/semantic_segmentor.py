@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from pointrend_jax.layers.deeplabv3 import DeepLabV3Head, DeepLabV3PlusHead
 from pointrend_jax.layers.fpn import FPN
 from pointrend_jax.layers.padding import zero_beyond
-from pointrend_jax.layers.resnet import normalise
-from pointrend_jax.layers.semantic_fpn import SemanticFPNHead
+from pointrend_jax.layers.parts import Backbone, SemanticHead, check_logits, check_maps
+from pointrend_jax.layers.pixels import normalise
 from pointrend_jax.layers.semantic_point_head import SemanticPointRend
 from pointrend_jax.ops.losses import LossTerm, cross_entropy, hard_pixel_cross_entropy
 from pointrend_jax.ops.resize import upsample_by
@@ -25,14 +24,13 @@ from pointrend_jax.structures import (
     SemanticPredictions,
 )
 
-CoarseHead = SemanticFPNHead | DeepLabV3Head | DeepLabV3PlusHead
-
 
 class SemanticSegmentor(nn.Module):
     """See the module docstring.
 
     Attributes:
-      backbone: from normalised pixels and `padded_hw` to {"res2": ..., "res5": ...}.
+      backbone, coarse_head: see `layers/parts.py`.
+      num_classes: K.
       backbone_strides: of those maps. map_scales: what brings them to a deviation near 1.
       fpn: None for a coarse head that reads the backbone.
       point_head: None for the coarse prediction alone.
@@ -42,11 +40,12 @@ class SemanticSegmentor(nn.Module):
         highest loss; None for the mean over all labelled ones.
     """
 
-    backbone: nn.Module
+    num_classes: int
+    backbone: Backbone
     backbone_strides: tuple[int, int, int, int]
     map_scales: tuple[float, float, float, float]
     fpn: FPN | None
-    coarse_head: CoarseHead
+    coarse_head: SemanticHead
     point_head: SemanticPointRend | None
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
@@ -60,6 +59,7 @@ class SemanticSegmentor(nn.Module):
         pixels = normalise(images, image_hw, self.pixel_mean, self.pixel_std, bgr=self.bgr)
         pixels = pixels.astype(self.compute_dtype)
         maps = self.backbone(pixels, padded_hw)
+        check_maps(maps, pixels, self.backbone_strides, self.backbone)
         pyramid = {} if self.fpn is None else self.fpn(maps, padded_hw)
         each = zip(sorted(maps), self.map_scales, self.backbone_strides, strict=True)
         scaled = {name: zero_beyond(maps[name] * by, padded_hw, s) for name, by, s in each}
@@ -76,12 +76,21 @@ class SemanticSegmentor(nn.Module):
         Args:
           dropout_keys: [B], of a training step; None for no dropout.
         """
-        head = self.coarse_head
-        if isinstance(head, SemanticFPNHead):
-            logits = head(maps, padded_hw)
-        else:
-            logits = head(maps, padded_hw, dropout_keys)
-        return zero_beyond(logits, padded_hw, head.stride)
+        logits = self.coarse_head(maps, padded_hw, dropout_keys)
+        return zero_beyond(logits, padded_hw, self.coarse_head.stride)
+
+    def _coarse_of(
+        self,
+        maps: dict[str, Array],
+        batch: ImageBatch | SemanticBatch,
+        dropout_keys: Array | None = None,
+    ) -> Float[Array, "B h w K"]:
+        """`coarse` of a batch; raises ValueError for logits of another shape than there must be."""
+        logits, head = self.coarse(maps, batch.padded_hw, dropout_keys), self.coarse_head
+        batch_size, height, width = batch.images.shape[:3]
+        cells = height // head.stride, width // head.stride
+        check_logits(logits, (batch_size, *cells, self.num_classes), head, "logits [B, h, w, K]")
+        return logits
 
     # --- training ---
 
@@ -100,7 +109,7 @@ class SemanticSegmentor(nn.Module):
     ) -> dict[str, LossTerm]:
         """All losses of the batch as (sum, denominator), by name; `dropout_keys` as in `coarse`."""
         maps = self.maps(batch.images, batch.image_hw, batch.padded_hw)
-        coarse_logits = self.coarse(maps, batch.padded_hw, dropout_keys)
+        coarse_logits = self._coarse_of(maps, batch, dropout_keys)
         losses = {"loss_sem_seg": self._coarse_loss(coarse_logits, batch)}
         if self.point_head is not None and candidates is not None:
             losses |= self.point_head.losses(maps, coarse_logits, batch, candidates)
@@ -127,7 +136,7 @@ class SemanticSegmentor(nn.Module):
     def predict(self, batch: ImageBatch) -> SemanticPredictions:
         """Logits of every class, at the resolution of the network's input and coarse."""
         maps = self.maps(batch.images, batch.image_hw, batch.padded_hw)
-        coarse_logits = self.coarse(maps, batch.padded_hw)
+        coarse_logits = self._coarse_of(maps, batch)
         if self.point_head is None:
             logits = self._upsample(coarse_logits, batch.padded_hw)
         else:
@@ -144,5 +153,5 @@ class SemanticSegmentor(nn.Module):
                 "model.semantic.pointrend=False."
             )
         maps = self.maps(batch.images, batch.image_hw, batch.padded_hw)
-        coarse_logits = self.coarse(maps, batch.padded_hw)
+        coarse_logits = self._coarse_of(maps, batch)
         return self.point_head.explain(maps, coarse_logits, batch.images, batch.padded_hw)

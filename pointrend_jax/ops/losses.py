@@ -44,12 +44,32 @@ def l1(
     return LossTerm(jnp.sum(jnp.where(valid[..., None], loss, 0.0)), denominator)
 
 
+def mean_over(losses: Float[Array, "*S"], valid: Bool[Array, "*S"]) -> LossTerm:
+    """The sum of the losses of valid elements, and the number of these."""
+    return LossTerm(jnp.sum(jnp.where(valid, losses, 0.0)), jnp.sum(valid))
+
+
 def cross_entropy(
     logits: Float[Array, "*S K"], labels: Int[Array, "*S"], valid: Bool[Array, "*S"]
 ) -> LossTerm:
     """Softmax cross entropy over the valid elements; the denominator is their number."""
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.where(valid, labels, 0))
-    return LossTerm(jnp.sum(jnp.where(valid, loss, 0.0)), jnp.sum(valid))
+    return mean_over(softmax_cross_entropy(logits, jnp.where(valid, labels, 0), valid), valid)
+
+
+def sigmoid_cross_entropy(
+    logits: Float[Array, "N P"], labels: Float[Array, "N P"], valid: Bool[Array, "N P"]
+) -> Float[Array, "N P"]:
+    """Of every point of instances; labels may be soft (in [0, 1])."""
+    del valid
+    return optax.sigmoid_binary_cross_entropy(logits, labels)
+
+
+def softmax_cross_entropy(
+    logits: Float[Array, "*S K"], labels: Int[Array, "*S"], valid: Bool[Array, "*S"]
+) -> Float[Array, "*S"]:
+    """Of every element; labels are classes, also where they are not valid."""
+    del valid
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
 def hard_pixel_cross_entropy(

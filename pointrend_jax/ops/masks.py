@@ -1,12 +1,16 @@
 """Bit-packed ground-truth masks: cropping them to boxes for the coarse loss.
 
-Masks travel as bits (`InstanceBatch.mask_bits`); only `crop_masks` here and `point_sample_bits`
-know that. Bringing predicted masks into the image is host work: `masks/paste.py`.
+Masks travel as bits (`InstanceBatch.mask_bits`), which `masks/bits.py` packs; on the device only
+`crop_masks` here and `point_sample_bits` read them. Bringing predicted masks into the image is host
+work: `masks/paste.py`.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
+
+# Masks that are unpacked at a time: those of a whole batch would be hundreds of MiB.
+_AT_A_TIME = 16
 
 
 def unpack_bits(mask_bits: UInt8[Array, "*S H Wb"]) -> UInt8[Array, "*S H 8*Wb"]:
@@ -23,7 +27,6 @@ def crop_masks(
     image_hw: Int[Array, "N 2"],
     *,
     output_size: int,
-    chunk: int = 16,
 ) -> Bool[Array, "N S S"]:
     """Each box's crop of its mask at S x S: adaptive ROIAlign at scale 1, then >= 0.5.
 
@@ -46,8 +49,7 @@ def crop_masks(
         rows = jnp.matmul(row_weights, mask, precision=jax.lax.Precision.HIGHEST)
         return jnp.matmul(rows, column_weights.T, precision=jax.lax.Precision.HIGHEST)
 
-    # In chunks: unpacked masks of a whole batch would be hundreds of MiB.
-    crops = jax.lax.map(crop, (mask_index, to_rows, to_columns), batch_size=chunk)
+    crops = jax.lax.map(crop, (mask_index, to_rows, to_columns), batch_size=_AT_A_TIME)
     return crops >= 0.5
 
 

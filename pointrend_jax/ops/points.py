@@ -101,7 +101,7 @@ def _places(
 ) -> tuple[Int[Array, "4 N P"], Float[Array, "4 N P"]]:
     """The rows that a point reads, and their weights: 0 outside the map."""
     places, weights = [], []
-    for y, x, inside, weight in _neighbours(map_hw, xy):
+    for y, x, inside, weight in _four_pixels(map_hw, xy):
         places.append(first_row + jnp.where(inside, y * map_hw[1] + x, 0))
         weights.append(jnp.where(inside, weight, 0.0))
     return jnp.stack(places), jnp.stack(weights)
@@ -164,7 +164,7 @@ def _weighted_rows_backward(residuals: tuple, cotangent: Array) -> tuple[Array, 
 _weighted_rows.defvjp(_weighted_rows_forward, _weighted_rows_backward)
 
 
-def _neighbours(
+def _four_pixels(
     map_hw: tuple[int, int], xy: Float[Array, "N P 2"]
 ) -> Iterator[tuple[Array, Array, Array, Array]]:
     """Row, column, whether it lies in the map, and weight of each of `xy`'s four neighbours."""
@@ -217,7 +217,7 @@ def point_sample_bits(
     # An index an axis: the masks of a device may be more bytes than an int32 can count.
     mask = mask_index[:, None]
     total = jnp.zeros((), xy.dtype)
-    for y, x, inside, weight in _neighbours((height, width_bytes * 8), xy):
+    for y, x, inside, weight in _four_pixels((height, width_bytes * 8), xy):
         byte = mask_bits.at[mask, y, x // 8].get(mode="promise_in_bounds")
         bit = (byte >> (x % 8).astype(jnp.uint8)) & 1
         total = total + jnp.where(inside, bit, 0).astype(xy.dtype) * weight

@@ -98,7 +98,7 @@ def resize_within(
     """
     for axis in (1, 2):
         side = axis - 1
-        x = _blend(x, *_neighbours(inside_hw[:, side], output_hw[:, side], canvas_hw[side]), axis)
+        x = _blend(x, *_two_around(inside_hw[:, side], output_hw[:, side], canvas_hw[side]), axis)
     return x
 
 
@@ -117,8 +117,8 @@ def map_rows(
     """
     height, width = canvas_hw
     strips = -(-height // rows)
-    vertical = _neighbours(inside_hw[:, 0], output_hw[:, 0], strips * rows)
-    horizontal = _neighbours(inside_hw[:, 1], output_hw[:, 1], width)
+    vertical = _two_around(inside_hw[:, 0], output_hw[:, 0], strips * rows)
+    horizontal = _two_around(inside_hw[:, 1], output_hw[:, 1], width)
 
     def strip(first: Array) -> Array:
         part = [jax.lax.dynamic_slice_in_dim(x, first, rows, axis=1) for x in vertical]
@@ -157,7 +157,7 @@ def best_labels(
 
 
 def _blend(x: Array, low: Array, high: Array, weight: Array, axis: int) -> Array:
-    """The rows (or columns) between two of `x`, which `_neighbours` has found."""
+    """The rows (or columns) between two of `x`, which `_two_around` has found."""
     shape = [1, 1, 1, 1]
     shape[0], shape[axis] = low.shape
     weight = weight.reshape(shape)
@@ -166,7 +166,7 @@ def _blend(x: Array, low: Array, high: Array, weight: Array, axis: int) -> Array
     return ((1 - weight) * below + weight * above).astype(x.dtype)
 
 
-def _neighbours(inside: Array, output: Array, size: int) -> tuple[Array, Array, Array]:
+def _two_around(inside: Array, output: Array, size: int) -> tuple[Array, Array, Array]:
     """For `size` outputs of each map: the two inputs that each lies between, and the second's
     weight."""
     scale = inside.astype(jnp.float32) / output.astype(jnp.float32)

@@ -133,7 +133,7 @@ def _pool(output_size: int, rows: Array, sampling: _Sampling) -> Array:
         chunk = jax.tree.map(lambda x: x[index], chunks)
 
         def add_sample(sample: Array, total: Array) -> Array:
-            for row, weight in _neighbours(chunk, sample, output_size):
+            for row, weight in _pixels_of_sample(chunk, sample, output_size):
                 value = rows.at[row].get(mode="promise_in_bounds").astype(weight.dtype)
                 total = total + value * weight[..., None]
             return total
@@ -170,7 +170,7 @@ def _pool_backward(output_size: int, residuals: tuple, cotangent: Array) -> tupl
             return add(*_pixel_of_bins(chunk, number, output_size), total)
 
         def add_sample(sample: Array, total: Array) -> Array:
-            for row, weight in _neighbours(chunk, sample, output_size):
+            for row, weight in _pixels_of_sample(chunk, sample, output_size):
                 total = add(row, weight, total)
             return total
 
@@ -201,7 +201,7 @@ def _chunked(x: Array) -> Array:
     return x.reshape(num_chunks, CHUNK, *x.shape[1:])
 
 
-def _neighbours(
+def _pixels_of_sample(
     chunk: _Sampling, sample: Array, output_size: int
 ) -> list[tuple[Int[Array, "n S S"], Float[Array, "n S S"]]]:
     """Rows and weights of the four neighbours of one sample of every bin of every RoI."""

@@ -156,8 +156,8 @@ def predict_labels_in_tiles(
 ) -> None:
     """As `predict_labels`, at the images' own size, tile by tile.
 
-    Of a .npy file, which may be larger than the memory, the labels are a .npy file too, whatever
-    the formats, and the picture shows every nth pixel. Other files are decoded as a whole.
+    The labels of a .npy file, which may be larger than the memory, are a .npy file too, whatever
+    the formats, and its picture shows every nth pixel. Other files are decoded as a whole.
     Raises: ValueError, before anything is written, for impossible tiles.
     """
     Tiling.checked((tile, tile), overlap)

@@ -14,7 +14,7 @@ from pointrend_jax.masks.rle import decode_rle
 from pointrend_jax.storage import write_whole
 from pointrend_jax.visualize import save_picture
 
-# Of each config.task, what is written unless something else is asked for, and what else there is.
+# By config.task: what is written unless something else is asked for, and what else there is.
 _DEFAULT: Mapping[str, tuple[str, ...]] = {
     "instance": ("overlay", "coco", "polygons"),
     "semantic": ("overlay", "png"),
@@ -86,7 +86,11 @@ def result_paths(name: str, formats: Sequence[str], task: str) -> list[list[str]
 
 
 def check_same(path: Path, content: bytes) -> None:
-    """Raises ValueError if another file lies there than what says what the classes are."""
+    """Raises ValueError if the file is there with other content, for the classes of another model.
+
+    Args:
+      content: what says which classes this model has.
+    """
     if path.exists() and path.read_bytes() != content:
         raise ValueError(
             f"{path} would be replaced: it does not have the classes of this model; choose another "

@@ -78,7 +78,12 @@ def read_file(path: Path) -> np.ndarray:
 
 
 def check_image(image: object, which: str) -> np.ndarray:
-    """The same. Raises ValueError, saying what to do about it, unless it is uint8 [H, W, 3]."""
+    """`image` itself if it is a uint8 [H, W, 3] array of numpy.
+
+    Args:
+      which: what an error calls it.
+    Raises: ValueError, saying what to do about it, for anything else.
+    """
     if not isinstance(image, np.ndarray):
         raise ValueError(
             f"{which} must be a uint8 [height, width, 3] array in RGB order, a Pillow image or a "

@@ -138,7 +138,7 @@ def _not_yet_predicted(
             [path for path in paths if (output / path).exists()]
             for paths in result_paths(file.name, formats, task)
         ]
-        # Of instances the journal is written last; of label maps there is none.
+        # The journal, written last, says which instances are done. Label maps have no journal.
         if readable(file.file_name) in predicted if task == "instance" else all(there):
             done.append(readable(file.file_name))
             continue

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from pointrend_jax.pointrend import RenderStep
 from pointrend_jax.predict.images import ImageLike, read_images, read_one
 from pointrend_jax.predict.loaded_model import LoadedModel
-from pointrend_jax.predict.tiles import ImageSource, LabelSink, Tiling, predict_tiles
+from pointrend_jax.predict.tiles import LabelSink, PixelSource, Tiling, predict_tiles
 from pointrend_jax.results.label_maps import ExplainedLabels, ExplainedLabelStep, PredictedLabels
 from pointrend_jax.structures import Array, Config, ImageBatch
 from pointrend_jax.tasks.predictions import on_one_device, original_sizes
@@ -140,7 +140,7 @@ class SemanticPredictor:
 
     def predict_tiles(
         self,
-        image: ImageSource,
+        image: PixelSource,
         *,
         tile: int | tuple[int, int] = 1024,
         overlap: int = 256,

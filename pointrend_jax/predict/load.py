@@ -112,7 +112,9 @@ class _Saved(NamedTuple):
 def _saved(
     source: Path | str, config: Config | Mapping[str, Any] | Path | str | None
 ) -> _Saved | None:
-    """Of a checkpoint, a published model or a file that `export` wrote; None for another file.
+    """The model of a checkpoint, a published name or a file that `export` wrote.
+
+    None for another file, which does not say what its model is.
 
     Args:
       config: as of `load`; a wrong one is told before a download.
@@ -137,13 +139,15 @@ def _saved(
 
 
 def _description(source: Path | str) -> CheckpointMeta | None:
-    """Of a file that says what its model is; None for any other, and where there is none."""
+    """What a file says of its model; None if it says nothing, or there is no file."""
     return description_of(local_path(source)) if os.path.isfile(expanded(source)) else None
 
 
 def _own_config(meta: CheckpointMeta) -> Config:
     own: Config = ConfigDict(meta.config).lock()
     check_config(own)
+    # Refuses a part of a user's own that has not been added here.
+    build_task(own)
     return own
 
 

@@ -4,7 +4,7 @@ Tiles begin at multiples of 32 pixels, so that the cells of every map lie as in 
 all have one canvas: one program. Where two overlap, each gives the half that is its own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,10 +12,11 @@ import numpy as np
 from pointrend_jax.console import watched
 from pointrend_jax.data.batches.transforms import SIZE_DIVISIBILITY, padded_hw
 from pointrend_jax.structures import Array, ImageBatch
+from pointrend_jax.tasks.predictions import one_ahead
 
 
 @runtime_checkable
-class ImageSource(Protocol):
+class PixelSource(Protocol):
     """uint8 [H, W, 3] in RGB order, of which parts can be read."""
 
     @property
@@ -83,7 +84,7 @@ class Tiling(NamedTuple):
 
 def predict_tiles(
     predict: Callable[[ImageBatch], Array],
-    image: ImageSource,
+    image: PixelSource,
     tiling: Tiling,
     out: LabelSink | None,
     *,
@@ -101,29 +102,18 @@ def predict_tiles(
     tiles = ((row, column) for row in rows for column in columns)
     if progress:
         tiles = watched(tiles, "predicting", total=len(rows) * len(columns), unit="tile")
-    for row, column, predicted in _one_ahead(predict, image, tiling.tile_hw, tiles):
+
+    def predict_tile(tile: tuple[Tile, Tile]) -> Array:
+        row, column = tile
+        pixels = np.asarray(image[row.start : row.end, column.start : column.end])
+        return predict(_batch(pixels, tiling.tile_hw))
+
+    for (row, column), predicted in one_ahead(tiles, predict_tile):
         own = slice(row.first - row.start, row.last - row.start)
         own_columns = slice(column.first - column.start, column.last - column.start)
         part = np.asarray(predicted)[0, own, own_columns]
         labels[row.first : row.last, column.first : column.last] = part
     return labels
-
-
-def _one_ahead(
-    predict: Callable[[ImageBatch], Array],
-    image: ImageSource,
-    tile_hw: tuple[int, int],
-    tiles: Iterator[tuple[Tile, Tile]],
-) -> Iterator[tuple[Tile, Tile, Array]]:
-    pending: tuple[Tile, Tile, Array] | None = None
-    for row, column in tiles:
-        pixels = np.asarray(image[row.start : row.end, column.start : column.end])
-        current = row, column, predict(_batch(pixels, tile_hw))
-        if pending is not None:
-            yield pending
-        pending = current
-    if pending is not None:
-        yield pending
 
 
 def _batch(pixels: np.ndarray, tile_hw: tuple[int, int]) -> ImageBatch:
@@ -138,9 +128,9 @@ def _batch(pixels: np.ndarray, tile_hw: tuple[int, int]) -> ImageBatch:
     )
 
 
-def _check(image: ImageSource, out: LabelSink | None) -> tuple[int, int]:
+def _check(image: PixelSource, out: LabelSink | None) -> tuple[int, int]:
     """(height, width) of the image."""
-    if not isinstance(image, ImageSource):
+    if not isinstance(image, PixelSource):
         raise ValueError(
             "the image must be uint8 [height, width, 3] in RGB order, or something with shape, "
             f"dtype and parts, got {type(image).__name__}; make an array of it with np.asarray."

@@ -1,1 +1,1 @@
-"""What a prediction gives its user. numpy only."""
+"""What a prediction gives its user. Nothing here imports jax."""

@@ -136,7 +136,8 @@ class PredictedInstances:
 
         Args:
           image: the one that was predicted, uint8 [H, W, 3] in RGB order; None for a plain ground.
-          font: file of the typeface; None for the one inside Pillow, which has Latin letters alone.
+          font: file of the typeface; None for the one inside Pillow, which has Latin letters
+            without accents alone.
         Returns: the picture, of the image's size, or a whole multiple of it if the image is small.
         Raises: ValueError if the image is of another size.
         """

@@ -1,4 +1,4 @@
-"""What a semantic prediction gives: a class for every pixel of one image. numpy only."""
+"""What a semantic prediction gives: a class for every pixel of one image."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,8 @@ class PredictedLabels:
 
         Args:
           image: the one that was predicted, uint8 [H, W, 3] in RGB order; None for a plain ground.
-          font: file of the typeface; None for the one inside Pillow, which has Latin letters alone.
+          font: file of the typeface; None for the one inside Pillow, which has Latin letters
+            without accents alone.
         Returns: the picture; a small image is shown at a whole multiple of its size.
         Raises: ValueError if the image is of another size.
         """

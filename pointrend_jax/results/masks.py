@@ -1,4 +1,4 @@
-"""The masks of one image's instances, drawn when asked for. numpy only.
+"""The masks of one image's instances, drawn when asked for.
 
 A mask is kept as the network's logits in the frame of its box, so a result costs what its boxes
 cost, not what the image does, and can be drawn at the image's size or at any other.

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pointrend_jax.layers.regions import MaskLogits, Regions
@@ -23,7 +22,15 @@ from pointrend_jax.structures import (
     InstanceBatch,
     InstancePredictions,
 )
-from pointrend_jax.tasks.task import Task, Variables, initial, kept
+from pointrend_jax.tasks.task import (
+    Task,
+    Variables,
+    all_but,
+    black_image,
+    image_keys,
+    initial,
+    kept,
+)
 
 
 def build_instance_task(config: Config) -> Task:
@@ -39,21 +46,15 @@ def instance_task(model: MaskRCNN) -> Task:
     """
 
     def draw(key: Array) -> Variables:
-        # No parameter depends on the canvas, and the compiler drops the forward pass.
-        canvas = ImageBatch(
-            images=jnp.zeros((1, 64, 64, 3), jnp.uint8),
-            image_hw=jnp.full((1, 2), 64),
-            padded_hw=jnp.full((1, 2), 64),
-            valid=jnp.ones((1,), bool),
-        )
-        return dict(model.init(key, canvas, method=MaskRCNN.predict))
+        # The compiler drops the forward pass.
+        return {"buffers": {}} | dict(model.init(key, black_image(), method=MaskRCNN.predict))
 
     init, shapes = initial(draw)
 
     def loss(
         variables: Variables, batch: InstanceBatch, key: Array
     ) -> tuple[dict[str, LossTerm], Variables]:
-        keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(batch.image_index)
+        keys = image_keys(key, batch.image_index)
         noise = model.draw_noise(keys, batch)
         terms: Any = model.apply(variables, batch, noise, method=MaskRCNN.losses)
         return terms, variables["buffers"]
@@ -70,9 +71,6 @@ def instance_task(model: MaskRCNN) -> Task:
 
     frozen = model.backbone.frozen_modules()
 
-    def is_trainable(path: tuple[str, ...]) -> bool:
-        return not (path[0] == "backbone" and path[1] in frozen)
-
     return Task(
         init=init,
         shapes=shapes,
@@ -81,7 +79,7 @@ def instance_task(model: MaskRCNN) -> Task:
         deliver=None,
         results=instance_results,
         explain=explain,
-        is_trainable=is_trainable,
+        is_trainable=all_but(frozen),
     )
 
 

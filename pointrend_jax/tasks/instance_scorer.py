@@ -11,7 +11,6 @@ from pointrend_jax.evaluation.cityscapes_instances import CityscapesInstanceEval
 from pointrend_jax.evaluation.coco import (
     MAX_DETECTIONS,
     InstanceEvaluator,
-    Results,
     coco_scores,
 )
 from pointrend_jax.evaluation.lvis import MAX_DETECTIONS as LVIS_MAX_DETECTIONS
@@ -22,6 +21,7 @@ from pointrend_jax.evaluation.report import (
     format_lvis_results,
     format_results,
 )
+from pointrend_jax.evaluation.results import Results
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config

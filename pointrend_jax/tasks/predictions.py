@@ -5,7 +5,7 @@ Everything that predicts goes this way, be it for a user or for a score.
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -58,12 +58,17 @@ def on_local_devices(task: Task, variables: Variables, num_canvases: int) -> Pre
     return predict
 
 
-def one_ahead(samples: Iterable[EvalSample], predict: Predict) -> Iterator[tuple[EvalSample, Any]]:
+_Sample = TypeVar("_Sample")
+
+
+def one_ahead(
+    samples: Iterable[_Sample], predict: Callable[[_Sample], Any]
+) -> Iterator[tuple[_Sample, Any]]:
     """The predictions of samples, each after the next sample has been given to the device.
 
     `predict` returns at once; the device works on a batch while the caller has the one before.
     """
-    pending: tuple[EvalSample, Any] | None = None
+    pending: tuple[_Sample, Any] | None = None
     for sample in samples:
         predicted = predict(sample)
         if pending is not None:

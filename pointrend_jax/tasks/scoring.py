@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from pointrend_jax.console import bar, tell, waiting_for
+from pointrend_jax.console import tell, waiting_for, watched
 from pointrend_jax.data.build_label_maps import (
     SemanticDatasets,
     SemanticEvalSet,
@@ -16,8 +16,7 @@ from pointrend_jax.data.build_label_maps import (
 from pointrend_jax.data.build_objects import Datasets, EvalSet, build_datasets, build_eval_set
 from pointrend_jax.data.splits import buckets
 from pointrend_jax.devices.processes import from_lead, to_lead
-from pointrend_jax.evaluation.coco import Results
-from pointrend_jax.evaluation.workers import in_order
+from pointrend_jax.evaluation.results import Results
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.instance_scorer import InstanceScorer
@@ -25,6 +24,7 @@ from pointrend_jax.tasks.predictions import on_local_devices, one_ahead
 from pointrend_jax.tasks.semantic_scorer import SemanticScorer
 from pointrend_jax.tasks.task import Evaluator, Prediction, Task, Variables
 from pointrend_jax.tasks.test_time_augmentation import augmented_label_maps, views
+from pointrend_jax.workers import in_order
 
 # The evaluator of each `config.task`, which is made with the data sets and the config.
 _SCORERS: dict[str, Callable[[Any, Config], Evaluator]] = {
@@ -115,9 +115,9 @@ def add_results(
             sample.image_ids, task.results(sample, delivered, class_names), strict=True
         )
     )
-    with bar(-(-num_images // jax.process_count()), "evaluating") as shown:
-        for _ in in_order(add, images):
-            shown.update()
+    share = -(-num_images // jax.process_count())
+    for _ in watched(in_order(add, images), "evaluating", total=share):
+        pass
 
 
 def _merged_results(evaluator: Evaluator) -> Results:

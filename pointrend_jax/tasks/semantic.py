@@ -22,7 +22,15 @@ from pointrend_jax.structures import (
     SemanticBatch,
     SemanticPredictions,
 )
-from pointrend_jax.tasks.task import Task, Variables, initial, kept
+from pointrend_jax.tasks.task import (
+    Task,
+    Variables,
+    all_but,
+    black_image,
+    image_keys,
+    initial,
+    kept,
+)
 
 
 def build_semantic_task(config: Config) -> Task:
@@ -38,21 +46,17 @@ def semantic_task(model: SemanticSegmentor) -> Task:
     """
 
     def draw(key: Array) -> Variables:
-        # No parameter depends on the canvas, and the compiler drops the forward pass.
-        canvas = ImageBatch(
-            images=jnp.zeros((1, 64, 64, 3), jnp.uint8),
-            image_hw=jnp.full((1, 2), 64),
-            padded_hw=jnp.full((1, 2), 64),
-            valid=jnp.ones((1,), bool),
+        # The compiler drops the forward pass.
+        return {"buffers": {}} | dict(
+            model.init(key, black_image(), method=SemanticSegmentor.predict)
         )
-        return {"buffers": {}} | dict(model.init(key, canvas, method=SemanticSegmentor.predict))
 
     init, shapes = initial(draw)
 
     def loss(
         variables: Variables, batch: SemanticBatch, key: Array
     ) -> tuple[dict[str, LossTerm], Variables]:
-        keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(batch.image_index)
+        keys = image_keys(key, batch.image_index)
         dropout_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
         result: Any = model.apply(
             variables,
@@ -75,9 +79,6 @@ def semantic_task(model: SemanticSegmentor) -> Task:
 
     frozen: tuple[str, ...] = model.backbone.frozen_modules()  # pyright: ignore[reportAttributeAccessIssue]
 
-    def is_trainable(path: tuple[str, ...]) -> bool:
-        return not (path[0] == "backbone" and path[1] in frozen)
-
     return Task(
         init=init,
         shapes=shapes,
@@ -86,7 +87,7 @@ def semantic_task(model: SemanticSegmentor) -> Task:
         deliver=predicted_label_maps,
         results=semantic_results,
         explain=explain,
-        is_trainable=is_trainable,
+        is_trainable=all_but(frozen),
     )
 
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from pointrend_jax.data.build_label_maps import SemanticDatasets, SemanticEvalSet
-from pointrend_jax.evaluation.coco import Results
 from pointrend_jax.evaluation.report import format_semantic_results
+from pointrend_jax.evaluation.results import Results
 from pointrend_jax.evaluation.semantic import CITYSCAPES_OBJECT_SIZES, SemanticEvaluator
 from pointrend_jax.results.label_maps import PredictedLabels
 from pointrend_jax.storage import AnyPath
@@ -19,7 +19,7 @@ class SemanticScorer:
         self._truth = data.eval_truth
         self._evaluator = SemanticEvaluator(
             data.class_names,
-            average_instance_sizes={name: CITYSCAPES_OBJECT_SIZES[name] for name in names},
+            average_object_sizes={name: CITYSCAPES_OBJECT_SIZES[name] for name in names},
             boundary_dilation=config.eval.boundary_dilation,
             trimap_widths=tuple(config.eval.trimap_widths),
         )

@@ -5,6 +5,7 @@ from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pointrend_jax.ops.losses import LossTerm
@@ -75,7 +76,8 @@ class Task(NamedTuple):
     Attributes:
       init: (seed, without=()) to variables; without the arrays at the given paths, as in
         "params/fpn/lateral2/kernel", for which nothing is compiled then.
-      shapes: the same tree with a shape and a type for each array; computes nothing.
+      shapes: the same tree with a shape and a type for each array; computes nothing. Raises
+        ValueError if a part of the model has other collections.
       loss: (variables, batch, key of the step) to (sum, denominator) by loss name, and the buffers
         after it. Pure; sees one replica.
       predict: (variables, images) to `InstancePredictions` or `SemanticPredictions`. Pure.
@@ -86,7 +88,7 @@ class Task(NamedTuple):
         and the steps, or (variables, images) to the steps of a semantic model. Raises ValueError if
         the model renders nothing.
       is_trainable: tuple of module names, outermost first, to whether the parameter there is
-      trained.
+        trained.
     """
 
     init: Callable[..., Variables]
@@ -97,6 +99,30 @@ class Task(NamedTuple):
     results: Callable[[EvalSample, Any, tuple[str, ...]], Iterator[Prediction]]
     explain: Callable[..., Any]
     is_trainable: Callable[[tuple[str, ...]], bool]
+
+
+def black_image() -> ImageBatch:
+    """A batch to initialise a network with: no parameter depends on its size or content."""
+    return ImageBatch(
+        images=jnp.zeros((1, 64, 64, 3), jnp.uint8),
+        image_hw=jnp.full((1, 2), 64),
+        padded_hw=jnp.full((1, 2), 64),
+        valid=jnp.ones((1,), bool),
+    )
+
+
+def all_but(frozen: Collection[str]) -> Callable[[tuple[str, ...]], bool]:
+    """`Task.is_trainable` of a model that is trained but for these modules of its backbone."""
+
+    def is_trainable(path: tuple[str, ...]) -> bool:
+        return not (path[0] == "backbone" and path[1] in frozen)
+
+    return is_trainable
+
+
+def image_keys(key: Array, image_index: Array) -> Array:
+    """A key for each image, by its place in the global batch: no device decides what is drawn."""
+    return jax.vmap(lambda index: jax.random.fold_in(key, index))(image_index)
 
 
 def initial(
@@ -115,6 +141,14 @@ def initial(
 
     @cache
     def shapes() -> Variables:
-        return jax.eval_shape(draw, jax.random.key(0, impl="unsafe_rbg"))
+        found = jax.eval_shape(draw, jax.random.key(0, impl="unsafe_rbg"))
+        others = sorted(found.keys() - {"params", "buffers"})
+        if others:
+            raise ValueError(
+                f"a part of the model keeps arrays in the collection {', '.join(others)}, but only "
+                "'params' and 'buffers' are trained and saved; the norms of "
+                "pointrend_jax.layers.norm use these."
+            )
+        return found
 
     return init, shapes

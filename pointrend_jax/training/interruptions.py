@@ -23,10 +23,10 @@ class TrainingStopped(SystemExit):
 
 
 class StopSignal:
-    """Whether SIGTERM (preemption) or a first Ctrl-C has asked the run to stop.
+    """Whether SIGTERM (preemption), or a first Ctrl-C on a single process, has asked to stop.
 
-    With several processes, the one that is told tells the others through jax's coordination
-    service, and all agree on the step after which they stop.
+    With several processes, the one that gets SIGTERM tells the others through jax's coordination
+    service, and all agree on the step after which they stop. Ctrl-C ends one of several at once.
     """
 
     def __init__(self) -> None:

@@ -26,8 +26,8 @@ from pointrend_jax.training.step import StepOptions, initial_state
 _REFUSED, _TIGHT = 1.15, 0.85
 # Bytes a pixel that no network here comes near (they keep 2 to 8 kB). Counting takes some seconds.
 _GENEROUS = 2**14
-# Objects an image, in the count: their slots take little.
-_OBJECTS = 8
+# Images, and objects of each, that are counted: slots of objects take little.
+_COUNTED, _OBJECTS = 2, 8
 
 
 class StepMemory(NamedTuple):
@@ -53,7 +53,7 @@ def step_memory(config: Config) -> StepMemory:
     optimizer, _ = build_optimizer(config, shapes["params"], task.is_trainable)
     options = StepOptions(average_decay=config.train.average_decay)
     state = jax.eval_shape(lambda v: initial_state(v, optimizer, options), shapes)
-    batch = _batch_shapes(config)
+    batch = batch_shapes(config)
     kept = kept_for_gradient(task, shapes, batch) + _bytes(batch)
     return StepMemory(_bytes(state) + _bytes(shapes["params"]), kept // len(batch.images))
 
@@ -107,18 +107,19 @@ def kept_for_gradient(task: Task, variables: Variables, batch: Any) -> int:
 
         return jax.vjp(loss, params)[1]
 
-    # Of one replica, which the statistics of a batch are averaged over.
+    # One replica: statistics of a batch are averaged over that axis.
     replica = jax.vmap(forward, in_axes=(None, None, 0), axis_name=DATA_AXIS)
     part = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), batch)
     backward = jax.eval_shape(replica, variables["params"], variables["buffers"], part)
     return _bytes(backward) - _bytes(variables)
 
 
-def _batch_shapes(config: Config, images: int = 2) -> InstanceBatch | SemanticBatch:
+def batch_shapes(config: Config) -> InstanceBatch | SemanticBatch:
+    """A training batch on the largest canvas, as shapes and types."""
     height, width = canvas_hw(config)
 
     def of(dtype: Any, *shape: int) -> Any:
-        return jax.ShapeDtypeStruct((images, *shape), dtype)
+        return jax.ShapeDtypeStruct((_COUNTED, *shape), dtype)
 
     common: dict[str, Any] = {
         "images": of(jnp.uint8, height, width, 3),

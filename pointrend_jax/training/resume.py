@@ -7,6 +7,7 @@ change is refused unless it is accepted by name.
 from collections.abc import Mapping
 from typing import Any
 
+from pointrend_jax.configs import base
 from pointrend_jax.console import tell
 from pointrend_jax.training.checkpoints import CheckpointMeta
 from pointrend_jax.training.trees import WrongCheckpointError
@@ -62,10 +63,14 @@ def check_same_run(saved: CheckpointMeta, now: CheckpointMeta, *, accept_changes
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
     """In words, by field ("train.learning_rate"), what differs between two configurations."""
     before, after = _fields(saved), _fields(now)
+    # What a field that is newer than the checkpoint would have had then: base says "as before".
+    newer = {
+        name: one for name, one in _fields(base.get_config().to_dict()).items() if name in after
+    }
+    before = newer | before
     texts = {}
     for field in sorted(before.keys() | after.keys()):
         one, other = before.get(field, "not there"), after.get(field, "not there")
-        # A field that is newer than the checkpoint has the value that means "as before".
         if field in before and one != other:
             texts[field] = f"config.{field}: {_short(one)}, now {_short(other)}"
     return texts

@@ -42,7 +42,9 @@ def open_manager(
         # Named handlers, so that a new process can ask for shapes before it restores.
         return ocp.CheckpointManager(folder, options=options, item_handlers=_handlers())
     except ImportError as error:
-        raise ValueError(f"{folder} needs the extra `gcs`: pip install -e .[gcs]") from error
+        raise ValueError(
+            f"{folder} needs the extra `gcs`: pip install 'pointrend_jax[gcs]'"
+        ) from error
 
 
 def tell_incomplete(folder: AnyPath, complete: Sequence[int]) -> None:

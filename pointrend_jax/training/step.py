@@ -78,8 +78,7 @@ def train_step(
 
     Args:
       key: of the run; the step and each image's place in the global batch are folded in.
-    Returns:
-      metrics: the losses by name, their `loss`, and `gradient_norm`.
+    Returns: the new state, and metrics: the losses by name, their sum `loss`, and `gradient_norm`.
     """
     step_key = jax.random.fold_in(key, state.step)
 

@@ -13,7 +13,7 @@ from pointrend_jax.cli import COMMANDS, command_parser, extras, main
 from pointrend_jax.cli.overrides import split_overrides
 from pointrend_jax.cli.parser import hyphened
 from pointrend_jax.data.records.write import IMAGES_PER_SHARD
-from pointrend_jax.data.sources.known import DATASETS, SPLITS
+from pointrend_jax.data.sources.known import SPLITS, known_releases
 from tests.shared import REPOSITORY
 
 
@@ -53,7 +53,7 @@ def test_help_of_a_run_shows_the_fields_of_its_config(
 
 def test_the_help_of_prepare_knows_the_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(_printed(["prepare", "--help"], capsys).split())
-    assert f"--dataset NAME {', '.join(DATASETS)}; folder is any in COCO's format" in text
+    assert f"--dataset NAME {', '.join(known_releases())}; folder is any in COCO's format" in text
     assert f"one shard ({IMAGES_PER_SHARD})" in text
     assert all(f"--{split}-annotations" in text for split in SPLITS)
 
@@ -101,6 +101,36 @@ def test_wrong_flags_end_with_status_2(
 def test_wrong_values_are_refused_with_what_there_is(arguments: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         main(arguments)
+
+
+def test_an_imported_file_runs_before_the_config_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "beside.py").write_text("WORDS = 'a part was added'\n")
+    # A dataclass looks up the module that it is made in.
+    (tmp_path / "part.py").write_text(
+        "from __future__ import annotations\nimport dataclasses\nimport beside\n\n\n"
+        "@dataclasses.dataclass\nclass Part:\n    words: str\n\n\n"
+        "print(Part(beside.WORDS).words)\n"
+    )
+    imported = ["--import", str(tmp_path / "part.py"), "--import", str(tmp_path / "part.py")]
+    with pytest.raises(ValueError, match="Did you mean demo"):
+        main(["train", "--workdir=a", "--config=demmo", *imported])
+    assert capsys.readouterr().out == 2 * "a part was added\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("prat.py", r"^--import .*prat\.py is not a file\. Beside it are: .*part\.py"),
+        ("part.txt", r"^--import .*part\.txt must be a Python file"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_named(name: str, message: str, tmp_path: Path) -> None:
+    for there in ("part.py", "part.txt"):
+        (tmp_path / there).write_text("")
+    with pytest.raises(ValueError, match=message):
+        main(["demo", "--import", str(tmp_path / name)])
 
 
 def test_command_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

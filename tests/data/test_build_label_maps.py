@@ -125,7 +125,7 @@ def test_image_of_another_size_than_its_instance_ids_is_named(cityscapes: Config
 # (what is wrong, fields of the config, what the message says)
 _ERRORS = [
     ("other number of classes", {"num_classes": 3}, "num_classes is 3.*11 categories"),
-    ("source of instances", {"data.source": "coco"}, "'camvid' or 'tfds' for .*got 'coco'"),
+    ("source of instances", {"data.source": "coco"}, r"'camvid', 'tfds'\], got 'coco'"),
     ("no such folder", {"data.dir": "absent"}, r"config\.data\.dir absent is not a folder"),
     ("crop of half cells", {"data.crop_hw": (32, 40)}, r"crop_hw must be .*multiples of 32"),
     ("bucket of half cells", {"data.buckets": ((24, 32),)}, "buckets must be .*multiples of 32"),

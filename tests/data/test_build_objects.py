@@ -160,10 +160,22 @@ def test_images_are_held_out_for_the_evaluation(config: Config):
     assert [i["id"] for i in alone.eval_ground_truth["images"]] == held_out
 
 
+def test_training_images_without_any_object_are_an_error(config: Config):
+    root = Path(config.data.dir) / "lonely"
+    config.data.dir = str(root)
+    # Of four images the one with the object is held out, by its name and the seed.
+    _write_split(root, "train", [_annotation(1, 0)])
+    config.data.held_out, config.data.held_out_seed = 0.75, 1
+    with pytest.raises(ValueError, match=r"none of the 1 training images has an object"):
+        build_datasets(config)
+    config.data.filter_empty_annotations = False
+    assert build_datasets(config).num_train_images == 1
+
+
 # (what is wrong, fields of the config, what the message says)
 _ERRORS = [
     ("other number of classes", {"num_classes": 3}, "num_classes is 3.*1 categories"),
-    ("unknown source", {"data.source": "voc"}, "'embedded' or 'tfds' for .*got 'voc'"),
+    ("unknown source", {"data.source": "voc"}, r"'embedded', 'tfds'\], got 'voc'"),
     ("no such folder", {"data.dir": "absent"}, r"config\.data\.dir absent is not a folder"),
     ("no such images", {"data.eval_images": "absent"}, "image folder .*absent does not exist"),
     ("bucket of half cells", {"data.buckets": ((24, 32),)}, "multiples of 32"),
@@ -207,5 +219,5 @@ def test_embedded_set_is_drawn_once(config: Config):
 
 def test_hosts_that_do_not_divide_the_batch_are_an_error(config: Config):
     config.train.batch_size = 3
-    with pytest.raises(ValueError, match="multiple of the 2 hosts, got 3"):
+    with pytest.raises(ValueError, match="multiple of the 2 processes, got 3"):
         build_datasets(config).train_batches(0, 2)

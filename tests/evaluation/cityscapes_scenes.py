@@ -104,7 +104,7 @@ def _detections(rng: np.random.Generator, scene: Scene) -> Iterator[Detection]:
         mask = scene.instance_ids == instance_id
         label = int(instance_id) // 1000 or int(instance_id)
         if label not in (*OBJECT_LABELS, 29):
-            # Of one class without objects, or of void, exactly.
+            # A class without objects, or void, is found exactly, as a car.
             yield _detection(mask, 26, 0.3, rng)
             continue
         # A caravan, which is not evaluated, is often found as a car.

@@ -74,8 +74,8 @@ def synthetic_set() -> dict[str, Any]:
 def detections(truth: Mapping[str, Any], crowded_image: int) -> list[dict[str, Any]]:
     """Detections in COCO's result format, with boxes and masks; scores have ties.
 
-    Of each object up to three moved copies, some of another category; false ones of any category;
-    empty masks; on `crowded_image` more than 300. Their order is random.
+    Each object has up to three moved copies, some of another category. There are false ones of any
+    category, empty masks, and more than 300 on `crowded_image`. Their order is random.
     """
     rng = np.random.default_rng(11)
     category_ids = sorted(category["id"] for category in truth["categories"])

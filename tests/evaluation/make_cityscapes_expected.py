@@ -65,7 +65,7 @@ def write_scenes(folder: Path, scenes: Sequence[Scene]) -> None:
 
 
 def official_numbers(data: Path, work: Path) -> dict[str, Any]:
-    """Of the rendered and the coarse predictions of every image in gtFine/val, by name."""
+    """Scores of the rendered and the coarse predictions of every image in gtFine/val, by name."""
     truths = truth_paths(data)
     predictions = [predict_scene(i, read_scene(path)) for i, path in enumerate(truths)]
     numbers: dict[str, Any] = {"images": len(truths), "digest": digest(predictions)}

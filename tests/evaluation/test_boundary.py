@@ -65,7 +65,7 @@ def test_boundary_equals_another_implementation(dilation: float):
 def test_boundary_of_an_rle_is_that_of_its_mask(dilation: float):
     rng = np.random.default_rng(0)
     for _ in range(300):
-        # Of every density, so that runs begin and end anywhere, at the borders too.
+        # The masks have every density: runs begin and end anywhere, at the borders too.
         mask = rng.random(rng.integers(1, 12, 2)) < rng.choice([0.0, 0.1, 0.5, 0.9, 1.0])
         expected = encode_mask(mask_boundary(mask, dilation))
         assert rle_boundary(encode_mask(mask), dilation) == expected

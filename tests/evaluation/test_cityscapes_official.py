@@ -61,7 +61,7 @@ def assert_equal(ours: Mapping[str, float | None], official: Mapping[str, float 
 
 @pytest.mark.parametrize("source", ["rendered", "coarse"])
 def test_semantic_scores_equal_the_official_script(case: Case, source: str):
-    evaluator = SemanticEvaluator(CLASS_NAMES, average_instance_sizes=CITYSCAPES_OBJECT_SIZES)
+    evaluator = SemanticEvaluator(CLASS_NAMES, average_object_sizes=CITYSCAPES_OBJECT_SIZES)
     for i, (scene, found) in enumerate(zip(case.scenes, case.predictions, strict=True)):
         evaluator.add(
             i,

@@ -107,7 +107,7 @@ def test_frequencies_are_averaged_apart() -> None:
 def test_an_image_has_300_detections_of_all_categories_together(
     better: int, expected: float
 ) -> None:
-    # Of a category that does not count on this image, but fills it.
+    # Their category does not count on this image, but fills it.
     found = [detection(1, _COMMON, ELSEWHERE, 0.9) for _ in range(better)]
     assert _scores(_disc(), [detection(1, _RARE, DISC, 0.8), *found])["ap"] == pytest.approx(
         expected

@@ -68,7 +68,7 @@ def test_iiou_counts_small_and_large_objects_alike():
     ids = np.asarray([[26001, 26001, 26001, 26001, 0, 26002, 26002, 0]])
     # Half of the small one is lost; a pixel of road is taken for a car.
     predicted = _map([1, 1, 1, 1, 1, 1, 0, 0])
-    evaluator = SemanticEvaluator(NAMES, average_instance_sizes={"car": 10.0})
+    evaluator = SemanticEvaluator(NAMES, average_object_sizes={"car": 10.0})
     evaluator.add(0, predicted, truth, truth, ids)
     results = evaluator.results()
     # 10 of the large object, 5 of the small one; 20 to find, and 1 false pixel.
@@ -81,7 +81,7 @@ def test_iiou_counts_small_and_large_objects_alike():
 def test_group_of_objects_is_neither_found_nor_missed():
     truth = _map([1, 1, 0, 0])
     ids = np.asarray([[26, 26, 7, 7]])
-    evaluator = SemanticEvaluator(NAMES, average_instance_sizes={"car": 10.0})
+    evaluator = SemanticEvaluator(NAMES, average_object_sizes={"car": 10.0})
     evaluator.add(0, _map([0, 0, 0, 0]), _map([1, 1, 1, 0]), truth, ids)
     assert evaluator.results()["rendered"]["iiou"] is None
     assert evaluator.results()["coarse"]["iiou"] == 0  # no object, but a false pixel
@@ -102,7 +102,7 @@ def test_image_without_any_boundary_has_no_trimap():
 def test_counts_outlive_the_file(tmp_path: Path):
     rng = np.random.default_rng(0)
     for sizes in ({"car": 10.0}, None):
-        evaluator = SemanticEvaluator(NAMES, average_instance_sizes=sizes, trimap_widths=(1, 3))
+        evaluator = SemanticEvaluator(NAMES, average_object_sizes=sizes, trimap_widths=(1, 3))
         for image_id in (7, 3):
             maps = rng.integers(0, 3, (3, 12, 16)).astype(np.uint8)
             rendered, coarse, truth = maps
@@ -153,7 +153,7 @@ def test_prediction_of_another_size_is_refused():
 
 def test_image_added_twice_or_without_its_objects_is_refused():
     labels = _map([0, 1, 2])
-    evaluator = SemanticEvaluator(NAMES, average_instance_sizes={"car": 10.0})
+    evaluator = SemanticEvaluator(NAMES, average_object_sizes={"car": 10.0})
     with pytest.raises(ValueError, match="Image 5 needs instance_ids"):
         evaluator.add(5, labels, labels, labels)
     evaluator.add(5, labels, labels, labels, np.zeros((1, 3), np.int32))
@@ -174,4 +174,4 @@ def test_widths_must_ascend(widths: tuple[int, ...]):
 
 def test_size_of_an_unknown_class_is_refused():
     with pytest.raises(ValueError, match="tram"):
-        SemanticEvaluator(NAMES, average_instance_sizes={"tram": 1.0})
+        SemanticEvaluator(NAMES, average_object_sizes={"tram": 1.0})

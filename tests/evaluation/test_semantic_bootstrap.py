@@ -31,7 +31,7 @@ def _maps(noise: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _counts(
     noise: float, *, images: range | list[int] = range(NUM_IMAGES), names: tuple[str, ...] = NAMES
 ) -> SemanticCounts:
-    evaluator = SemanticEvaluator(names, average_instance_sizes={"car": 500.0})
+    evaluator = SemanticEvaluator(names, average_object_sizes={"car": 500.0})
     for position, image in enumerate(images):
         truth, objects, found = _maps(noise, image)
         _, _, rough = _maps(4 * noise, image)

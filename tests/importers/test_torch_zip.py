@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointrend_jax.importers.torch_file import read_torch_file
+from pointrend_jax.importers.weights_file import read_weights_file
 from tests.importers.legacy_file import dict_pickle, storage_opcodes
 from tests.importers.zip_file import (
     archive_bytes,
@@ -34,6 +34,10 @@ def _write(tmp_path: Path, content: bytes) -> Path:
     return path
 
 
+def _read(path: Path) -> dict[str, np.ndarray]:
+    return read_weights_file(path).tensors
+
+
 def _read_one(
     tmp_path: Path,
     tensor: bytes,
@@ -42,11 +46,11 @@ def _read_one(
     byte_order: bytes | None = b"little",
 ) -> np.ndarray:
     content = zip_bytes(dict_pickle({"t": tensor}), contents, byte_order=byte_order)
-    return read_torch_file(_write(tmp_path, content))["t"]
+    return _read(_write(tmp_path, content))["t"]
 
 
 def test_tensors_come_back_with_dtype_and_shape(tmp_path: Path):
-    tensors = read_torch_file(_write(tmp_path, zip_state_dict(TENSORS)))
+    tensors = _read(_write(tmp_path, zip_state_dict(TENSORS)))
     assert tensors.keys() == TENSORS.keys()
     for name, expected in TENSORS.items():
         np.testing.assert_array_equal(tensors[name], expected, strict=True)
@@ -76,7 +80,7 @@ def _integers(values: tuple[int, ...]) -> bytes:
 def test_tensors_that_share_a_storage_share_its_memory(tmp_path: Path):
     entries = {"a": zip_tensor("0", WEIGHT), "b": zip_tensor("0", WEIGHT)}
     content = zip_bytes(dict_pickle(entries), {"0": WEIGHT.tobytes()})
-    tensors = read_torch_file(_write(tmp_path, content))
+    tensors = _read(_write(tmp_path, content))
     np.testing.assert_array_equal(tensors["a"], WEIGHT)
     assert np.shares_memory(tensors["a"], tensors["b"])
 
@@ -120,8 +124,8 @@ def test_file_without_byte_order_is_little_endian(tmp_path: Path):
 def test_file_cut_off_anywhere_is_refused(tmp_path: Path):
     content = zip_state_dict(TENSORS)
     for length in range(0, len(content), 7):
-        with pytest.raises(ValueError, match=r"Cannot read tensors from .*weights\.pth"):
-            read_torch_file(_write(tmp_path, content[:length]))
+        with pytest.raises(ValueError, match=r"Cannot read weights from .*weights\.pth"):
+            _read(_write(tmp_path, content[:length]))
 
 
 def test_flipped_byte_is_refused_or_without_effect(tmp_path: Path):
@@ -131,7 +135,7 @@ def test_flipped_byte_is_refused_or_without_effect(tmp_path: Path):
         damaged = bytearray(content)
         damaged[position] ^= 0x55
         try:
-            tensors = read_torch_file(_write(tmp_path, bytes(damaged)))
+            tensors = _read(_write(tmp_path, bytes(damaged)))
         except ValueError:
             refused += 1
             continue
@@ -160,8 +164,9 @@ CONTENT = {"0": WEIGHT.tobytes()}
         (archive_bytes({"a/weight.npy": b"x"}), r"without torch's <name>/data\.pkl"),
         (archive_bytes({"a/data.pkl": WHOLE, "b/data.pkl": WHOLE}), r"without torch's <name>/data"),
         (archive_bytes({"a/data.pkl": WHOLE, "a/constants.pkl": b""}), "TorchScript program"),
-        (zip_bytes(pickle.dumps([1], 2), {}), "must be a dict of tensors, got a list"),
-        (zip_bytes(pickle.dumps({"epoch": 3}, 2), {}), "entry 'epoch' is a int"),
+        (b"PK\x03\x04rest", "zip layout but is cut off or damaged"),
+        (zip_bytes(pickle.dumps([1], 2), {}), "must hold a dict of tensors, but holds a list"),
+        (zip_bytes(pickle.dumps({"epoch": 3}, 2), {}), r"holds no tensor \(found: epoch\)"),
         (
             zip_bytes(dict_pickle({"t": untyped_tensor("0", 4, (4,), "float8_e5m2")}), {}),
             "torch.float8_e5m2, which it may not use",
@@ -183,7 +188,7 @@ CONTENT = {"0": WEIGHT.tobytes()}
 )
 def test_other_content_is_refused_in_words(tmp_path: Path, content: bytes, message: str):
     with pytest.raises(ValueError, match=message):
-        read_torch_file(_write(tmp_path, content))
+        _read(_write(tmp_path, content))
 
 
 @pytest.mark.parametrize("strides", [(13, 4, 1), (12, 4, 1_000_000), (12, -4, 1)])
@@ -205,7 +210,7 @@ def test_repeated_record_is_refused(tmp_path: Path):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("model_final/data/0", WEIGHT.tobytes())
     with pytest.raises(ValueError, match=r"'model_final/data/0' occurs twice"):
-        read_torch_file(path)
+        _read(path)
 
 
 def test_records_that_claim_more_than_the_file_are_refused(tmp_path: Path):
@@ -214,7 +219,7 @@ def test_records_that_claim_more_than_the_file_are_refused(tmp_path: Path):
     entry = content.rindex(b"PK\x01\x02")
     struct.pack_into("<II", content, entry + 20, 10**9, 10**9)
     with pytest.raises(ValueError, match=r"records claim 10000\d+ bytes, but the file has"):
-        read_torch_file(_write(tmp_path, bytes(content)))
+        _read(_write(tmp_path, bytes(content)))
 
 
 class _Attack:
@@ -238,5 +243,5 @@ def test_hostile_pickle_inside_the_file_is_refused(tmp_path: Path, place: str, p
         "metadata": b"\x80\x02}" + opcodes + b"b.",
     }[place]
     with pytest.raises(ValueError, match=r"(posix|nt)\.system"):
-        read_torch_file(_write(tmp_path, zip_bytes(object_pickle, CONTENT)))
+        _read(_write(tmp_path, zip_bytes(object_pickle, CONTENT)))
     assert not trace.exists()

@@ -48,7 +48,7 @@ def _inputs(name: str) -> tuple[Any, jax.Array]:
 
 @cache
 def _values_and_gradients() -> tuple[Any, Any]:
-    """Of all cases, ours and flax's: two programs."""
+    """Values and gradients of all cases, ours and flax's: two programs."""
 
     def weighted_sum(conv: Any, variables: Any, x: jax.Array) -> Any:
         y = conv.apply(variables, x)

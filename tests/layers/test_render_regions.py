@@ -31,7 +31,7 @@ def _rendered(steps: int, min_cell_px: float) -> jax.Array:
 
 def _paper(steps: int) -> jax.Array:
     return render(
-        grid_step(_predict_points, binary_uncertainty, 2, 8).logits, _predict_points,
+        grid_step(_predict_points, 2, 8).logits, _predict_points,
         binary_uncertainty,
         subdivision_steps=steps, subdivision_num_points=NUM_POINTS,
     )  # fmt: skip

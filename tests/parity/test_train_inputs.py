@@ -18,7 +18,7 @@ def test_samples_and_points_are_ranked_and_drawn_by_the_numbers_of_the_kit() -> 
     model = build_model(config)
     task = instance_task(model)
     kit = KitModel("tiny", Path(), "tiny", config, model, task, tiny_variables(task))
-    # Of two images: permutations of positive and negative anchors, then of boxes; then points.
+    # Two images: permutations of positive and negative anchors, then of boxes; then points.
     calls = PinnedCalls("tiny", [("randperm", 0)] * 8 + [("rand", (2, 5, 2)), ("rand", (2, 3, 2))])
     noise, samples = pinned_noise(kit, on_device(instance_batch()), calls)
     chosen = (

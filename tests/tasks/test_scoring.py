@@ -55,7 +55,7 @@ def test_instances_of_cityscapes_are_scored_by_both_rules(config: Config) -> Non
     assert set(official) == {"mask_ap", "mask_ap50"}
     by_class = scores.results["cityscapes_rendered_ap"]
     assert set(by_class) == set(INSTANCE_CLASSES)
-    # Of cars there are objects; the person's is a group, which is not to be found.
+    # There are cars; the only person is a group, which is not to be found.
     assert by_class["car"] is not None
     assert by_class["person"] is None
     assert by_class["bus"] is None

@@ -44,7 +44,7 @@ def _steps(workdir: Path) -> list[int]:
 
 
 def _damage(folder: Path, kind: str) -> None:
-    """Of the files that hold arrays or say what they are, all are damaged in one way."""
+    """Damages all files that hold arrays or say what they are, in one way."""
     if kind == "state_missing":
         shutil.rmtree(folder / "state")
         return
@@ -271,6 +271,15 @@ def test_differences_name_the_field_and_both_values() -> None:
     }
 
 
+def test_a_field_newer_than_the_checkpoint_had_its_default_then() -> None:
+    saved, now = {"model": {"mask": {}}}, {"model": {"mask": {"sampler": "importance"}}}
+    assert differences(saved, now) == {}
+    now["model"]["mask"]["sampler"] = "mine"
+    assert differences(saved, now) == {
+        "model.mask.sampler": "config.model.mask.sampler: importance, now mine"
+    }
+
+
 def test_changes_that_decide_the_numbers_are_refused_unless_accepted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -335,6 +344,6 @@ def test_the_same_set_may_come_from_elsewhere_but_not_another_set() -> None:
     check_same_run(saved, moved, accept_changes=False)
     with pytest.raises(WrongCheckpointError, match="training images: others"):
         check_same_run(saved, moved._replace(train_digest="other"), accept_changes=False)
-    # Of an earlier version, which knows no digest.
+    # A checkpoint of an earlier version knows no digest.
     with pytest.raises(WrongCheckpointError, match=r"source: coco, now tfds"):
         check_same_run(saved._replace(train_digest=""), moved, accept_changes=False)

@@ -62,7 +62,7 @@ def test_of_many_damaged_arrays_the_first_are_named() -> None:
 def test_a_description_comes_back_as_it_was_sealed() -> None:
     content, arrays = opened(sealed(_CONTENT, {"a": "0"}))
     assert (content, arrays) == (_CONTENT, {"a": "0"})
-    # Of an earlier version.
+    # A description of an earlier version has no seal.
     assert opened(_CONTENT) == (_CONTENT, None)
 
 

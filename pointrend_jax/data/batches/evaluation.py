@@ -36,14 +36,14 @@ def eval_samples(
     scale: float = 1.0,
     flip: bool = False,
 ) -> Iterator[EvalSample]:
-    """This host's part of all images; slots that only fill the last batch are not valid.
+    """This process's part of all images; slots that only fill the last batch are not valid.
 
-    A host may have fewer batches than others (`evaluation_parts`). Images share a batch if they
+    A process may have fewer batches than others (`evaluation_parts`). Images share a batch if they
     share a bucket at scale 1, so that every scale has the same batches in the same order.
 
     Args:
       min_size, max_size, buckets: pixels at scale 1; the images must fit (`check_fit`).
-      batch_size: of all hosts together; a multiple of their number.
+      batch_size: of all processes together; a multiple of their number.
       scale: factor of both sizes; other scales than 1 have canvases of their own.
       flip: images are mirrored.
     Raises: ValueError, at once, if `scale` is not positive or `batch_size` no such multiple.

@@ -1,7 +1,7 @@
 """Batches of one bucket each, a pure function of (seed, position): a run resumes exactly.
 
 An epoch is planned before a byte of it is read: the shuffle, each image's size and flip and
-therefore its bucket, and which images share a batch. Every host plans the same and loads its own
+therefore its bucket, and which images share a batch. Every process plans the same and loads its own
 part.
 """
 
@@ -18,12 +18,12 @@ from pointrend_jax.data.batches.loading import ForEach, iterate_batches
 from pointrend_jax.data.batches.object_slots import choose_slot_sizes, slots_for
 from pointrend_jax.data.batches.repeat_factors import most_images, repeat_counts
 from pointrend_jax.data.batches.transforms import (
-    SIZE_DIVISIBILITY,
     Bucket,
     ImageObjects,
     check_fit,
     choose_bucket,
     pack_masks,
+    padded_sizes,
     place_image,
     resize_image,
     resized_hw,
@@ -54,7 +54,7 @@ class PlannedImage(NamedTuple):
 
 
 class PlannedBatch(NamedTuple):
-    """One batch of all hosts together."""
+    """One batch of all processes together."""
 
     bucket: Bucket
     images: tuple[PlannedImage, ...]
@@ -173,7 +173,7 @@ def _common_bucket(sizes: list[tuple[int, int]], buckets: tuple[Bucket, ...]) ->
 
 
 class _LoadBatch:
-    """From a planned batch to this host's part of it."""
+    """From a planned batch to this process's part of it."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class _LoadBatch:
     def __call__(self, batch: PlannedBatch, each: ForEach) -> InstanceBatch:
         index, count = self._process
         part = len(batch.images) // count
-        # The most objects on an image of any host: all hosts must have equal shapes.
+        # The most objects on an image of any process: all processes must have equal shapes.
         most = max(len(self._prepared.images[image.record].labels) for image in batch.images)
         slots = slots_for(most, self._slot_sizes)
         height, width = batch.bucket
@@ -217,7 +217,7 @@ class _LoadBatch:
             loaded.valid[slot, : len(boxes)] = True
 
         each(load, range(part))
-        return loaded._replace(padded_hw=_padded(hw))
+        return loaded._replace(padded_hw=padded_sizes(hw))
 
     def _load(
         self, planned: PlannedImage
@@ -240,10 +240,6 @@ def read_record(prepared: PreparedSet, record: int) -> tuple[np.ndarray, ImageOb
     return image, ImageObjects(boxes, labels, [a["segmentation"] for a in annotations])
 
 
-def _padded(hw: np.ndarray) -> np.ndarray:
-    return -(-hw // SIZE_DIVISIBILITY) * SIZE_DIVISIBILITY
-
-
 def train_batches(
     prepared: PreparedSet,
     plan: TrainPlan,
@@ -254,11 +250,11 @@ def train_batches(
     start: int = 0,
     max_broken_share: float = 0.0,
 ) -> grain.DatasetIterator:
-    """This host's batches from number `start` on, without end.
+    """This process's batches from number `start` on, without end.
 
     Args:
       max_broken_share: of the records, that may be unreadable; see `records/broken.py`.
-    Raises: ValueError if the hosts cannot have equal parts of a batch.
+    Raises: ValueError if the processes cannot have equal parts of a batch.
     """
     load = _LoadBatch(
         prepared, slot_sizes(prepared, plan), process_index, process_count, max_broken_share

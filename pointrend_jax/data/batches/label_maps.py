@@ -1,7 +1,7 @@
 """Crops for semantic training, a pure function of (seed, position).
 
 Image number n of the endless sequence is place n % N of epoch n // N, so an epoch has every image
-once and batches go over its border. Every host plans the same and loads its own part.
+once and batches go over its border. Every process plans the same and loads its own part.
 """
 
 from collections.abc import Sequence
@@ -119,7 +119,7 @@ def _check(augmentation: CropAugmentation) -> None:
 
 
 class _LoadCrops:
-    """From a planned batch to this host's part of it."""
+    """From a planned batch to this process's part of it."""
 
     def __init__(
         self,
@@ -183,11 +183,11 @@ def semantic_train_batches(
     start: int = 0,
     max_broken_share: float = 0.0,
 ) -> grain.DatasetIterator:
-    """This host's batches from number `start` on, without end.
+    """This process's batches from number `start` on, without end.
 
     Args:
       max_broken_share: of the records, that may be unreadable; see `records/broken.py`.
-    Raises: ValueError if the hosts cannot have equal parts of a batch.
+    Raises: ValueError if the processes cannot have equal parts of a batch.
     """
     load = _LoadCrops(prepared, plan.augmentation, process_index, process_count, max_broken_share)
     return iterate_batches(

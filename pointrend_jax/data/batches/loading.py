@@ -45,7 +45,7 @@ def iterate_batches(
     Args:
       load: (planned batch, each) to the batch; `each` gives its images to the threads.
       num_threads: that load images, of all batches together.
-    Raises: ValueError if the hosts cannot have equal parts of a batch.
+    Raises: ValueError if the processes cannot have equal parts of a batch.
     """
     check_parts("config.train.batch_size", plan.batch_size, process_count)
     if num_threads < 1:
@@ -62,10 +62,10 @@ def iterate_batches(
 
 
 def check_parts(field: str, batch_size: int, process_count: int) -> None:
-    """Raises ValueError unless every host gets as many images of a batch, at least one."""
+    """Raises ValueError unless every process gets as many images of a batch, at least one."""
     if batch_size < 1 or batch_size % process_count:
         raise ValueError(
-            f"{field} must be a multiple of the {process_count} hosts, got {batch_size}; use "
+            f"{field} must be a multiple of the {process_count} processes, got {batch_size}; use "
             f"{max(batch_size // process_count, 1) * process_count}."
         )
 
@@ -77,16 +77,15 @@ def evaluation_parts(
     process_index: int,
     process_count: int,
 ) -> Iterator[tuple[Bucket, tuple[int, ...]]]:
-    """The records that this host predicts together, with their bucket; those of all hosts are
-    every record once.
+    """The records that this process predicts together, with their bucket.
 
-    A host may have fewer batches than others, or none: predictions have nothing to do with each
-    other, so nobody waits.
+    Those of all processes are every record once. A process may have fewer batches than others, or
+    none: predictions have nothing to do with each other, so nobody waits.
 
     Args:
       groups: the records of each bucket.
-      batch_size: images of all hosts together.
-    Raises: ValueError, at once, if the hosts cannot have equal parts of a batch.
+      batch_size: images of all processes together.
+    Raises: ValueError, at once, if the processes cannot have equal parts of a batch.
     """
     check_parts("config.eval.batch_size", batch_size, process_count)
     size = batch_size // process_count

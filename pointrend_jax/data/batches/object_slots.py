@@ -12,9 +12,10 @@ import numpy as np
 
 _MOST_SIZES = 3
 _STEP = 8
-# A further size must save such a part of the slots to be worth its programs,
+# A further size must save this part of the slots to be worth its programs.
 _WORTH = 0.2
-# and the masks of a batch must be so many bytes: compiling takes longer than they do on the way.
+# Where the masks of a batch are fewer bytes there is one size: compiling a program for another one
+# takes longer than the masks do on their way.
 _FEWEST_BYTES = 2**24
 
 
@@ -25,7 +26,7 @@ def choose_slot_sizes(
 
     Args:
       num_objects: of each image of the set; the largest number (or 1) is the last size.
-      batch_size: of all hosts together; its richest image decides.
+      batch_size: of all processes together; its richest image decides.
       slot_bytes: of the mask of one object on the largest canvas.
     """
     most = max(*num_objects, 1)

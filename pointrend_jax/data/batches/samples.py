@@ -6,6 +6,7 @@ import numpy as np
 
 from pointrend_jax.data.batches.transforms import (
     SIZE_DIVISIBILITY,
+    padded_sizes,
     place_image,
     resize_image,
     resized_hw,
@@ -30,6 +31,5 @@ def make_sample(
         pixels[slot] = place_image(
             resize_image(image, (int(hw[slot, 0]), int(hw[slot, 1]))), bucket
         )
-    padded_hw = -(-hw // SIZE_DIVISIBILITY) * SIZE_DIVISIBILITY
-    batch = ImageBatch(pixels, hw, padded_hw, np.arange(batch_size) < len(images))
+    batch = ImageBatch(pixels, hw, padded_sizes(hw), np.arange(batch_size) < len(images))
     return EvalSample(batch, ids, tuple((i.shape[0], i.shape[1]) for i in images))

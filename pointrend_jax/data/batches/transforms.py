@@ -65,6 +65,11 @@ def padded_hw(hw: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
+def padded_sizes(hw: Int32[np.ndarray, "B 2"]) -> Int32[np.ndarray, "B 2"]:
+    """`padded_hw` of each image of a batch."""
+    return -(-hw // SIZE_DIVISIBILITY) * SIZE_DIVISIBILITY
+
+
 def check_buckets(buckets: Sequence[tuple[int, int]]) -> None:
     """Raises ValueError unless there are canvases and all have sides of whole cells."""
     wrong = [b for b in buckets if min(b) < 1 or any(side % SIZE_DIVISIBILITY for side in b)]

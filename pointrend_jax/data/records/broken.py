@@ -51,11 +51,11 @@ class BrokenRecords:
     ) -> Loaded:
         """`read` of image `position` of a batch, or else of the next one that can be read.
 
-        Of the same batch, so that its canvas fits, and so that it depends on nothing but the batch
-        and which records are broken.
+        That one is of the same batch: its canvas fits, and the choice depends on nothing but the
+        batch and which records are broken.
 
         Args:
-          batch: the images of all hosts.
+          batch: the images of all processes.
         Raises: BrokenRecordsError if too many are broken, or none of the batch can be read.
         """
         for offset in range(len(batch)):

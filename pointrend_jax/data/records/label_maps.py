@@ -16,7 +16,6 @@ from jaxtyping import Int32, Int64, UInt8
 from PIL import Image
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.checked import check_in_order
 from pointrend_jax.data.images import decode_image, decode_map
 from pointrend_jax.data.records.broken import READ_ERRORS
 from pointrend_jax.data.records.layout import (
@@ -32,6 +31,7 @@ from pointrend_jax.data.sources.folders import first
 from pointrend_jax.data.sources.label_set import SemanticImage, SemanticSet, to_classes
 from pointrend_jax.storage import content_key
 from pointrend_jax.structures import IGNORE_LABEL
+from pointrend_jax.workers import in_order
 
 KIND = "label maps"
 
@@ -107,7 +107,7 @@ def check_pixels(which: str, prepared: PreparedMaps) -> None:
     Raises: ValueError if all pixels are void.
     """
     absent, void, total = set(range(len(prepared.class_names))), 0, 0
-    for counts in check_in_order(range(len(prepared.images)), partial(_count_pixels, prepared)):
+    for counts in in_order(partial(_count_pixels, prepared), range(len(prepared.images))):
         if isinstance(counts, str):
             # Whoever reads the whole record tells of it, and in training it may be broken.
             continue

@@ -1,6 +1,6 @@
 """`python -m pointrend_jax prepare`: a data set as its authors distribute it to record files.
 
-    DATA_DIR/<name>/1.0.0/    see `records.py`; a folder of this machine or gs://BUCKET/FOLDER
+    DATA_DIR/<name>/1.0.0/    see `layout.py`; a folder of this machine or gs://BUCKET/FOLDER
 
 Interrupted, it goes on with the shard it was at when started again. The numbers of images of
 known sets are checked, so that an incomplete download is not taken for the set.
@@ -20,7 +20,7 @@ from pointrend_jax.data.records.layout import VERSION, RecordSet, read_manifest
 from pointrend_jax.data.records.write import IMAGES_PER_SHARD, write_records
 from pointrend_jax.data.sources.coco import print_findings
 from pointrend_jax.data.sources.findings import tell_absent_classes
-from pointrend_jax.data.sources.known import DATASETS, SPLITS, Place
+from pointrend_jax.data.sources.known import SPLITS, Place, known_releases
 from pointrend_jax.data.sources.label_set import SemanticSet
 from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.storage import AnyPath, is_remote
@@ -62,12 +62,13 @@ def prepare_records(dataset: str, source: Folder, data_dir: AnyPath, options: Op
     """Writes what is not there yet of a set; the folder of the record files.
 
     Args:
-      dataset: one of `DATASETS`.
+      dataset: one of `known_releases`.
     Raises: ValueError, before long work where it can be seen before, for a wrong set or folder.
     """
-    if dataset not in DATASETS:
-        raise ValueError(f"--dataset must be one of {', '.join(DATASETS)}, got {dataset!r}.")
-    kind, release = DATASETS[dataset]
+    known = known_releases()
+    if dataset not in known:
+        raise ValueError(f"--dataset must be one of {', '.join(known)}, got {dataset!r}.")
+    kind, release = known[dataset]
     if not source.root.is_dir():
         raise ValueError(f"--source {source.root} is not a folder; give where the set lies.")
     if not options.splits or set(options.splits) - set(SPLITS):
@@ -108,7 +109,7 @@ def prepare_records(dataset: str, source: Folder, data_dir: AnyPath, options: Op
 
 def _read(source: Folder, dataset: str, options: Options) -> RecordSet:
     """What becomes the record files of a set, checked."""
-    kind, release = DATASETS[dataset]
+    kind, release = known_releases()[dataset]
     objects: dict[str, FoundObjects] = {}
     maps: dict[str, SemanticSet] = {}
     for split in options.splits:

@@ -2,7 +2,7 @@
 
 A finished shard is renamed into place and noted beside it; a restart keeps those whose note stands
 for the same images. Equal input gives equal bytes, whether or not it was interrupted. Every image
-is decoded once by the way. The layout is said in `records.py`; TensorFlow is not needed.
+is decoded once by the way. The layout is said in `layout.py`; TensorFlow is not needed.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tqdm import tqdm
 
 from pointrend_jax.console import bar, tell_here
-from pointrend_jax.data.checked import check_in_order, raise_problems
+from pointrend_jax.data.checked import raise_problems
 from pointrend_jax.data.records.layout import (
     COMPLETE,
     VERSION,
@@ -49,6 +49,7 @@ from pointrend_jax.storage import (
     write_json,
     write_whole,
 )
+from pointrend_jax.workers import in_order
 
 IMAGES_PER_SHARD = 512
 # The only split of a set in the cache.
@@ -90,7 +91,8 @@ def write_records(
         raise ValueError(f"a set must have a name that is fit for files, got {content.name!r}.")
     shards = _shards(content, images_per_shard)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with as_os_errors():
+            folder.mkdir(parents=True, exist_ok=True)
         with as_os_errors(), _alone(folder):
             if is_complete(folder):
                 _check_unchanged(content, folder, shards)
@@ -217,7 +219,7 @@ def _write_examples(
     writer = ArrayRecordWriter(str(file), "group_size:1")
     try:
         items = range(shard.start, shard.stop)
-        for example in check_in_order(items, content.splits[shard.split].check):
+        for example in in_order(content.splits[shard.split].check, items):
             progress.update()
             if isinstance(example, str):
                 problems.append(example)

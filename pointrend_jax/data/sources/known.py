@@ -15,6 +15,7 @@ from pointrend_jax.data.sources.id_masks import read_id_masks
 from pointrend_jax.data.sources.label_set import SemanticSet
 from pointrend_jax.data.sources.lvis import read_lvis
 from pointrend_jax.data.sources.object_set import FoundObjects
+from pointrend_jax.registry import Registry
 
 SPLITS = ("train", "val")
 
@@ -129,8 +130,7 @@ _COCO_FILES = "annotations/instances_{split}2017.json"
 _LVIS_V1_FILES = "annotations/lvis_v1_{split}.json"
 _LVIS_V0_5_FILES = "annotations/lvis_v0.5_{split}.json"
 
-# By `config.data.source`, for `config.task` "instance" and "semantic".
-OBJECT_SETS: Mapping[str, Source[FoundObjects]] = {
+_OBJECT_SETS: dict[str, Source[FoundObjects]] = {
     "coco": Source(
         _coco,
         has_named_files=True,
@@ -162,16 +162,25 @@ OBJECT_SETS: Mapping[str, Source[FoundObjects]] = {
     "id_masks": Source(_id_masks, has_named_files=True),
     "embedded": Source(_embedded),
 }
-LABEL_SETS: Mapping[str, Source[SemanticSet]] = {
+_LABEL_SETS: dict[str, Source[SemanticSet]] = {
     "cityscapes": Source(
         _cityscapes, releases={"cityscapes": Release("cityscapes_semantic", _CITYSCAPES_NUMBERS)}
     ),
     "camvid": Source(_camvid, releases={"camvid": Release("camvid", {"train": 367, "val": 101})}),
 }
-# The sets that `prepare --dataset` knows by name.
-DATASETS: Mapping[str, tuple[Source[Any], Release]] = {
-    name: (source, release)
-    for sets in (OBJECT_SETS, LABEL_SETS)
-    for source in sets.values()
-    for name, release in source.releases.items()
-}
+OBJECT_SETS: Registry[Source[FoundObjects]] = Registry(
+    "config.data.source, of config.task 'instance',", _OBJECT_SETS, besides=("tfds",)
+)
+LABEL_SETS: Registry[Source[SemanticSet]] = Registry(
+    "config.data.source, of config.task 'semantic',", _LABEL_SETS, besides=("tfds",)
+)
+
+
+def known_releases() -> dict[str, tuple[Source[Any], Release]]:
+    """The sets that `prepare --dataset` knows by name, those of users included."""
+    return {
+        release_name: (sets[source_name], release)
+        for sets in (OBJECT_SETS, LABEL_SETS)
+        for source_name in sets
+        for release_name, release in sets[source_name].releases.items()
+    }

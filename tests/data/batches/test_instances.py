@@ -217,7 +217,7 @@ def test_a_host_without_an_image_of_a_batch_has_fewer_batches(prepared: Prepared
 def test_an_evaluation_that_hosts_cannot_share_is_refused_before_an_image_is_read(
     prepared: PreparedSet,
 ):
-    with pytest.raises(ValueError, match=r"eval\.batch_size must be a multiple of the 3 hosts.* 6"):
+    with pytest.raises(ValueError, match=r"eval\.batch_size .* of the 3 processes.* 6"):
         eval_samples(
             prepared, min_size=28, max_size=64, buckets=_BUCKETS, batch_size=8, process_count=3
         )

@@ -203,7 +203,7 @@ def test_hosts_load_the_parts_of_the_global_batch(prepared: PreparedMaps):
 
 
 def test_hosts_that_do_not_divide_the_batch_are_an_error(prepared: PreparedMaps):
-    with pytest.raises(ValueError, match="multiple of the 2 hosts, got 3"):
+    with pytest.raises(ValueError, match="multiple of the 2 processes, got 3"):
         _batches(prepared, _plan(batch_size=3), 0, 2)
 
 
@@ -294,7 +294,7 @@ def test_hosts_share_an_evaluation(prepared: PreparedMaps, processes: int):
 def test_an_evaluation_that_hosts_cannot_share_is_refused_before_an_image_is_read(
     prepared: PreparedMaps,
 ):
-    with pytest.raises(ValueError, match=r"eval\.batch_size must be a multiple of the 3 hosts.* 6"):
+    with pytest.raises(ValueError, match=r"eval\.batch_size .* of the 3 processes.* 6"):
         eval_samples(
             prepared, min_size=48, max_size=96, buckets=_BUCKETS, batch_size=8, process_count=3
         )

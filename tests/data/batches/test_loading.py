@@ -87,7 +87,7 @@ def test_processes_evaluate_every_image_once_or_refuse(processes: int, batch_siz
         )
 
     if batch_size < 1 or batch_size % processes:
-        with pytest.raises(ValueError, match=f"multiple of the {processes} hosts"):
+        with pytest.raises(ValueError, match=f"multiple of the {processes} processes"):
             parts(0)
         return
     found = [part for index in range(processes) for part in parts(index)]

@@ -25,9 +25,6 @@ from pointrend_jax.data.batches.transforms import (
 )
 from pointrend_jax.data.images import read_image
 from pointrend_jax.masks.bits import pack_mask, resize_mask
-from pointrend_jax.masks.polygons import (
-    rasterize_within_box,
-)
 from pointrend_jax.masks.rle import encode_mask, encode_runs, run_lengths
 from tests.shared import shared_path
 
@@ -114,12 +111,6 @@ def test_polygon_and_run_lengths_agree(flip: bool):
     for form in forms:
         mask = rasterize(form, hw, new_hw, flip=flip)
         np.testing.assert_array_equal(mask, expected[:, ::-1] if flip else expected)
-
-
-def test_polygon_within_a_box_is_in_the_frame_of_the_box():
-    polygon = [[10.0, 20.0, 30.0, 20.0, 30.0, 60.0, 10.0, 60.0]]
-    mask = rasterize_within_box(polygon, np.array([0.0, 20.0, 40.0, 100.0], np.float32), 4)
-    assert np.argwhere(mask).tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
 
 
 def test_bitmap_is_flipped_after_resizing():

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pointrend_jax.evaluation.workers import WORKERS, in_order
+from pointrend_jax.workers import WORKERS, in_order
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

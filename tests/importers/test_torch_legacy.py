@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointrend_jax.importers.torch_file import read_torch_file
+from pointrend_jax.importers.weights_file import read_weights_file
 from tests.importers.legacy_file import (
     SYSTEM,
     dict_pickle,
@@ -29,8 +29,12 @@ def _write(tmp_path: Path, content: bytes) -> Path:
     return path
 
 
+def _read(path: Path) -> dict[str, np.ndarray]:
+    return read_weights_file(path).tensors
+
+
 def test_tensors_come_back_with_dtype_and_shape(tmp_path: Path):
-    tensors = read_torch_file(_write(tmp_path, legacy_state_dict(TENSORS)))
+    tensors = _read(_write(tmp_path, legacy_state_dict(TENSORS)))
     assert tensors.keys() == TENSORS.keys()
     for name, expected in TENSORS.items():
         assert tensors[name].dtype == expected.dtype
@@ -40,13 +44,13 @@ def test_tensors_come_back_with_dtype_and_shape(tmp_path: Path):
 def test_strides_of_a_transposed_tensor_are_followed(tmp_path: Path):
     storage = np.arange(6, dtype=np.float32).reshape(2, 3)
     content = legacy_bytes(dict_pickle({"t": tensor_opcodes("0", storage.T)}), {"0": storage})
-    np.testing.assert_array_equal(read_torch_file(_write(tmp_path, content))["t"], storage.T)
+    np.testing.assert_array_equal(_read(_write(tmp_path, content))["t"], storage.T)
 
 
 def test_tensors_that_share_a_storage_are_read(tmp_path: Path):
     array = np.arange(3, dtype=np.float32)
     entries = {"a": tensor_opcodes("0", array), "b": tensor_opcodes("0", array)}
-    tensors = read_torch_file(_write(tmp_path, legacy_bytes(dict_pickle(entries), {"0": array})))
+    tensors = _read(_write(tmp_path, legacy_bytes(dict_pickle(entries), {"0": array})))
     np.testing.assert_array_equal(tensors["a"], tensors["b"])
 
 
@@ -56,40 +60,41 @@ def test_strides_beyond_the_storage_are_refused(tmp_path: Path, strides: tuple[i
     entries = {"t": tensor_opcodes("0", array, strides=strides)}
     path = _write(tmp_path, legacy_bytes(dict_pickle(entries), {"0": array}))
     with pytest.raises(ValueError, match=r"beyond its storage|wrong kind"):
-        read_torch_file(path)
+        _read(path)
 
 
 def test_file_cut_off_anywhere_is_refused(tmp_path: Path):
     content = legacy_state_dict(TENSORS)
     for length in range(len(content)):
-        with pytest.raises(ValueError, match=r"Cannot read tensors from .*weights\.pth"):
-            read_torch_file(_write(tmp_path, content[:length]))
+        with pytest.raises(ValueError, match=r"Cannot read weights from .*weights\.pth"):
+            _read(_write(tmp_path, content[:length]))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no torch file"),
-        (b"\x89PNG\r\n\x1a\n", "no torch file"),
-        (pickle.dumps({"a": 1}, 2), "magic number is wrong"),
-        (b"PK\x03\x04rest", "zip layout but is cut off or damaged"),
-        (legacy_bytes(pickle.dumps([1], 2), {}), "must be a dict of tensors, got a list"),
-        (legacy_bytes(pickle.dumps({"epoch": 3}, 2), {}), "entry 'epoch' is a int"),
+        # The magic number becomes the first item of a tuple.
+        (legacy_state_dict(TENSORS).replace(b".", b"\x85.", 1), "magic number is wrong"),
+        (legacy_bytes(pickle.dumps([1], 2), {}), "must hold a dict of tensors, but holds a list"),
+        (legacy_bytes(pickle.dumps({"epoch": 3}, 2), {}), r"holds no tensor \(found: epoch\)"),
         (legacy_bytes(dict_pickle({}), {}, system={"little_endian": False}), "little-endian"),
-        (legacy_bytes(dict_pickle({}), TENSORS), "does not fit the tensors"),
+        (
+            legacy_bytes(dict_pickle({"t": tensor_opcodes("0", TENSORS["weight"])}), TENSORS),
+            "does not fit the tensors",
+        ),
         (legacy_state_dict(TENSORS) + b"x", "bytes follow the last storage"),
     ],
 )
 def test_other_content_is_refused_in_words(tmp_path: Path, content: bytes, message: str):
     with pytest.raises(ValueError, match=message):
-        read_torch_file(_write(tmp_path, content))
+        _read(_write(tmp_path, content))
 
 
 def test_storage_of_another_length_is_refused(tmp_path: Path):
     entries = {"t": tensor_opcodes("0", np.zeros(3, np.float32))}
     content = legacy_bytes(dict_pickle(entries), {"0": np.zeros(2, np.float32)})
     with pytest.raises(ValueError, match="storage '0' must have 3 elements, got 2"):
-        read_torch_file(_write(tmp_path, content))
+        _read(_write(tmp_path, content))
 
 
 class _Attack:
@@ -112,5 +117,5 @@ def test_hostile_pickle_inside_the_file_is_refused(tmp_path: Path, place: str):
         "magic": attack + legacy_state_dict(TENSORS),
     }[place]
     with pytest.raises(ValueError, match=r"(posix|nt)\.system"):
-        read_torch_file(_write(tmp_path, content))
+        _read(_write(tmp_path, content))
     assert not trace.exists()

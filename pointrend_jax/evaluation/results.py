@@ -1,0 +1,19 @@
+"""What every evaluation gives, whatever it counts, and that no image may count twice."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+# Which of the two that every evaluation scores side by side: what was rendered, and what rendering
+# started from.
+MaskSource = Literal["rendered", "coarse"]
+# By name; None where there was nothing to be found.
+Statistics = dict[str, float | None]
+# By group: {"rendered": {"mask_ap": 0.4, ...}, ...}
+Results = dict[str, Statistics]
+
+
+def check_disjoint(image_ids: Iterable[int], others: Iterable[int]) -> None:
+    """Raises ValueError if an image is in both: it would be scored twice."""
+    twice = sorted(set(image_ids) & set(others))
+    if twice:
+        raise ValueError(f"{len(twice)} images were added twice, the first is {twice[0]}.")
