@@ -182,7 +182,7 @@ def _glyph(letter: str) -> Outline:
 
 
 def _thin(rng: np.random.Generator) -> Outline:
-    """Limbs about a twentieth of the shape wide, drawn as strokes and traced."""
+    """Limbs about a fifteenth of the shape wide, drawn as strokes and traced."""
     draw = (_fork, _branch, _spider, _asterisk)[int(rng.integers(4))]
     canvas = np.zeros((_CANVAS, _CANVAS), np.uint8)
     for stroke, width in draw(rng):
@@ -194,7 +194,7 @@ def _thin(rng: np.random.Generator) -> Outline:
 def _fork(rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
     """Three or four tines on a shoulder, and a handle."""
     tines = np.linspace(-0.3, 0.3, int(rng.integers(3, 5)))
-    width = rng.uniform(0.085, 0.11)
+    width = rng.uniform(0.11, 0.14)
     shoulder = rng.uniform(-0.3, -0.1)
     feet = shoulder + 0.25 * np.sqrt(np.maximum(1 - (tines / 0.3) ** 2, 0))
     strokes = [(np.array([[x, -1.0], [x, y]]), width) for x, y in zip(tines, feet, strict=True)]
@@ -208,7 +208,7 @@ def _branch(rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
     """A bent twig with alternating side twigs that fork once."""
     along = np.linspace(-1, 1, 24)
     bend = rng.uniform(-0.3, 0.3)
-    strokes = [(np.stack([bend * (along**2 - 0.5), along], axis=1), 0.12)]
+    strokes = [(np.stack([bend * (along**2 - 0.5), along], axis=1), 0.16)]
     for i, y in enumerate(np.linspace(0.5, -0.6, int(rng.integers(4, 7)))):
         side = -1 if i % 2 else 1
         start = np.array([bend * (y**2 - 0.5), y])
@@ -216,7 +216,7 @@ def _branch(rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
         end = start + length * np.array([side * np.cos(rise), -np.sin(rise)])
         fork = start + 0.5 * (end - start)
         tip = fork + 0.45 * length * np.array([side * np.cos(rise - 0.9), -np.sin(rise - 0.9)])
-        strokes += [(np.stack([start, end]), 0.085), (np.stack([fork, tip]), 0.07)]
+        strokes += [(np.stack([start, end]), 0.12), (np.stack([fork, tip]), 0.1)]
     return strokes
 
 
@@ -230,14 +230,14 @@ def _spider(rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
             knee = hip + rng.uniform(0.5, 0.6) * np.array([side * np.cos(angle), np.sin(angle)])
             shin = 1.55 * angle
             foot = knee + rng.uniform(0.4, 0.5) * np.array([side * np.cos(shin), np.sin(shin)])
-            strokes.append((np.stack([hip, knee, foot]), 0.075))
+            strokes.append((np.stack([hip, knee, foot]), 0.11))
     return strokes
 
 
 def _asterisk(rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
     """Five to seven spokes; half of them carry barbs, as a snowflake does."""
     spokes = int(rng.integers(5, 8))
-    width = rng.uniform(0.085, 0.12)
+    width = rng.uniform(0.12, 0.16)
     barbed = rng.random() < 0.5
     strokes = []
     for angle in 2 * np.pi * np.arange(spokes) / spokes:
