@@ -47,16 +47,16 @@ settings.register_profile("reproducible", deadline=None, derandomize=True, datab
 settings.load_profile("reproducible")
 
 
-# What compiles or traces whole networks, starts programs, or takes seconds, below this folder.
+# What compiles or traces whole networks, starts programs, or takes seconds, below this folder. The
+# first compiles the tiny run; those that begin with it too come late, and find it compiled.
 _SLOW = (
-    "benchmarks/test_kills.py", "devices/test_processes.py", "evaluation/test_lvis_official.py",
-    "importers/test_efficientnet_lite.py", "importers/test_semantic_names.py", "layers", "models",
-    "parity/test_models.py", "parity/test_ops.py", "parity/test_train_inputs.py",
-    "predict/test_instances.py", "predict/test_labels.py", "predict/test_load.py",
-    "predict/test_published.py",
-    "tasks/test_instance.py", "tasks/test_scoring.py", "test_demo.py", "test_experiment.py",
-    "test_extend.py", "test_lvis_experiment.py", "test_recipes.py", "test_semantic_experiment.py",
-    "test_weights.py", "test_wheel.py",
+    "test_experiment.py", "models", "parity/test_models.py", "test_semantic_experiment.py",
+    "layers", "parity/test_ops.py", "parity/test_train_inputs.py", "predict/test_instances.py",
+    "benchmarks/test_kills.py", "devices/test_processes.py", "test_recipes.py", "test_demo.py",
+    "evaluation/test_lvis_official.py", "importers/test_efficientnet_lite.py",
+    "importers/test_semantic_names.py", "predict/test_labels.py", "predict/test_load.py",
+    "predict/test_published.py", "tasks/test_instance.py", "tasks/test_scoring.py",
+    "test_extend.py", "test_lvis_experiment.py", "test_weights.py", "test_wheel.py",
     "training/test_bucket.py", "training/test_loop.py", "training/test_memory.py",
     "training/test_step.py",
 )  # fmt: skip
@@ -65,10 +65,15 @@ _SLOW = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the slow tests and puts them first, so that no worker begins a long file at the end."""
     slow = [REPOSITORY / "tests" / name for name in _SLOW]
+
+    def place(item: pytest.Item) -> int:
+        found = (i for i, path in enumerate(slow) if item.path.is_relative_to(path))
+        return next(found, len(slow))
+
     for item in items:
-        if any(item.path.is_relative_to(path) for path in slow):
+        if place(item) < len(slow):
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=place)
 
 
 # Of a process; with so many it takes about 3 GB.
