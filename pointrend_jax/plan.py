@@ -200,10 +200,10 @@ def _base(task: str, published: str) -> Config:
 
 def _start_choices(config: Config, published: str, num_classes: int) -> list[Choice]:
     """The weights, and the modules that start anew: those whose shape the classes decide."""
-    shapes = []
+    other, shapes = config.copy_and_resolve_references(), []
     for number in (num_classes, num_classes + 1):
-        config.num_classes = number
-        shapes.append(array_shapes(build_task(config).shapes()))
+        other.num_classes = number
+        shapes.append(array_shapes(build_task(other).shapes()))
     reset = [
         path.removeprefix("params/").rpartition("/")[0]
         for path, shape in shapes[0].items()

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from pointrend_jax.cli.parser import CommandParser, path
-from pointrend_jax.console import own_command
+from pointrend_jax.cli.runs import then_predict
 from pointrend_jax.structures import Config
 
 EXAMPLES = (
@@ -65,8 +65,7 @@ def _to_checkpoint(
     if class_names is not None:
         config = _with_class_names(config, class_names)
     print(describe_weights(convert(weights, config, output)))
-    predict = own_command("predict", "IMAGES", "--checkpoint", output, "--output", "predicted")
-    print(f"checkpoint and {CARD}: {output}. Next:\n  {predict}")
+    print(f"checkpoint and {CARD}: {output}. {then_predict(output)}")
 
 
 def _to_file(checkpoint: Path, output: Path) -> None:

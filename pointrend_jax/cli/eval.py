@@ -7,8 +7,8 @@ import argparse
 
 from pointrend_jax.cli.fields import describe_fields
 from pointrend_jax.cli.parser import CommandParser
-from pointrend_jax.cli.runs import add_run, join
-from pointrend_jax.console import own_command, tell
+from pointrend_jax.cli.runs import add_run, join, then_predict
+from pointrend_jax.console import tell
 from pointrend_jax.storage import as_path
 
 EXAMPLES = (
@@ -32,5 +32,4 @@ def run(args: argparse.Namespace) -> None:
     workdir = as_path(args.workdir)
     output = None if args.output is None else as_path(args.output)
     evaluate_run(workdir, args.config, output)
-    predict = own_command("predict", "IMAGES", "--checkpoint", workdir, "--output", "predicted")
-    tell(f"the scores, and what was found, are in {output or workdir}. Next:\n  {predict}")
+    tell(f"the scores, and what was found, are in {output or workdir}. {then_predict(workdir)}")

@@ -30,6 +30,8 @@ def run(args: argparse.Namespace) -> None:
 
     inspect(args.config, args.output)
     if args.data is not None:
-        # Which lies there now, and may be edited.
-        planned = args.output / "config.py"
-        tell(f"next:\n  {own_command('train', '--config', planned, '--workdir', 'RUN')}")
+        from pointrend_jax.plan import FILE
+
+        # The planned config lies there now, and may be edited.
+        planned = args.output / FILE
+        tell(f"Next:\n  {own_command('train', '--config', planned, '--workdir', 'RUN')}")

@@ -62,4 +62,4 @@ def run(args: argparse.Namespace) -> None:
         "train", "--config", "CONFIG", "--workdir", "RUN", "--config.data.source=tfds",
         f"--config.data.dir={folder}",
     )  # fmt: skip
-    tell(f"next:\n  {train}")
+    tell(f"Next:\n  {train}")

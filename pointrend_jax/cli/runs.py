@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from pointrend_jax.cli.parser import CommandParser, count, path
+from pointrend_jax.console import own_command
 from pointrend_jax.storage import local_path
 
 
@@ -66,6 +67,12 @@ def add_run(parser: CommandParser) -> None:
         metavar="I",
         help="of this one, if not from the environment",
     )
+
+
+def then_predict(checkpoint: object) -> str:
+    """The end of what a command says that leaves a checkpoint: how to predict with it."""
+    command = own_command("predict", "IMAGES", "--checkpoint", checkpoint, "--output", "predicted")
+    return f"Next:\n  {command}"
 
 
 def join(args: argparse.Namespace) -> None:

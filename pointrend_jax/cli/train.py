@@ -8,8 +8,8 @@ import argparse
 
 from pointrend_jax.cli.fields import describe_fields
 from pointrend_jax.cli.parser import CommandParser
-from pointrend_jax.cli.runs import add_experiment, add_run, chosen_config, join
-from pointrend_jax.console import own_command, tell
+from pointrend_jax.cli.runs import add_experiment, add_run, chosen_config, join, then_predict
+from pointrend_jax.console import tell
 from pointrend_jax.storage import as_path
 
 EXAMPLES = (
@@ -44,8 +44,7 @@ def run(args: argparse.Namespace) -> None:
     join(args)
     workdir = as_path(args.workdir)
     train(args.config, workdir, accept_changes=args.accept_changes)
-    predict = own_command("predict", "IMAGES", "--checkpoint", workdir, "--output", "predicted")
     tell(
         f"{workdir} has the trained model (checkpoints/), its losses and scores by step "
-        f"(metrics.jsonl, tensorboard/) and the last scores (results.json). Next:\n  {predict}"
+        f"(metrics.jsonl, tensorboard/) and the last scores (results.json). {then_predict(workdir)}"
     )
