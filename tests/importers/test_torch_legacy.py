@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointrend_jax.importers.weights_file import read_weights_file
 from tests.importers.legacy_file import (
     SYSTEM,
     dict_pickle,
@@ -15,42 +14,23 @@ from tests.importers.legacy_file import (
     legacy_state_dict,
     tensor_opcodes,
 )
-
-TENSORS = {
-    "weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
-    "bias": np.asarray([1.5, -2.0], np.float16),
-    "count": np.asarray(7, np.int64),
-}
-
-
-def _write(tmp_path: Path, content: bytes) -> Path:
-    path = tmp_path / "weights.pth"
-    path.write_bytes(content)
-    return path
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    return read_weights_file(path).tensors
+from tests.importers.torch_files import TENSORS, assert_tensors, read, written
 
 
 def test_tensors_come_back_with_dtype_and_shape(tmp_path: Path):
-    tensors = _read(_write(tmp_path, legacy_state_dict(TENSORS)))
-    assert tensors.keys() == TENSORS.keys()
-    for name, expected in TENSORS.items():
-        assert tensors[name].dtype == expected.dtype
-        np.testing.assert_array_equal(tensors[name], expected, strict=True)
+    assert_tensors(written(tmp_path, legacy_state_dict(TENSORS)))
 
 
 def test_strides_of_a_transposed_tensor_are_followed(tmp_path: Path):
     storage = np.arange(6, dtype=np.float32).reshape(2, 3)
     content = legacy_bytes(dict_pickle({"t": tensor_opcodes("0", storage.T)}), {"0": storage})
-    np.testing.assert_array_equal(_read(_write(tmp_path, content))["t"], storage.T)
+    np.testing.assert_array_equal(read(written(tmp_path, content))["t"], storage.T)
 
 
 def test_tensors_that_share_a_storage_are_read(tmp_path: Path):
     array = np.arange(3, dtype=np.float32)
     entries = {"a": tensor_opcodes("0", array), "b": tensor_opcodes("0", array)}
-    tensors = _read(_write(tmp_path, legacy_bytes(dict_pickle(entries), {"0": array})))
+    tensors = read(written(tmp_path, legacy_bytes(dict_pickle(entries), {"0": array})))
     np.testing.assert_array_equal(tensors["a"], tensors["b"])
 
 
@@ -58,16 +38,16 @@ def test_tensors_that_share_a_storage_are_read(tmp_path: Path):
 def test_strides_beyond_the_storage_are_refused(tmp_path: Path, strides: tuple[int, int]):
     array = np.zeros((2, 3), np.float32)
     entries = {"t": tensor_opcodes("0", array, strides=strides)}
-    path = _write(tmp_path, legacy_bytes(dict_pickle(entries), {"0": array}))
+    path = written(tmp_path, legacy_bytes(dict_pickle(entries), {"0": array}))
     with pytest.raises(ValueError, match=r"beyond its storage|wrong kind"):
-        _read(path)
+        read(path)
 
 
 def test_file_cut_off_anywhere_is_refused(tmp_path: Path):
     content = legacy_state_dict(TENSORS)
     for length in range(len(content)):
         with pytest.raises(ValueError, match=r"Cannot read weights from .*weights\.pth"):
-            _read(_write(tmp_path, content[:length]))
+            read(written(tmp_path, content[:length]))
 
 
 @pytest.mark.parametrize(
@@ -87,14 +67,14 @@ def test_file_cut_off_anywhere_is_refused(tmp_path: Path):
 )
 def test_other_content_is_refused_in_words(tmp_path: Path, content: bytes, message: str):
     with pytest.raises(ValueError, match=message):
-        _read(_write(tmp_path, content))
+        read(written(tmp_path, content))
 
 
 def test_storage_of_another_length_is_refused(tmp_path: Path):
     entries = {"t": tensor_opcodes("0", np.zeros(3, np.float32))}
     content = legacy_bytes(dict_pickle(entries), {"0": np.zeros(2, np.float32)})
     with pytest.raises(ValueError, match="storage '0' must have 3 elements, got 2"):
-        _read(_write(tmp_path, content))
+        read(written(tmp_path, content))
 
 
 class _Attack:
@@ -117,5 +97,5 @@ def test_hostile_pickle_inside_the_file_is_refused(tmp_path: Path, place: str):
         "magic": attack + legacy_state_dict(TENSORS),
     }[place]
     with pytest.raises(ValueError, match=r"(posix|nt)\.system"):
-        _read(_write(tmp_path, content))
+        read(written(tmp_path, content))
     assert not trace.exists()

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointrend_jax.importers.weights_file import read_weights_file
 from tests.importers.legacy_file import dict_pickle, storage_opcodes
+from tests.importers.torch_files import TENSORS, assert_tensors, read, written
 from tests.importers.zip_file import (
     archive_bytes,
     untyped_tensor,
@@ -19,23 +19,7 @@ from tests.importers.zip_file import (
     zip_tensor,
 )
 
-TENSORS = {
-    "weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
-    "bias": np.asarray([1.5, -2.0], np.float16),
-    "count": np.asarray(7, np.int64),
-    "nothing": np.zeros((0, 2), np.float32),
-}
 WEIGHT = TENSORS["weight"]
-
-
-def _write(tmp_path: Path, content: bytes) -> Path:
-    path = tmp_path / "weights.pth"
-    path.write_bytes(content)
-    return path
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    return read_weights_file(path).tensors
 
 
 def _read_one(
@@ -46,22 +30,19 @@ def _read_one(
     byte_order: bytes | None = b"little",
 ) -> np.ndarray:
     content = zip_bytes(dict_pickle({"t": tensor}), contents, byte_order=byte_order)
-    return _read(_write(tmp_path, content))["t"]
+    return read(written(tmp_path, content))["t"]
 
 
 def test_tensors_come_back_with_dtype_and_shape(tmp_path: Path):
-    tensors = _read(_write(tmp_path, zip_state_dict(TENSORS)))
-    assert tensors.keys() == TENSORS.keys()
-    for name, expected in TENSORS.items():
-        np.testing.assert_array_equal(tensors[name], expected, strict=True)
+    assert_tensors(written(tmp_path, zip_state_dict(TENSORS)))
 
 
 def test_strides_and_offset_are_followed(tmp_path: Path):
     window = WEIGHT.transpose(2, 0, 1)[1:]
     strides = tuple(stride // 4 for stride in window.strides)
     tensor = _float_tensor("FloatStorage", WEIGHT.size, 1, window.shape, strides)
-    read = _read_one(tmp_path, tensor, {"0": WEIGHT.tobytes()})
-    np.testing.assert_array_equal(read, window)
+    found = _read_one(tmp_path, tensor, {"0": WEIGHT.tobytes()})
+    np.testing.assert_array_equal(found, window)
 
 
 def _float_tensor(
@@ -80,7 +61,7 @@ def _integers(values: tuple[int, ...]) -> bytes:
 def test_tensors_that_share_a_storage_share_its_memory(tmp_path: Path):
     entries = {"a": zip_tensor("0", WEIGHT), "b": zip_tensor("0", WEIGHT)}
     content = zip_bytes(dict_pickle(entries), {"0": WEIGHT.tobytes()})
-    tensors = _read(_write(tmp_path, content))
+    tensors = read(written(tmp_path, content))
     np.testing.assert_array_equal(tensors["a"], WEIGHT)
     assert np.shares_memory(tensors["a"], tensors["b"])
 
@@ -89,43 +70,43 @@ def test_bfloat16_is_widened_to_float32(tmp_path: Path):
     values = np.asarray([1.0, -2.5, 3.0e38, 0.0078125], np.float32)
     bits = (values.view(np.uint32) >> 16).astype("<u2")
     tensor = _float_tensor("BFloat16Storage", 4, 0, (4,), (1,))
-    read = _read_one(tmp_path, tensor, {"0": bits.tobytes()})
+    found = _read_one(tmp_path, tensor, {"0": bits.tobytes()})
     expected = (bits.astype(np.uint32) << 16).view(np.float32)
-    np.testing.assert_array_equal(read, expected, strict=True)
+    np.testing.assert_array_equal(found, expected, strict=True)
     # The upper 16 bits keep 8 bits of the fraction.
-    np.testing.assert_allclose(read, values, rtol=2**-7)
+    np.testing.assert_allclose(found, values, rtol=2**-7)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint16", "uint8"])
 def test_tensor_of_untyped_storage_is_read(tmp_path: Path, dtype: str):
     values = np.arange(6).astype(dtype).reshape(2, 3)
     tensor = untyped_tensor("0", values.nbytes, values.shape, dtype)
-    read = _read_one(tmp_path, tensor, {"0": values.tobytes()})
-    np.testing.assert_array_equal(read, values, strict=True)
+    found = _read_one(tmp_path, tensor, {"0": values.tobytes()})
+    np.testing.assert_array_equal(found, values, strict=True)
 
 
 def test_parameter_is_its_tensor(tmp_path: Path):
     parameter = b"ctorch._utils\n_rebuild_parameter\n(" + zip_tensor("0", WEIGHT) + b"I01\nNtR"
-    read = _read_one(tmp_path, parameter, {"0": WEIGHT.tobytes()})
-    np.testing.assert_array_equal(read, WEIGHT)
+    found = _read_one(tmp_path, parameter, {"0": WEIGHT.tobytes()})
+    np.testing.assert_array_equal(found, WEIGHT)
 
 
 def test_big_endian_file_is_read(tmp_path: Path):
     content = {"0": WEIGHT.astype(">f4").tobytes()}
-    read = _read_one(tmp_path, zip_tensor("0", WEIGHT), content, byte_order=b"big")
-    np.testing.assert_array_equal(read, WEIGHT, strict=True)
+    found = _read_one(tmp_path, zip_tensor("0", WEIGHT), content, byte_order=b"big")
+    np.testing.assert_array_equal(found, WEIGHT, strict=True)
 
 
 def test_file_without_byte_order_is_little_endian(tmp_path: Path):
-    read = _read_one(tmp_path, zip_tensor("0", WEIGHT), {"0": WEIGHT.tobytes()}, byte_order=None)
-    np.testing.assert_array_equal(read, WEIGHT)
+    found = _read_one(tmp_path, zip_tensor("0", WEIGHT), {"0": WEIGHT.tobytes()}, byte_order=None)
+    np.testing.assert_array_equal(found, WEIGHT)
 
 
 def test_file_cut_off_anywhere_is_refused(tmp_path: Path):
     content = zip_state_dict(TENSORS)
     for length in range(0, len(content), 7):
         with pytest.raises(ValueError, match=r"Cannot read weights from .*weights\.pth"):
-            _read(_write(tmp_path, content[:length]))
+            read(written(tmp_path, content[:length]))
 
 
 def test_flipped_byte_is_refused_or_without_effect(tmp_path: Path):
@@ -135,7 +116,7 @@ def test_flipped_byte_is_refused_or_without_effect(tmp_path: Path):
         damaged = bytearray(content)
         damaged[position] ^= 0x55
         try:
-            tensors = _read(_write(tmp_path, bytes(damaged)))
+            tensors = read(written(tmp_path, bytes(damaged)))
         except ValueError:
             refused += 1
             continue
@@ -188,7 +169,7 @@ CONTENT = {"0": WEIGHT.tobytes()}
 )
 def test_other_content_is_refused_in_words(tmp_path: Path, content: bytes, message: str):
     with pytest.raises(ValueError, match=message):
-        _read(_write(tmp_path, content))
+        read(written(tmp_path, content))
 
 
 @pytest.mark.parametrize("strides", [(13, 4, 1), (12, 4, 1_000_000), (12, -4, 1)])
@@ -206,11 +187,11 @@ def test_tensor_that_repeats_its_storage_is_refused(tmp_path: Path):
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
 def test_repeated_record_is_refused(tmp_path: Path):
-    path = _write(tmp_path, zip_bytes(WHOLE, CONTENT))
+    path = written(tmp_path, zip_bytes(WHOLE, CONTENT))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("model_final/data/0", WEIGHT.tobytes())
     with pytest.raises(ValueError, match=r"'model_final/data/0' occurs twice"):
-        _read(path)
+        read(path)
 
 
 def test_records_that_claim_more_than_the_file_are_refused(tmp_path: Path):
@@ -219,7 +200,7 @@ def test_records_that_claim_more_than_the_file_are_refused(tmp_path: Path):
     entry = content.rindex(b"PK\x01\x02")
     struct.pack_into("<II", content, entry + 20, 10**9, 10**9)
     with pytest.raises(ValueError, match=r"records claim 10000\d+ bytes, but the file has"):
-        _read(_write(tmp_path, bytes(content)))
+        read(written(tmp_path, bytes(content)))
 
 
 class _Attack:
@@ -243,5 +224,5 @@ def test_hostile_pickle_inside_the_file_is_refused(tmp_path: Path, place: str, p
         "metadata": b"\x80\x02}" + opcodes + b"b.",
     }[place]
     with pytest.raises(ValueError, match=r"(posix|nt)\.system"):
-        _read(_write(tmp_path, zip_bytes(object_pickle, CONTENT)))
+        read(written(tmp_path, zip_bytes(object_pickle, CONTENT)))
     assert not trace.exists()
