@@ -149,7 +149,7 @@ class EfficientNetLite(nn.Module):
 
     Attributes:
       variant: 0, 1 or 2, for Lite0, Lite1 or Lite2.
-      freeze_at: no gradient reaches the stem (1 and up) and res2..res<freeze_at>; 0 trains all.
+      freeze_at: the stem (1 and up) and res2..res<freeze_at> are not trained; 0 trains all.
       output_stride: 32, or 16 or 8: the last stages keep their resolution and dilate instead.
       norm: with trained or fixed statistics; those of the stages of `freeze_at` are fixed.
       remat: for the gradient, a block is computed again from its input instead of being kept.
@@ -195,7 +195,6 @@ class EfficientNetLite(nn.Module):
             return FrozenBatchNorm if module in frozen else self.norm
 
         x = Stem(norm("stem"), name="stem")(x, padded_hw)
-        x = jax.lax.stop_gradient(x) if "stem" in frozen else x
         stride, dilation, maps = 2, 1, {}
         for i, spec in enumerate(block_specs(self.variant)):
             dilate = stride * spec.stride > self.output_stride
@@ -207,7 +206,6 @@ class EfficientNetLite(nn.Module):
                 spec, stride, step, dilation, norm(name), name=name
             )
             x = block(x, padded_hw)
-            x = jax.lax.stop_gradient(x) if name in frozen else x
             # A block that loses its stride still reads adjacent cells; the blocks after it dilate.
             stride, dilation = stride * step, dilation * (2 if dilate else 1)
             maps[spec.stage] = x

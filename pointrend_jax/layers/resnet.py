@@ -156,7 +156,7 @@ class ResNet(nn.Module):
 
     Attributes:
       depth: 18, 34, 50 or 101.
-      freeze_at: no gradient reaches the stem (1 and up) and res2..res<freeze_at>; 0 trains all.
+      freeze_at: the stem (1 and up) and res2..res<freeze_at> are not trained; 0 trains all.
       stride_in_1x1: a bottleneck's stride sits in its first 1x1 convolution, as in the original
         and the MSRA weights, and not in the 3x3 (torchvision, ResNeXt).
       groups, width_per_group: 32 and 8 make ResNeXt 32x8d; the 3x3 of res2 has their product of
@@ -198,7 +198,6 @@ class ResNet(nn.Module):
     ) -> dict[str, Array]:
         """Args: x, normalised pixels; padded_hw, multiples of 32. Maps beyond it are undefined."""
         x = (DeepStem if self.deep_stem else Stem)(self._norm(1), name="stem")(x, padded_hw)
-        x = jax.lax.stop_gradient(x) if self.freeze_at >= 1 else x
         maps, stride, dilation = {}, 4, 1
         for stage in range(2, 6):
             step = 2 if stage > 2 else 1
@@ -208,7 +207,6 @@ class ResNet(nn.Module):
                 grid = self.multi_grid[block] if stage == 5 else 1
                 layer = self._block(stage, block, step, stride, dilation * grid)
                 x, stride, step = layer(x, padded_hw), stride * step, 1
-            x = jax.lax.stop_gradient(x) if self.freeze_at >= stage else x
             maps[f"res{stage}"] = x
         return maps
 
