@@ -41,6 +41,8 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 install_import_hook("pointrend_jax", "tests.typechecker.check")
 
 from pointrend_jax.devices.backend import traced_for  # noqa: E402  (checked, as all that follows)
+from pointrend_jax.experiment import train  # noqa: E402
+from tests.tiny_run import TinyRun, tiny_run_config  # noqa: E402
 
 # The same examples in every run, on machines of any speed (a compile may take seconds).
 settings.register_profile("reproducible", deadline=None, derandomize=True, database=None)
@@ -92,6 +94,14 @@ def free_compiled_programs() -> Iterator[None]:
     if not maps.exists() or maps.read_bytes().count(b"\n") > _MEMORY_MAPS:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """Trained and scored once for all tests of this process, on both devices."""
+    folder = tmp_path_factory.mktemp("tiny_run")
+    train(tiny_run_config(folder / "cache"), folder / "work")
+    return TinyRun(folder / "cache", folder / "work")
 
 
 @pytest.fixture

@@ -15,14 +15,12 @@ from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.load import load
 from pointrend_jax.results.masks import PredictedMasks
 from pointrend_jax.training.saved_variables import load_variables, save_variables
-from tests.tiny_run import tiny_run_config
+from tests.tiny_run import TinyRun, tiny_run_config
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    train(tiny_run_config(folder / "cache"), folder / "work")
-    return folder / "work"
+def workdir(tiny_run: TinyRun) -> Path:
+    return tiny_run.workdir
 
 
 @pytest.fixture(scope="module")

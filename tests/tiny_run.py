@@ -1,6 +1,7 @@
 """The whole run that several files of tests begin with, the same in all, programs included."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from pointrend_jax.configs import tiny
 from pointrend_jax.structures import Config
@@ -13,3 +14,13 @@ def tiny_run_config(cache: Path) -> Config:
     config.data.embedded.num_eval = 5
     config.train.log_every = 1
     return config
+
+
+class TinyRun(NamedTuple):
+    """A run of `tiny_run_config` that nobody stopped, to be read and not changed.
+
+    cache: of its data, for runs that are compared with it.
+    """
+
+    cache: Path
+    workdir: Path

@@ -8,7 +8,6 @@ At an output stride below 32 the last stages keep their resolution and dilate in
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 

@@ -7,10 +7,9 @@ import numpy as np
 
 from benchmarks.kill_prepare import contents, prepare
 from benchmarks.kill_test import Run, content, live
-from pointrend_jax.experiment import train
 from tests.data.label_sets import blocks, write_camvid
 from tests.shared import REPOSITORY
-from tests.tiny_run import tiny_run_config
+from tests.tiny_run import TinyRun
 
 _STEPS = 4
 # What tests/conftest.py sets for this process.
@@ -21,14 +20,14 @@ _VARIABLES = {
 }
 
 
-def test_a_training_killed_while_it_saves_ends_as_one_that_was_left_alone(tmp_path: Path) -> None:
-    whole = tmp_path / "whole"
-    train(tiny_run_config(tmp_path / "cache"), whole, evaluate_at_end=False)
-    run = Run(tmp_path / "killed", tmp_path / "cache", _STEPS, _VARIABLES)
+def test_a_training_killed_while_it_saves_ends_as_one_that_was_left_alone(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "killed", tiny_run.cache, _STEPS, _VARIABLES)
     killed = live(run, "save", signal.SIGKILL, 0.02)
     assert killed.status == -signal.SIGKILL
     assert live(run, "", signal.SIGKILL, 0.0).status == 0
-    expected, found = content(whole, _STEPS), content(run.workdir, _STEPS)
+    expected, found = content(tiny_run.workdir, _STEPS), content(run.workdir, _STEPS)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)

@@ -20,36 +20,23 @@ from benchmarks.launch import CLUSTER_FLAGS, finish, run_processes, started, wai
 from pointrend_jax.devices.processes import Cluster, join_processes
 from pointrend_jax.experiment import train
 from pointrend_jax.training.interruptions import StopSignal
-from tests.tiny_run import tiny_run_config
+from tests.tiny_run import TinyRun, tiny_run_config
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where prepared data and the runs lie."""
-    return tmp_path_factory.mktemp("processes")
-
-
-@pytest.fixture(scope="module")
-def whole(folder: Path) -> Path:
-    """The work directory of a run of one process and two devices that nobody stops."""
-    train(tiny_run_config(folder / "cache"), folder / "whole")
-    return folder / "whole"
-
-
-def _command(folder: Path, workdir: Path, *more: str) -> Sequence[str]:
+def _command(cache: Path, workdir: Path, *more: str) -> Sequence[str]:
     """train.py with the settings of `tiny_run_config`."""
     return (
         "train.py", "--config=configs/tiny.py", f"--workdir={workdir}",
-        f"--config.data.cache_dir={folder / 'cache'}", "--config.data.embedded.num_eval=5",
+        f"--config.data.cache_dir={cache}", "--config.data.embedded.num_eval=5",
         "--config.train.log_every=1", *more,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def stopped(folder: Path, whole: Path) -> Path:
+def stopped(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The work directory of a run of two processes of which the second was sent SIGTERM."""
-    workdir = folder / "stopped"
-    command = _command(folder, workdir)
+    workdir = tmp_path_factory.mktemp("processes") / "stopped"
+    command = _command(tiny_run.cache, workdir)
     with started(command, 2, cluster_flags=CLUSTER_FLAGS) as running:
         # Before the first step, after which it stops therefore.
         wait_for(running, "weights of")
@@ -81,17 +68,16 @@ def _assert_close(ours: Path, theirs: Path) -> None:
 
 
 def test_sigterm_to_one_process_stops_both_and_the_run_goes_on_and_scores_as_one_process_does(
-    folder: Path, whole: Path, stopped: Path
+    tiny_run: TinyRun, stopped: Path, tmp_path: Path
 ) -> None:
-    workdir = folder / "resumed"
-    shutil.copytree(stopped, workdir)
+    workdir = shutil.copytree(stopped, tmp_path / "resumed")
     # By shard_map, where it was begun by pmap.
-    command = _command(folder, workdir, "--config.train.strategy=shard_map")
+    command = _command(tiny_run.cache, workdir, "--config.train.strategy=shard_map")
     lead, other = run_processes(command, 2, cluster_flags=CLUSTER_FLAGS)
-    _assert_close(workdir, whole)
+    _assert_close(workdir, tiny_run.workdir)
     # Five images in batches of two: the last has none for the second process.
     assert "evaluated 5 images" in lead
-    ours, theirs = _results(workdir), _results(whole)
+    ours, theirs = _results(workdir), _results(tiny_run.workdir)
     assert ours.keys() == theirs.keys()
     for group in theirs.keys() - {"step"}:
         assert ours[group] == pytest.approx(theirs[group], abs=1e-6, nan_ok=True), group
@@ -103,12 +89,11 @@ def test_sigterm_to_one_process_stops_both_and_the_run_goes_on_and_scores_as_one
 
 
 def test_a_checkpoint_of_two_processes_goes_on_in_one(
-    folder: Path, whole: Path, stopped: Path
+    tiny_run: TinyRun, stopped: Path, tmp_path: Path
 ) -> None:
-    workdir = folder / "alone"
-    shutil.copytree(stopped, workdir)
-    train(tiny_run_config(folder / "cache"), workdir, evaluate_at_end=False)
-    _assert_close(workdir, whole)
+    workdir = shutil.copytree(stopped, tmp_path / "alone")
+    train(tiny_run_config(tiny_run.cache), workdir, evaluate_at_end=False)
+    _assert_close(workdir, tiny_run.workdir)
 
 
 @pytest.mark.parametrize("stops", [True, False])
