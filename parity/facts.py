@@ -18,7 +18,8 @@ from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.resnet import ResNet
 from pointrend_jax.models.backbones import backbone_options
 from pointrend_jax.structures import IGNORE_LABEL, Config
-from pointrend_jax.training.optimizer import build_schedule, module_path
+from pointrend_jax.tasks.task import module_path
+from pointrend_jax.training.optimizer import build_schedule
 
 # The dilations of res4 and res5, by the stride of the output.
 _DILATIONS = {32: (1, 1), 16: (1, 2), 8: (2, 4)}

@@ -30,6 +30,7 @@ from pointrend_jax.tasks.task import (
     image_keys,
     initial,
     kept,
+    with_fixed_as_constants,
 )
 
 
@@ -56,6 +57,7 @@ def instance_task(model: MaskRCNN) -> Task:
     ) -> tuple[dict[str, LossTerm], Variables]:
         keys = image_keys(key, batch.image_index)
         noise = model.draw_noise(keys, batch)
+        variables = with_fixed_as_constants(variables, is_trainable)
         terms: Any = model.apply(variables, batch, noise, method=MaskRCNN.losses)
         return terms, variables["buffers"]
 
@@ -69,7 +71,7 @@ def instance_task(model: MaskRCNN) -> Task:
         steps: Any = model.apply(variables, batch, regions, method=MaskRCNN.explain)
         return steps
 
-    frozen = model.backbone.frozen_modules()
+    is_trainable = all_but(model.backbone.frozen_modules())
 
     return Task(
         init=init,
@@ -79,7 +81,7 @@ def instance_task(model: MaskRCNN) -> Task:
         deliver=None,
         results=instance_results,
         explain=explain,
-        is_trainable=all_but(frozen),
+        is_trainable=is_trainable,
     )
 
 

@@ -30,6 +30,7 @@ from pointrend_jax.tasks.task import (
     image_keys,
     initial,
     kept,
+    with_fixed_as_constants,
 )
 
 
@@ -59,7 +60,7 @@ def semantic_task(model: SemanticSegmentor) -> Task:
         keys = image_keys(key, batch.image_index)
         dropout_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
         result: Any = model.apply(
-            variables,
+            with_fixed_as_constants(variables, is_trainable),
             batch,
             model.draw_noise(keys),
             dropout_keys,
@@ -78,6 +79,7 @@ def semantic_task(model: SemanticSegmentor) -> Task:
         return steps
 
     frozen: tuple[str, ...] = model.backbone.frozen_modules()  # pyright: ignore[reportAttributeAccessIssue]
+    is_trainable = all_but(frozen)
 
     return Task(
         init=init,
@@ -87,7 +89,7 @@ def semantic_task(model: SemanticSegmentor) -> Task:
         deliver=predicted_label_maps,
         results=semantic_results,
         explain=explain,
-        is_trainable=all_but(frozen),
+        is_trainable=is_trainable,
     )
 
 

@@ -120,6 +120,26 @@ def all_but(frozen: Collection[str]) -> Callable[[tuple[str, ...]], bool]:
     return is_trainable
 
 
+def with_fixed_as_constants(
+    variables: Variables, is_trainable: Callable[[tuple[str, ...]], bool]
+) -> Variables:
+    """The variables of a loss, whose gradient does not go through parameters that are not trained.
+
+    What only fixed parameters make is not even traced for the gradient.
+    """
+
+    def constant_if_fixed(path: tuple[Any, ...], x: Array) -> Array:
+        return x if is_trainable(module_path(path)) else jax.lax.stop_gradient(x)
+
+    params = jax.tree_util.tree_map_with_path(constant_if_fixed, variables["params"])
+    return variables | {"params": params}
+
+
+def module_path(path: tuple[Any, ...]) -> tuple[str, ...]:
+    """The names on the way to a leaf of a tree of variables."""
+    return tuple(entry.key for entry in path)
+
+
 def image_keys(key: Array, image_index: Array) -> Array:
     """A key for each image, by its place in the global batch: no device decides what is drawn."""
     return jax.vmap(lambda index: jax.random.fold_in(key, index))(image_index)

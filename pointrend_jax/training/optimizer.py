@@ -10,6 +10,7 @@ import optax
 
 from pointrend_jax.console import tell
 from pointrend_jax.structures import Array, Config
+from pointrend_jax.tasks.task import module_path
 
 Schedule = Callable[[Array | int], Array]
 
@@ -117,11 +118,6 @@ def scaled_to_batch(config: Config) -> Config:
         f"milestones {train.milestones}"
     )
     return scaled.lock()
-
-
-def module_path(path: tuple[Any, ...]) -> tuple[str, ...]:
-    """The names on the way to a leaf of a tree of variables."""
-    return tuple(entry.key for entry in path)
 
 
 def build_optimizer(

@@ -9,7 +9,6 @@ import optax
 
 from pointrend_jax.structures import DATA_AXIS, Array, InstanceBatch, SemanticBatch
 from pointrend_jax.tasks.task import Task, Variables
-from pointrend_jax.training.optimizer import module_path
 
 Batch = InstanceBatch | SemanticBatch
 
@@ -106,12 +105,7 @@ def _gradients(
 ) -> tuple[Any, tuple[Any, dict[str, Array]]]:
     """The new buffers, and this replica's share of the gradients and the losses."""
 
-    def constant_if_fixed(path: tuple[Any, ...], x: Array) -> Array:
-        return x if task.is_trainable(module_path(path)) else jax.lax.stop_gradient(x)
-
     def total_loss(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
-        # Nothing is differentiated that only fixed parameters made.
-        params = jax.tree_util.tree_map_with_path(constant_if_fixed, params)
         terms, buffers = task.loss(variables | {"params": params}, batch, key)
         denominators = {name: term.denominator for name, term in terms.items()}
         denominators = _sum_over_devices(jax.lax.stop_gradient(denominators))

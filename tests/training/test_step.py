@@ -12,7 +12,8 @@ from benchmarks.compilations import counted_compilations
 from benchmarks.hlo_collectives import collectives_of
 from pointrend_jax.devices.placement import shard
 from pointrend_jax.structures import DATA_AXIS, InstanceBatch
-from pointrend_jax.training.optimizer import build_optimizer, module_path, warmup_multistep
+from pointrend_jax.tasks.task import module_path
+from pointrend_jax.training.optimizer import build_optimizer, warmup_multistep
 from pointrend_jax.training.replicas import build_replicas
 from pointrend_jax.training.step import TrainState, train_step
 from tests.tiny import instance_batch, tiny_config
