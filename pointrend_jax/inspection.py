@@ -15,9 +15,9 @@ from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.data.splits import NAMES, find_split
 from pointrend_jax.masks.bits import unpack_masks
 from pointrend_jax.storage import check_workdir
-from pointrend_jax.structures import Config, InstanceBatch, SemanticBatch
+from pointrend_jax.structures import Config, ObjectBatch, SemanticBatch
 from pointrend_jax.tasks.scoring import build_task_datasets
-from pointrend_jax.visualize import Rgb, overlay_instances, overlay_labels, save_picture, sheet
+from pointrend_jax.visualize import Rgb, overlay_labels, overlay_masks, save_picture, sheet
 
 PAGE = "training.png"
 _PICTURES = 12
@@ -115,8 +115,8 @@ def _pictures(batches: Iterator[Any], names: tuple[str, ...]) -> Iterator[Rgb]:
                 yield _objects_picture(image, batch, i, names)
 
 
-def _objects_picture(image: Rgb, batch: InstanceBatch, i: int, names: tuple[str, ...]) -> Rgb:
+def _objects_picture(image: Rgb, batch: ObjectBatch, i: int, names: tuple[str, ...]) -> Rgb:
     there = np.flatnonzero(batch.valid[i])
     masks = list(unpack_masks(batch.mask_bits[i][there], (image.shape[0], image.shape[1])))
     labels = [names[k] for k in batch.classes[i][there]]
-    return overlay_instances(image, batch.boxes[i][there], masks, labels, None)
+    return overlay_masks(image, batch.boxes[i][there], masks, labels, None)

@@ -191,10 +191,10 @@ def test_focal_loss_is_cross_entropy_times_the_square_of_what_is_missing(files: 
     valid = jnp.ones((1, 2), bool)
     # p = 1/2 and 1/4 of the truth: (1/2)^2 ln 2 and (3/4)^2 ln 4.
     expected = [[0.25 * np.log(2), 0.5625 * np.log(4)]]
-    of_instances = MASK_POINT_LOSSES["focal"](
+    of_masks = MASK_POINT_LOSSES["focal"](
         jnp.array([[0.0, np.log(3.0)]]), jnp.array([[1.0, 0.0]]), valid
     )
-    np.testing.assert_allclose(of_instances, expected, rtol=1e-5)
+    np.testing.assert_allclose(of_masks, expected, rtol=1e-5)
     of_label_maps = SEMANTIC_POINT_LOSSES["focal"](
         jnp.array([[[0.0, 0.0], [np.log(3.0), 0.0]]]), jnp.array([[0, 1]]), valid
     )

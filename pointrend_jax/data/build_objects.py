@@ -8,16 +8,16 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.batches.instances import Augmentation, TrainPlan, train_batches
+from pointrend_jax.data.batches.objects import Augmentation, TrainPlan, train_batches
 from pointrend_jax.data.batches.repeat_factors import image_repeat_factors
-from pointrend_jax.data.records.instances import (
+from pointrend_jax.data.records.layout import facts_digest
+from pointrend_jax.data.records.objects import (
     PreparedSet,
     ground_truth,
     instance_ids,
-    open_instances,
+    open_objects,
     prepare_objects,
 )
-from pointrend_jax.data.records.layout import facts_digest
 from pointrend_jax.data.sources.findings import tell_absent_classes
 from pointrend_jax.data.sources.known import OBJECT_SETS
 from pointrend_jax.data.splits import (
@@ -153,7 +153,7 @@ def build_eval_set(config: Config, *, may_lack_annotations: bool = False) -> Eva
 
 def _prepare(config: Config, split: str, *, may_lack_annotations: bool = False) -> PreparedSet:
     if config.data.source == "tfds":
-        prepared = open_instances(local_records(config), NAMES[split])
+        prepared = open_objects(local_records(config), NAMES[split])
     else:
         found = find_split(config, split, OBJECT_SETS, may_lack_annotations=may_lack_annotations)
         prepared = prepare_objects(found, cache_dir(config))

@@ -32,8 +32,8 @@ from pointrend_jax.structures import IGNORE_LABEL
 from pointrend_jax.visualize import (
     explain_labels_picture,
     explain_picture,
-    overlay_instances,
     overlay_labels,
+    overlay_masks,
     save_picture,
 )
 
@@ -58,7 +58,7 @@ def predict_instances(
       formats: as `chosen_formats` gives them.
       num_explained: instances an image, best first, whose rendering is shown; 0 for none.
       ids: of the data set that the images are of.
-      font: of the labels, as `overlay_instances` takes it.
+      font: of the labels, as `overlay_masks` takes it.
     Raises: ValueError, before anything is written, if the set has not the model's classes, or
       `output` holds predictions of other classes, with another threshold or in other formats.
     """
@@ -82,9 +82,7 @@ def predict_instances(
             masks = [record["segmentation"] for record in records]
             if "overlay" in formats:
                 labels, scores = instances.class_names, instances.scores
-                overlay = overlay_instances(
-                    image, instances.boxes, masks, labels, scores, font=font
-                )
+                overlay = overlay_masks(image, instances.boxes, masks, labels, scores, font=font)
                 save_picture(output / f"{name}.png", overlay)
             if "png" in formats:
                 write_masks(output, name, records, instances.class_names)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pointrend_jax.data.records.fetch import verify_records
-from pointrend_jax.data.records.instances import KIND as INSTANCES
-from pointrend_jax.data.records.instances import instance_records
 from pointrend_jax.data.records.label_maps import check_pixels, map_records, open_maps
 from pointrend_jax.data.records.layout import VERSION, RecordSet, read_manifest
+from pointrend_jax.data.records.objects import KIND as OBJECTS
+from pointrend_jax.data.records.objects import object_records
 from pointrend_jax.data.records.write import IMAGES_PER_SHARD, write_records
 from pointrend_jax.data.sources.coco import print_findings
 from pointrend_jax.data.sources.findings import tell_absent_classes
@@ -130,7 +130,7 @@ def _read(source: Folder, dataset: str, options: Options) -> RecordSet:
             print_findings(found)
             objects[split] = found
     name = options.name or release.name
-    return map_records(name, maps) if maps else instance_records(name, objects)
+    return map_records(name, maps) if maps else object_records(name, objects)
 
 
 def _check_numbers(content: RecordSet, published: Mapping[str, int], *, subset: bool) -> None:
@@ -162,7 +162,7 @@ def _tell(content: RecordSet, folder: AnyPath, *, verified: bool) -> None:
 def _tell_absent(content: RecordSet, folder: AnyPath) -> None:
     """Says which classes have no object or, where the records are on this machine, no pixel."""
     for split, what in content.splits.items():
-        if content.metadata["kind"] == INSTANCES:
+        if content.metadata["kind"] == OBJECTS:
             present = (label for facts in what.facts for label in facts.labels)
             tell_absent_classes(split, content.metadata["class_names"], present)
         elif not is_remote(folder):
