@@ -14,6 +14,7 @@ from pointrend_jax.data.sources.known import LABEL_SETS, OBJECT_SETS
 from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.data.splits import NAMES, find_split
 from pointrend_jax.masks.bits import unpack_masks
+from pointrend_jax.messages import first
 from pointrend_jax.storage import check_workdir
 from pointrend_jax.structures import Config, ObjectBatch, SemanticBatch
 from pointrend_jax.tasks.scoring import build_task_datasets
@@ -97,9 +98,8 @@ def _of_objects(found: FoundObjects) -> Iterator[str]:
     if objects:
         yield f"  by COCO's sizes: {', '.join(of_size)}"
     counts = Counter(o.label for o in objects)
-    listed = [f"{names[k]} {number}" for k, number in counts.most_common(_SHOWN)]
-    more = len(counts) - len(listed)
-    yield f"  objects of each class: {', '.join(listed)}{f' and {more} more' if more > 0 else ''}"
+    of_each = [f"{names[k]} {number}" for k, number in counts.most_common()]
+    yield f"  objects of each class: {first(of_each, _SHOWN)}"
     for reason, number in found.dataset.skipped.items():
         yield f"  {number} annotations {reason}"
 
