@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from pointrend_jax.messages import first
 from pointrend_jax.structures import Config
 
 # Steps are counted in int32 on the devices.
@@ -244,13 +245,13 @@ def unreachable_settings(config: Config) -> list[str]:
     late = [milestone for milestone in train.milestones if milestone >= steps]
     if late and train.schedule == "multistep":
         texts.append(
-            f"config.train.milestones {', '.join(map(str, late[:5]))} are never reached in {steps} "
+            f"config.train.milestones {first([*map(str, late)])} are never reached in {steps} "
             "steps: the rate is not lowered there"
         )
     early = [milestone for milestone in train.milestones if milestone <= train.warmup_steps]
     if early and train.schedule == "multistep" and train.warmup_steps < steps:
         texts.append(
-            f"config.train.milestones {', '.join(map(str, early[:5]))} are not behind "
+            f"config.train.milestones {first([*map(str, early)])} are not behind "
             f"config.train.warmup_steps {train.warmup_steps}: the rate never reaches "
             f"config.train.learning_rate {train.learning_rate:g}"
         )

@@ -9,6 +9,7 @@ from pointrend_jax.data.batches.transforms import check_fit
 from pointrend_jax.data.records.fetch import fetch_records
 from pointrend_jax.data.sources.held_out import held_out_part
 from pointrend_jax.data.sources.known import Found, Place, Source
+from pointrend_jax.messages import first
 from pointrend_jax.registry import Registry
 from pointrend_jax.storage import as_path, default_cache_dir, expanded, local_path
 from pointrend_jax.structures import Config, EvalSample
@@ -89,7 +90,7 @@ def check_classes(config: Config, class_names: tuple[str, ...]) -> None:
     if len(class_names) != config.num_classes:
         raise ValueError(
             f"config.num_classes is {config.num_classes}, but the data set has {len(class_names)} "
-            f"categories ({', '.join(class_names[:8])}); set config.num_classes to that."
+            f"categories ({first(class_names, 8)}); set config.num_classes to that."
         )
 
 

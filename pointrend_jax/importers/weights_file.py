@@ -21,7 +21,7 @@ from pointrend_jax.importers.safetensors_file import is_safetensors, read_safete
 from pointrend_jax.importers.torch_legacy import LegacyContent
 from pointrend_jax.importers.torch_tensors import TensorRef
 from pointrend_jax.importers.torch_zip import ZIP_MAGIC, ZipContent
-from pointrend_jax.messages import without_middle
+from pointrend_jax.messages import first, without_middle
 
 Container = Literal["pickle", "torch_zip", "torch_legacy", "safetensors"]
 Scalar = str | int | float | bool
@@ -197,7 +197,7 @@ def _split(entries: Mapping[Any, object], *, prefix: str) -> _Selection:
                 f"tensors as one dict, alone or under one of {', '.join(_WRAPPERS)}."
             )
     if not tensors:
-        found = ", ".join(sorted(beside)[:8]) or "nothing"
+        found = first(sorted(beside), 8) or "nothing"
         raise ValueError(f"it holds no tensor (found: {found}).")
     return _Selection(tensors, tuple(sorted(beside)), _scalars(beside))
 

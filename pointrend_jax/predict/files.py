@@ -12,6 +12,7 @@ from pointrend_jax.data.sources.categories import are_made_up
 from pointrend_jax.evaluation.predictions import Predictions
 from pointrend_jax.evaluation.set_ids import SetIds
 from pointrend_jax.masks.outlines import coco_polygons
+from pointrend_jax.messages import first
 from pointrend_jax.predict.formats import (
     CLASSES,
     YOLO_NAMES,
@@ -194,14 +195,14 @@ def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
         if are_made_up(predictor.class_names) and len(by_id) == len(predictor.class_names):
             tell(
                 "the checkpoint has no class names; its classes are taken for the categories of "
-                f"{ids.source} by ascending id: {', '.join(by_id[:8])}"
+                f"{ids.source} by ascending id: {first(by_id, 8)}"
             )
             return tuple(ids.categories[name] for name in by_id)
         unknown = [name for name in predictor.class_names if name not in ids.categories]
         if unknown:
             raise ValueError(
                 f"{ids.source} must have the categories of the model, {len(unknown)} of its "
-                f"{len(predictor.class_names)} classes are missing: {', '.join(unknown[:5])}."
+                f"{len(predictor.class_names)} classes are missing: {first(unknown)}."
             )
         return tuple(ids.categories[name] for name in predictor.class_names)
     if predictor.category_ids:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pointrend_jax.messages import first_lines
+from pointrend_jax.messages import first, first_lines
 
 # An error lists this many arrays.
 _LISTED = 10
@@ -46,7 +46,7 @@ def check_finite(variables: Any, what: str) -> None:
     if wrong:
         raise ValueError(
             f"{len(wrong)} of {len(arrays)} arrays of {what} have values that are NaN or infinite, "
-            f"the first are {', '.join(wrong[:5])}: the training that wrote them has diverged; use "
+            f"{first(wrong)}: the training that wrote them has diverged; use "
             "an earlier checkpoint, or train with a lower rate."
         )
 
