@@ -9,8 +9,6 @@ import numpy as np
 
 from pointrend_jax.console import tell, watched
 from pointrend_jax.data.sources.categories import are_made_up
-from pointrend_jax.evaluation.predictions import Predictions
-from pointrend_jax.evaluation.set_ids import SetIds
 from pointrend_jax.masks.outlines import coco_polygons
 from pointrend_jax.messages import first
 from pointrend_jax.predict.formats import (
@@ -25,9 +23,11 @@ from pointrend_jax.predict.inputs import NamedFile, read_inputs
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.npy_file import ARRAY, NpyImage, NpyLabels
+from pointrend_jax.predict.set_ids import SetIds
 from pointrend_jax.predict.tiles import Tiling
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.label_maps import PredictedLabels
+from pointrend_jax.results.predictions import Predictions
 from pointrend_jax.storage import write_whole
 from pointrend_jax.structures import IGNORE_LABEL
 from pointrend_jax.visualize import (
@@ -53,7 +53,7 @@ def predict_instances(
     ids: SetIds | None = None,
     font: Path | None = None,
 ) -> None:
-    """Writes what the formats ask for, pictures of how masks arise, and `evaluation.predictions`.
+    """Writes what the formats ask for, pictures of how masks arise, and `results.predictions`.
 
     Args:
       formats: as `chosen_formats` gives them.

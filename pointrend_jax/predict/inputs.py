@@ -10,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from pointrend_jax.console import tell
-from pointrend_jax.evaluation.predictions import predicted_files
-from pointrend_jax.evaluation.set_ids import SetIds
 from pointrend_jax.messages import first
 from pointrend_jax.predict.formats import result_paths
 from pointrend_jax.predict.images import read_file
 from pointrend_jax.predict.npy_file import ARRAY, NpyImage
+from pointrend_jax.predict.set_ids import SetIds
 from pointrend_jax.predict.sources import ImageSource
 from pointrend_jax.predict.video import read_frames
+from pointrend_jax.results.predictions import predicted_files
 from pointrend_jax.storage import check_workdir, readable
 
 
