@@ -117,6 +117,7 @@ _ERRORS = [
     ("a path as name", ["--name", "a/b"], "a name that TFDS accepts, .*got 'a/b'"),
     ("a path upwards as name", ["--name", "../x"], r"a name that TFDS accepts, .*got '\.\./x'"),
     ("another store", ["--dataset", "coco", "--source", ".", "--data-dir", "s3://b/d"], "gs://BUC"),
+    ("names of classes that have some", ["--class-names", "a,b"], r"names of its own \(sky, bui"),
     ("empty shards", ["--images-per-shard", "0"], "at least one image, got 0"),
 ]
 
