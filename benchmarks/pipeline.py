@@ -38,7 +38,7 @@ from pointrend_jax.data.build_objects import build_datasets
 from pointrend_jax.data.images import decode_image
 from pointrend_jax.data.records.objects import PreparedSet, prepare_objects
 from pointrend_jax.data.sources.known import OBJECT_SETS
-from pointrend_jax.data.splits import find_split
+from pointrend_jax.data.splits import split_finder
 from pointrend_jax.structures import Config
 
 _STAGES = ("read record", "decode", "resize", "objects to masks", "pack")
@@ -116,7 +116,7 @@ def main() -> None:
             config.data[field] = recipe.data[field]
     data = config.data
     cache = Path(data.cache_dir) if data.cache_dir else Path("runs/pipeline")
-    prepared = prepare_objects(find_split(config, "train", OBJECT_SETS), cache)
+    prepared = prepare_objects(split_finder(config, OBJECT_SETS)("train"), cache)
     with config.unlocked():
         config.data.cache_dir = str(cache)
     used = [i for i, image in enumerate(prepared.images) if image.labels]

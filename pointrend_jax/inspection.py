@@ -12,7 +12,7 @@ from pointrend_jax.config_rules import check_config
 from pointrend_jax.console import tell
 from pointrend_jax.data.sources.known import LABEL_SETS, OBJECT_SETS
 from pointrend_jax.data.sources.object_set import FoundObjects
-from pointrend_jax.data.splits import NAMES, find_split
+from pointrend_jax.data.splits import NAMES, split_finder
 from pointrend_jax.masks.bits import unpack_masks
 from pointrend_jax.messages import first
 from pointrend_jax.storage import check_workdir
@@ -46,31 +46,42 @@ def inspect(config: Config, output: Path) -> None:
             "config.data.source and config.data.dir to those that they were prepared from."
         )
     check_workdir(output, "--output")
-    for split in NAMES:
-        tell("\n".join(_described(config, split)))
+    described = _maps_in_words if config.task == "semantic" else _objects_in_words
+    for lines in described(config):
+        tell("\n".join(lines))
     datasets = build_task_datasets(config)
     pictures = _pictures(datasets.train_batches(0, 1), datasets.class_names)
     save_picture(output / PAGE, sheet(list(islice(pictures, _PICTURES)), columns=4))
     tell(f"the first training images under their truth: {output / PAGE}; look at it, then train")
 
 
-def _described(config: Config, split: str) -> Iterator[str]:
-    """Numbers of a split, a line each."""
-    if config.task == "semantic":
-        maps = find_split(config, split, LABEL_SETS)
+def _maps_in_words(config: Config) -> Iterator[list[str]]:
+    """Numbers of each split, a line each."""
+    find = split_finder(config, LABEL_SETS)
+    for split in NAMES:
+        maps = find(split)
         sizes = [(image.height, image.width) for image in maps.images]
-        yield f"{split}: {len(sizes)} images, {len(maps.class_names)} classes"
-        yield _sizes(sizes)
-        yield f"  classes: {', '.join(maps.class_names)}"
-        return
-    found = find_split(config, split, OBJECT_SETS)
-    images = found.dataset.images
-    objects = [o for image in images for o in image.objects if not o.is_crowd]
-    crowds = sum(o.is_crowd for image in images for o in image.objects)
-    crowded = f" and {crowds} crowd regions" if crowds else ""
-    yield f"{split}: {len(images)} images, {len(objects)} objects{crowded}"
-    yield _sizes([(image.height, image.width) for image in images])
-    yield from _of_objects(found)
+        yield [
+            f"{split}: {len(sizes)} images, {len(maps.class_names)} classes",
+            _sizes(sizes),
+            f"  classes: {', '.join(maps.class_names)}",
+        ]
+
+
+def _objects_in_words(config: Config) -> Iterator[list[str]]:
+    """Numbers of each split, a line each."""
+    find = split_finder(config, OBJECT_SETS)
+    for split in NAMES:
+        found = find(split)
+        images = found.dataset.images
+        objects = [o for image in images for o in image.objects if not o.is_crowd]
+        crowds = sum(o.is_crowd for image in images for o in image.objects)
+        crowded = f" and {crowds} crowd regions" if crowds else ""
+        yield [
+            f"{split}: {len(images)} images, {len(objects)} objects{crowded}",
+            _sizes([(image.height, image.width) for image in images]),
+            *_of_objects(found),
+        ]
 
 
 def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
