@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from benchmarks.hlo_collectives import collectives_of
 from pointrend_jax.config import load_config
-from pointrend_jax.structures import Config, InstanceBatch, SemanticBatch
+from pointrend_jax.structures import Config, ObjectBatch, SemanticBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task
 from pointrend_jax.training.optimizer import build_optimizer, module_path
@@ -40,7 +40,7 @@ def batch_shapes(config: Config, leading: tuple[int, ...], canvas: tuple[int, in
     sizes, index = shape(jnp.int32, 2), shape(jnp.int32)
     if config.task == "semantic":
         return SemanticBatch(images, sizes, sizes, index, shape(jnp.uint8, height, width))
-    return InstanceBatch(
+    return ObjectBatch(
         images, sizes, sizes, index,
         boxes=shape(jnp.float32, _GT_SLOTS, 4),
         classes=shape(jnp.int32, _GT_SLOTS),

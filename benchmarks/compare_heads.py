@@ -18,11 +18,11 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from benchmarks.bootstrap import Metric, paired_bootstrap
 from pointrend_jax.cli.errors import with_clear_errors
 from pointrend_jax.cli.overrides import apply_overrides, split_overrides
 from pointrend_jax.config import load_config
 from pointrend_jax.data.build_objects import EvalSet, build_eval_set
-from pointrend_jax.evaluation.bootstrap import Metric, paired_bootstrap
 from pointrend_jax.experiment import train
 from pointrend_jax.storage import write_json
 from pointrend_jax.tasks.build import build_task

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from benchmarks.semantic_bootstrap import paired_semantic_bootstrap
 from pointrend_jax.evaluation.results import MaskSource
-from pointrend_jax.evaluation.semantic_bootstrap import paired_semantic_bootstrap
 from pointrend_jax.evaluation.semantic_scores import SemanticCounts, load_counts, metrics, score
 from pointrend_jax.experiment import evaluate_run
 from pointrend_jax.storage import write_json

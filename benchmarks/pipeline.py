@@ -20,14 +20,14 @@ import numpy as np
 
 from pointrend_jax.config import load_config
 from pointrend_jax.configs import base
-from pointrend_jax.data.batches.instances import (
+from pointrend_jax.data.batches.object_slots import slots_for
+from pointrend_jax.data.batches.objects import (
     Augmentation,
     PlannedImage,
     TrainPlan,
     read_record,
     slot_sizes,
 )
-from pointrend_jax.data.batches.object_slots import slots_for
 from pointrend_jax.data.batches.transforms import (
     pack_masks,
     place_image,
@@ -36,9 +36,9 @@ from pointrend_jax.data.batches.transforms import (
 )
 from pointrend_jax.data.build_objects import build_datasets
 from pointrend_jax.data.images import decode_image
-from pointrend_jax.data.records.instances import PreparedSet, prepare_objects
+from pointrend_jax.data.records.objects import PreparedSet, prepare_objects
 from pointrend_jax.data.sources.known import OBJECT_SETS
-from pointrend_jax.data.splits import find_split
+from pointrend_jax.data.splits import split_finder
 from pointrend_jax.structures import Config
 
 _STAGES = ("read record", "decode", "resize", "objects to masks", "pack")
@@ -59,12 +59,12 @@ def stage_seconds(prepared: PreparedSet, plan: TrainPlan, number: int) -> dict[s
     for planned, bucket in _images(plan, number):
         content = timed("read record", prepared.source.__getitem__, planned.record)
         image = timed("decode", decode_image, content["image"], "")
-        _, instances = read_record(prepared, planned.record)
+        _, objects = read_record(prepared, planned.record)
         hw = planned.image_hw
         _, _, masks = timed(
             "objects to masks",
             transform_objects,
-            instances,
+            objects,
             image.shape[:2],
             hw,
             flip=planned.flip,
@@ -116,7 +116,7 @@ def main() -> None:
             config.data[field] = recipe.data[field]
     data = config.data
     cache = Path(data.cache_dir) if data.cache_dir else Path("runs/pipeline")
-    prepared = prepare_objects(find_split(config, "train", OBJECT_SETS), cache)
+    prepared = prepare_objects(split_finder(config, OBJECT_SETS)("train"), cache)
     with config.unlocked():
         config.data.cache_dir = str(cache)
     used = [i for i, image in enumerate(prepared.images) if image.labels]

@@ -150,10 +150,10 @@ FAULTS = (
         ("data/batches/test_transforms.py",),
     ),
     Fault(
-        "epoch-drops-leftovers", "data/batches/instances.py",
+        "epoch-drops-leftovers", "data/batches/objects.py",
         "batches += self._merge(leftovers, batches)",
         "self._merge(leftovers, batches)",
-        ("data/batches/test_instances.py",),
+        ("data/batches/test_objects.py",),
     ),
     Fault(
         "repeat-factor-without-root", "data/batches/repeat_factors.py",
@@ -162,10 +162,10 @@ FAULTS = (
         ("data/batches/test_repeat_factors.py",),
     ),
     Fault(
-        "crowds-train", "data/batches/instances.py",
+        "crowds-train", "data/batches/objects.py",
         'kept = np.flatnonzero(~np.asarray(objects["is_crowd"], bool))',
         'kept = np.flatnonzero(np.asarray(objects["is_crowd"], bool) >= 0)',
-        ("data/batches/test_instances.py", "data/records/test_instances.py"),
+        ("data/batches/test_objects.py", "data/records/test_objects.py"),
     ),
     Fault(
         "void-becomes-a-class", "data/sources/camvid.py",
@@ -314,6 +314,12 @@ FAULTS = (
         "for i, name in EVALUATED.items() if i >= 24}",
         "for i, name in EVALUATED.items() if i > 24}",
         ("data/sources/test_cityscapes.py",),
+    ),
+    Fault(
+        "one-more-than-told", "messages.py",
+        "more = len(items) - listed",
+        "more = len(items) - listed - 1",
+        ("test_messages.py",),
     ),
 )  # fmt: skip
 

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from pointrend_jax.config import load_config
-from pointrend_jax.structures import Config, InstanceBatch
+from pointrend_jax.structures import Config, ObjectBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.memory import kept_for_gradient
 from pointrend_jax.training.optimizer import build_optimizer
@@ -43,13 +43,13 @@ class Row(NamedTuple):
     seconds: float
 
 
-def batch_shapes(batch_size: int, side: int, slots: int) -> InstanceBatch:
+def batch_shapes(batch_size: int, side: int, slots: int) -> ObjectBatch:
     """A batch of square images, as shapes."""
 
     def of(dtype: Any, *shape: int) -> Any:
         return jax.ShapeDtypeStruct((batch_size, *shape), dtype)
 
-    return InstanceBatch(
+    return ObjectBatch(
         images=of(jnp.uint8, side, side, 3),
         image_hw=of(jnp.int32, 2),
         padded_hw=of(jnp.int32, 2),
@@ -61,7 +61,7 @@ def batch_shapes(batch_size: int, side: int, slots: int) -> InstanceBatch:
     )
 
 
-def measure(config: Config, batch: InstanceBatch) -> Row:
+def measure(config: Config, batch: ObjectBatch) -> Row:
     """What the compiler says of a step."""
     task = build_task(config)
     variables = task.shapes()

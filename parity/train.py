@@ -21,7 +21,7 @@ from pointrend_jax.models.mask_rcnn import InstanceNoise, MaskRCNN
 from pointrend_jax.ops.losses import LossTerm, select_class
 from pointrend_jax.ops.points import point_sample, point_sample_bits, points_in_image
 from pointrend_jax.pointrend import binary_uncertainty, choose_training_points
-from pointrend_jax.structures import InstanceBatch
+from pointrend_jax.structures import ObjectBatch
 
 
 class Points(NamedTuple):
@@ -68,7 +68,7 @@ def rate_rows(file: str, golden: Golden, model: KitModel) -> Iterator[Row]:
     yield row(file, "learning rate", rate, golden["optimizer/lr_used"], 0)
 
 
-def _gap(model: MaskRCNN, batch: InstanceBatch, variables: Any, noise: InstanceNoise) -> Any:
+def _gap(model: MaskRCNN, batch: ObjectBatch, variables: Any, noise: InstanceNoise) -> Any:
     """As in `Training`, of all mask regions of a step."""
 
     def of_step(m: MaskRCNN) -> Any:
@@ -88,7 +88,7 @@ def _sample_rows(
     golden: Golden,
     samples: Samples,
     noise: InstanceNoise,
-    batch: InstanceBatch,
+    batch: ObjectBatch,
     kit: KitModel,
     i: int,
 ) -> Iterator[Row]:
@@ -141,7 +141,7 @@ def _point_rows(
     file: str,
     golden: Golden,
     kit: KitModel,
-    batch: InstanceBatch,
+    batch: ObjectBatch,
     noise: InstanceNoise,
     samples: Samples,
 ) -> Iterator[Row]:

@@ -22,7 +22,7 @@ from pointrend_jax.masks.rle import decode_rle
 from pointrend_jax.models.mask_rcnn import InstanceNoise, MaskRCNN
 from pointrend_jax.ops.matching import match_boxes
 from pointrend_jax.pointrend import CandidatePoints
-from pointrend_jax.structures import InstanceBatch, Proposals
+from pointrend_jax.structures import ObjectBatch, Proposals
 
 
 class Samples(NamedTuple):
@@ -65,7 +65,7 @@ class PinnedCalls:
         return slots
 
 
-def training_batch(kit: Path, golden: Golden) -> InstanceBatch:
+def training_batch(kit: Path, golden: Golden) -> ObjectBatch:
     number = sum(key.endswith("/id") and key.startswith("image") for key in golden)
     images, truths = [], []
     for i in range(number):
@@ -86,7 +86,7 @@ def training_batch(kit: Path, golden: Golden) -> InstanceBatch:
         for j, counts in enumerate(rles):
             mask = decode_rle({"size": list(hw), "counts": str(counts)})
             masks[i, j, : hw[0], : hw[1]] = mask
-    return InstanceBatch(
+    return ObjectBatch(
         images=canvas.images,
         image_hw=canvas.image_hw,
         padded_hw=canvas.padded_hw,
@@ -99,7 +99,7 @@ def training_batch(kit: Path, golden: Golden) -> InstanceBatch:
 
 
 def pinned_noise(
-    kit: KitModel, batch: InstanceBatch, calls: PinnedCalls
+    kit: KitModel, batch: ObjectBatch, calls: PinnedCalls
 ) -> tuple[InstanceNoise, Samples]:
     """Noise that makes our choices those of the kit; found in the order in which they fall."""
     shapes = jax.eval_shape(
@@ -137,7 +137,7 @@ def _points(
     return like._replace(uniform=jnp.asarray(calls.uniform(0, valid)))
 
 
-def choose(m: MaskRCNN, batch: InstanceBatch, noise: InstanceNoise) -> Samples:
+def choose(m: MaskRCNN, batch: ObjectBatch, noise: InstanceNoise) -> Samples:
     """What `MaskRCNN.losses` chooses, without its losses."""
     pyramid = m.pyramid(batch.images, batch.image_hw, batch.padded_hw)
     outputs = m.rpn(pyramid, batch.padded_hw)

@@ -1,14 +1,16 @@
 """What each field of a configuration may be, checked as a whole before any work.
 
 A rule stands here for every field of configs/base.py, under the same name; a test compares the two.
-What fields must be together (heads and their strides, classes and data) is checked by the builders,
-which say so themselves, and so are choices that the builders know.
+What a model is built of is checked again by whoever builds it (`check_model_fields`), as programs
+build models of configurations of their own. What fields must be together (heads and their strides,
+classes and data) is said by the builders themselves, and so are choices that the builders know.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from pointrend_jax.messages import first
 from pointrend_jax.structures import Config
 
 # Steps are counted in int32 on the devices.
@@ -200,11 +202,22 @@ def check_config(config: Config, *, to_train: bool = False) -> None:
     task = config.get("task")
     if not isinstance(task, str) or task not in _OF_PREDICTION:
         raise ValueError(f"config.task must be 'instance' or 'semantic', got {_short(task)}.")
-    needed = {*_OUTPUT, *_FED_BY, *_of_groups(_OF_PREDICTION[task])} - _OF_TRAINING
+    needed = RULES.keys() if to_train else {*_FED_BY, *_built_of(task)} - _OF_TRAINING
+    _check(config, RULES, needed)
+
+
+def check_model_fields(config: Config, task: str) -> None:
+    """Raises as `check_config`, for the fields that the model of a kind of task is built of."""
+    fields = _built_of(task)
+    _check(config, fields, {*fields} - _OF_TRAINING)
+
+
+def _check(config: Config, fields: Iterable[str], needed: Collection[str]) -> None:
     values = dict(_leaves(config))
-    for field, rule in RULES.items():
+    for field in fields:
+        rule = RULES[field]
         if field not in values:
-            if to_train or field in needed:
+            if field in needed:
                 raise ValueError(
                     f"config.{field} is missing; it must be {rule.what}, as in configs/base.py."
                 )
@@ -212,9 +225,10 @@ def check_config(config: Config, *, to_train: bool = False) -> None:
             raise ValueError(f"config.{field} must be {rule.what}, got {_short(values[field])}.")
 
 
-def _of_groups(groups: tuple[str, ...]) -> Iterator[str]:
-    for group in groups:
-        yield from (f"{group}.{name}" for name in _GROUPS[group])
+def _built_of(task: str) -> list[str]:
+    of_groups = [f"{g}.{name}" for g in _OF_PREDICTION[task] for name in _GROUPS[g]]
+    # DeepLab's head pools over windows of the size of a training crop.
+    return [*_OUTPUT, *of_groups, *(["data.crop_hw"] if task == "semantic" else [])]
 
 
 def _leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -244,13 +258,13 @@ def unreachable_settings(config: Config) -> list[str]:
     late = [milestone for milestone in train.milestones if milestone >= steps]
     if late and train.schedule == "multistep":
         texts.append(
-            f"config.train.milestones {', '.join(map(str, late[:5]))} are never reached in {steps} "
+            f"config.train.milestones {first([*map(str, late)])} are never reached in {steps} "
             "steps: the rate is not lowered there"
         )
     early = [milestone for milestone in train.milestones if milestone <= train.warmup_steps]
     if early and train.schedule == "multistep" and train.warmup_steps < steps:
         texts.append(
-            f"config.train.milestones {', '.join(map(str, early[:5]))} are not behind "
+            f"config.train.milestones {first([*map(str, early)])} are not behind "
             f"config.train.warmup_steps {train.warmup_steps}: the rate never reaches "
             f"config.train.learning_rate {train.learning_rate:g}"
         )

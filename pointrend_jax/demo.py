@@ -27,7 +27,7 @@ from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.visualize import (
     comparison_strip,
     explain_picture,
-    overlay_instances,
+    overlay_masks,
     save_picture,
 )
 
@@ -87,7 +87,7 @@ def write_pictures(
         coarse.append(instances.coarse_masks.rle())
         rendered.append(instances.masks.rle())
         labels = instances.class_names
-        overlay = overlay_instances(image, instances.boxes, rendered[-1], labels, instances.scores)
+        overlay = overlay_masks(image, instances.boxes, rendered[-1], labels, instances.scores)
         save_picture(workdir / f"image_{i}.png", image)
         save_picture(workdir / f"prediction_{i}.png", overlay)
         if len(labels):

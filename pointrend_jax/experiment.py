@@ -13,6 +13,7 @@ from pointrend_jax.data.sources.categories import are_made_up
 from pointrend_jax.devices.compilation_cache import use_compilation_cache
 from pointrend_jax.devices.processes import is_lead
 from pointrend_jax.evaluation.results import Results
+from pointrend_jax.messages import first
 from pointrend_jax.storage import AnyPath, check_workdir, write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
@@ -168,18 +169,14 @@ def _check_same_classes(known: tuple[str, ...], of_data: tuple[str, ...]) -> Non
     if are_made_up(known) and len(known) == len(of_data):
         tell(
             "the checkpoint has no class names; its classes are taken for those of the data set, "
-            f"in that order: {', '.join(of_data[:8])}{' ...' if len(of_data) > 8 else ''}"
+            f"in that order: {first(of_data, 8)}"
         )
     elif known != of_data:
+        ours, theirs = (first([*map(repr, names)], 20) for names in (known, of_data))
         raise ValueError(
-            f"the checkpoint knows the classes {_few(known)}, the data set has {_few(of_data)}; "
-            "evaluate on data with the same classes."
+            f"the checkpoint knows the classes {ours}, the data set has {theirs}; evaluate on data "
+            "with the same classes."
         )
-
-
-def _few(names: tuple[str, ...]) -> str:
-    more = len(names) - 20
-    return f"{list(names[:20])}" + (f" and {more} more" if more > 0 else "")
 
 
 def save_results(workdir: AnyPath, scores: Scores, step: int) -> None:

@@ -12,12 +12,13 @@ from pointrend_jax.config_rules import check_config
 from pointrend_jax.console import tell
 from pointrend_jax.data.sources.known import LABEL_SETS, OBJECT_SETS
 from pointrend_jax.data.sources.object_set import FoundObjects
-from pointrend_jax.data.splits import NAMES, find_split
+from pointrend_jax.data.splits import NAMES, split_finder
 from pointrend_jax.masks.bits import unpack_masks
+from pointrend_jax.messages import first
 from pointrend_jax.storage import check_workdir
-from pointrend_jax.structures import Config, InstanceBatch, SemanticBatch
+from pointrend_jax.structures import Config, ObjectBatch, SemanticBatch
 from pointrend_jax.tasks.scoring import build_task_datasets
-from pointrend_jax.visualize import Rgb, overlay_instances, overlay_labels, save_picture, sheet
+from pointrend_jax.visualize import Rgb, overlay_labels, overlay_masks, save_picture, sheet
 
 PAGE = "training.png"
 _PICTURES = 12
@@ -45,31 +46,42 @@ def inspect(config: Config, output: Path) -> None:
             "config.data.source and config.data.dir to those that they were prepared from."
         )
     check_workdir(output, "--output")
-    for split in NAMES:
-        tell("\n".join(_described(config, split)))
+    described = _maps_in_words if config.task == "semantic" else _objects_in_words
+    for lines in described(config):
+        tell("\n".join(lines))
     datasets = build_task_datasets(config)
     pictures = _pictures(datasets.train_batches(0, 1), datasets.class_names)
     save_picture(output / PAGE, sheet(list(islice(pictures, _PICTURES)), columns=4))
     tell(f"the first training images under their truth: {output / PAGE}; look at it, then train")
 
 
-def _described(config: Config, split: str) -> Iterator[str]:
-    """Numbers of a split, a line each."""
-    if config.task == "semantic":
-        maps = find_split(config, split, LABEL_SETS)
+def _maps_in_words(config: Config) -> Iterator[list[str]]:
+    """Numbers of each split, a line each."""
+    find = split_finder(config, LABEL_SETS)
+    for split in NAMES:
+        maps = find(split)
         sizes = [(image.height, image.width) for image in maps.images]
-        yield f"{split}: {len(sizes)} images, {len(maps.class_names)} classes"
-        yield _sizes(sizes)
-        yield f"  classes: {', '.join(maps.class_names)}"
-        return
-    found = find_split(config, split, OBJECT_SETS)
-    images = found.dataset.images
-    objects = [o for image in images for o in image.objects if not o.is_crowd]
-    crowds = sum(o.is_crowd for image in images for o in image.objects)
-    crowded = f" and {crowds} crowd regions" if crowds else ""
-    yield f"{split}: {len(images)} images, {len(objects)} objects{crowded}"
-    yield _sizes([(image.height, image.width) for image in images])
-    yield from _of_objects(found)
+        yield [
+            f"{split}: {len(sizes)} images, {len(maps.class_names)} classes",
+            _sizes(sizes),
+            f"  classes: {', '.join(maps.class_names)}",
+        ]
+
+
+def _objects_in_words(config: Config) -> Iterator[list[str]]:
+    """Numbers of each split, a line each."""
+    find = split_finder(config, OBJECT_SETS)
+    for split in NAMES:
+        found = find(split)
+        images = found.dataset.images
+        objects = [o for image in images for o in image.objects if not o.is_crowd]
+        crowds = sum(o.is_crowd for image in images for o in image.objects)
+        crowded = f" and {crowds} crowd regions" if crowds else ""
+        yield [
+            f"{split}: {len(images)} images, {len(objects)} objects{crowded}",
+            _sizes([(image.height, image.width) for image in images]),
+            *_of_objects(found),
+        ]
 
 
 def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
@@ -97,9 +109,8 @@ def _of_objects(found: FoundObjects) -> Iterator[str]:
     if objects:
         yield f"  by COCO's sizes: {', '.join(of_size)}"
     counts = Counter(o.label for o in objects)
-    listed = [f"{names[k]} {number}" for k, number in counts.most_common(_SHOWN)]
-    more = len(counts) - len(listed)
-    yield f"  objects of each class: {', '.join(listed)}{f' and {more} more' if more > 0 else ''}"
+    of_each = [f"{names[k]} {number}" for k, number in counts.most_common()]
+    yield f"  objects of each class: {first(of_each, _SHOWN)}"
     for reason, number in found.dataset.skipped.items():
         yield f"  {number} annotations {reason}"
 
@@ -115,8 +126,8 @@ def _pictures(batches: Iterator[Any], names: tuple[str, ...]) -> Iterator[Rgb]:
                 yield _objects_picture(image, batch, i, names)
 
 
-def _objects_picture(image: Rgb, batch: InstanceBatch, i: int, names: tuple[str, ...]) -> Rgb:
+def _objects_picture(image: Rgb, batch: ObjectBatch, i: int, names: tuple[str, ...]) -> Rgb:
     there = np.flatnonzero(batch.valid[i])
     masks = list(unpack_masks(batch.mask_bits[i][there], (image.shape[0], image.shape[1])))
     labels = [names[k] for k in batch.classes[i][there]]
-    return overlay_instances(image, batch.boxes[i][there], masks, labels, None)
+    return overlay_masks(image, batch.boxes[i][there], masks, labels, None)

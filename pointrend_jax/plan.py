@@ -20,7 +20,7 @@ from pointrend_jax.data.sources.known import LABEL_SETS, OBJECT_SETS
 from pointrend_jax.data.sources.label_set import SemanticSet
 from pointrend_jax.data.sources.layouts import find_layout
 from pointrend_jax.data.sources.object_set import FoundObjects
-from pointrend_jax.data.splits import find_split
+from pointrend_jax.data.splits import split_finder
 from pointrend_jax.devices.memory import memory_of_device
 from pointrend_jax.importers.published import MODELS, unknown_model
 from pointrend_jax.storage import check_workdir, write_whole
@@ -223,8 +223,8 @@ def _apply(config: Config, choices: Iterable[Choice]) -> None:
 
 def _training_set(config: Config) -> FoundObjects | SemanticSet:
     if config.task == "semantic":
-        return find_split(config, "train", LABEL_SETS)
-    return find_split(config, "train", OBJECT_SETS)
+        return split_finder(config, LABEL_SETS)("train")
+    return split_finder(config, OBJECT_SETS)("train")
 
 
 def _sizes(found: FoundObjects | SemanticSet) -> list[tuple[int, int]]:

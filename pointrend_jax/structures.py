@@ -40,7 +40,7 @@ class ImageBatch(NamedTuple):
     valid: Array
 
 
-class InstanceBatch(NamedTuple):
+class ObjectBatch(NamedTuple):
     """Images with their ground-truth objects, the input of instance training.
 
     Attributes:
@@ -163,13 +163,13 @@ _BATCH_SHAPES = {
 }
 
 
-def check_shapes(batch: InstanceBatch | SemanticBatch) -> None:
+def check_shapes(batch: ObjectBatch | SemanticBatch) -> None:
     """Raises ValueError, naming the field, if the fields of `batch` do not fit one another."""
     kind, images = type(batch).__name__, np.shape(batch.images)
     if len(images) != 4 or images[3] != 3:
         raise ValueError(f"{kind}.images must be [B, H, W, 3], got shape {images}.")
     sizes = {"B": images[0], "H": images[1], "W": images[2], "W/8": images[2] // 8}
-    if isinstance(batch, InstanceBatch):
+    if isinstance(batch, ObjectBatch):
         sizes["G"] = np.shape(batch.valid)[1] if len(np.shape(batch.valid)) == 2 else -1
     for name, value in batch._asdict().items():
         names = _BATCH_SHAPES[name]

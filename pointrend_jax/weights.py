@@ -22,7 +22,7 @@ from pointrend_jax.importers.take_tensors import (
     take_tensors,
 )
 from pointrend_jax.importers.weights_file import read_weights_file
-from pointrend_jax.importers.wrappers import first_names
+from pointrend_jax.messages import first
 from pointrend_jax.models.backbones import BACKBONES
 from pointrend_jax.models.own_parts import own_modules
 from pointrend_jax.storage import AnyPath, as_path, is_folder, sha256
@@ -171,7 +171,7 @@ def starting_variables(config: Config, task: Task) -> tuple[Variables, Weights |
     if frozen:
         raise ValueError(
             f"config.model.freeze_at is {config.model.freeze_at}, but {weights.source} has not all "
-            f"of what is frozen: {first_names(frozen)} would stay random; set "
+            f"of what is frozen: {first(frozen, 8)} would stay random; set "
             "config.model.freeze_at to 0, or start from weights of the whole backbone."
         )
     arrays = random | {path: jnp.asarray(a) for path, a in weights.arrays.items()}
@@ -217,7 +217,7 @@ def describe_weights(weights: Weights) -> str:
         if names:
             lines.append(f"  {label}: {len(names)} arrays of {_modules(names)}")
     if weights.not_needed:
-        lines.append(f"  beside the model, not needed: {first_names(weights.not_needed)}")
+        lines.append(f"  beside the model, not needed: {first(weights.not_needed, 8)}")
     return "\n".join(lines)
 
 

@@ -58,7 +58,8 @@ _SLOW = (
     "evaluation/test_lvis_official.py", "importers/test_efficientnet_lite.py",
     "importers/test_semantic_names.py", "predict/test_labels.py", "predict/test_load.py",
     "predict/test_published.py", "tasks/test_instance.py", "tasks/test_scoring.py",
-    "test_extend.py", "test_lvis_experiment.py", "test_weights.py", "test_wheel.py",
+    "test_convert.py", "test_extend.py", "test_lvis_experiment.py", "test_weight_files.py",
+    "test_weights.py", "test_wheel.py",
     "training/test_bucket.py", "training/test_loop.py", "training/test_memory.py",
     "training/test_step.py",
 )  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 
 from pointrend_jax import extend
 from pointrend_jax.convert import export
+from pointrend_jax.data.sources.known import known_releases
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.regions import MaskLogits
 from pointrend_jax.layers.semantic_fpn import SemanticFPNHead
@@ -296,3 +297,12 @@ def test_a_head_of_ones_own_starts_beside_a_published_backbone() -> None:
 def test_a_checkpoint_of_a_part_that_was_not_added_says_how_to_add_it(checkpoint: Path) -> None:
     with only_built_in(), pytest.raises(ValueError, match=r"got 'mine'\. .*--import"):
         load(checkpoint)
+
+
+def test_two_data_sets_of_one_name_are_not_prepared_one_for_the_other() -> None:
+    def read(place: extend.Place) -> Any:
+        raise AssertionError(place)
+
+    extend.OBJECT_SETS.add("mine", extend.Source(read, releases={"coco": extend.Release("mine")}))
+    with pytest.raises(ValueError, match="two data sets are called 'coco' for prepare"):
+        known_releases()

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.cli import main
-from pointrend_jax.config import run_file
+from pointrend_jax.config import load_config, run_file
+from pointrend_jax.data.build_objects import build_datasets
 from pointrend_jax.data.sources.known import OBJECT_SETS, Place
 from pointrend_jax.extend import MASK_POINT_LOSSES, MASK_SAMPLERS, SEMANTIC_POINT_LOSSES
 from pointrend_jax.pointrend import binary_uncertainty, draw_candidate_points
@@ -141,6 +142,31 @@ def test_a_checkpoint_needs_the_files_and_an_import_gives_them(
     assert json.loads((tmp_path / "scores" / "results.json").read_text()) == of_training
 
 
+def test_a_set_of_ones_own_is_prepared_and_trains_from_its_records_alone(
+    files: Path, labelme: Path, tmp_path: Path
+) -> None:
+    config = load_config("tiny").copy_and_resolve_references()
+    config.num_classes = 2
+    prepare = ["prepare", "--dataset", "labelme", "--source", str(labelme)]
+    prepare += ["--data-dir", str(tmp_path / "records"), "--class-names", "cat,dog"]
+    with only_built_in():
+        with pytest.raises(ValueError, match=r"--dataset must be one of .*, got 'labelme'"):
+            main(prepare)
+        main([*prepare, *_imports(files, "labelme")])
+        config.data.source, config.data.dir = "labelme", str(labelme)
+        config.data.class_names, config.data.cache_dir = ("cat", "dog"), str(tmp_path / "cache")
+        direct = build_datasets(config)
+    config.data.source, config.data.dir = "tfds", str(tmp_path / "records" / "labelme" / "1.0.0")
+    config.data.class_names = ()
+    with only_built_in():
+        prepared = build_datasets(config)
+    assert prepared.class_names == ("cat", "dog")
+    assert prepared.eval_ground_truth == direct.eval_ground_truth
+    batches = (next(of.train_batches(0, 1)) for of in (prepared, direct))
+    for field, again in zip(*batches, strict=True):
+        np.testing.assert_array_equal(field, again)
+
+
 def test_the_labelme_file_reads_polygons_and_the_parts_of_a_group(
     files: Path, labelme: Path, tmp_path: Path
 ) -> None:
@@ -191,10 +217,10 @@ def test_focal_loss_is_cross_entropy_times_the_square_of_what_is_missing(files: 
     valid = jnp.ones((1, 2), bool)
     # p = 1/2 and 1/4 of the truth: (1/2)^2 ln 2 and (3/4)^2 ln 4.
     expected = [[0.25 * np.log(2), 0.5625 * np.log(4)]]
-    of_instances = MASK_POINT_LOSSES["focal"](
+    of_masks = MASK_POINT_LOSSES["focal"](
         jnp.array([[0.0, np.log(3.0)]]), jnp.array([[1.0, 0.0]]), valid
     )
-    np.testing.assert_allclose(of_instances, expected, rtol=1e-5)
+    np.testing.assert_allclose(of_masks, expected, rtol=1e-5)
     of_label_maps = SEMANTIC_POINT_LOSSES["focal"](
         jnp.array([[[0.0, 0.0], [np.log(3.0), 0.0]]]), jnp.array([[0, 1]]), valid
     )

@@ -13,7 +13,7 @@ from pointrend_jax.structures import (
     IGNORE_LABEL,
     Config,
     ImageBatch,
-    InstanceBatch,
+    ObjectBatch,
     SemanticBatch,
 )
 from pointrend_jax.tasks.task import Task, Variables
@@ -82,12 +82,12 @@ def _drawn(path: str, shape: tuple[int, ...]) -> np.ndarray:
     return np.float32(_SMALL.get(module, deviation)) * normal
 
 
-def instance_batch(
+def object_batch(
     batch_size: int = 2,
     seed: int = 0,
     canvas: tuple[int, int] = (64, 64),
     slots: int = GT_SLOTS,
-) -> InstanceBatch:
+) -> ObjectBatch:
     """Rectangles on noise, 64 x 64 at most, in the corner of `canvas`; the last slot is padding."""
     rng = np.random.default_rng(seed)
     height, width = canvas
@@ -105,7 +105,7 @@ def instance_batch(
             boxes[b, g] = (x0, y0, x0 + w, y0 + h)
             classes[b, g], valid[b, g] = g % NUM_CLASSES, True
             images[b, y0 : y0 + h, x0 : x0 + w, g % 3] = 230
-    return InstanceBatch(
+    return ObjectBatch(
         images=images,
         image_hw=np.full((batch_size, 2), 64, np.int32),
         padded_hw=np.full((batch_size, 2), 64, np.int32),
@@ -121,24 +121,24 @@ def semantic_batch(
     batch_size: int = 2, seed: int = 0, canvas: tuple[int, int] = (64, 64)
 ) -> SemanticBatch:
     """Rectangles of other classes on class 0, 64 x 64 at most, in the corner of `canvas`."""
-    instances = instance_batch(batch_size, seed, canvas)
-    masks = np.unpackbits(instances.mask_bits, axis=-1, bitorder="little").astype(bool)
-    labels = np.full(instances.images.shape[:3], IGNORE_LABEL, np.uint8)
+    objects = object_batch(batch_size, seed, canvas)
+    masks = np.unpackbits(objects.mask_bits, axis=-1, bitorder="little").astype(bool)
+    labels = np.full(objects.images.shape[:3], IGNORE_LABEL, np.uint8)
     labels[:, :64, :64] = 0
     for g in range(GT_SLOTS - 1):
         labels[masks[:, g]] = g % NUM_CLASSES
     # A stripe without ground truth.
     labels[:, 30:33] = IGNORE_LABEL
     return SemanticBatch(
-        images=instances.images,
-        image_hw=instances.image_hw,
-        padded_hw=instances.padded_hw,
-        image_index=instances.image_index,
+        images=objects.images,
+        image_hw=objects.image_hw,
+        padded_hw=objects.padded_hw,
+        image_index=objects.image_index,
         labels=labels,
     )
 
 
-def images_of(batch: InstanceBatch | SemanticBatch) -> ImageBatch:
+def images_of(batch: ObjectBatch | SemanticBatch) -> ImageBatch:
     """The same images, for prediction."""
     everything = np.ones(len(batch.images), bool)
     return ImageBatch(batch.images, batch.image_hw, batch.padded_hw, everything)

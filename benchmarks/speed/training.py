@@ -14,7 +14,7 @@ from benchmarks.speed import models
 from benchmarks.speed.measure import flops, peak_mib, product_rate, seconds
 from pointrend_jax.models.mask_rcnn import InstanceNoise, MaskRCNN
 from pointrend_jax.ops.chunks import slot_numbers
-from pointrend_jax.structures import InstanceBatch
+from pointrend_jax.structures import ObjectBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task
 from pointrend_jax.training.optimizer import build_optimizer
@@ -61,10 +61,10 @@ def step(kit: Path | None, *, images: int = 2, repeats: int = 4) -> dict[str, An
     }
 
 
-def _mask_samples(built: models.Benchmarked, batch: InstanceBatch) -> list[int]:
+def _mask_samples(built: models.Benchmarked, batch: ObjectBatch) -> list[int]:
     """Foreground samples of each image; the mask head's work follows the most of them."""
 
-    def foreground(model: MaskRCNN, batch: InstanceBatch, noise: InstanceNoise) -> jax.Array:
+    def foreground(model: MaskRCNN, batch: ObjectBatch, noise: InstanceNoise) -> jax.Array:
         pyramid = model.pyramid(batch.images, batch.image_hw, batch.padded_hw)
         proposals = model.rpn.propose(
             model.rpn(pyramid, batch.padded_hw), batch.image_hw, **model.proposals_train._asdict()
@@ -79,11 +79,11 @@ def _mask_samples(built: models.Benchmarked, batch: InstanceBatch) -> list[int]:
 
 
 def _gradient(
-    task: Task, built: models.Benchmarked, batch: InstanceBatch, names: tuple[str, ...] | None
+    task: Task, built: models.Benchmarked, batch: ObjectBatch, names: tuple[str, ...] | None
 ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """The gradient of the losses `names`, and so of the layers they need, and its arguments."""
 
-    def loss(trained: Any, others: Any, batch: InstanceBatch) -> jax.Array:
+    def loss(trained: Any, others: Any, batch: ObjectBatch) -> jax.Array:
         params = tree.unflatten_dict(trained | others["params"])
         variables = {"params": params, "buffers": others["buffers"]}
         terms, _ = task.loss(variables, batch, jax.random.key(0))
@@ -98,14 +98,14 @@ def _gradient(
 
 
 def _gradient_seconds(
-    built: models.Benchmarked, batch: InstanceBatch, names: tuple[str, ...] | None, repeats: int
+    built: models.Benchmarked, batch: ObjectBatch, names: tuple[str, ...] | None, repeats: int
 ) -> float:
     gradient, arguments = _gradient(built.task, built, batch, names)
     compiled = jax.jit(gradient)
     return seconds(lambda: compiled(*arguments), repeats)["median"]
 
 
-def _gflop(built: models.Benchmarked, batch: InstanceBatch, most_samples: int) -> float:
+def _gflop(built: models.Benchmarked, batch: ObjectBatch, most_samples: int) -> float:
     """Billions of operations of the gradient, with the slots that this many samples have.
 
     The compiler counts the largest of several branches, so the model gets no more.
@@ -119,7 +119,7 @@ def _gflop(built: models.Benchmarked, batch: InstanceBatch, most_samples: int) -
     return flops(gradient, *arguments) / 1e9
 
 
-def _training_batch(images: int) -> InstanceBatch:
+def _training_batch(images: int) -> ObjectBatch:
     """Rectangles on noise."""
     rng = np.random.default_rng(0)
     canvas = (320, 512)
@@ -135,7 +135,7 @@ def _training_batch(images: int) -> InstanceBatch:
             w, h = rng.integers(24, 128, 2)
             masks[b, g, y0 : y0 + h, x0 : x0 + w] = True
             boxes[b, g] = (x0, y0, x0 + w, y0 + h)
-    return InstanceBatch(
+    return ObjectBatch(
         images=pixels,
         image_hw=np.array([(height, w) for w in widths], np.int32),
         padded_hw=np.array([(height, -(-w // 32) * 32) for w in widths], np.int32),

@@ -6,7 +6,7 @@ Or, the other way, a safetensors file of a checkpoint, under Detectron2's names,
 import argparse
 from pathlib import Path
 
-from pointrend_jax.cli.parser import CommandParser, path
+from pointrend_jax.cli.parser import CommandParser, names, path
 from pointrend_jax.cli.runs import then_predict
 from pointrend_jax.structures import Config
 
@@ -34,7 +34,7 @@ def add_arguments(parser: CommandParser) -> None:
         "--config", help="of the model of --weights: a name, or the path of a Python file"
     )
     parser.add_argument(
-        "--class-names", type=_names, metavar="NAME,...",
+        "--class-names", type=names, metavar="NAME,...",
         help="of a model of classes of your own, by class index",
     )  # fmt: skip
 
@@ -80,7 +80,3 @@ def _with_class_names(config: Config, names: tuple[str, ...]) -> Config:
     changed.num_classes = len(names)
     changed.data.categories, changed.data.class_names = "", names
     return changed.lock()
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))

@@ -71,3 +71,8 @@ def count(least: int) -> Any:
         return number
 
     return parsed
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names with commas between them, for `type=`."""
+    return tuple(name.strip() for name in text.split(","))

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from pointrend_jax.cli.parser import CommandParser, count, path
 from pointrend_jax.console import tell
-from pointrend_jax.evaluation.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict.files import (
     predict_instances,
     predict_labels,
@@ -21,6 +20,7 @@ from pointrend_jax.predict.inputs import NamedFile, check_files
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.load import load, task_of
+from pointrend_jax.predict.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict.sources import find_images
 from pointrend_jax.visualize import check_font
 

@@ -5,7 +5,7 @@ Interrupted, it goes on where it was when the same command is given again.
 
 import argparse
 
-from pointrend_jax.cli.parser import CommandParser, path
+from pointrend_jax.cli.parser import CommandParser, names, path
 from pointrend_jax.console import own_command, tell
 from pointrend_jax.data.sources.known import SPLITS, known_releases
 from pointrend_jax.storage import as_path, expanded
@@ -28,6 +28,10 @@ def add_arguments(parser: CommandParser) -> None:
         "--data-dir", required=True, help="where DATA_DIR/NAME/1.0.0 is written; gs:// too"
     )
     parser.add_argument("--name", default="", help="of the TFDS data set (the usual one)")
+    parser.add_argument(
+        "--class-names", type=names, default=(), metavar="NAME,...",
+        help="of a set of your own that has none, as config.data.class_names",
+    )  # fmt: skip
     parser.add_argument("--splits", nargs="+", default=SPLITS, choices=SPLITS, help="(both)")
     parser.add_argument(
         "--images-per-shard", type=int, metavar="N",
@@ -51,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
         args.source,
         {split: expanded(getattr(args, f"{split}_annotations")) for split in SPLITS},
         {split: expanded(getattr(args, f"{split}_images")) for split in SPLITS},
+        args.class_names,
     )
     options = Options(
         name=args.name, splits=tuple(args.splits), subset=args.subset, verify=args.verify

@@ -26,9 +26,9 @@ from pointrend_jax.data.splits import (
     cache_dir,
     check_classes,
     check_eval_sizes,
-    find_split,
     local_records,
     samples_of,
+    split_finder,
 )
 from pointrend_jax.structures import Config
 
@@ -79,7 +79,8 @@ def build_semantic_datasets(config: Config) -> SemanticDatasets:
     Raises: ValueError that says what is wrong with the files or the config.
     """
     data = config.data
-    source = _source(config, "train")
+    find = _finder(config)
+    source = find("train")
     images = source.images
     plan = SemanticPlan(
         [(image.height, image.width) for image in images],
@@ -94,7 +95,7 @@ def build_semantic_datasets(config: Config) -> SemanticDatasets:
         batch_size=config.train.batch_size,
         seed=config.seed,
     )
-    evaluation = build_semantic_eval_set(config)
+    evaluation = _eval_set(config, find)
     if source.class_names != evaluation.class_names:
         raise ValueError(
             "training and evaluation set must have the same classes in the same order, got "
@@ -127,8 +128,12 @@ def build_semantic_datasets(config: Config) -> SemanticDatasets:
 
 def build_semantic_eval_set(config: Config) -> SemanticEvalSet:
     """Checks and prepares the evaluation set alone; errors as `build_semantic_datasets`."""
+    return _eval_set(config, _finder(config))
+
+
+def _eval_set(config: Config, find: Callable[[str], SemanticSet | PreparedMaps]) -> SemanticEvalSet:
     _check_scoring(config)
-    source = _source(config, "eval")
+    source = find("eval")
     # Before the preparation, and before a training rather than at its first evaluation.
     check_eval_sizes(config, [(image.height, image.width) for image in source.images])
     prepared = _prepared(config, source)
@@ -160,14 +165,20 @@ def _check_scoring(config: Config) -> None:
         )
 
 
-def _source(config: Config, split: str) -> SemanticSet | PreparedMaps:
-    """A split before its images are read: files as they came, or record files."""
-    if config.data.source == "tfds":
-        dataset = open_maps(local_records(config), NAMES[split])
-    else:
-        dataset = find_split(config, split, LABEL_SETS)
-    check_classes(config, dataset.class_names)
-    return dataset
+def _finder(config: Config) -> Callable[[str], SemanticSet | PreparedMaps]:
+    """From "train" or "eval" to that split before its images are read: files as they came, or
+    record files."""
+    of_files = split_finder(config, LABEL_SETS) if config.data.source != "tfds" else None
+
+    def find(split: str) -> SemanticSet | PreparedMaps:
+        if of_files is None:
+            dataset = open_maps(local_records(config), NAMES[split])
+        else:
+            dataset = of_files(split)
+        check_classes(config, dataset.class_names)
+        return dataset
+
+    return find
 
 
 def _prepared(config: Config, source: SemanticSet | PreparedMaps) -> PreparedMaps:

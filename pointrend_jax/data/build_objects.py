@@ -8,16 +8,16 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.batches.instances import Augmentation, TrainPlan, train_batches
+from pointrend_jax.data.batches.objects import Augmentation, TrainPlan, train_batches
 from pointrend_jax.data.batches.repeat_factors import image_repeat_factors
-from pointrend_jax.data.records.instances import (
+from pointrend_jax.data.records.layout import facts_digest
+from pointrend_jax.data.records.objects import (
     PreparedSet,
     ground_truth,
     instance_ids,
-    open_instances,
+    open_objects,
     prepare_objects,
 )
-from pointrend_jax.data.records.layout import facts_digest
 from pointrend_jax.data.sources.findings import tell_absent_classes
 from pointrend_jax.data.sources.known import OBJECT_SETS
 from pointrend_jax.data.splits import (
@@ -27,9 +27,9 @@ from pointrend_jax.data.splits import (
     cache_dir,
     check_classes,
     check_eval_sizes,
-    find_split,
     local_records,
     samples_of,
+    split_finder,
 )
 from pointrend_jax.storage import expanded, local_path
 from pointrend_jax.structures import Config
@@ -87,8 +87,9 @@ def build_datasets(config: Config) -> Datasets:
     Raises: ValueError that says what is wrong with the files or the config.
     """
     _check_eval_files(config)
-    evaluation = build_eval_set(config)
-    training = _prepare(config, "train")
+    prepare = _preparer(config)
+    evaluation = _eval_set(config, prepare)
+    training = prepare("train")
     if training.class_names != evaluation.class_names:
         raise ValueError(
             f"training and evaluation set differ in their categories: "
@@ -139,7 +140,11 @@ def build_eval_set(config: Config, *, may_lack_annotations: bool = False) -> Eva
     Args:
       may_lack_annotations: a COCO file may have none, as those of test sets.
     """
-    prepared = _prepare(config, "eval", may_lack_annotations=may_lack_annotations)
+    return _eval_set(config, _preparer(config, may_lack_annotations=may_lack_annotations))
+
+
+def _eval_set(config: Config, prepare: Callable[[str], PreparedSet]) -> EvalSet:
+    prepared = prepare("eval")
     # Before a training and not at its first evaluation.
     check_eval_sizes(config, [(image.height, image.width) for image in prepared.images])
     return EvalSet(
@@ -151,16 +156,25 @@ def build_eval_set(config: Config, *, may_lack_annotations: bool = False) -> Eva
     )
 
 
-def _prepare(config: Config, split: str, *, may_lack_annotations: bool = False) -> PreparedSet:
-    if config.data.source == "tfds":
-        prepared = open_instances(local_records(config), NAMES[split])
-    else:
-        found = find_split(config, split, OBJECT_SETS, may_lack_annotations=may_lack_annotations)
-        prepared = prepare_objects(found, cache_dir(config))
-    check_classes(config, prepared.class_names)
-    present = (label for image in prepared.images for label in image.labels)
-    tell_absent_classes(f"{_CALLED[split]} set", prepared.class_names, present)
-    return prepared
+def _preparer(
+    config: Config, *, may_lack_annotations: bool = False
+) -> Callable[[str], PreparedSet]:
+    """From "train" or "eval" to that split, checked and prepared."""
+    find = None
+    if config.data.source != "tfds":
+        find = split_finder(config, OBJECT_SETS, may_lack_annotations=may_lack_annotations)
+
+    def prepare(split: str) -> PreparedSet:
+        if find is None:
+            prepared = open_objects(local_records(config), NAMES[split])
+        else:
+            prepared = prepare_objects(find(split), cache_dir(config))
+        check_classes(config, prepared.class_names)
+        present = (label for image in prepared.images for label in image.labels)
+        tell_absent_classes(f"{_CALLED[split]} set", prepared.class_names, present)
+        return prepared
+
+    return prepare
 
 
 def _check_eval_files(config: Config) -> None:

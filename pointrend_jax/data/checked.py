@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from pointrend_jax.console import watched
+from pointrend_jax.messages import first_lines
 from pointrend_jax.workers import in_order
 
 # An error lists this many images, and a file all of them.
@@ -40,9 +41,9 @@ def raise_problems(problems: Sequence[str], number: int) -> None:
     A long list is in a file that the message names.
     """
     if problems:
-        more = len(problems) - _LISTED
-        rest = [f"and {more} more{_listed_in_file(problems)}"] if more > 0 else []
-        listed = "\n  ".join([*problems[:_LISTED], *rest])
+        listed = "\n  ".join(first_lines(problems, _LISTED))
+        if len(problems) > _LISTED:
+            listed += _listed_in_file(problems)
         raise ValueError(f"{len(problems)} of {number} images cannot be used:\n  {listed}")
 
 

@@ -1,6 +1,7 @@
 """The splits that `config.data` names: where they lie, and what both kinds of set ask of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -9,6 +10,7 @@ from pointrend_jax.data.batches.transforms import check_fit
 from pointrend_jax.data.records.fetch import fetch_records
 from pointrend_jax.data.sources.held_out import held_out_part
 from pointrend_jax.data.sources.known import Found, Place, Source
+from pointrend_jax.messages import first
 from pointrend_jax.registry import Registry
 from pointrend_jax.storage import as_path, default_cache_dir, expanded, local_path
 from pointrend_jax.structures import Config, EvalSample
@@ -30,38 +32,43 @@ class EvalSamples(Protocol):
     ) -> Iterator[EvalSample]: ...
 
 
-def find_split(
-    config: Config,
-    split: str,
-    sources: Registry[Source[Found]],
-    *,
-    may_lack_annotations: bool = False,
-) -> Found:
-    """The checked files of a split; no image is opened.
+def split_finder(
+    config: Config, sources: Registry[Source[Found]], *, may_lack_annotations: bool = False
+) -> Callable[[str], Found]:
+    """From a key of `NAMES` to the checked files of that split; no image is opened.
+
+    With images held out both splits are parts of the training files, which are read once; they are
+    in memory as long as the finder is.
 
     Args:
-      split: a key of `NAMES`.
       sources: those of the kind of task.
-    Raises: ValueError for an unknown source, or saying what is wrong with the files.
+    Raises: ValueError for an unknown source; the finder, saying what is wrong with the files.
     """
-    data = config.data
+    data, share = config.data, _held_out(config)
     source = sources[data.source]
-    # With images held out, both splits are parts of the training files.
-    share = _held_out(config)
-    files = "train" if share else split
-    found = source.read(
-        Place(
-            root=local_path(data.dir),
-            split=NAMES[files],
-            cache_dir=cache_dir(config),
-            annotations=expanded(data[f"{files}_annotations"]) if source.has_named_files else "",
-            images=expanded(data[f"{files}_images"]) if source.has_named_files else "",
-            may_lack_annotations=may_lack_annotations,
-            class_names=tuple(data.class_names),
-            drawing=dict(data.embedded),
+
+    @cache
+    def read(files: str) -> Found:
+        named = source.has_named_files
+        return source.read(
+            Place(
+                root=local_path(data.dir),
+                split=NAMES[files],
+                cache_dir=cache_dir(config),
+                annotations=expanded(data[f"{files}_annotations"]) if named else "",
+                images=expanded(data[f"{files}_images"]) if named else "",
+                may_lack_annotations=may_lack_annotations,
+                class_names=tuple(data.class_names),
+                drawing=dict(data.embedded),
+            )
         )
-    )
-    return held_out_part(found, split, share, data.held_out_seed) if share else found
+
+    def find(split: str) -> Found:
+        if not share:
+            return read(split)
+        return held_out_part(read("train"), split, share, data.held_out_seed)
+
+    return find
 
 
 def local_records(config: Config) -> Path:
@@ -89,7 +96,7 @@ def check_classes(config: Config, class_names: tuple[str, ...]) -> None:
     if len(class_names) != config.num_classes:
         raise ValueError(
             f"config.num_classes is {config.num_classes}, but the data set has {len(class_names)} "
-            f"categories ({', '.join(class_names[:8])}); set config.num_classes to that."
+            f"categories ({first(class_names, 8)}); set config.num_classes to that."
         )
 
 

@@ -1,8 +1,8 @@
 """What semantic segmentation is scored by: counts of each image, from which every score follows.
 
 All scores are ratios of sums over images, so the counts of each image are all that scoring,
-resampling images (`semantic_bootstrap`) and comparing with a later run need. Pixels without ground
-truth (`IGNORE_LABEL`) count nowhere.
+resampling images (`benchmarks/semantic_bootstrap.py`) and comparing with a later run need. Pixels
+without ground truth (`IGNORE_LABEL`) count nowhere.
 
 * Confusion: pixels by true and predicted class.
 * Objects (iIoU; evalPixelLevelSemanticLabeling.py of cityscapesscripts): every object of a class

@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pointrend_jax.importers.wrappers import shared_wrapper, shown
+from pointrend_jax.importers.wrappers import shared_wrapper
+from pointrend_jax.messages import shown
 
 Scheme = Literal[
     "detectron2",

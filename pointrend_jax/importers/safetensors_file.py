@@ -7,7 +7,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save
 
-from pointrend_jax.importers.wrappers import shown
+from pointrend_jax.messages import shown
 from pointrend_jax.storage import write_whole
 
 # What the format calls the types that weights have. bfloat16 is read as the bits that it is.

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pointrend_jax.importers.layouts import VECTOR, Layout
-from pointrend_jax.importers.wrappers import foreign_library, shown
+from pointrend_jax.importers.wrappers import foreign_library
+from pointrend_jax.messages import first_lines, shown
 
 # The shape of every array of a model by its path, as in "params/fpn/lateral2/kernel" or
 # "buffers/backbone/stem/bn/mean".
@@ -29,10 +30,6 @@ _PREDICTORS = (
 )
 # An array with an entry for each class, and how many further entries it has: background.
 _CLASSIFIERS = {"params/box_head/classifier/bias": 1, "params/coarse_head/predictor/bias": 0}
-
-
-# How many problems of a kind an error names.
-_LISTED = 5
 
 
 class Rule(NamedTuple):
@@ -169,9 +166,7 @@ def _complaint(
 ) -> str:
     lines = []
     for kind, found in problems.items():
-        more = len(found) - _LISTED
-        lines += [f"{kind}: {problem}" for problem in found[:_LISTED]]
-        lines += [f"{kind}: {more} more"] if more > 0 else []
+        lines += [f"{kind}: {line}" for line in first_lines(found)]
     number, listing = sum(map(len, problems.values())), "\n  ".join(lines)
     if set(problems) == {"value"}:
         return (

@@ -21,7 +21,7 @@ from pointrend_jax.importers.safetensors_file import is_safetensors, read_safete
 from pointrend_jax.importers.torch_legacy import LegacyContent
 from pointrend_jax.importers.torch_tensors import TensorRef
 from pointrend_jax.importers.torch_zip import ZIP_MAGIC, ZipContent
-from pointrend_jax.importers.wrappers import shortened
+from pointrend_jax.messages import first, without_middle
 
 Container = Literal["pickle", "torch_zip", "torch_legacy", "safetensors"]
 Scalar = str | int | float | bool
@@ -35,6 +35,8 @@ _LEGACY_MAGIC = re.compile(
 # PROTO, or how a pickle of the older protocols begins: a mark, a dict, a list, a global.
 _PICKLE_STARTS = (b"\x80", b"(", b"}", b"]", b"c")
 _HEAD_BYTES = 512
+# Characters of an error that quotes the file.
+_LONGEST = 600
 _FOREIGN_STARTS = {
     b"\x89HDF\r\n\x1a\n": "an HDF5 file",
     b"\x93NUMPY": "a single numpy array (.npy)",
@@ -80,7 +82,7 @@ def read_weights_file(path: Path) -> WeightsFile:
             return _read(path, file)
         except (ValueError, OverflowError) as error:
             # OverflowError: a count or a shape of the file beyond what an array can have.
-            raise ValueError(f"Cannot read weights from {path}: {shortened(str(error))}") from error
+            raise ValueError(f"Cannot read weights from {path}: {_quoted(error)}") from error
 
 
 def _read(path: Path, file: BinaryIO) -> WeightsFile:
@@ -172,6 +174,12 @@ def _select(root: object) -> _Selection:
     )
 
 
+def _quoted(error: Exception) -> str:
+    """What an error says that may quote a file, fit for a terminal."""
+    text = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(error))
+    return without_middle(text, _LONGEST)
+
+
 def _split(entries: Mapping[Any, object], *, prefix: str) -> _Selection:
     """Separates tensors from scalars; anything else may hide tensors and is refused."""
     tensors: dict[str, object] = {}
@@ -189,7 +197,7 @@ def _split(entries: Mapping[Any, object], *, prefix: str) -> _Selection:
                 f"tensors as one dict, alone or under one of {', '.join(_WRAPPERS)}."
             )
     if not tensors:
-        found = ", ".join(sorted(beside)[:8]) or "nothing"
+        found = first(sorted(beside), 8) or "nothing"
         raise ValueError(f"it holds no tensor (found: {found}).")
     return _Selection(tensors, tuple(sorted(beside)), _scalars(beside))
 

@@ -7,7 +7,9 @@ here: what all names begin with is taken off where names that are read lie behin
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+
+from pointrend_jax.messages import first
 
 # How names begin that are read: Detectron2's models and backbones, Caffe2's blobs, torchvision's.
 _KNOWN = re.compile(
@@ -29,9 +31,6 @@ _LIBRARIES = (
     (r"model\.\d+\.|\d+\.(conv|cv\d)\.", "Ultralytics (YOLO)"),
     (r"(detr\.|class_embed|bbox_embed|transformer\.(en|de)coder)", "DETR and its like"),
 )
-_SHOWN = 8
-_LONGEST = 100
-_LONGEST_TEXT = 600
 
 
 def shared_wrapper(names: Iterable[str], *, ignored: tuple[str, ...] = ()) -> str:
@@ -50,7 +49,7 @@ def shared_wrapper(names: Iterable[str], *, ignored: tuple[str, ...] = ()) -> st
         return next(iter(found))
     if not found or foreign_library(names):
         return ""
-    counts = ", ".join(f"{n} behind {shown(w)!r}" for w, n in found.most_common(_SHOWN))
+    counts = first([f"{n} behind {w!r}" for w, n in found.most_common()], 8)
     raise ValueError(
         f"of its {len(names)} tensors those of a model lie behind a prefix ({counts}), which not "
         "all names have; save the tensors of one model alone, or name the beginnings of the others "
@@ -77,23 +76,3 @@ def foreign_library(names: Iterable[str]) -> str:
     if 2 * sum(bool(_KNOWN.match(name)) for name in names) > len(names):
         return ""
     return next((who for start, who in _LIBRARIES if any(re.match(start, n) for n in names)), "")
-
-
-def shown(name: str) -> str:
-    """A name out of a file, short enough for a message and on one line."""
-    name = name if name.isprintable() else ascii(name)[1:-1]
-    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}... ({len(name)} characters)"
-
-
-def shortened(text: str) -> str:
-    """A message that quotes a file, without the middle where it is long."""
-    text = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
-    if len(text) <= _LONGEST_TEXT:
-        return text
-    return f"{text[: _LONGEST_TEXT - 150]} ... {text[-150:]}"
-
-
-def first_names(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = len(names) - _SHOWN
-    return ", ".join(map(shown, names[:_SHOWN])) + (f" and {more} more" if more > 0 else "")

@@ -14,7 +14,7 @@ from pointrend_jax.ops.losses import LossTerm, cross_entropy, l1
 from pointrend_jax.ops.matching import match_boxes, sample_by_priority
 from pointrend_jax.ops.nms import nms_sorted
 from pointrend_jax.ops.roi_align import roi_align
-from pointrend_jax.structures import Detections, InstanceBatch, Proposals
+from pointrend_jax.structures import Detections, ObjectBatch, Proposals
 
 
 class BoxOutputs(NamedTuple):
@@ -79,7 +79,7 @@ class BoxHead(nn.Module):
         return BoxOutputs(logits, deltas.reshape(batch, slots, self.num_classes, 4))
 
     def sample(
-        self, proposals: Proposals, batch: InstanceBatch, priority: Float[Array, "B C"]
+        self, proposals: Proposals, batch: ObjectBatch, priority: Float[Array, "B C"]
     ) -> BoxSamples:
         """Matches proposals and the appended ground-truth boxes, and samples them."""
 

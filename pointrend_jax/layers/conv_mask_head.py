@@ -11,7 +11,7 @@ from pointrend_jax.layers.regions import MaskLogits, Regions, mask_loss
 from pointrend_jax.ops.losses import LossTerm, select_class
 from pointrend_jax.ops.roi_align import roi_align
 from pointrend_jax.pointrend import CandidatePoints
-from pointrend_jax.structures import InstanceBatch
+from pointrend_jax.structures import ObjectBatch
 
 _NUM_CONVS = 4
 
@@ -73,7 +73,7 @@ class ConvMaskHead(nn.Module):
         self,
         pyramid: dict[str, Array],
         regions: Regions,
-        batch: InstanceBatch,
+        batch: ObjectBatch,
         candidates: CandidatePoints,
     ) -> dict[str, LossTerm]:
         """loss_mask at 28x28."""

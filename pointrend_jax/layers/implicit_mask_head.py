@@ -25,7 +25,7 @@ from pointrend_jax.pointrend import (
     draw_candidate_points,
     point_features,
 )
-from pointrend_jax.structures import InstanceBatch
+from pointrend_jax.structures import ObjectBatch
 
 # Random Fourier frequencies of a position; a sine and a cosine each.
 POSITIONAL_FREQUENCIES = 128
@@ -162,7 +162,7 @@ class ImplicitMaskHead(nn.Module):
         self,
         pyramid: dict[str, Array],
         regions: Regions,
-        batch: InstanceBatch,
+        batch: ObjectBatch,
         candidates: CandidatePoints,
     ) -> dict[str, LossTerm]:
         """loss_mask_point at uniform points, and loss_l2, the decay of the predicted parameters."""

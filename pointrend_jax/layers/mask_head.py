@@ -38,7 +38,7 @@ from pointrend_jax.pointrend import (
     draw_candidate_points,
     point_features,
 )
-from pointrend_jax.structures import InstanceBatch
+from pointrend_jax.structures import ObjectBatch
 
 
 class FineFeatures(NamedTuple):
@@ -102,7 +102,7 @@ class PointRendMaskHead(nn.Module):
         self,
         pyramid: dict[str, Array],
         regions: Regions,
-        batch: InstanceBatch,
+        batch: ObjectBatch,
         candidates: CandidatePoints,
     ) -> dict[str, LossTerm]:
         """loss_mask at the coarse resolution and loss_mask_point at the training points."""

@@ -17,7 +17,7 @@ from jaxtyping import Array
 from pointrend_jax.layers.regions import MaskLogits, Regions
 from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.pointrend import CandidatePoints, RenderStep
-from pointrend_jax.structures import InstanceBatch
+from pointrend_jax.structures import ObjectBatch
 
 
 @runtime_checkable
@@ -88,7 +88,7 @@ class MaskHead(Protocol):
         self,
         pyramid: dict[str, Array],
         regions: Regions,
-        batch: InstanceBatch,
+        batch: ObjectBatch,
         candidates: CandidatePoints,
     ) -> dict[str, LossTerm]:
         """(sum, denominator) by name; regions that are not valid count in neither."""

@@ -27,7 +27,7 @@ from pointrend_jax.pointrend import (
     render_steps,
     subdivide,
 )
-from pointrend_jax.structures import InstanceBatch
+from pointrend_jax.structures import ObjectBatch
 
 
 class Regions(NamedTuple):
@@ -125,9 +125,7 @@ def _subdivide_coarser(
     return jax.lax.cond(jnp.any(coarser), some, none)
 
 
-def mask_loss(
-    own_logits: Float[Array, "N S S"], regions: Regions, batch: InstanceBatch
-) -> LossTerm:
+def mask_loss(own_logits: Float[Array, "N S S"], regions: Regions, batch: ObjectBatch) -> LossTerm:
     """Sigmoid cross entropy against the ground truth cropped to each region, as a binary mask."""
     side = own_logits.shape[1]
     targets = crop_masks(
@@ -146,7 +144,7 @@ def point_loss(
     point_logits: Float[Array, "N P"],
     point_coords: Float[Array, "N P 2"],
     regions: Regions,
-    batch: InstanceBatch,
+    batch: ObjectBatch,
     loss: PointLoss,
 ) -> LossTerm:
     """`loss` at points, against the ground truth's bilinear (soft) value there."""
@@ -156,11 +154,11 @@ def point_loss(
     return loss_at_points(loss, point_logits, jax.lax.stop_gradient(labels), valid)
 
 
-def flat_bits(batch: InstanceBatch) -> Array:
+def flat_bits(batch: ObjectBatch) -> Array:
     """The masks of all images in one row, as `mask_index` counts them."""
     return batch.mask_bits.reshape(-1, *batch.mask_bits.shape[2:])
 
 
-def mask_index(regions: Regions, batch: InstanceBatch) -> Int[Array, " N"]:
+def mask_index(regions: Regions, batch: ObjectBatch) -> Int[Array, " N"]:
     """The ground-truth mask of each region, among those of all images."""
     return regions.image_index * batch.valid.shape[1] + regions.gt_index

@@ -21,7 +21,7 @@ from pointrend_jax.ops.boxes import (
 from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy, l1
 from pointrend_jax.ops.matching import match_boxes, sample_by_priority
 from pointrend_jax.ops.nms import nms_sorted
-from pointrend_jax.structures import InstanceBatch, Proposals
+from pointrend_jax.structures import ObjectBatch, Proposals
 
 
 class RPNOutputs(NamedTuple):
@@ -110,7 +110,7 @@ class RPN(nn.Module):
         return jax.vmap(of_image)(logits, deltas, outputs.inside, image_hw)
 
     def losses(
-        self, outputs: RPNOutputs, batch: InstanceBatch, priority: Float[Array, "B A"]
+        self, outputs: RPNOutputs, batch: ObjectBatch, priority: Float[Array, "B A"]
     ) -> dict[str, LossTerm]:
         """loss_rpn_cls and loss_rpn_loc; both are divided by `samples_per_image` x images.
 

@@ -1,6 +1,6 @@
 """The two choices of training at points: which points, and what a wrong prediction there costs.
 
-Both are plain functions that a config names, the same for instances and for label maps but for what
+Both are plain functions that a config names, the same for masks and for label maps but for what
 a label is; what they give is checked when they are traced.
 """
 
@@ -34,7 +34,7 @@ class Sampler(Protocol):
         Args:
           candidates: as many as `oversample_ratio` and `importance_sample_ratio` say
             (`pointrend.draw_candidate_points`).
-          coarse_logits: float32 [N, h, w, K]; of instances K is 1, the region's own class.
+          coarse_logits: float32 [N, h, w, K]; of masks K is 1, the region's own class.
           uncertainty_fn: from logits [..., K] to [...]; higher is more uncertain.
           num_points: P.
         """
@@ -43,7 +43,7 @@ class Sampler(Protocol):
 
 @runtime_checkable
 class PointLoss(Protocol):
-    """What predictions at points cost; `ops.losses.sigmoid_cross_entropy` (instances) and
+    """What predictions at points cost; `ops.losses.sigmoid_cross_entropy` (masks) and
     `softmax_cross_entropy` (label maps) are the paper's."""
 
     def __call__(self, logits: Array, labels: Array, valid: Array) -> Array:
@@ -52,8 +52,8 @@ class PointLoss(Protocol):
         A loss of a region as a whole is repeated at its points.
 
         Args:
-          logits: float32; of instances [N, P], of the region's own class; of label maps [N, P, K].
-          labels: of instances float32 [N, P] in [0, 1], the bilinear value of the mask; of label
+          logits: float32; of masks [N, P], of the region's own class; of label maps [N, P, K].
+          labels: of masks float32 [N, P] in [0, 1], the bilinear value of the mask; of label
             maps int32 [N, P], the class, 0 where there is no ground truth.
           valid: bool [N, P]; False where a region or a label is none.
         """

@@ -1,6 +1,6 @@
 """Masks resized to the network's input and packed to bits, as they travel to the devices.
 
-`structures.InstanceBatch.mask_bits` holds them.
+`structures.ObjectBatch.mask_bits` holds them.
 """
 
 import numpy as np

@@ -99,8 +99,6 @@ class BackboneOptions(NamedTuple):
 def backbone_options(config: Config) -> BackboneOptions:
     """Those of `config.model`. Raises ValueError, naming the field, for a wrong value."""
     model = config.model
-    if not 0 <= model.freeze_at <= 5:
-        raise ValueError(f"config.model.freeze_at must be in 0..5, got {model.freeze_at}.")
     if model.output_stride not in (8, 16, 32):
         raise ValueError(
             f"config.model.output_stride must be 8, 16 or 32, got {model.output_stride}."
@@ -110,10 +108,10 @@ def backbone_options(config: Config) -> BackboneOptions:
     grid = tuple(model.multi_grid)
     may_dilate = model.backbone.startswith("resnet") or BACKBONES.is_own(model.backbone)
     dilates = may_dilate and model.output_stride < 32
-    if len(grid) != 3 or min(grid) < 1 or (grid != (1, 1, 1) and not dilates):
+    if grid != (1, 1, 1) and not dilates:
         raise ValueError(
-            "config.model.multi_grid must be 3 factors of at least 1, other than (1, 1, 1) only "
-            f"for a ResNet of config.model.output_stride 16 or 8; got {grid}."
+            "config.model.multi_grid may be another than (1, 1, 1) only for a ResNet of "
+            f"config.model.output_stride 16 or 8; got {grid}."
         )
     norm = _NORMS[model.norm]
     return BackboneOptions(model.freeze_at, model.output_stride, grid, norm, config.train.remat)

@@ -1,5 +1,6 @@
 """From configuration names to the modules of Mask R-CNN."""
 
+from pointrend_jax.config_rules import check_model_fields
 from pointrend_jax.layers.box_head import BoxHead
 from pointrend_jax.layers.fpn import FPN
 from pointrend_jax.layers.rpn import RPN
@@ -13,17 +14,20 @@ from pointrend_jax.structures import Config
 
 def build_model(config: Config) -> MaskRCNN:
     """The Mask R-CNN of `config.model`. Raises ValueError, naming the field, for a wrong value."""
+    check_model_fields(config, "instance")
     model = config.model
     backbone = build_backbone(config)
-    if config.num_classes < 1:
-        raise ValueError(f"config.num_classes must be at least 1, got {config.num_classes}.")
     if model.output_stride != 32 or model.norm != "frozen":
         raise ValueError(
             "Mask R-CNN needs config.model.output_stride 32 and config.model.norm 'frozen', got "
             f"{model.output_stride} and {model.norm!r}."
         )
-    _check_counts(config)
     rpn, box = model.rpn, model.box
+    if num_foreground_slots(box.samples_per_image, box.positive_fraction) < 1:
+        raise ValueError(
+            "config.model.box must leave the mask head a sample an image: samples_per_image times "
+            f"positive_fraction is {box.samples_per_image} * {box.positive_fraction}."
+        )
     return MaskRCNN(
         backbone=backbone.module,
         fpn=FPN(model.fpn_channels, backbone.spec.map_scales),
@@ -58,30 +62,3 @@ def build_model(config: Config) -> MaskRCNN:
         train_on_pred_boxes=model.mask.train_on_pred_boxes,
         detections_per_chunk=model.mask.detections_per_chunk,
     )
-
-
-def _check_counts(config: Config) -> None:
-    """Raises ValueError for a number of proposals, samples or detections that cannot be."""
-    model = config.model
-    counts = {"rpn": ("samples_per_image",), "box": ("samples_per_image", "detections_per_image")}
-    counts["rpn"] += tuple(
-        f"{when}_nms_topk_{use}" for when in ("pre", "post") for use in ("train", "eval")
-    )
-    for part, names in counts.items():
-        for name in names:
-            if model[part][name] < 1:
-                raise ValueError(
-                    f"config.model.{part}.{name} must be at least 1, got {model[part][name]}."
-                )
-        fraction = model[part].positive_fraction
-        # Not `fraction < 0`: a NaN must not pass.
-        if not 0 <= fraction <= 1:
-            raise ValueError(
-                f"config.model.{part}.positive_fraction must be in [0, 1], got {fraction}."
-            )
-    box = model.box
-    if num_foreground_slots(box.samples_per_image, box.positive_fraction) < 1:
-        raise ValueError(
-            "config.model.box must leave the mask head a sample an image: samples_per_image times "
-            f"positive_fraction is {box.samples_per_image} * {box.positive_fraction}."
-        )

@@ -1,5 +1,6 @@
 """From configuration names to the modules of semantic segmentation."""
 
+from pointrend_jax.config_rules import check_model_fields
 from pointrend_jax.layers.fpn import FPN, STRIDES
 from pointrend_jax.layers.parts import SemanticHead, check_module
 from pointrend_jax.layers.semantic_point_head import SemanticPointRend, probability_uncertainty
@@ -19,6 +20,7 @@ def build_semantic_model(config: Config) -> SemanticSegmentor:
 
     Raises: ValueError, naming the field, for a wrong value.
     """
+    check_model_fields(config, "semantic")
     model, semantic = config.model, config.model.semantic
     _check_choices(config)
     module, spec, options = build_backbone(config)
@@ -57,21 +59,6 @@ def _check_choices(config: Config) -> None:
             f"one of {list(choices)}",
             semantic[field],
         )
-    for field in (
-        *("conv_dim", "aspp_dim", "low_level_dim", "point_fc_dim", "point_num_fcs"),
-        *("train_num_points", "subdivision_num_points"),
-    ):
-        require(semantic[field] >= 1, f"semantic.{field}", "at least 1", semantic[field])
-    channels = config.model.fpn_channels
-    require(channels >= 1, "fpn_channels", "at least 1", channels)
-    beta, k = semantic.importance_sample_ratio, semantic.oversample_ratio
-    require(0 <= beta <= 1, "semantic.importance_sample_ratio", "in [0, 1]", beta)
-    require(k == 0 or k >= 1, "semantic.oversample_ratio", "0 (a regular grid) or at least 1", k)
-    fraction = semantic.hard_pixel_fraction
-    require(0 < fraction <= 1, "semantic.hard_pixel_fraction", "in (0, 1]", fraction)
-    require(
-        0 <= semantic.aspp_dropout < 1, "semantic.aspp_dropout", "in [0, 1)", semantic.aspp_dropout
-    )
     if not 2 <= config.num_classes <= 254:
         raise ValueError(
             "config.num_classes must be 2 to 254 for semantic segmentation (255 means ignored), "
@@ -104,7 +91,7 @@ def _point_head(config: Config, options: BackboneOptions, coarse_stride: int) ->
     )  # fmt: skip
     steps = semantic.subdivision_steps
     require(
-        steps >= 0 and coarse_stride % 2**steps == 0, "semantic.subdivision_steps",
+        coarse_stride % 2**steps == 0, "semantic.subdivision_steps",
         f"at most {coarse_stride.bit_length() - 1} from coarse logits of stride {coarse_stride}",
         steps,
     )  # fmt: skip

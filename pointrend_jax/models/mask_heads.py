@@ -22,14 +22,6 @@ from pointrend_jax.structures import Config
 
 def build_mask_head(config: Config) -> MaskHead:
     """That of `config.model.mask_head`. Raises ValueError, naming the field, for a wrong value."""
-    mask = config.model.mask
-    for name in ("min_cell_px", "detections_per_chunk"):
-        if mask[name] < 0:
-            raise ValueError(f"config.model.mask.{name} must be 0 or more, got {mask[name]}.")
-    if mask.point_num_fcs < 1:
-        raise ValueError(
-            f"config.model.mask.point_num_fcs must be at least 1, got {mask.point_num_fcs}."
-        )
     head = MASK_HEADS[config.model.mask_head](config)
     check_module(head, MaskHead, f"config.model.mask_head {config.model.mask_head!r}")
     return head

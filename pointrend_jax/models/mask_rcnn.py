@@ -34,8 +34,8 @@ from pointrend_jax.pointrend import CandidatePoints, RenderStep
 from pointrend_jax.structures import (
     Detections,
     ImageBatch,
-    InstanceBatch,
     InstancePredictions,
+    ObjectBatch,
     Proposals,
 )
 
@@ -99,7 +99,7 @@ class MaskRCNN(nn.Module):
 
     # --- training ---
 
-    def draw_noise(self, keys: Array, batch: InstanceBatch) -> InstanceNoise:
+    def draw_noise(self, keys: Array, batch: ObjectBatch) -> InstanceNoise:
         """The random numbers of a step, from one key an image.
 
         They depend on an image's key and on nothing else of the batch, so 1 device equals 8.
@@ -121,7 +121,7 @@ class MaskRCNN(nn.Module):
         flat = jax.tree.map(merge_two_axes, noise.candidates)
         return noise._replace(candidates=flat)
 
-    def losses(self, batch: InstanceBatch, noise: InstanceNoise) -> dict[str, LossTerm]:
+    def losses(self, batch: ObjectBatch, noise: InstanceNoise) -> dict[str, LossTerm]:
         """All losses of the batch as (sum, denominator), by name."""
         pyramid = self.pyramid(batch.images, batch.image_hw, batch.padded_hw)
         rpn_outputs = self.rpn(pyramid, batch.padded_hw)
@@ -139,7 +139,7 @@ class MaskRCNN(nn.Module):
         self,
         pyramid: dict[str, Array],
         regions: Regions,
-        batch: InstanceBatch,
+        batch: ObjectBatch,
         candidates: CandidatePoints,
     ) -> dict[str, LossTerm]:
         """The mask head's losses of the foreground samples, which come first in an image's slots.

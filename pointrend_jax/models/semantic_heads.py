@@ -54,17 +54,12 @@ def _deeplabv3plus(config: Config) -> DeepLabV3PlusHead:
 
 def _aspp(config: Config) -> ASPP:
     semantic, stride = config.model.semantic, backbone_options(config).strides()[-1]
-    crop_hw = tuple(config.data.crop_hw)
-    if len(crop_hw) != 2 or min(crop_hw) < 32 or any(side % 32 for side in crop_hw):
-        raise ValueError(
-            "config.data.crop_hw must be (height, width), positive multiples of 32, got "
-            f"{crop_hw}; round them up."
-        )
-    window = crop_hw[0] // stride, crop_hw[1] // stride
+    height, width = config.data.crop_hw
+    window = height // stride, width // stride
     rates = tuple(rate * 16 // stride for rate in semantic.aspp_dilations)
     require(
-        len(rates) == 3 and min(rates) > 0, "semantic.aspp_dilations", "three rates, which halve "
-        "at output stride 32", tuple(semantic.aspp_dilations),
+        min(rates) > 0, "semantic.aspp_dilations", "rates of at least 2 at output stride 32, where "
+        "they are halved", tuple(semantic.aspp_dilations),
     )  # fmt: skip
     require(
         semantic.norm != "group_norm" or semantic.aspp_dim % 32 == semantic.low_level_dim % 32 == 0,

@@ -59,7 +59,7 @@ def cross_entropy(
 def sigmoid_cross_entropy(
     logits: Float[Array, "N P"], labels: Float[Array, "N P"], valid: Bool[Array, "N P"]
 ) -> Float[Array, "N P"]:
-    """Of every point of instances; labels may be soft (in [0, 1])."""
+    """Of every point of masks; labels may be soft (in [0, 1])."""
     del valid
     return optax.sigmoid_binary_cross_entropy(logits, labels)
 

@@ -1,6 +1,6 @@
 """Bit-packed ground-truth masks: cropping them to boxes for the coarse loss.
 
-Masks travel as bits (`InstanceBatch.mask_bits`), which `masks/bits.py` packs; on the device only
+Masks travel as bits (`ObjectBatch.mask_bits`), which `masks/bits.py` packs; on the device only
 `crop_masks` here and `point_sample_bits` read them. Bringing predicted masks into the image is host
 work: `masks/paste.py`.
 """

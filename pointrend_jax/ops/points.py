@@ -209,7 +209,7 @@ def point_sample_bits(
     """Bilinear values in [0, 1] of bit-packed masks at points, 0 outside.
 
     Args:
-      mask_bits: uint8, eight pixels a byte along x, little-endian (`InstanceBatch.mask_bits`).
+      mask_bits: uint8, eight pixels a byte along x, little-endian (`ObjectBatch.mask_bits`).
       mask_index: the mask that each region reads.
       xy: in pixels of the mask, continuous.
     """

@@ -9,9 +9,8 @@ import numpy as np
 
 from pointrend_jax.console import tell, watched
 from pointrend_jax.data.sources.categories import are_made_up
-from pointrend_jax.evaluation.predictions import Predictions
-from pointrend_jax.evaluation.set_ids import SetIds
 from pointrend_jax.masks.outlines import coco_polygons
+from pointrend_jax.messages import first
 from pointrend_jax.predict.formats import (
     CLASSES,
     YOLO_NAMES,
@@ -24,16 +23,18 @@ from pointrend_jax.predict.inputs import NamedFile, read_inputs
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.npy_file import ARRAY, NpyImage, NpyLabels
+from pointrend_jax.predict.set_ids import SetIds
 from pointrend_jax.predict.tiles import Tiling
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.label_maps import PredictedLabels
+from pointrend_jax.results.predictions import Predictions
 from pointrend_jax.storage import write_whole
 from pointrend_jax.structures import IGNORE_LABEL
 from pointrend_jax.visualize import (
     explain_labels_picture,
     explain_picture,
-    overlay_instances,
     overlay_labels,
+    overlay_masks,
     save_picture,
 )
 
@@ -52,13 +53,13 @@ def predict_instances(
     ids: SetIds | None = None,
     font: Path | None = None,
 ) -> None:
-    """Writes what the formats ask for, pictures of how masks arise, and `evaluation.predictions`.
+    """Writes what the formats ask for, pictures of how masks arise, and `results.predictions`.
 
     Args:
       formats: as `chosen_formats` gives them.
       num_explained: instances an image, best first, whose rendering is shown; 0 for none.
       ids: of the data set that the images are of.
-      font: of the labels, as `overlay_instances` takes it.
+      font: of the labels, as `overlay_masks` takes it.
     Raises: ValueError, before anything is written, if the set has not the model's classes, or
       `output` holds predictions of other classes, with another threshold or in other formats.
     """
@@ -82,9 +83,7 @@ def predict_instances(
             masks = [record["segmentation"] for record in records]
             if "overlay" in formats:
                 labels, scores = instances.class_names, instances.scores
-                overlay = overlay_instances(
-                    image, instances.boxes, masks, labels, scores, font=font
-                )
+                overlay = overlay_masks(image, instances.boxes, masks, labels, scores, font=font)
                 save_picture(output / f"{name}.png", overlay)
             if "png" in formats:
                 write_masks(output, name, records, instances.class_names)
@@ -196,14 +195,14 @@ def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
         if are_made_up(predictor.class_names) and len(by_id) == len(predictor.class_names):
             tell(
                 "the checkpoint has no class names; its classes are taken for the categories of "
-                f"{ids.source} by ascending id: {', '.join(by_id[:8])}"
+                f"{ids.source} by ascending id: {first(by_id, 8)}"
             )
             return tuple(ids.categories[name] for name in by_id)
         unknown = [name for name in predictor.class_names if name not in ids.categories]
         if unknown:
             raise ValueError(
                 f"{ids.source} must have the categories of the model, {len(unknown)} of its "
-                f"{len(predictor.class_names)} classes are missing: {', '.join(unknown[:5])}."
+                f"{len(predictor.class_names)} classes are missing: {first(unknown)}."
             )
         return tuple(ids.categories[name] for name in predictor.class_names)
     if predictor.category_ids:

@@ -10,13 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from pointrend_jax.console import tell
-from pointrend_jax.evaluation.predictions import predicted_files
-from pointrend_jax.evaluation.set_ids import SetIds
+from pointrend_jax.messages import first
 from pointrend_jax.predict.formats import result_paths
 from pointrend_jax.predict.images import read_file
 from pointrend_jax.predict.npy_file import ARRAY, NpyImage
+from pointrend_jax.predict.set_ids import SetIds
 from pointrend_jax.predict.sources import ImageSource
 from pointrend_jax.predict.video import read_frames
+from pointrend_jax.results.predictions import predicted_files
 from pointrend_jax.storage import check_workdir, readable
 
 
@@ -84,7 +85,7 @@ def _output_names(sources: Sequence[ImageSource]) -> list[str]:
     twice = _repeated(names)
     if twice:
         raise ValueError(
-            f"several images are called {', '.join(map(readable, twice[:5]))} and their results "
+            f"several images are called {first(twice)} and their results "
             "would overwrite each other; predict them with different --output folders."
         )
     return names
@@ -109,7 +110,7 @@ def _check_results(
     over += sorted(f"{n}.png" for n in names if re.sub(r"_explain_\d+$", "", n) in names - {n})
     if over:
         raise ValueError(
-            f"the results {', '.join(over[:5])} would overwrite an image or each other; "
+            f"the results {first(over)} would overwrite an image or each other; "
             "choose another --output folder, or predict the images one by one."
         )
 
@@ -152,13 +153,13 @@ def _not_yet_predicted(
     if (done or stopped) and not resume:
         raise ValueError(
             f"{output} holds results of {len(done) + len(stopped)} of the {len(files)} images "
-            f"already ({', '.join((done + stopped)[:5])}), which would be replaced; choose another "
+            f"already ({first(done + stopped)}), which would be replaced; choose another "
             "--output, or leave these images out: --resume does so."
         )
     if done:
         tell(f"{len(done)} of {len(files)} images are left out: predicted already")
     if stopped:
-        tell(f"drawn again, as a stop left no prediction of it: {', '.join(stopped[:5])}")
+        tell(f"drawn again, as a stop left no prediction of it: {first(stopped)}")
     return left
 
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pointrend_jax.console import tell
 from pointrend_jax.importers.transfer import TransferPolicy, check_url, discard, transfer
+from pointrend_jax.messages import first
 from pointrend_jax.predict.npy_file import ARRAY
 from pointrend_jax.predict.video import SUFFIXES, count_frames, is_video
 from pointrend_jax.storage import check_workdir, is_file_name, local_path, locked, readable
@@ -136,7 +137,7 @@ def _of_kinds(files: Sequence[Path], suffixes: Sequence[str], where: str) -> lis
     """
     taken = [path for path in files if path.suffix.lower() in suffixes]
     others = Counter(p.suffix or p.name for p in files if p.suffix.lower() not in suffixes)
-    kinds = ", ".join(f"{count} {readable(kind)}" for kind, count in sorted(others.items())[:8])
+    kinds = first([f"{count} {readable(kind)}" for kind, count in sorted(others.items())], 8)
     if not taken:
         raise ValueError(
             f"{readable(where)} holds no image{f' ({kinds})' if kinds else ''}; images in folders "

@@ -11,7 +11,7 @@ from jaxtyping import Float32, Int
 
 from pointrend_jax.masks.rle import rle_area
 from pointrend_jax.results.masks import Index, PredictedMasks, chosen_rows
-from pointrend_jax.visualize import Rgb, ground, overlay_instances, save_picture
+from pointrend_jax.visualize import Rgb, ground, overlay_masks, save_picture
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -142,7 +142,7 @@ class PredictedInstances:
         Raises: ValueError if the image is of another size.
         """
         under = ground(self.image_hw) if image is None else image
-        return overlay_instances(
+        return overlay_masks(
             under, self.boxes, self.masks.rle(), self.class_names, self.scores, font=font
         )
 

@@ -19,8 +19,8 @@ from pointrend_jax.structures import (
     Config,
     EvalSample,
     ImageBatch,
-    InstanceBatch,
     InstancePredictions,
+    ObjectBatch,
 )
 from pointrend_jax.tasks.task import (
     Task,
@@ -53,7 +53,7 @@ def instance_task(model: MaskRCNN) -> Task:
     init, shapes = initial(draw)
 
     def loss(
-        variables: Variables, batch: InstanceBatch, key: Array
+        variables: Variables, batch: ObjectBatch, key: Array
     ) -> tuple[dict[str, LossTerm], Variables]:
         keys = image_keys(key, batch.image_index)
         noise = model.draw_noise(keys, batch)

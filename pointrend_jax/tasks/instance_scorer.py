@@ -15,7 +15,6 @@ from pointrend_jax.evaluation.coco import (
 )
 from pointrend_jax.evaluation.lvis import MAX_DETECTIONS as LVIS_MAX_DETECTIONS
 from pointrend_jax.evaluation.lvis import is_federated, lvis_evaluator
-from pointrend_jax.evaluation.predictions import write_results_list
 from pointrend_jax.evaluation.report import (
     format_cityscapes_results,
     format_lvis_results,
@@ -23,6 +22,7 @@ from pointrend_jax.evaluation.report import (
 )
 from pointrend_jax.evaluation.results import Results
 from pointrend_jax.results.instances import PredictedInstances
+from pointrend_jax.results.predictions import write_results_list
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config
 

@@ -17,6 +17,7 @@ from etils import epath
 from pointrend_jax.console import tell
 from pointrend_jax.devices.placement import over_all_processes, replicated_like
 from pointrend_jax.devices.processes import from_all, from_lead, is_lead
+from pointrend_jax.messages import first_lines
 from pointrend_jax.storage import AnyPath, as_os_errors, move_folder
 from pointrend_jax.training.digests import DamagedCheckpointError, describe_arrays, sealed
 from pointrend_jax.training.saved_step import (
@@ -129,11 +130,9 @@ class Checkpoints:
             problems.append(f"step {step}: {found[0]}")
             tell(f"the checkpoint of {problems[-1]}; trying the one before it")
         if problems:
-            more = len(problems) - _LISTED
-            listed = [*problems[:_LISTED], *([f"and {more} more"] if more > 0 else [])]
             raise ValueError(
                 f"no checkpoint of {self._folder} can be read; restore the directory, "
-                "or start anew with another --workdir:\n  " + "\n  ".join(listed)
+                "or start anew with another --workdir:\n  " + "\n  ".join(first_lines(problems))
             )
         return None
 
@@ -260,8 +259,6 @@ def _clear_errors(step: int, folder: AnyPath) -> Iterator[None]:
         ) from error
 
 
-# An error lists this many checkpoints.
-_LISTED = 5
 # How the system and tensorstore say that a disk or a quota is full.
 _FULL = ("No space left", "Disk quota exceeded", "ENOSPC", "EDQUOT")
 # Fields that checkpoints of earlier versions do not have, with the values that they were trained

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pointrend_jax.data.sources.folders import first
+from pointrend_jax.messages import first
 from pointrend_jax.training.trees import flat
 
 # Keys of a description's JSON: digests by array name, and the digest of all the rest.

@@ -15,7 +15,7 @@ import numpy as np
 
 from pointrend_jax.console import tell
 from pointrend_jax.devices.memory import memory_of_device
-from pointrend_jax.structures import DATA_AXIS, Config, InstanceBatch, SemanticBatch
+from pointrend_jax.structures import DATA_AXIS, Config, ObjectBatch, SemanticBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.optimizer import build_optimizer
@@ -114,7 +114,7 @@ def kept_for_gradient(task: Task, variables: Variables, batch: Any) -> int:
     return _bytes(backward) - _bytes(variables)
 
 
-def batch_shapes(config: Config) -> InstanceBatch | SemanticBatch:
+def batch_shapes(config: Config) -> ObjectBatch | SemanticBatch:
     """A training batch on the largest canvas, as shapes and types."""
     height, width = canvas_hw(config)
 
@@ -129,7 +129,7 @@ def batch_shapes(config: Config) -> InstanceBatch | SemanticBatch:
     }
     if config.task == "semantic":
         return SemanticBatch(**common, labels=of(jnp.uint8, height, width))
-    return InstanceBatch(
+    return ObjectBatch(
         **common,
         boxes=of(jnp.float32, _OBJECTS, 4),
         classes=of(jnp.int32, _OBJECTS),

@@ -6,6 +6,7 @@ from typing import Any
 import orbax.checkpoint as ocp
 
 from pointrend_jax.console import tell
+from pointrend_jax.messages import first, without_middle
 from pointrend_jax.storage import AnyPath, is_remote
 from pointrend_jax.training.digests import (
     DamagedCheckpointError,
@@ -53,7 +54,7 @@ def tell_incomplete(folder: AnyPath, complete: Sequence[int]) -> None:
     steps = sorted(int(name) for name in names if name.isdecimal() and int(name) not in complete)
     if steps:
         tell(
-            f"{folder} holds no complete checkpoint of step {', '.join(map(str, steps[:5]))}: it "
+            f"{folder} holds no complete checkpoint of step {first([*map(str, steps)])}: it "
             "is being written, or was cut short or damaged; it is left out"
         )
 
@@ -103,7 +104,7 @@ def read_description(manager: ocp.CheckpointManager, step: int) -> dict[str, Any
 def first_line(error: BaseException) -> str:
     """What an error says, short enough for a line; of a long text, both ends."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return text if len(text) <= 300 else f"{text[:140]} ... {text[-140:]}"
+    return without_middle(text, 300)
 
 
 def _description(

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pointrend_jax.structures import DATA_AXIS, Array, InstanceBatch, SemanticBatch
+from pointrend_jax.structures import DATA_AXIS, Array, ObjectBatch, SemanticBatch
 from pointrend_jax.tasks.task import Task, Variables
 
-Batch = InstanceBatch | SemanticBatch
+Batch = ObjectBatch | SemanticBatch
 
 
 class TrainState(NamedTuple):

@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from pointrend_jax.messages import first, first_lines
+
 # An error lists this many arrays.
 _LISTED = 10
 
@@ -25,11 +27,9 @@ def check_same_tree(saved: Any, expected: Any, what: str) -> None:
         if ours[name] != theirs[name]
     ]
     if problems:
-        more = len(problems) - _LISTED
-        listed = [*problems[:_LISTED], *([f"and {more} more"] if more > 0 else [])]
         raise WrongCheckpointError(
             f"{what} does not fit this model ({len(problems)} arrays differ):\n  "
-            + "\n  ".join(listed)
+            + "\n  ".join(first_lines(problems, _LISTED))
             + "\nUse the configuration it was trained with, or another --workdir."
         )
 
@@ -46,7 +46,7 @@ def check_finite(variables: Any, what: str) -> None:
     if wrong:
         raise ValueError(
             f"{len(wrong)} of {len(arrays)} arrays of {what} have values that are NaN or infinite, "
-            f"the first are {', '.join(wrong[:5])}: the training that wrote them has diverged; use "
+            f"{first(wrong)}: the training that wrote them has diverged; use "
             "an earlier checkpoint, or train with a lower rate."
         )
 

@@ -16,6 +16,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from skimage.measure import find_contours
 
+from pointrend_jax.messages import first
+
 Color = tuple[int, int, int]
 Window = tuple[float, float, float, float]
 # Underscores: pictures of one call may differ in size.
@@ -162,9 +164,8 @@ def tell_missing_letters(texts: Iterable[str], file: Path | None) -> None:
     lacking = [t for t in dict.fromkeys(texts) if (t, file) not in _TOLD and _lacks(t, file)]
     _TOLD.update((text, file) for text in lacking)
     if lacking:
-        more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
         print(
-            f"the font of the pictures lacks letters of {', '.join(lacking[:8])}{more}, which it "
+            f"the font of the pictures lacks letters of {first(lacking, 8)}, which it "
             "draws as boxes; choose a font that has them: --font FILE, in Python font=FILE",
             file=sys.stderr,
             flush=True,

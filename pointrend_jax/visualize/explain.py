@@ -51,7 +51,7 @@ def explain_picture(
       box: xyxy in pixels of `image`.
       coarse_probs: the coarse mask, in the frame of the box.
       steps: from the first to the full resolution, at least one.
-      font: as of `overlay_instances`.
+      font: as of `overlay_masks`.
     Raises: ValueError if the box is empty or there is no step.
     """
     x0, y0, x1, y1 = (float(v) for v in box)

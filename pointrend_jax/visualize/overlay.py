@@ -1,4 +1,4 @@
-"""Instances over their image: masks, outlines, boxes and labels; coarse beside rendered masks."""
+"""Masks over their image, with outlines, boxes and labels; coarse beside rendered masks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ _FILL_OPACITY = 0.42
 _COMPARISON_SIDE = 464  # px, longer side of a panel
 
 
-def overlay_instances(
+def overlay_masks(
     image: Rgb,
     boxes: Float[np.ndarray, "n 4"] | None,
     masks: Sequence[Mask],
@@ -42,7 +42,7 @@ def overlay_instances(
     Returns: the picture, of the image's size, or a whole multiple of it if the image is small.
     Raises: ValueError if the lengths differ or a mask is not of the image's size.
     """
-    _check_instances(image, boxes, masks, labels, scores)
+    _check_lengths_and_sizes(image, boxes, masks, labels, scores)
     drawing.tell_missing_letters(labels, font)
     factor = _enlargement(image, _SMALL)
     canvas = _enlarge(image, factor, cv2.INTER_CUBIC)
@@ -97,7 +97,7 @@ def comparison_strip(
     return drawing.framed(drawing.column(rows, drawing.GAP))
 
 
-def _check_instances(
+def _check_lengths_and_sizes(
     image: Rgb,
     boxes: np.ndarray | None,
     masks: Sequence,
@@ -108,7 +108,7 @@ def _check_instances(
     lengths = {name: len(values) for name, values in given.items() if values is not None}
     if len({*lengths.values()}) != 1:
         raise ValueError(
-            "overlay_instances needs as many boxes, masks, labels and scores, got "
+            "overlay_masks needs as many boxes, masks, labels and scores, got "
             f"{', '.join(f'{number} {name}' for name, number in lengths.items())}."
         )
     for i, mask in enumerate(masks):
@@ -158,7 +158,7 @@ def _draw_labels(
     texts: Mapping[int, str],
     font: Path | None,
 ) -> Rgb:
-    """Tags in the instances' colours, above their extent or where they hide no other."""
+    """Tags in the masks' colours, above their extent or where they hide no other."""
     picture = Image.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
     height, width = canvas.shape[:2]

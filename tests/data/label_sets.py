@@ -49,8 +49,8 @@ def write_frame(root: Path, split: str, name: str, instance_ids: np.ndarray) -> 
     image = np.repeat(labels[..., None], 3, axis=2)
     save_png(root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", image)
     save_png(root / "gtFine" / split / city / f"{name}_gtFine_labelIds.png", labels)
-    instances = root / "gtFine" / split / city / f"{name}_gtFine_instanceIds.png"
-    save_png(instances, instance_ids.astype(np.uint16))
+    id_map = root / "gtFine" / split / city / f"{name}_gtFine_instanceIds.png"
+    save_png(id_map, instance_ids.astype(np.uint16))
 
 
 def zip_folder(folder: Path, archive: Path) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pointrend_jax.data.records.instances import PreparedSet, prepare_objects
+from pointrend_jax.data.records.objects import PreparedSet, prepare_objects
 from pointrend_jax.data.sources.coco import read_coco
 from pointrend_jax.data.sources.object_set import FoundObjects
 

@@ -88,7 +88,7 @@ def test_cityscapes_has_19_classes_and_its_objects(cityscapes: Config):
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_cityscapes_instances_train_and_are_scored(zipped: bool, cityscapes: Config):
+def test_cityscapes_objects_train_and_are_scored(zipped: bool, cityscapes: Config):
     root = Path(cityscapes.data.dir)
     if zipped:
         for folder in ("leftImg8bit", "gtFine"):
@@ -125,7 +125,7 @@ def test_image_of_another_size_than_its_instance_ids_is_named(cityscapes: Config
 # (what is wrong, fields of the config, what the message says)
 _ERRORS = [
     ("other number of classes", {"num_classes": 3}, "num_classes is 3.*11 categories"),
-    ("source of instances", {"data.source": "coco"}, r"'camvid', 'tfds'\], got 'coco'"),
+    ("source of objects", {"data.source": "coco"}, r"'camvid', 'tfds'\], got 'coco'"),
     ("no such folder", {"data.dir": "absent"}, r"config\.data\.dir absent is not a folder"),
     ("crop of half cells", {"data.crop_hw": (32, 40)}, r"crop_hw must be .*multiples of 32"),
     ("bucket of half cells", {"data.buckets": ((24, 32),)}, "buckets must be .*multiples of 32"),

@@ -10,6 +10,8 @@ from PIL import Image
 
 from pointrend_jax.configs import base
 from pointrend_jax.data.build_objects import build_datasets, build_eval_set
+from pointrend_jax.data.sources import known
+from pointrend_jax.data.sources.coco import read_coco
 from pointrend_jax.structures import Config
 
 _SQUARE = [[4.0, 4.0, 20.0, 4.0, 20.0, 12.0, 4.0, 12.0]]
@@ -146,12 +148,18 @@ def test_evaluation_needs_no_training_set(config: Config):
     assert [a["id"] for a in evaluation.eval_ground_truth["annotations"]] == [9]
 
 
-def test_images_are_held_out_for_the_evaluation(config: Config):
+def test_images_are_held_out_for_the_evaluation(config: Config, monkeypatch: pytest.MonkeyPatch):
+    reads = []
+    monkeypatch.setattr(
+        known, "read_coco", lambda *a, **settings: reads.append(a) or read_coco(*a, **settings)
+    )
     root = Path(config.data.dir) / "all"
     config.data.dir = str(root)
     _write_split(root, "train", [_annotation(i + 1, i) for i in range(4)])
     config.data.held_out = 0.5
     datasets = build_datasets(config)
+    # One file, of which both are parts.
+    assert len(reads) == 1
     held_out = sorted(i for s in datasets.eval_samples() for i in s.image_ids)
     assert datasets.num_train_images == len(held_out) == 2
     # An evaluation alone sees the same images.

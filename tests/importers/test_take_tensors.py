@@ -157,7 +157,7 @@ def test_a_long_list_of_problems_is_cut_and_counted() -> None:
     tensors = _tensors() | {f"a\n{i}" + "x" * 1000: np.zeros(3, np.float32) for i in range(2000)}
     with pytest.raises(ValueError, match="2000 problems") as error:
         take_tensors(tensors, detectron2_rules(SHAPES), SHAPES)
-    assert "extra: 1995 more" in str(error.value)
+    assert "extra: and 1995 more" in str(error.value)
     assert len(str(error.value)) < 2000
 
 

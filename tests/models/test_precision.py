@@ -16,7 +16,7 @@ from pointrend_jax.training.step import StepOptions, TrainState, initial_state, 
 from tests.programs import products
 from tests.tiny import (
     images_of,
-    instance_batch,
+    object_batch,
     on_device,
     semantic_batch,
     tiny_config,
@@ -47,7 +47,7 @@ def _config(name: str, dtype: str) -> Config:
 
 
 def _batch(config: Config) -> Any:
-    return on_device(semantic_batch() if config.task == "semantic" else instance_batch())
+    return on_device(semantic_batch() if config.task == "semantic" else object_batch())
 
 
 @cache

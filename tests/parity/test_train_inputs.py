@@ -10,7 +10,7 @@ from parity.kit import KitModel
 from parity.train_inputs import PinnedCalls, pinned_noise
 from pointrend_jax.models.build import build_model
 from pointrend_jax.tasks.instance import instance_task
-from tests.tiny import instance_batch, on_device, tiny_config, tiny_variables
+from tests.tiny import object_batch, on_device, tiny_config, tiny_variables
 
 
 def test_samples_and_points_are_ranked_and_drawn_by_the_numbers_of_the_kit() -> None:
@@ -20,7 +20,7 @@ def test_samples_and_points_are_ranked_and_drawn_by_the_numbers_of_the_kit() -> 
     kit = KitModel("tiny", Path(), "tiny", config, model, task, tiny_variables(task))
     # Two images: permutations of positive and negative anchors, then of boxes; then points.
     calls = PinnedCalls("tiny", [("randperm", 0)] * 8 + [("rand", (2, 5, 2)), ("rand", (2, 3, 2))])
-    noise, samples = pinned_noise(kit, on_device(instance_batch()), calls)
+    noise, samples = pinned_noise(kit, on_device(object_batch()), calls)
     chosen = (
         (noise.anchor_priority, samples.anchor_labels),
         (noise.roi_priority, samples.roi_labels),

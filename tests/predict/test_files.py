@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.data.sources.categories import class_names
-from pointrend_jax.evaluation.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict import inputs
 from pointrend_jax.predict.files import predict_instances
 from pointrend_jax.predict.formats import chosen_formats
 from pointrend_jax.predict.images import ImageLike
 from pointrend_jax.predict.inputs import NamedFile
 from pointrend_jax.predict.instances import Predictor
+from pointrend_jax.predict.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict.sources import ImageSource
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.masks import PredictedMasks

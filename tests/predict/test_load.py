@@ -17,7 +17,7 @@ from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Variables
 from pointrend_jax.training.checkpoints import CheckpointMeta
 from pointrend_jax.training.saved_variables import save_variables
-from tests.tiny import images_of, instance_batch, tiny_config
+from tests.tiny import images_of, object_batch, tiny_config
 from tests.tiny_predictor import (
     NAMES,
     assert_equal_instances,
@@ -99,7 +99,7 @@ def test_a_configuration_of_another_model_is_refused(
 
 def test_a_checkpoint_may_compute_in_bfloat16_and_answers_in_float32(checkpoint: Path) -> None:
     config = _load(checkpoint, {"model.compute_dtype": "bfloat16"}).config
-    batch = images_of(instance_batch())
+    batch = images_of(object_batch())
     task = build_task(config)
     program = jax.make_jaxpr(task.predict, return_shape=True)
     jaxpr, predictions = program(task.shapes(), batch)

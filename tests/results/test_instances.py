@@ -16,7 +16,7 @@ from skimage.measure import points_in_poly
 from pointrend_jax.masks.rle import decode_rle, encode_mask
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.masks import PredictedMasks
-from pointrend_jax.visualize import overlay_instances
+from pointrend_jax.visualize import overlay_masks
 
 IMAGE_HW = (40, 60)
 BOXES = [[3.2, 4.1, 30.7, 25.0], [0, 0, 60, 40], [50.5, 30.2, 60, 40], [10, 10, 11.5, 39]]
@@ -240,7 +240,7 @@ def test_a_class_without_a_category_id_is_refused() -> None:
 def test_a_plot_is_the_overlay_of_the_image(tmp_path: Path) -> None:
     instances = _instances()
     image = np.random.default_rng(0).integers(0, 255, (*IMAGE_HW, 3), dtype=np.uint8)
-    expected = overlay_instances(
+    expected = overlay_masks(
         image,
         instances.boxes,
         list(instances.masks.boolean()),

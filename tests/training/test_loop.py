@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pointrend_jax.storage import check_workdir
-from pointrend_jax.structures import InstanceBatch
+from pointrend_jax.structures import ObjectBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.checkpoints import CheckpointMeta, Retention
 from pointrend_jax.training.loop import (
@@ -24,7 +24,7 @@ from pointrend_jax.training.loop import (
 from pointrend_jax.training.metrics import duration
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.saved_variables import load_variables
-from tests.tiny import instance_batch, tiny_config, tiny_variables
+from tests.tiny import object_batch, tiny_config, tiny_variables
 from tests.tiny_training import SEED, Training, tiny_training
 
 
@@ -34,8 +34,8 @@ class _Batches:
     def __len__(self) -> int:
         return 10**6
 
-    def __getitem__(self, index: int) -> InstanceBatch:
-        return instance_batch(seed=index % 4)
+    def __getitem__(self, index: int) -> ObjectBatch:
+        return object_batch(seed=index % 4)
 
 
 def _batches(start: int) -> grain.DatasetIterator:

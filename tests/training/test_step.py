@@ -11,17 +11,17 @@ import pytest
 from benchmarks.compilations import counted_compilations
 from benchmarks.hlo_collectives import collectives_of
 from pointrend_jax.devices.placement import shard
-from pointrend_jax.structures import DATA_AXIS, InstanceBatch
+from pointrend_jax.structures import DATA_AXIS, ObjectBatch
 from pointrend_jax.tasks.task import module_path
 from pointrend_jax.training.optimizer import build_optimizer, warmup_multistep
 from pointrend_jax.training.replicas import build_replicas
 from pointrend_jax.training.step import TrainState, train_step
-from tests.tiny import instance_batch, tiny_config
+from tests.tiny import object_batch, tiny_config
 from tests.tiny_training import SEED, tiny_training
 
 
-def _batches(number: int) -> list[InstanceBatch]:
-    return [instance_batch(seed=seed) for seed in range(number)]
+def _batches(number: int) -> list[ObjectBatch]:
+    return [object_batch(seed=seed) for seed in range(number)]
 
 
 @cache
@@ -29,7 +29,7 @@ def _on_one_replica() -> tuple[TrainState, ...]:
     """The states after each of five steps, on one replica under a named axis of size one."""
     training = tiny_training()
 
-    def step(state: TrainState, batch: InstanceBatch, key: jax.Array) -> Any:
+    def step(state: TrainState, batch: ObjectBatch, key: jax.Array) -> Any:
         return train_step(state, batch, key, task=training.task, optimizer=training.optimizer)
 
     replica = jax.jit(jax.vmap(step, in_axes=(None, 0, None), out_axes=0, axis_name=DATA_AXIS))
@@ -97,7 +97,7 @@ def test_frozen_stages_do_not_move_and_all_else_does() -> None:
 
 def test_a_batch_that_does_not_divide_by_the_devices_is_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 2"):
-        shard(instance_batch(batch_size=3), 2)
+        shard(object_batch(batch_size=3), 2)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from pointrend_jax.visualize import drawing, overlay_instances, overlay_labels
+from pointrend_jax.visualize import drawing, overlay_labels, overlay_masks
 
 _GREY = (128, 128, 128)
 
@@ -132,13 +132,13 @@ def test_letters_that_the_font_lacks_are_told_once_with_the_classes(
     names = ("行人", "cat", "дом 🏠")
     mask = np.ones((40, 60), np.bool_)
     for _ in range(2):
-        overlay_instances(_canvas(40, 60), None, [mask] * 3, names, np.ones(3))
+        overlay_masks(_canvas(40, 60), None, [mask] * 3, names, np.ones(3))
         overlay_labels(_canvas(40, 60), mask.astype(np.uint8), names)
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert "lacks letters of 行人, дом 🏠, which" in told
     assert "--font FILE" in told
-    overlay_instances(_canvas(40, 60), None, [mask], ["another cat"], np.ones(1))
+    overlay_masks(_canvas(40, 60), None, [mask], ["another cat"], np.ones(1))
     assert capsys.readouterr().err == ""
 
 
@@ -154,9 +154,7 @@ def test_another_font_draws_other_pictures(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ImageFont, "truetype", truetype)
     mask = np.ones((40, 60), np.bool_)
     for draw in (
-        lambda font: overlay_instances(
-            _canvas(40, 60), None, [mask], ["cat"], np.ones(1), font=font
-        ),
+        lambda font: overlay_masks(_canvas(40, 60), None, [mask], ["cat"], np.ones(1), font=font),
         lambda font: overlay_labels(
             _canvas(40, 60), mask.astype(np.uint8), ["b", "cat"], font=font
         ),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pointrend_jax.masks.rle import encode_mask
-from pointrend_jax.visualize import comparison_strip, drawing, overlay_instances
+from pointrend_jax.visualize import comparison_strip, drawing, overlay_masks
 
 # Large enough not to be enlarged.
 _IMAGE = np.full((480, 640, 3), 100, np.uint8)
@@ -22,7 +22,7 @@ def _scores(*values: float) -> np.ndarray:
 
 
 def _overlay(masks: list, scores: np.ndarray) -> np.ndarray:
-    return overlay_instances(_IMAGE, None, masks, ["gear"] * len(masks), scores)
+    return overlay_masks(_IMAGE, None, masks, ["gear"] * len(masks), scores)
 
 
 def _closer(pixel: np.ndarray, color: drawing.Color, other: drawing.Color) -> bool:
@@ -55,7 +55,7 @@ def test_overlay_outlines_the_edge_of_the_mask():
 def test_overlay_is_translucent():
     image = _IMAGE.copy()
     image[200:240, 240] = 200
-    picture = overlay_instances(image, None, [_square(200, 200, 80)], ["gear"], _scores(0.9))
+    picture = overlay_masks(image, None, [_square(200, 200, 80)], ["gear"], _scores(0.9))
     contrast = picture[220, 240].astype(int) - picture[220, 242]
     assert (contrast > 30).all()
 
@@ -93,7 +93,7 @@ def test_overlay_of_rle_equals_that_of_the_mask():
 
 def test_overlay_draws_the_box():
     box = np.array([[100.0, 150.0, 500.0, 400.0]], np.float32)
-    picture = overlay_instances(_IMAGE, box, [_square(300, 300, 20)], ["gear"], _scores(0.9))
+    picture = overlay_masks(_IMAGE, box, [_square(300, 300, 20)], ["gear"], _scores(0.9))
     assert _closer(picture[400, 450], _FIRST, _SECOND)
     assert (picture[350, 450] == 100).all()
 
@@ -101,7 +101,7 @@ def test_overlay_draws_the_box():
 def test_overlay_enlarges_a_small_image_by_a_whole_factor():
     image = np.full((100, 200, 3), 100, np.uint8)
     mask = _square(50, 50, 20, image)
-    picture = overlay_instances(image, None, [mask], ["gear"], _scores(0.9))
+    picture = overlay_masks(image, None, [mask], ["gear"], _scores(0.9))
     assert picture.shape == (400, 800, 3)
     assert (picture[240, 240] != 100).any()
     np.testing.assert_array_equal(picture[300:, 400:], 100)
@@ -111,7 +111,7 @@ def test_overlay_enlarges_a_small_image_by_a_whole_factor():
 def test_overlay_takes_images_of_any_shape(hw: tuple[int, int]):
     image = np.zeros((*hw, 3), np.uint8)
     box = np.array([[0.0, 0.0, hw[1], hw[0]]], np.float32)
-    picture = overlay_instances(image, box, [np.ones(hw, bool)], ["gear"], _scores(0.5))
+    picture = overlay_masks(image, box, [np.ones(hw, bool)], ["gear"], _scores(0.5))
     assert picture.shape[0] % hw[0] == 0
     assert picture.shape[0] // hw[0] == picture.shape[1] // hw[1]
     assert picture.any()
@@ -129,8 +129,8 @@ def test_overlay_without_instances_is_the_image():
 def test_overlay_keeps_labels_apart():
     """Two instances at the same place: both labels must be legible."""
     mask = _square(200, 200, 80)
-    one = overlay_instances(_IMAGE, None, [mask], ["gear"], _scores(0.9))
-    two = overlay_instances(_IMAGE, None, [mask, mask], ["gear", "gear"], _scores(0.9, 0.8))
+    one = overlay_masks(_IMAGE, None, [mask], ["gear"], _scores(0.9))
+    two = overlay_masks(_IMAGE, None, [mask, mask], ["gear", "gear"], _scores(0.9, 0.8))
     solid = [(picture == color).all(axis=2)[:195].sum()
              for picture, color in ((one, _FIRST), (two, _FIRST))]  # fmt: skip
     assert solid[0] > 300
@@ -141,14 +141,14 @@ def test_overlay_keeps_labels_apart():
 
 def test_overlay_does_not_change_its_input():
     image = _IMAGE.copy()
-    overlay_instances(image, None, [_square(200, 200, 80)], ["gear"], _scores(0.9))
+    overlay_masks(image, None, [_square(200, 200, 80)], ["gear"], _scores(0.9))
     np.testing.assert_array_equal(image, 100)
 
 
 def test_a_ground_truth_has_names_without_numbers():
     boxes, masks = np.asarray([[50, 100, 130, 180]], np.float32), [_square(50, 100, 80)]
-    truth = overlay_instances(_IMAGE, boxes, masks, ["gear"], None)
-    scored = overlay_instances(_IMAGE, boxes, masks, ["gear"], _scores(0.9))
+    truth = overlay_masks(_IMAGE, boxes, masks, ["gear"], None)
+    scored = overlay_masks(_IMAGE, boxes, masks, ["gear"], _scores(0.9))
     # Both are tagged above the box, the second one with a longer text.
     assert not np.array_equal(truth, scored)
     np.testing.assert_array_equal(truth[105:], scored[105:])
@@ -158,7 +158,7 @@ def test_overlay_rejects_lengths_that_differ():
     with pytest.raises(
         ValueError, match="as many boxes, masks, labels and scores, got 1 masks, 2 labels, 1 scores"
     ):
-        overlay_instances(_IMAGE, None, [_square(0, 0, 9)], ["a", "b"], _scores(0.9))
+        overlay_masks(_IMAGE, None, [_square(0, 0, 9)], ["a", "b"], _scores(0.9))
 
 
 def test_overlay_rejects_a_mask_of_another_size():

@@ -179,7 +179,7 @@ def rasterize(
 def pack_masks(
     masks: Sequence[np.ndarray], slots: int, canvas_hw: tuple[int, int]
 ) -> UInt8[np.ndarray, "G H W8"]:
-    """Bit-packed masks on the canvas, in the layout of `InstanceBatch.mask_bits`.
+    """Bit-packed masks on the canvas, in the layout of `ObjectBatch.mask_bits`.
 
     Args:
       masks: at most `slots` bool [h, w]; the remaining slots are zero.

@@ -27,8 +27,8 @@ from pointrend_jax.data.records.layout import (
 )
 from pointrend_jax.data.records.manifest import FORMAT
 from pointrend_jax.data.records.write import CACHED, write_if_absent
-from pointrend_jax.data.sources.folders import first
 from pointrend_jax.data.sources.label_set import SemanticImage, SemanticSet, to_classes
+from pointrend_jax.messages import first
 from pointrend_jax.storage import content_key
 from pointrend_jax.structures import IGNORE_LABEL
 from pointrend_jax.workers import in_order

@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
 from pointrend_jax.data.records.manifest import MANIFEST, Manifest, parse_manifest
-from pointrend_jax.data.sources.folders import first
+from pointrend_jax.messages import first
 from pointrend_jax.storage import AnyPath, content_key, sha256
 
 VERSION = "1.0.0"

@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pointrend_jax.data.records.fetch import verify_records
-from pointrend_jax.data.records.instances import KIND as INSTANCES
-from pointrend_jax.data.records.instances import instance_records
 from pointrend_jax.data.records.label_maps import check_pixels, map_records, open_maps
 from pointrend_jax.data.records.layout import VERSION, RecordSet, read_manifest
+from pointrend_jax.data.records.objects import KIND as OBJECTS
+from pointrend_jax.data.records.objects import object_records
 from pointrend_jax.data.records.write import IMAGES_PER_SHARD, write_records
 from pointrend_jax.data.sources.coco import print_findings
 from pointrend_jax.data.sources.findings import tell_absent_classes
 from pointrend_jax.data.sources.known import SPLITS, Place, known_releases
 from pointrend_jax.data.sources.label_set import SemanticSet
 from pointrend_jax.data.sources.object_set import FoundObjects
+from pointrend_jax.messages import first
 from pointrend_jax.storage import AnyPath, is_remote
 
 # Source: tensorflow_datasets/core/naming.py, in ASCII.
@@ -35,11 +36,13 @@ class Folder(NamedTuple):
     Attributes:
       root: the folder that it was unpacked (or, for Cityscapes and CamVid, downloaded) to.
       annotations, images: by split, relative to `root`, where the usual ones are not meant.
+      class_names: of a set of a user's own that has none.
     """
 
     root: Path
     annotations: Mapping[str, str] = {}
     images: Mapping[str, str] = {}
+    class_names: tuple[str, ...] = ()
 
 
 class Options(NamedTuple):
@@ -73,8 +76,8 @@ def prepare_records(dataset: str, source: Folder, data_dir: AnyPath, options: Op
         raise ValueError(f"--source {source.root} is not a folder; give where the set lies.")
     if not options.splits or set(options.splits) - set(SPLITS):
         raise ValueError(f"splits must be of {', '.join(SPLITS)}, got {list(options.splits)}.")
-    if dataset == "folder" and not options.name:
-        raise ValueError("--dataset folder needs --name, what the set is to be called.")
+    if not (options.name or release.name):
+        raise ValueError(f"--dataset {dataset} needs --name, what the set is to be called.")
     if options.name and not re.fullmatch(_NAME, options.name):
         raise ValueError(
             "--name must be a name that TFDS accepts, a letter and then up to 99 letters, digits "
@@ -87,6 +90,12 @@ def prepare_records(dataset: str, source: Folder, data_dir: AnyPath, options: Op
             "like."
         )
     content = _read(source, dataset, options)
+    names = content.metadata["class_names"]
+    if source.class_names and list(source.class_names) != names:
+        raise ValueError(
+            f"--dataset {dataset} has class names of its own ({first(names)}); leave out "
+            "--class-names."
+        )
     _check_numbers(content, release.numbers, subset=options.subset)
     folder = data_dir / content.name / VERSION
     write_records(
@@ -122,6 +131,7 @@ def _read(source: Folder, dataset: str, options: Options) -> RecordSet:
                     annotations=source.annotations.get(split)
                     or release.annotations.format(split=split),
                     images=source.images.get(split) or f"{split}2017",
+                    class_names=source.class_names,
                 )
             )
         if isinstance(found, SemanticSet):
@@ -130,7 +140,7 @@ def _read(source: Folder, dataset: str, options: Options) -> RecordSet:
             print_findings(found)
             objects[split] = found
     name = options.name or release.name
-    return map_records(name, maps) if maps else instance_records(name, objects)
+    return map_records(name, maps) if maps else object_records(name, objects)
 
 
 def _check_numbers(content: RecordSet, published: Mapping[str, int], *, subset: bool) -> None:
@@ -162,7 +172,7 @@ def _tell(content: RecordSet, folder: AnyPath, *, verified: bool) -> None:
 def _tell_absent(content: RecordSet, folder: AnyPath) -> None:
     """Says which classes have no object or, where the records are on this machine, no pixel."""
     for split, what in content.splits.items():
-        if content.metadata["kind"] == INSTANCES:
+        if content.metadata["kind"] == OBJECTS:
             present = (label for facts in what.facts for label in facts.labels)
             tell_absent_classes(split, content.metadata["class_names"], present)
         elif not is_remote(folder):

@@ -19,7 +19,6 @@ from pointrend_jax.data.images import map_hw
 from pointrend_jax.data.sources.categories import CAMVID
 from pointrend_jax.data.sources.folders import (
     Files,
-    first,
     folder_files,
     is_text,
     plain_name,
@@ -27,6 +26,7 @@ from pointrend_jax.data.sources.folders import (
     zip_files,
 )
 from pointrend_jax.data.sources.label_set import SemanticImage, SemanticSet
+from pointrend_jax.messages import first
 from pointrend_jax.structures import IGNORE_LABEL
 
 SPLITS = ("train", "val")

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from pointrend_jax.cityscapes_labels import CLASSES, EVALUATED, INSTANCES, LABEL_IDS
 from pointrend_jax.data.images import map_hw
-from pointrend_jax.data.sources.folders import Files, StoredFile, first, folder_files, zip_files
+from pointrend_jax.data.sources.folders import Files, StoredFile, folder_files, zip_files
 from pointrend_jax.data.sources.label_set import SemanticImage, SemanticSet
+from pointrend_jax.messages import first
 from pointrend_jax.structures import IGNORE_LABEL
 
 _SPLITS = ("train", "val")

@@ -28,7 +28,7 @@ _FORMAT = 1
 
 
 def read_cityscapes_objects(root: Path, split: str, cache_dir: Path) -> FoundObjects:
-    """The objects of the 8 classes with instances; the annotation file is made once.
+    """The objects of the 8 classes that tell them apart; the annotation file is made once.
 
     Category ids are Cityscapes' label ids; images are numbered from 1 by name. The instance id maps
     have known ids only.

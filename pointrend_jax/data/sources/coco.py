@@ -21,9 +21,10 @@ from pointrend_jax.data.sources.findings import (
     grouping_categories,
     name_remarks,
 )
-from pointrend_jax.data.sources.folders import StoredFile, find_below, first
+from pointrend_jax.data.sources.folders import StoredFile, find_below
 from pointrend_jax.data.sources.object_set import CocoImage, CocoSet, FoundObjects
 from pointrend_jax.masks.polygons import outline_box
+from pointrend_jax.messages import first
 
 # Objects that are written as shares of an image's side may reach out of it, up to this share.
 _LARGEST_SHARE = 1.5

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.sources.folders import first
+from pointrend_jax.messages import first
 
 # The share of all objects. COCO has 1 %; where it is large, they are seldom meant as crowds.
 _MANY_CROWDS = 0.1

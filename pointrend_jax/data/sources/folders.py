@@ -9,20 +9,17 @@ import unicodedata
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pointrend_jax.messages import shown
 from pointrend_jax.storage import readable
 
 # No file of a segmentation set is larger; a member that says so is a decompression bomb.
 _MAX_BYTES = 2**28
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
-# An error lists this many of its causes.
-_LISTED = 5
-# Characters of a name, for a message.
-_SHOWN = 400
 # Links may lead into a folder from as many places; more are a net that never ends.
 _MAX_WAYS = 64
 _TEXT_MARKS = (
@@ -168,23 +165,6 @@ def find_below(folder: Path, name: str) -> StoredFile:
     spellings = (plain, unicodedata.normalize("NFD", plain))
     alike = (StoredFile(folder / spelling) for spelling in spellings)
     return next((file for file in alike if file.exists()), exact)
-
-
-def shown(name: str) -> str:
-    """A name for a message: as it is, or quoted where the eye would miss a part of it.
-
-    A very long one without its middle.
-    """
-    if len(name) > _SHOWN:
-        name = f"{name[: _SHOWN // 2]}...{name[-_SHOWN // 2 :]}"
-    return name if name.isprintable() and name == name.strip() else repr(name)
-
-
-def first(items: Sequence[str]) -> str:
-    """The first few of a list, and how many more there are."""
-    more = len(items) - _LISTED
-    listed = ", ".join(map(shown, items[:_LISTED]))
-    return listed + (f" and {more} more" if more > 0 else "")
 
 
 def _zip_file(path: Path) -> zipfile.ZipFile:

@@ -14,9 +14,10 @@ from pointrend_jax.data.checked import checked
 from pointrend_jax.data.images import decode_map
 from pointrend_jax.data.sources.annotation_cache import write_once
 from pointrend_jax.data.sources.coco import check_coco
-from pointrend_jax.data.sources.folders import Files, StoredFile, first, folder_files
+from pointrend_jax.data.sources.folders import Files, StoredFile, folder_files
 from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.masks.rle import encode_mask, rle_area, rle_box
+from pointrend_jax.messages import first
 from pointrend_jax.storage import content_key
 
 # Part of the key: raise it when the annotation file changes.

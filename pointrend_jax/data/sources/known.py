@@ -177,10 +177,18 @@ LABEL_SETS: Registry[Source[SemanticSet]] = Registry(
 
 
 def known_releases() -> dict[str, tuple[Source[Any], Release]]:
-    """The sets that `prepare --dataset` knows by name, those of users included."""
-    return {
-        release_name: (sets[source_name], release)
-        for sets in (OBJECT_SETS, LABEL_SETS)
-        for source_name in sets
-        for release_name, release in sets[source_name].releases.items()
-    }
+    """The sets that `prepare --dataset` knows by name, those of users included.
+
+    Raises: ValueError if two are called the same.
+    """
+    releases: dict[str, tuple[Source[Any], Release]] = {}
+    for sets in (OBJECT_SETS, LABEL_SETS):
+        for source in (sets[name] for name in sets):
+            for name, release in source.releases.items():
+                if name in releases:
+                    raise ValueError(
+                        f"two data sets are called {name!r} for prepare --dataset; give the "
+                        "release of yours another name."
+                    )
+                releases[name] = source, release
+    return releases

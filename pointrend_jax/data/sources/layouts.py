@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pointrend_jax.data.sources.folders import find_below, first
+from pointrend_jax.data.sources.folders import find_below
+from pointrend_jax.messages import first
 
 # The share of the images that is held out where no split is for the evaluation.
 HELD_OUT = 0.15

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pointrend_jax.data.batches.instances import Augmentation, TrainPlan
+from pointrend_jax.data.batches.objects import Augmentation, TrainPlan
 from pointrend_jax.data.batches.repeat_factors import (
     image_repeat_factors,
     most_images,

@@ -137,7 +137,7 @@ def test_boxes_are_clipped_to_the_resized_image():
     np.testing.assert_array_equal(boxes, [[0.0, 2.0, 20.0, 16.0]])
 
 
-def test_instances_without_box_or_pixel_are_left_out():
+def test_objects_without_box_or_pixel_are_left_out():
     square = [[2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]]
     sliver = [[2.0, 2.0, 2.001, 2.0, 2.001, 6.0]]
     boxes = np.array([[20.0, 1, 25, 5], [2, 2, 6, 6], [2, 2, 2.001, 6]])
@@ -148,7 +148,7 @@ def test_instances_without_box_or_pixel_are_left_out():
     assert [int(mask.sum()) for mask in masks] == [16]
 
 
-def test_no_instances_give_empty_arrays():
+def test_no_objects_give_empty_arrays():
     objects = ImageObjects(np.zeros((0, 4)), np.zeros(0, np.int32), [])
     boxes, classes, masks = transform_objects(objects, (8, 10), (16, 20), flip=True)
     assert boxes.shape == (0, 4)

@@ -84,10 +84,10 @@ def test_cityscapes_of_either_task_train_from_record_files(tmp_path: Path) -> No
     config.train.batch_size = config.eval.batch_size = 1
     config.data.source, config.num_classes = "tfds", 8
     config.data.dir = str(tmp_path / "records" / "cityscapes_instances" / "1.0.0")
-    instances = build_datasets(config)
-    assert sorted(_batches(instances, 1)[0].classes[0].tolist()) == [0, 2]
-    assert instances.eval_instance_ids is not None
-    np.testing.assert_array_equal(instances.eval_instance_ids(1), ids)
+    objects = build_datasets(config)
+    assert sorted(_batches(objects, 1)[0].classes[0].tolist()) == [0, 2]
+    assert objects.eval_instance_ids is not None
+    np.testing.assert_array_equal(objects.eval_instance_ids(1), ids)
     config.task, config.num_classes, config.data.crop_hw = "semantic", 19, (64, 96)
     with pytest.raises(ValueError, match=r"must hold label maps, .*, got 'inst"):
         build_semantic_datasets(config)
@@ -117,6 +117,7 @@ _ERRORS = [
     ("a path as name", ["--name", "a/b"], "a name that TFDS accepts, .*got 'a/b'"),
     ("a path upwards as name", ["--name", "../x"], r"a name that TFDS accepts, .*got '\.\./x'"),
     ("another store", ["--dataset", "coco", "--source", ".", "--data-dir", "s3://b/d"], "gs://BUC"),
+    ("names of classes that have some", ["--class-names", "a,b"], r"names of its own \(sky, bui"),
     ("empty shards", ["--images-per-shard", "0"], "at least one image, got 0"),
 ]
 

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.data.batches.evaluation import eval_samples
-from pointrend_jax.data.batches.instances import read_record
-from pointrend_jax.data.records import instances as builder
-from pointrend_jax.data.records.instances import (
+from pointrend_jax.data.batches.objects import read_record
+from pointrend_jax.data.records import objects as builder
+from pointrend_jax.data.records.objects import (
     ground_truth,
-    instance_records,
+    object_records,
     prepare_objects,
 )
 from pointrend_jax.data.records.write import write_records
@@ -121,9 +121,9 @@ def test_odd_image_goes_all_the_way(data: bytes, hw: tuple[int, int], tmp_path: 
     path = _write_set(tmp_path / "set", hw=hw)
     (tmp_path / "set" / "b.png").write_bytes(data)
     prepared = prepare(path, tmp_path / "set", tmp_path / "cache")
-    image, instances = read_record(prepared, 1)
+    image, objects = read_record(prepared, 1)
     assert image.shape == (*hw, 3)
-    assert len(instances.boxes) == 0
+    assert len(objects.boxes) == 0
     samples = eval_samples(prepared, min_size=32, max_size=64, buckets=((64, 64),), batch_size=2)
     assert next(samples).original_hw == ((8, 10), hw)
 
@@ -203,9 +203,9 @@ def test_renumbered_images_are_another_set(tmp_path: Path):
     found = find(_write_set(tmp_path / "set"), tmp_path / "set")
     images = tuple(image._replace(id=image.id + 100) for image in found.dataset.images)
     renumbered = found._replace(dataset=found.dataset._replace(images=images))
-    write_records(instance_records("one", {"train": found}), tmp_path / "records")
+    write_records(object_records("one", {"train": found}), tmp_path / "records")
     with pytest.raises(ValueError, match="another state of the set"):
-        write_records(instance_records("one", {"train": renumbered}), tmp_path / "records")
+        write_records(object_records("one", {"train": renumbered}), tmp_path / "records")
 
 
 def test_an_image_whose_name_is_no_utf8_is_prepared(tmp_path: Path):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pointrend_jax.evaluation.set_ids import read_set_ids
+from pointrend_jax.predict.set_ids import read_set_ids
 
 _IMAGES = [{"id": 7, "file_name": "a.png"}, {"id": 3, "file_name": "sub/a.png"}]
 

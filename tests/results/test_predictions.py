@@ -12,12 +12,12 @@ from pycocotools.cocoeval import COCOeval
 
 from pointrend_jax.data.sources.coco import read_coco
 from pointrend_jax.evaluation.coco import InstanceEvaluator
-from pointrend_jax.evaluation.predictions import (
+from pointrend_jax.masks.rle import Rle, decode_rle, encode_mask, rle_area
+from pointrend_jax.results.predictions import (
     JOURNAL,
     Predictions,
     predicted_files,
 )
-from pointrend_jax.masks.rle import Rle, decode_rle, encode_mask, rle_area
 from tests.evaluation.scenes import CATEGORIES, HEIGHT, WIDTH, ellipse, noisy_scene
 
 _FILES = ("instances.json", "instances_polygons.json", "detections.json")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from pointrend_jax.messages import first
 from pointrend_jax.storage import readable
 
 
@@ -42,7 +43,7 @@ class SetIds(NamedTuple):
         if unknown:
             raise ValueError(
                 f"{len(unknown)} of {len(paths)} images are not in {self.source}, whose first is "
-                f"{next(iter(self.images))!r}: {', '.join(unknown[:5])}; leave them out, or "
+                f"{next(iter(self.images))!r}: {first(unknown)}; leave them out, or "
                 "predict them without --annotations."
             )
         twice = [name for name, count in Counter(names).items() if count > 1]

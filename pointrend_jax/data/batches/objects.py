@@ -31,9 +31,9 @@ from pointrend_jax.data.batches.transforms import (
 )
 from pointrend_jax.data.images import decode_image
 from pointrend_jax.data.records.broken import BrokenRecords
-from pointrend_jax.data.records.instances import PreparedSet
 from pointrend_jax.data.records.layout import text
-from pointrend_jax.structures import InstanceBatch
+from pointrend_jax.data.records.objects import PreparedSet
+from pointrend_jax.structures import ObjectBatch
 
 
 class Augmentation(NamedTuple):
@@ -187,7 +187,7 @@ class _LoadBatch:
         self._broken = BrokenRecords(prepared.images, max_broken_share)
         self._process = process_index, process_count
 
-    def __call__(self, batch: PlannedBatch, each: ForEach) -> InstanceBatch:
+    def __call__(self, batch: PlannedBatch, each: ForEach) -> ObjectBatch:
         index, count = self._process
         part = len(batch.images) // count
         # The most objects on an image of any process: all processes must have equal shapes.
@@ -195,7 +195,7 @@ class _LoadBatch:
         slots = slots_for(most, self._slot_sizes)
         height, width = batch.bucket
         hw = np.empty((part, 2), np.int32)
-        loaded = InstanceBatch(
+        loaded = ObjectBatch(
             images=np.empty((part, height, width, 3), np.uint8),
             image_hw=hw,
             padded_hw=hw,

@@ -7,7 +7,7 @@ of every image by how often the image was drawn, for both models alike.
 import numpy as np
 from jaxtyping import Float, Int
 
-from pointrend_jax.evaluation.bootstrap import PairedDifference
+from benchmarks.bootstrap import PairedDifference
 from pointrend_jax.evaluation.results import MaskSource
 from pointrend_jax.evaluation.semantic_scores import (
     SemanticCounts,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pointrend_jax.evaluation.bootstrap import average_precision, match_tables, paired_bootstrap
+from benchmarks.bootstrap import average_precision, match_tables, paired_bootstrap
 from pointrend_jax.evaluation.coco import OverlapKind, evaluate_detections, summarize
 from pointrend_jax.evaluation.ground_truth import load_ground_truth
 from tests.evaluation.scenes import ground_truth, noisy_scene

@@ -60,7 +60,7 @@ def prepare_objects(found: FoundObjects, cache_dir: Path) -> PreparedSet:
     """
     print_findings(found)
     dataset = found.dataset
-    content = instance_records("coco_instances", {CACHED: found})
+    content = object_records("coco_instances", {CACHED: found})
     # What the keys of the shards say, but for the objects, which the annotation file stands for:
     # millions of coordinates would take long to write out.
     images = (f"{_image_key(image, found.instance_files)}\n" for image in dataset.images)
@@ -69,10 +69,10 @@ def prepare_objects(found: FoundObjects, cache_dir: Path) -> PreparedSet:
     if dataset.skipped:
         meaning += json.dumps(dataset.skipped, sort_keys=True)
     key = content_key([meaning, found.annotations.read_bytes(), *images])
-    return open_instances(write_if_absent(content, cache_dir / key), CACHED)
+    return open_objects(write_if_absent(content, cache_dir / key), CACHED)
 
 
-def instance_records(name: str, splits: Mapping[str, FoundObjects]) -> RecordSet:
+def object_records(name: str, splits: Mapping[str, FoundObjects]) -> RecordSet:
     """What becomes a folder of record files, of checked sets with the same classes.
 
     Raises: ValueError if the sets differ in their classes.
@@ -94,7 +94,7 @@ def instance_records(name: str, splits: Mapping[str, FoundObjects]) -> RecordSet
     )
 
 
-def open_instances(folder: Path, split: str) -> PreparedSet:
+def open_objects(folder: Path, split: str) -> PreparedSet:
     """A split of the record files in `folder`. Raises ValueError if they are of another kind."""
     source, images, metadata = open_split(folder, split, KIND)
     return PreparedSet(

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.data.batches.evaluation import eval_samples
-from pointrend_jax.data.batches.instances import (
+from pointrend_jax.data.batches.objects import (
     Augmentation,
     TrainPlan,
     train_batches,
 )
-from pointrend_jax.data.records.instances import PreparedSet
+from pointrend_jax.data.records.objects import PreparedSet
 from pointrend_jax.structures import check_shapes
 from tests.data.object_sets import prepare
 

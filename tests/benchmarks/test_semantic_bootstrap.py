@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from benchmarks.semantic_bootstrap import paired_semantic_bootstrap
 from pointrend_jax.evaluation.semantic import SemanticEvaluator
-from pointrend_jax.evaluation.semantic_bootstrap import paired_semantic_bootstrap
 from pointrend_jax.evaluation.semantic_scores import (
     SemanticCounts,
     class_scores,
