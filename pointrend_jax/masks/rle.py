@@ -181,18 +181,18 @@ def _texts(runs: Int64[np.ndarray, " R"], numbers: Int[np.ndarray, " D"]) -> lis
     values[2:] -= np.where(place[2:] > 2, runs[:-2], 0)
 
     # Five bits a character, the lowest first; the highest of the last one is the sign.
-    magnitudes = np.where(values < 0, ~values, values)
     lengths = np.ones(len(runs), np.int64)
-    limit = 16
-    while (longer := magnitudes >= limit).any():
-        lengths += longer
-        limit <<= 5
+    longer, left = np.arange(len(runs)), values
+    while longer.size:
+        more = (left < -16) | (left >= 16)
+        longer, left = longer[more], left[more] >> 5
+        lengths[longer] += 1
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    text, at = np.empty(offsets[-1], np.uint8), offsets[:-1]
+    text, at, left = np.empty(offsets[-1], np.uint8), offsets[:-1], values
     while at.size:
-        more = (values < -16) | (values >= 16)
-        text[at] = (values & 31) + 32 * more + 48
-        at, values = at[more] + 1, values[more] >> 5
+        more = (left < -16) | (left >= 16)
+        text[at] = (left & 31) + 32 * more + 48
+        at, left = at[more] + 1, left[more] >> 5
 
     whole = text.tobytes().decode("ascii")
     borders = offsets[run_offsets].tolist()
