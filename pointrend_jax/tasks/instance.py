@@ -121,8 +121,8 @@ def pasted_instances(
         return PastedInstances(predictions, None, None)
 
     def changes_of(mask_logits: Array) -> MaskChanges:
-        # On average two changes a column over half of the canvas; detailed masks take of the rest.
-        slots = mask_logits.shape[1] * canvas_hw[1]
+        # As if each mask had two changes in every column; what some do not need, others take.
+        slots = 2 * mask_logits.shape[1] * canvas_hw[1]
 
         def of_image(image: tuple[Array, ...]) -> MaskChanges:
             own_logits, boxes, image_hw, own_hw = image
