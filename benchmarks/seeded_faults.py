@@ -180,6 +180,12 @@ FAULTS = (
         ("masks/test_paste.py",),
     ),
     Fault(
+        "column-before-forgotten", "ops/mask_changes.py",
+        "from_column = jnp.pad(last_pixels, ((0, 0), (1, 0), (0, 0)))[:, :-1]",
+        "from_column = jnp.zeros_like(last_pixels)",
+        ("ops/test_mask_changes.py",),
+    ),
+    Fault(
         "confusion-transposed", "evaluation/semantic_counts.py",
         "cells = rings[labelled] * num_classes + truth[labelled]\n"
         "    cells = cells * num_classes + predicted[labelled]",

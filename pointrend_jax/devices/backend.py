@@ -25,24 +25,32 @@ class Forms(NamedTuple):
         gradients are added all at once (ops/points.py).
       pools_by_pixels: ROIAlign's gradient is added pixel by pixel of a bin; otherwise sample by
         sample (ops/roi_align.py).
+      pastes_masks: the device pastes masks onto the original image and sends where they change
+        (ops/mask_changes.py); otherwise it sends them as they are, and the host pastes
+        (masks/paste.py).
       regions_at_a_time: of the mask head at inference, unless a config says how many.
     """
 
     convolves_by_products: bool
     samples_by_rows: bool
     pools_by_pixels: bool
+    pastes_masks: bool
     regions_at_a_time: int
 
 
 # Measured (docs/benchmarks.md): adding and reading in the order of memory is what a CPU's caches
 # want; four regions are what they hold.
 _CPU = Forms(
-    convolves_by_products=True, samples_by_rows=True, pools_by_pixels=True, regions_at_a_time=4
-)
-_ACCELERATOR = Forms(
-    convolves_by_products=False, samples_by_rows=False, pools_by_pixels=False, regions_at_a_time=32
-)
-_FORMS = MappingProxyType({"cpu": _CPU, "gpu": _ACCELERATOR, "tpu": _ACCELERATOR})
+    convolves_by_products=True, samples_by_rows=True, pools_by_pixels=True, pastes_masks=False,
+    regions_at_a_time=4,
+)  # fmt: skip
+_GPU = Forms(
+    convolves_by_products=False, samples_by_rows=False, pools_by_pixels=False, pastes_masks=True,
+    regions_at_a_time=32,
+)  # fmt: skip
+# The end of pasting reads single numbers at computed places; what a TPU takes for it is not known.
+_TPU = _GPU._replace(pastes_masks=False)
+_FORMS = MappingProxyType({"cpu": _CPU, "gpu": _GPU, "tpu": _TPU})
 _traced_for: ContextVar[Forms | None] = ContextVar("traced_for", default=None)
 
 

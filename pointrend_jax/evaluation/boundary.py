@@ -13,8 +13,8 @@ from jaxtyping import Bool
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from pointrend_jax.masks.paste import encode_columns
-from pointrend_jax.masks.rle import Rle, rle_iou, runs_that_fill
+from pointrend_jax.masks.paste import changes_of_columns
+from pointrend_jax.masks.rle import Rle, encode_changes, rle_iou, runs_that_fill
 from pointrend_jax.workers import in_order
 
 _KERNEL = np.ones((3, 3), np.uint8)
@@ -52,7 +52,8 @@ def rle_boundary(rle: Rle, dilation: float) -> Rle:
     bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(-1, height)
     # A square kernel does not care which way the columns lie.
     boundary = _within(bits, boundary_width((height, width), dilation))
-    return encode_columns(first, boundary, (height, width))
+    changes = changes_of_columns(first, boundary, (height, width))
+    return encode_changes([changes], (height, width))[0]
 
 
 def _within(mask: Bool[np.ndarray, "H W"], distance: int) -> Bool[np.ndarray, "H W"]:

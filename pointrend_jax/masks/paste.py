@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from pointrend_jax.masks.rle import Rle, encode_runs
+from pointrend_jax.masks.rle import Rle, draw_changes, encode_changes
 
 _THRESHOLD = 0.5
 _COLUMNS_AT_A_TIME = 32
@@ -22,11 +22,7 @@ def paste_mask(
 
     Args and errors: as for `resample_to_window`.
     """
-    height, width = image_hw
-    x0, bits = _binary_columns(mask_probs, box, image_hw)
-    columns = np.zeros((width, height), np.bool_)
-    columns[x0 : x0 + len(bits)] = bits
-    return columns.T
+    return draw_changes(changes_of_mask(mask_probs, box, image_hw), image_hw)
 
 
 def paste_masks_to_rle(
@@ -36,7 +32,14 @@ def paste_masks_to_rle(
 ) -> list[Rle]:
     """`paste_mask` of each detection as compressed COCO RLE (counts of type str, fit for JSON)."""
     pairs = zip(mask_probs, boxes, strict=True)
-    return [encode_columns(*_binary_columns(mask, box, image_hw), image_hw) for mask, box in pairs]
+    return encode_changes([changes_of_mask(*pair, image_hw) for pair in pairs], image_hw)
+
+
+def changes_of_mask(
+    mask_probs: Float[np.ndarray, "M M"], box: Float[np.ndarray, "4"], image_hw: tuple[int, int]
+) -> Int[np.ndarray, " S"]:
+    """Where `paste_mask` changes, as `encode_changes` takes it."""
+    return changes_of_columns(*_binary_columns(mask_probs, box, image_hw), image_hw)
 
 
 def resample_to_window(
@@ -154,17 +157,21 @@ def _binary_columns(
     return plan.x0, bits
 
 
-def encode_columns(x0: int, bits: Bool[np.ndarray, "w H"], image_hw: tuple[int, int]) -> Rle:
-    """The mask whose columns from `x0` on are `bits`, and zero elsewhere."""
+def changes_of_columns(
+    x0: int, bits: Bool[np.ndarray, "w H"], image_hw: tuple[int, int]
+) -> Int[np.ndarray, " S"]:
+    """Where the mask changes whose columns from `x0` on are `bits`, and zero elsewhere.
+
+    Returns: what `encode_changes` takes of a mask.
+    """
     height, width = image_hw
     flat = bits.ravel()
-    starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     if flat.size and flat[0]:
-        starts = np.concatenate([[0], starts])
+        changes = np.concatenate([[0], changes])
     if flat.size and flat[-1] and x0 + len(bits) < width:
-        starts = np.append(starts, flat.size)
-    counts = np.diff(starts + x0 * height, prepend=0, append=height * width)
-    return encode_runs(counts.tolist(), image_hw)
+        changes = np.append(changes, flat.size)
+    return changes + x0 * height
 
 
 def probability(logits: np.ndarray) -> np.ndarray:

@@ -1,13 +1,14 @@
-"""COCO run-length masks: pycocotools' functions with our types.
+"""COCO run-length masks: pycocotools' functions with our types, and the text of many masks at once.
 
 Compressed counts are of type str everywhere, so that every mask is fit for JSON.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, Int64
 from pycocotools import mask
 
 # {"size": [H, W], "counts": str}.
@@ -24,9 +25,39 @@ def encode_mask(binary_mask: Bool[np.ndarray, "H W"]) -> Rle:
 
 def encode_runs(runs: Sequence[int], image_hw: tuple[int, int]) -> Rle:
     """From run lengths in column-major order, zeros first."""
+    (counts,) = _texts(np.asarray(runs, np.int64), np.asarray([len(runs)]))
+    return {"size": list(image_hw), "counts": counts}
+
+
+def encode_changes(
+    changes: Sequence[Int[np.ndarray, " _"]], image_hw: tuple[int, int]
+) -> list[Rle]:
+    """From the pixels at which each mask changes, all masks of an image in one go.
+
+    Args:
+      changes: of each mask, ascending positions x * H + y of the pixels that differ from the one
+        before in column-major order; before the first pixel a mask is 0.
+    """
+    if not changes:
+        return []
+    # Each mask has a run for each of its changes, which ends there, and one to the image's end.
+    end = np.asarray([image_hw[0] * image_hw[1]])
+    ends = np.concatenate([part for of_mask in changes for part in (of_mask, end)])
+    numbers = np.asarray([len(of_mask) + 1 for of_mask in changes])
+    first_runs = np.cumsum(numbers) - numbers
+    runs = np.diff(ends, prepend=0)
+    runs[first_runs] = ends[first_runs]
+    texts = _texts(runs, numbers)
+    return [{"size": list(image_hw), "counts": counts} for counts in texts]
+
+
+def draw_changes(
+    changes: Int[np.ndarray, " _"], image_hw: tuple[int, int]
+) -> Bool[np.ndarray, "H W"]:
+    """The mask of `encode_changes`, column by column in memory."""
     height, width = image_hw
-    uncompressed = {"size": [height, width], "counts": list(runs)}
-    return _with_text(coco_mask.frPyObjects(uncompressed, height, width))
+    runs = np.diff(changes, prepend=0, append=height * width)
+    return _draw_runs(runs, image_hw)
 
 
 def encode_polygons(polygons: Sequence[Sequence[float]], image_hw: tuple[int, int]) -> Rle:
@@ -94,11 +125,8 @@ def run_lengths(counts: Any) -> list[int] | None:
 
 def decode_rle(rle: Mapping[str, Any]) -> Bool[np.ndarray, "H W"]:
     """The mask of a compressed RLE. Raises: ValueError as `runs_that_fill`."""
-    height, width = rle["size"]
-    runs = runs_that_fill(rle)
     # pycocotools' own decode raises a deprecation warning of NumPy.
-    bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return bits.reshape(width, height).T
+    return _draw_runs(runs_that_fill(rle), rle["size"])
 
 
 def decode_valid_rle(rle: Mapping[str, Any]) -> Bool[np.ndarray, "H W"]:
@@ -129,3 +157,43 @@ def rle_iou(
 
 def _with_text(rle: Mapping[str, Any]) -> Rle:
     return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+
+
+def _draw_runs(
+    runs: Sequence[int] | Int[np.ndarray, " R"], image_hw: Sequence[int]
+) -> Bool[np.ndarray, "H W"]:
+    height, width = image_hw
+    bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return bits.reshape(width, height).T
+
+
+def _texts(runs: Int64[np.ndarray, " R"], numbers: Int[np.ndarray, " D"]) -> list[str]:
+    """The compressed counts of D masks, of which each has the next so many of the runs.
+
+    A loop over characters, of which a run has few, not over runs.
+
+    Source: rleToString of pycocotools' maskApi.c.
+    """
+    run_offsets = np.concatenate([[0], np.cumsum(numbers)])
+    place = np.arange(len(runs)) - np.repeat(run_offsets[:-1], numbers)
+    # From the fourth on, a run is stored as the difference to the one before the last.
+    values = runs.copy()
+    values[2:] -= np.where(place[2:] > 2, runs[:-2], 0)
+
+    # Five bits a character, the lowest first; the highest of the last one is the sign.
+    lengths = np.ones(len(runs), np.int64)
+    longer, left = np.arange(len(runs)), values
+    while longer.size:
+        more = (left < -16) | (left >= 16)
+        longer, left = longer[more], left[more] >> 5
+        lengths[longer] += 1
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    text, at, left = np.empty(offsets[-1], np.uint8), offsets[:-1], values
+    while at.size:
+        more = (left < -16) | (left >= 16)
+        text[at] = (left & 31) + 32 * more + 48
+        at, left = at[more] + 1, left[more] >> 5
+
+    whole = text.tobytes().decode("ascii")
+    borders = offsets[run_offsets].tolist()
+    return [whole[start:stop] for start, stop in pairwise(borders)]

@@ -27,8 +27,10 @@ class Predictor:
     Every image is resized as in evaluation (`data.eval_min_size`, `data.max_size`) and placed on
     one of a few canvases (`data.buckets`), which changes no result. The network is compiled once
     for a canvas when the first image of it comes, or ahead by `warmup()`, never for an image's
-    size. An image too long for every bucket goes to a canvas with a short side of `eval_min_size`
-    and a long side that doubles until it fits, `max_size` at most, so there are few of those too.
+    size; a GPU also pastes masks, which is compiled for canvases of the original images, two sides
+    an octave. An image too long for every bucket goes to a canvas with a short side of
+    `eval_min_size` and a long side that doubles until it fits, `max_size` at most, so there are few
+    of those too.
 
     Attributes:
       class_names: K names; the index is the class.
@@ -179,7 +181,7 @@ class Predictor:
 
         Args:
           sizes: (height, width) of the images that will come, in pixels; None compiles every canvas
-            of `data.buckets`.
+            of `data.buckets`, for images of its size.
           batch_size: as it will be given to `predict`.
         Raises: ValueError if a side or `batch_size` is less than 1.
         """

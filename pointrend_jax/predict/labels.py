@@ -94,15 +94,15 @@ class SemanticPredictor:
         return self._model.results(images, self._predict)
 
     def warmup(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
-        """Compiles the network ahead, so that no prediction waits for it.
+        """Compiles ahead, so that no prediction waits for it.
 
         Args:
           sizes: (height, width) of the images that will come, in pixels; None compiles every canvas
-            of `data.buckets`.
+            of `data.buckets`, for images of its size.
         Raises: ValueError if a side is less than 1.
         """
         for sample in self._model.blank_samples(sizes):
-            jax.block_until_ready(self._logits(self._model.variables, sample.batch))
+            jax.block_until_ready(self._predict(sample))
 
     def probabilities(self, image: ImageLike) -> Float32[np.ndarray, "H W K"]:
         """Softmax over the classes for each pixel of the original image; 4 K bytes a pixel.

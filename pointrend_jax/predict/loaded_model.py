@@ -12,7 +12,7 @@ from pointrend_jax.data.batches.transforms import check_buckets
 from pointrend_jax.predict.images import ImageLike, choose_canvas, read_one
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.tasks.predictions import Predict, one_ahead
+from pointrend_jax.tasks.predictions import Predict, one_ahead, original_canvas
 from pointrend_jax.tasks.task import Variables
 from pointrend_jax.training.trees import check_finite, check_same_tree
 
@@ -63,12 +63,20 @@ class LoadedModel:
     def blank_samples(
         self, sizes: Sequence[tuple[int, int]] | None, batch_size: int = 1
     ) -> Iterator[EvalSample]:
-        """Black images, a batch for each canvas that images of `sizes` go to (None: all)."""
-        canvases = set(self._buckets) if sizes is None else {self.canvas(hw) for hw in sizes}
+        """Black images, a batch for each canvas that images of `sizes` go to (None: all).
+
+        Where something is delivered at the size of the original image, also for each of its
+        canvases.
+        """
+        programs = {}
+        for hw in self._buckets if sizes is None else sizes:
+            canvas = hw if sizes is None else self.canvas(hw)
+            originals = original_canvas(hw) if self.task.deliver else (1, 1)
+            programs.setdefault((canvas, originals), hw)
         # One cell is enough: what an image contains changes no program.
         cell = np.zeros((1, 1, 3), np.uint8)
-        for canvas in sorted(canvases):
-            yield make_sample([cell], (0,), canvas, 1, 1, batch_size)
+        for (canvas, _), hw in sorted(programs.items()):
+            yield make_sample([cell], (0,), canvas, 1, 1, batch_size)._replace(original_hw=(hw,))
 
     def results(
         self, images: Iterable[ImageLike], predict: Predict, batch_size: int = 1

@@ -1,30 +1,26 @@
 """The masks of one image's instances, drawn when asked for.
 
 A mask is kept as the network's logits in the frame of its box, so a result costs what its boxes
-cost, not what the image does, and can be drawn at the image's size or at any other.
+cost, not what the image does, and can be drawn at the image's size or at any other. Where the
+device has pasted it already, the pixels at which it changes are kept beside them, and the logits
+stay on the device until a method needs them.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int
 
 from pointrend_jax.masks.outlines import Polygon, outlines
-from pointrend_jax.masks.paste import (
-    paste_mask,
-    paste_masks_to_rle,
-    probability,
-    resample_to_window,
-)
-from pointrend_jax.masks.rle import Rle
+from pointrend_jax.masks.paste import changes_of_mask, probability, resample_to_window
+from pointrend_jax.masks.rle import Rle, draw_changes, encode_changes
+from pointrend_jax.results.late_rows import LateRows
 
 # What chooses instances: 3, -1, 2:5, np.array([4, 0]), scores > 0.7.
 Index = Any
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class PredictedMasks:
     """The masks of n instances of one image, drawn on demand.
 
@@ -50,9 +46,22 @@ class PredictedMasks:
       masks.probabilities((1200, 1600))  # the same masks on a grid of that height and width
     """
 
-    logits: Float32[np.ndarray, "n M M"]
-    boxes: Float32[np.ndarray, "n 4"]
-    image_hw: tuple[int, int]
+    def __init__(
+        self,
+        logits: Float32[np.ndarray, "n M M"] | LateRows,
+        boxes: Float32[np.ndarray, "n 4"],
+        image_hw: tuple[int, int],
+        changes: Sequence[Int[np.ndarray, " _"] | None] | None = None,
+    ) -> None:
+        """Args: changes, of each mask, as `encode_changes` takes them, where the device has pasted
+        it; None for one that the host is to paste, or for all.
+        """
+        self._logits, self.boxes, self.image_hw = logits, boxes, image_hw
+        self._changes = [None] * len(boxes) if changes is None else list(changes)
+
+    @property
+    def logits(self) -> Float32[np.ndarray, "n M M"]:
+        return self._logits.host() if isinstance(self._logits, LateRows) else self._logits
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -60,13 +69,14 @@ class PredictedMasks:
     def __getitem__(self, index: Index) -> "PredictedMasks":
         """The masks of the chosen instances. Raises IndexError as numpy does."""
         rows = chosen_rows(index, len(self))
-        return PredictedMasks(self.logits[rows], self.boxes[rows], self.image_hw)
+        changes = [self._changes[i] for i in np.arange(len(self))[rows]]
+        return PredictedMasks(self._logits[rows], self.boxes[rows], self.image_hw, changes)
 
     def __iter__(self) -> Iterator["PredictedMasks"]:
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        side = self.logits.shape[-1]
+        side = self._logits.shape[-1]
         return f"PredictedMasks(n={len(self)}, side={side}, image_hw={self.image_hw})"
 
     def rle(self) -> list[Rle]:
@@ -75,12 +85,7 @@ class PredictedMasks:
         {"size": [H, W], "counts": str}: fit for JSON and for pycocotools. No probabilities of the
         image's size are ever held, so this is the cheapest form of many or of large masks.
         """
-        pairs = zip(self.logits, self.boxes, strict=True)
-        # One at a time: the probabilities of all would be another copy of the logits.
-        return [
-            paste_masks_to_rle(probability(logits)[None], box[None], self.image_hw)[0]
-            for logits, box in pairs
-        ]
+        return encode_changes([self._changes_of(i) for i in range(len(self))], self.image_hw)
 
     def polygons(self, *, tolerance: float = 0.05) -> list[list[Polygon]]:
         """The outlines of each mask: a polygon for each of its parts, the largest first.
@@ -116,8 +121,8 @@ class PredictedMasks:
         if index is not None:
             return self[int(index)].boolean()[0]
         masks = np.zeros((len(self), *self.image_hw), np.bool_)
-        for mask, logits, box in zip(masks, self.logits, self.boxes, strict=True):
-            mask[:] = paste_mask(probability(logits), box, self.image_hw)
+        for i, mask in enumerate(masks):
+            mask[:] = draw_changes(self._changes_of(i), self.image_hw)
         return masks
 
     def probabilities(self, hw: tuple[int, int] | None = None) -> Float32[np.ndarray, "n h w"]:
@@ -144,6 +149,13 @@ class PredictedMasks:
             window, (x0, y0) = resample_to_window(probability(logits), box, (height, width))
             mask[y0 : y0 + window.shape[0], x0 : x0 + window.shape[1]] = window
         return masks
+
+    def _changes_of(self, i: int) -> Int[np.ndarray, " _"]:
+        changes = self._changes[i]
+        if changes is None:
+            # One at a time: the probabilities of all would be another copy of the logits.
+            changes = changes_of_mask(probability(self.logits[i]), self.boxes[i], self.image_hw)
+        return changes
 
 
 def chosen_rows(index: Index, length: int) -> slice | np.ndarray:

@@ -1,18 +1,23 @@
 """Instance segmentation as a task: the model's losses and predictions, and what a user gets."""
 
+import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
+from pointrend_jax.devices.backend import forms
 from pointrend_jax.layers.regions import MaskLogits, Regions
 from pointrend_jax.masks.paste import scale_boxes_to_original
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.mask_rcnn import MaskRCNN
 from pointrend_jax.ops.losses import LossTerm
+from pointrend_jax.ops.mask_changes import MaskChanges, boxes_of_original, mask_changes
 from pointrend_jax.pointrend import RenderStep
 from pointrend_jax.results.instances import PredictedInstances
+from pointrend_jax.results.late_rows import LateRows
 from pointrend_jax.results.masks import PredictedMasks
 from pointrend_jax.structures import (
     Array,
@@ -33,17 +38,24 @@ from pointrend_jax.tasks.task import (
     with_fixed_as_constants,
 )
 
+# Pixels of a canvas of original images up to which the device pastes. Its time and memory follow
+# the canvas, the host's the boxes.
+_MOST_PIXELS = 2**22
+
 
 def build_instance_task(config: Config) -> Task:
     """The task of `config.model` for `config.task` "instance"."""
-    return instance_task(build_model(config))
+    return instance_task(build_model(config), pastes_masks=forms().pastes_masks)
 
 
 @kept
-def instance_task(model: MaskRCNN) -> Task:
+def instance_task(model: MaskRCNN, *, pastes_masks: bool = False) -> Task:
     """Losses, predictions and initial variables of `model` as pure functions.
 
     Equal models share one task, and so what jax has traced and compiled of it.
+
+    Args:
+      pastes_masks: see devices/backend.py.
     """
 
     def draw(key: Array) -> Variables:
@@ -78,10 +90,52 @@ def instance_task(model: MaskRCNN) -> Task:
         shapes=shapes,
         loss=loss,
         predict=predict,
-        deliver=None,
-        results=instance_results,
+        deliver=pasted_instances if pastes_masks else None,
+        results=pasted_results if pastes_masks else instance_results,
         explain=explain,
         is_trainable=is_trainable,
+    )
+
+
+class PastedInstances(NamedTuple):
+    """Predictions, and where their masks change on the original images, [B, ...].
+
+    rendered, coarse: of the two kinds of masks; None where the host pastes them.
+    """
+
+    predictions: InstancePredictions
+    rendered: MaskChanges | None
+    coarse: MaskChanges | None
+
+
+def pasted_instances(
+    predictions: InstancePredictions,
+    batch: ImageBatch,
+    original_hw: Int[Array, "B 2"],
+    canvas_hw: tuple[int, int],
+) -> PastedInstances:
+    """Pastes the masks on the device, image after image.
+
+    Args:
+      canvas_hw: a size that holds every original image. The host pastes if it is very large.
+    """
+    if math.prod(canvas_hw) > _MOST_PIXELS:
+        return PastedInstances(predictions, None, None)
+
+    def changes_of(mask_logits: Array) -> MaskChanges:
+        # As if each mask had two changes in every column; what some do not need, others take.
+        slots = 2 * mask_logits.shape[1] * canvas_hw[1]
+
+        def of_image(image: tuple[Array, ...]) -> MaskChanges:
+            own_logits, boxes, image_hw, own_hw = image
+            boxes = boxes_of_original(boxes, image_hw, own_hw)
+            return mask_changes(own_logits, boxes, own_hw, canvas_hw=canvas_hw, slots=slots)
+
+        boxes = predictions.detections.boxes
+        return jax.lax.map(of_image, (mask_logits, boxes, batch.image_hw, original_hw))
+
+    return PastedInstances(
+        predictions, changes_of(predictions.mask_logits), changes_of(predictions.coarse_logits)
     )
 
 
@@ -89,12 +143,21 @@ def instance_results(
     sample: EvalSample, predictions: InstancePredictions, class_names: tuple[str, ...]
 ) -> Iterator[PredictedInstances]:
     """The instances of each image of the batch, in the frame of the original image."""
-    predictions = jax.device_get(predictions)
+    on_host = jax.device_get(predictions)
+    return pasted_results(sample, PastedInstances(on_host, None, None), class_names)
+
+
+def pasted_results(
+    sample: EvalSample, pasted: PastedInstances, class_names: tuple[str, ...]
+) -> Iterator[PredictedInstances]:
+    """`instance_results` of masks that the device has pasted; their maps stay there."""
+    mask_logits = pasted.predictions.mask_logits
+    found, coarse_logits, *changes = jax.device_get(
+        (pasted.predictions.detections, pasted.predictions.coarse_logits, *pasted[1:])
+    )
     slots = np.flatnonzero(sample.batch.valid)
     for slot, original_hw in zip(slots, sample.original_hw, strict=True):
-        detections, mask_logits, coarse_logits = jax.tree.map(
-            lambda x, slot=slot: x[slot], predictions
-        )
+        detections = jax.tree.map(lambda x, slot=slot: x[slot], found)
         height, width = (int(side) for side in sample.batch.image_hw[slot])
         rows = np.flatnonzero(detections.valid)
         boxes, nonempty = scale_boxes_to_original(
@@ -102,12 +165,28 @@ def instance_results(
         )
         rows = rows[nonempty]
         # Indexing copies, so that the slots that hold nothing are not kept in memory.
+        on_host = isinstance(mask_logits, np.ndarray)
+        maps = mask_logits[slot, rows] if on_host else LateRows(mask_logits, int(slot), rows)
         masks, coarse_masks = (
-            PredictedMasks(logits[rows], boxes, original_hw)
-            for logits in (mask_logits, coarse_logits)
+            PredictedMasks(logits, boxes, original_hw, _own_changes(own, int(slot), rows))
+            for logits, own in zip((maps, coarse_logits[slot, rows]), changes, strict=True)
         )
         classes = detections.classes[rows]
         names = tuple(class_names[label] for label in classes)
         yield PredictedInstances(
             boxes, detections.scores[rows], classes, names, masks, coarse_masks
         )
+
+
+def _own_changes(
+    changes: MaskChanges | None, image: int, rows: np.ndarray
+) -> list[np.ndarray | None] | None:
+    """Of each of the rows of an image; None for a mask that had no slots left."""
+    if changes is None:
+        return None
+    positions, ends = np.asarray(changes.positions[image]), np.asarray(changes.ends[image])
+    starts = np.concatenate([[0], ends[:-1]])
+    return [
+        positions[start:end].copy() if end <= len(positions) else None
+        for start, end in zip(starts[rows], ends[rows], strict=True)
+    ]

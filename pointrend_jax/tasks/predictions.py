@@ -86,8 +86,14 @@ def original_sizes(sample: EvalSample) -> tuple[np.ndarray, tuple[int, int]]:
     sizes = np.ones((len(sample.batch.valid), 2), np.int32)
     # A batch without an image has no size to take.
     sizes[np.flatnonzero(sample.batch.valid)] = np.reshape(sample.original_hw, (-1, 2))
-    height, width = (_canvas_side(int(side)) for side in sizes.max(axis=0))
-    return sizes, (height, width)
+    height, width = (int(side) for side in sizes.max(axis=0))
+    return sizes, original_canvas((height, width))
+
+
+def original_canvas(image_hw: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of the smallest canvas that holds an original image of that size."""
+    height, width = image_hw
+    return _canvas_side(height), _canvas_side(width)
 
 
 def _canvas_side(pixels: int) -> int:

@@ -82,7 +82,7 @@ class Task(NamedTuple):
         after it. Pure; sees one replica.
       predict: (variables, images) to `InstancePredictions` or `SemanticPredictions`. Pure.
       deliver: (predictions, images, original sizes int32 [B, 2], a canvas that holds them) to what
-        the host reads of them. Pure; None where that is the predictions as they are.
+        `results` takes. Pure; None where that is the predictions as they are.
       results: (sample, what is delivered, class names) to what a user gets of each image, in order.
       explain: every rendering step: (variables, images, regions) to the mask logits of the regions
         and the steps, or (variables, images) to the steps of a semantic model. Raises ValueError if

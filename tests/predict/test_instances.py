@@ -1,6 +1,6 @@
 """The predictor: one or many images, few compilations, one image ahead."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import pytest
 from benchmarks.compilations import counted_compilations
 from pointrend_jax.data.batches.samples import make_sample
 from pointrend_jax.masks.paste import paste_masks_to_rle, probability, scale_boxes_to_original
+from pointrend_jax.masks.rle import encode_mask
 from pointrend_jax.predict import loaded_model
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.results.instances import PredictedInstances
@@ -81,6 +82,41 @@ def test_masks_equal_those_pasted_from_the_network_s_output(
     ):
         expected = paste_masks_to_rle(probability(logits[0][valid][kept]), boxes, (128, 192))
         assert masks.rle() == expected
+
+
+def test_masks_traced_for_a_gpu_leave_the_device_as_changes(
+    variables: Variables, images: list[np.ndarray], trace_for: Callable[[str], None]
+) -> None:
+    trace_for("gpu")
+    predictor = Predictor(variables, predictor_config(), NAMES)
+    # Of one canvas and of four sizes, on one canvas of originals.
+    found = predictor.predict([images[i] for i in (0, 2, 3, 4)], batch_size=4)
+    assert [instances.image_hw for instances in found] == [SIZES[i] for i in (0, 2, 3, 4)]
+    pixels = apart = 0
+    for instances in found:
+        for masks in (instances.masks, instances.coarse_masks):
+            drawn, probabilities = masks.boolean(), masks.probabilities()
+            assert masks.rle() == [encode_mask(mask) for mask in drawn]
+            differs = drawn != (probabilities >= 0.5)
+            # Rounding of the sigmoid and of two products, and nothing else.
+            assert not (differs & (np.abs(probabilities - 0.5) > 1e-5)).any()
+            pixels, apart = pixels + drawn.sum(), apart + differs.sum()
+    assert pixels > 1000
+    assert apart <= 2
+
+
+def test_warmup_for_a_gpu_compiles_what_pastes_too(
+    variables: Variables,
+    images: list[np.ndarray],
+    trace_for: Callable[[str], None],
+    compilations: list,
+) -> None:
+    trace_for("gpu")
+    predictor = Predictor(variables, predictor_config(), NAMES)
+    predictor.warmup([SIZES[2]], batch_size=4)
+    compilations.clear()
+    predictor.predict([images[i] for i in (0, 2, 3, 4)], batch_size=4)
+    assert not compilations
 
 
 def test_an_explained_box_begins_with_its_predicted_coarse_mask(

@@ -1,12 +1,18 @@
 """What a user gets of a prediction, and so what is scored."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import numpy as np
+import pytest
 
 from pointrend_jax.masks.paste import probability
+from pointrend_jax.ops.mask_changes import MaskChanges, mask_changes
 from pointrend_jax.structures import Detections, EvalSample, ImageBatch, InstancePredictions
+from pointrend_jax.tasks import instance
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.tasks.instance import instance_results
+from pointrend_jax.tasks.instance import instance_results, pasted_instances, pasted_results
 from pointrend_jax.training.trees import flat
 from tests.tiny import tiny_config
 
@@ -42,6 +48,71 @@ def test_a_box_that_is_empty_on_the_original_image_is_left_out():
     assert found.class_names == ("b", "b")
     np.testing.assert_allclose(found.scores, np.linspace(1, 0.1, SLOTS)[[0, 2]], rtol=1e-6)
     assert len(found.masks.rle()) == len(found.coarse_masks.rle()) == 2
+
+
+# Two images of other sizes than the network's input, in a batch of three slots.
+_RESIZED = np.asarray([[32, 32], [32, 24], [32, 32]], np.int32)
+_ORIGINAL = ((45, 60), (40, 30))
+
+
+def _two_images() -> EvalSample:
+    canvas = np.zeros((3, 32, 32, 3), np.uint8)
+    valid = np.asarray([True, True, False])
+    return EvalSample(ImageBatch(canvas, _RESIZED, _RESIZED, valid), (7, 8), _ORIGINAL)
+
+
+def _pasted(counts: tuple[int, ...], boxes: np.ndarray | None = None, canvas=(64, 64)):
+    sample, predictions = _two_images(), _predictions(counts, boxes)
+    sizes = np.asarray([*_ORIGINAL, (1, 1)], np.int32)
+    deliver = jax.jit(pasted_instances, static_argnums=3)
+    pasted = deliver(predictions, sample.batch, sizes, canvas)
+    host = instance_results(sample, predictions, ("a", "b"))
+    return pasted, list(pasted_results(sample, pasted, ("a", "b"))), list(host)
+
+
+def test_masks_that_the_device_pastes_are_those_that_the_host_pastes():
+    rng = np.random.default_rng(0)
+    start = rng.uniform(0, 20, (3, SLOTS, 2))
+    boxes = np.concatenate([start, start + rng.uniform(0, 20, start.shape)], 2).astype(np.float32)
+    boxes[0, 2] = (40, 0, 50, 9)  # empty once it is clipped
+    _, ours, theirs = _pasted((9, SLOTS, 0), boxes)
+    assert [len(found) for found in ours] == [len(found) for found in theirs]
+    assert len(ours[0]) == 8
+    for found, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(found.boxes, expected.boxes)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+        for name in ("masks", "coarse_masks"):
+            own, other = getattr(found, name), getattr(expected, name)
+            assert other.boolean().any()
+            # No probability of these lies within rounding of one half.
+            assert own.rle() == other.rle()
+        np.testing.assert_array_equal(found.masks.logits, expected.masks.logits)
+
+
+def test_masks_without_slots_left_are_pasted_by_the_host(monkeypatch: pytest.MonkeyPatch):
+    def with_few_slots(*arrays: Any, slots: int, **options: Any) -> MaskChanges:
+        return mask_changes(*arrays, slots=min(slots, 100), **options)
+
+    monkeypatch.setattr(instance, "mask_changes", with_few_slots)
+    # Another canvas, so that nothing compiled is taken.
+    pasted, ours, theirs = _pasted((9, 9, 0), canvas=(64, 96))
+    ends = np.asarray(pasted.rendered.ends)
+    assert ends[0, 0] <= 100 < ends[0, 8]
+    assert [found.masks.rle() for found in ours] == [found.masks.rle() for found in theirs]
+
+
+def test_masks_of_very_large_images_are_pasted_by_the_host():
+    pasted, ours, theirs = _pasted((9, 9, 0), canvas=(4096, 1536))
+    assert pasted.rendered is pasted.coarse is None
+    assert [found.masks.rle() for found in ours] == [found.masks.rle() for found in theirs]
+
+
+@pytest.mark.parametrize(("platform", "pastes"), [("cpu", False), ("gpu", True), ("tpu", False)])
+def test_a_gpu_pastes_and_other_devices_do_not(
+    platform: str, pastes: bool, trace_for: Callable[[str], None]
+):
+    trace_for(platform)
+    assert build_task(tiny_config()).deliver is (pasted_instances if pastes else None)
 
 
 def test_probability_is_the_sigmoid_and_keeps_its_input():

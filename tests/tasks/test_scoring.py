@@ -1,10 +1,12 @@
 """Which scores a data set gets: by COCO's rules, by Cityscapes', and each in its own group."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,7 +17,13 @@ from pointrend_jax.data.sources.categories import COCO
 from pointrend_jax.experiment import save_results
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.masks import PredictedMasks
-from pointrend_jax.structures import Config, EvalSample
+from pointrend_jax.structures import (
+    Config,
+    Detections,
+    EvalSample,
+    ImageBatch,
+    InstancePredictions,
+)
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.scoring import build_task_eval_set, score
 from pointrend_jax.tasks.task import Task
@@ -60,6 +68,37 @@ def test_instances_of_cityscapes_are_scored_by_both_rules(config: Config) -> Non
     assert by_class["person"] is None
     assert by_class["bus"] is None
     assert "Cityscapes AP50" in scores.table
+
+
+def _two_found(_: Any, batch: ImageBatch) -> InstancePredictions:
+    """In place of a model: two masks with holes and notches on every image."""
+    images = batch.valid.shape[0]
+    boxes = np.asarray([[3.5, 2.25, 80, 50], [40, 10.5, 96, 64]], np.float32)
+    logits = np.random.default_rng(0).normal(size=(2, 14, 14)).cumsum(1).astype(np.float32)
+
+    def each(array: Any) -> jax.Array:
+        return jnp.tile(jnp.asarray(array)[None], (images, *(1,) * np.ndim(array)))
+
+    found = jnp.tile(batch.valid[:, None], (1, 2))
+    scores, nothing = np.asarray([0.9, 0.4], np.float32), np.zeros(2, np.int32)
+    detections = Detections(each(boxes), each(scores), each(nothing), found, each(nothing))
+    return InstancePredictions(detections, each(logits), each(logits[:, ::2, ::2]))
+
+
+def test_an_evaluation_is_the_same_where_the_device_pastes(
+    config: Config, tmp_path: Path, trace_for: Callable[[str], None]
+) -> None:
+    for platform in ("cpu", "gpu"):
+        trace_for(platform)
+        task = build_task(config)._replace(predict=_two_found)
+        assert (task.deliver is None) == (platform == "cpu")
+        (tmp_path / platform).mkdir()
+        scores = score(task, {}, build_task_eval_set(config), config)
+        scores.save_details(tmp_path / platform)
+    for name in ("detections_rendered.json", "detections_coarse.json"):
+        host, device = (json.loads((tmp_path / p / name).read_text()) for p in ("cpu", "gpu"))
+        assert len(host) == 6
+        assert device == host
 
 
 def _finding(config: Config, boxes: list[list[float]], scores: list[float], label: int) -> Task:
