@@ -23,24 +23,26 @@ class Forms(NamedTuple):
       samples_by_rows: points read four cells each, region by region, and gradients are added so
         too; otherwise small maps are sampled by a product with interpolation weights, and
         gradients are added all at once (ops/points.py).
-      pools_by_pixels: ROIAlign's gradient is added pixel by pixel of a bin; otherwise sample by
-        sample (ops/roi_align.py).
+      pools_by_windows: ROIAlign is a product with windows of the maps (ops/roi_windows.py);
+        otherwise a loop over samples (ops/roi_loop.py).
       regions_at_a_time: of the mask head at inference, unless a config says how many.
     """
 
     convolves_by_products: bool
     samples_by_rows: bool
-    pools_by_pixels: bool
+    pools_by_windows: bool
     regions_at_a_time: int
 
 
 # Measured (docs/benchmarks.md): adding and reading in the order of memory is what a CPU's caches
 # want; four regions are what they hold.
 _CPU = Forms(
-    convolves_by_products=True, samples_by_rows=True, pools_by_pixels=True, regions_at_a_time=4
+    convolves_by_products=True, samples_by_rows=True, pools_by_windows=False, regions_at_a_time=4
 )
+# Windows are chosen by their structure (no loop waits for the host, few and large kernels); they
+# have not been measured on a GPU or a TPU.
 _ACCELERATOR = Forms(
-    convolves_by_products=False, samples_by_rows=False, pools_by_pixels=False, regions_at_a_time=32
+    convolves_by_products=False, samples_by_rows=False, pools_by_windows=True, regions_at_a_time=32
 )
 _FORMS = MappingProxyType({"cpu": _CPU, "gpu": _ACCELERATOR, "tpu": _ACCELERATOR})
 _traced_for: ContextVar[Forms | None] = ContextVar("traced_for", default=None)
