@@ -90,10 +90,22 @@ FAULTS = (
         ("layers/test_mask_head.py",),
     ),
     Fault(
-        "roi-align-legacy-shift", "ops/roi_align.py",
+        "roi-align-legacy-shift", "ops/roi_samples.py",
         "boxes = boxes - 0.5 if aligned else boxes",
         "boxes = boxes if aligned else boxes",
         ("ops/test_roi_align.py", "parity/test_ops.py"),
+    ),
+    Fault(
+        "roi-windows-one-cell-short", "ops/roi_windows.py",
+        "jnp.minimum(high, axis.edge - 1) - low + 1",
+        "jnp.minimum(high, axis.edge - 1) - low",
+        ("ops/test_roi_forms.py",),
+    ),
+    Fault(
+        "roi-windows-of-a-left-over-box", "ops/roi_windows.py",
+        "lines=jnp.where(place < number[roi], lines, 0)",
+        "lines=jnp.where(place < taken[roi], lines, 0)",
+        ("ops/test_roi_forms.py",),
     ),
     Fault(
         "matching-low-quality-lost", "ops/matching.py",

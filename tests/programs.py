@@ -25,18 +25,46 @@ class Product(NamedTuple):
         return precision == (jax.lax.Precision.HIGHEST,) * 2
 
 
-def products(program: ClosedJaxpr | Jaxpr, scope: str = "") -> Iterator[Product]:
+def products(program: ClosedJaxpr | Jaxpr) -> Iterator[Product]:
     """Every one of a program, also those of its loops and branches.
 
     The names of a gradient's scopes look like "transpose(jvp(fpn))".
     """
+    for scope, equation in _equations(program):
+        if equation.primitive.name in ("conv_general_dilated", "dot_general"):
+            yield Product(set(scope.replace("(", "/").replace(")", "/").split("/")), equation)
+
+
+def loops(program: ClosedJaxpr | Jaxpr) -> list[str]:
+    """The loops whose number of turns the data decides: where each stands, as in "cond/scan"."""
+    return [scope for scope, equation in _equations(program) if equation.primitive.name == "while"]
+
+
+def lowered_loops(lowered: Any) -> int:
+    """How many loops of a lowered program run whatever the data is: those outside of branches."""
+    module = lowered.compiler_ir("stablehlo")
+    functions = {operation.name.value: operation for operation in module.body.operations}
+
+    def count(operation: Any) -> int:
+        name = operation.operation.name
+        if name == "stablehlo.case":
+            return 0
+        if name == "func.call":
+            return count(functions[operation.callee.value])
+        inner = (o for region in operation.regions for block in region for o in block)
+        return (name == "stablehlo.while") + sum(count(o) for o in inner)
+
+    return count(functions["main"])
+
+
+def _equations(program: ClosedJaxpr | Jaxpr, scope: str = "") -> Iterator[tuple[str, JaxprEqn]]:
+    """Each with what is around it: the names of modules, and of operations that hold programs."""
     jaxpr: Any = program.jaxpr if isinstance(program, ClosedJaxpr) else program
     for equation in jaxpr.eqns:
         inner = f"{scope}/{equation.source_info.name_stack}"
-        if equation.primitive.name in ("conv_general_dilated", "dot_general"):
-            yield Product(set(inner.replace("(", "/").replace(")", "/").split("/")), equation)
+        yield inner, equation
         for value in jax.tree.leaves(
             list(equation.params.values()), is_leaf=lambda x: isinstance(x, Jaxpr | ClosedJaxpr)
         ):
             if isinstance(value, Jaxpr | ClosedJaxpr):
-                yield from products(value, inner)
+                yield from _equations(value, f"{inner}/{equation.primitive.name}")

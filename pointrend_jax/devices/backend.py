@@ -23,8 +23,8 @@ class Forms(NamedTuple):
       samples_by_rows: points read four cells each, region by region, and gradients are added so
         too; otherwise small maps are sampled by a product with interpolation weights, and
         gradients are added all at once (ops/points.py).
-      pools_by_pixels: ROIAlign's gradient is added pixel by pixel of a bin; otherwise sample by
-        sample (ops/roi_align.py).
+      pools_by_windows: ROIAlign is a product with windows of the maps (ops/roi_windows.py);
+        otherwise a loop over samples (ops/roi_loop.py).
       pastes_masks: the device pastes masks onto the original image and sends where they change
         (ops/mask_changes.py); otherwise it sends them as they are, and the host pastes
         (masks/paste.py).
@@ -33,7 +33,7 @@ class Forms(NamedTuple):
 
     convolves_by_products: bool
     samples_by_rows: bool
-    pools_by_pixels: bool
+    pools_by_windows: bool
     pastes_masks: bool
     regions_at_a_time: int
 
@@ -41,11 +41,13 @@ class Forms(NamedTuple):
 # Measured (docs/benchmarks.md): adding and reading in the order of memory is what a CPU's caches
 # want; four regions are what they hold.
 _CPU = Forms(
-    convolves_by_products=True, samples_by_rows=True, pools_by_pixels=True, pastes_masks=False,
+    convolves_by_products=True, samples_by_rows=True, pools_by_windows=False, pastes_masks=False,
     regions_at_a_time=4,
 )  # fmt: skip
+# Windows and pasting are chosen by their structure (no loop waits for the host, few and large
+# kernels, little to send); they have not been measured on a GPU or a TPU.
 _GPU = Forms(
-    convolves_by_products=False, samples_by_rows=False, pools_by_pixels=False, pastes_masks=True,
+    convolves_by_products=False, samples_by_rows=False, pools_by_windows=True, pastes_masks=True,
     regions_at_a_time=32,
 )  # fmt: skip
 # The end of pasting reads single numbers at computed places; what a TPU takes for it is not known.

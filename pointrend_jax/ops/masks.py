@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from pointrend_jax.ops.roi_samples import axis_samples, axis_weights
+
 # Masks that are unpacked at a time: those of a whole batch would be hundreds of MiB.
 _AT_A_TIME = 16
 
@@ -37,10 +39,16 @@ def crop_masks(
       image_hw: the size of the image each mask belongs to; the border repeats there.
     Source: Detectron2 BitMasks.crop_and_resize.
     """
-    height, width = mask_bits.shape[1], mask_bits.shape[2] * 8
-    boxes = jax.lax.stop_gradient(boxes)
-    to_rows = _bin_weights(boxes[:, 1], boxes[:, 3], image_hw[:, 0], height, output_size)
-    to_columns = _bin_weights(boxes[:, 0], boxes[:, 2], image_hw[:, 1], width, output_size)
+    boxes = jax.lax.stop_gradient(boxes) - 0.5
+    to_rows, to_columns = (
+        axis_weights(
+            axis_samples(
+                boxes[:, axis], boxes[:, axis + 2], image_hw[:, 1 - axis], output_size=output_size
+            ),
+            jnp.zeros_like(mask_index), length, output_size=output_size,
+        )
+        for axis, length in ((1, mask_bits.shape[1]), (0, mask_bits.shape[2] * 8))
+    )  # fmt: skip
 
     def crop(inputs: tuple[Array, Array, Array]) -> Array:
         index, row_weights, column_weights = inputs
@@ -51,32 +59,3 @@ def crop_masks(
 
     crops = jax.lax.map(crop, (mask_index, to_rows, to_columns), batch_size=_AT_A_TIME)
     return crops >= 0.5
-
-
-def _bin_weights(
-    low: Float[Array, " N"],
-    high: Float[Array, " N"],
-    edge: Int[Array, " N"],
-    length: int,
-    output_size: int,
-) -> Float[Array, "N S L"]:
-    """The weight of each pixel of an axis in each bin: the mean of its samples' tent functions."""
-    start = low - 0.5
-    bin_size = (high - low) / output_size
-    samples = jnp.maximum(jnp.ceil(bin_size), 0.0)
-    bins = jnp.arange(output_size, dtype=low.dtype)[None, :]
-    pixels = jnp.arange(length, dtype=low.dtype)
-    last = (edge - 1).astype(low.dtype)[:, None]
-
-    def add_sample(sample: Array, total: Array) -> Array:
-        sample = sample.astype(low.dtype)
-        within = (sample + 0.5) * bin_size / jnp.maximum(samples, 1)
-        position = start[:, None] + bins * bin_size[:, None] + within[:, None]
-        inside = (position >= -1.0) & (position <= last + 1.0) & (sample < samples)[:, None]
-        position = jnp.clip(position, 0.0, last)
-        tent = jnp.maximum(1.0 - jnp.abs(position[..., None] - pixels[None, None, :]), 0.0)
-        return total + jnp.where(inside[..., None], tent, 0.0)
-
-    total = jnp.zeros((low.shape[0], output_size, length), low.dtype)
-    total = jax.lax.fori_loop(0, jnp.max(samples, initial=0).astype(jnp.int32), add_sample, total)
-    return total / jnp.maximum(samples, 1)[:, None, None]

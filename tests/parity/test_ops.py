@@ -1,5 +1,6 @@
 """Every operation equals Detectron2's, on the tracked subset and on a whole kit if there is one."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,16 @@ def _golden(name: str) -> Path:
 
 @pytest.mark.parametrize("name", sorted(OP_FILES.keys() | HOST_FILES.keys()))
 def test_operation_equals_the_reference(name: str) -> None:
+    _check(name)
+
+
+@pytest.mark.parametrize("name", ["roi_align", "roi_pooler"])
+def test_windows_equal_the_reference(name: str, trace_for: Callable[[str], None]) -> None:
+    trace_for("gpu")
+    _check(name)
+
+
+def _check(name: str) -> None:
     path = _golden(name)
     checks = OP_FILES[name](load(path)) if name in OP_FILES else HOST_FILES[name](path)
     rows = [compare(name, check) for check in checks]
