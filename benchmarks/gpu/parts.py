@@ -64,7 +64,7 @@ def whole_work(kit: Path | None) -> Work:
 
 
 def small_work() -> Work:
-    """Every part within seconds, on a CPU too; its figures say nothing."""
+    """Every part, on a CPU too, to see that it runs; its figures say nothing."""
     return Work(None, 64, 6, 2, 3, 1, 2, _TINY)
 
 
