@@ -84,6 +84,24 @@ FAULTS = (
         ("ops/test_nms.py",),
     ),
     Fault(
+        "nms-undecided-boxes-kept", "ops/nms.py",
+        "return keep & ~undecided,",
+        "return keep,",
+        ("ops/test_nms.py",),
+    ),
+    Fault(
+        "exact-sums-overflow", "ops/scatter.py",
+        "number_bits = _BITS - count_bits",
+        "number_bits = _BITS - count_bits // 2",
+        ("ops/test_scatter.py",),
+    ),
+    Fault(
+        "gradients-of-points-in-any-order", "ops/points.py",
+        "    if forms().adds_exactly:",
+        "    if False:",
+        ("ops/test_scatter.py", "models/test_accelerator_programs.py"),
+    ),
+    Fault(
         "sampling-half-pixel", "ops/points.py",
         "jnp.maximum(1.0 - jnp.abs(place * size - 0.5 - cells), 0.0)",
         "jnp.maximum(1.0 - jnp.abs(place * size - cells), 0.0)",

@@ -195,6 +195,9 @@ def get_config() -> ConfigDict:
     # less memory, more time (docs/precision.md).
     train.remat = False
     train.strategy = "pmap"  # "pmap" | "shard_map"; the same step
+    # Two runs of a seed have the same bits on a GPU, at some cost (docs/training.md); elsewhere
+    # they have anyway. Needs the strategy "shard_map".
+    train.deterministic = False
     train.learning_rate = 0.02
     train.momentum = 0.9
     train.weight_decay = 1e-4  # kernels and biases; norm parameters have none

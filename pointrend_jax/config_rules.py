@@ -155,6 +155,7 @@ _SEMANTIC = {
 _TRAIN = {
     "steps": _integer(1, _INT32), "batch_size": _COUNT, "reference_batch_size": _integer(0, 2**24),
     "accumulate_steps": _COUNT, "remat": _BOOLEAN, "strategy": _TEXT,
+    "deterministic": _BOOLEAN,
     "learning_rate": _number(0, 1e6), "momentum": _below_one(), "weight_decay": _number(0, 1e6),
     "warmup_steps": _STEPS, "warmup_factor": _SHARE, "schedule": _TEXT,
     "milestones": _ascending(_sequence(_STEPS)), "gamma": _number(0, 1e6),

@@ -24,6 +24,7 @@ from pointrend_jax.training.loop import LoopSettings, run_training
 from pointrend_jax.training.memory import check_step_memory
 from pointrend_jax.training.optimizer import build_optimizer, scaled_to_batch
 from pointrend_jax.training.own_parts import check_own_parts
+from pointrend_jax.training.replicas import check_strategy
 from pointrend_jax.training.saved_variables import load_variables, newest_step
 from pointrend_jax.training.step import StepOptions
 from pointrend_jax.training.trees import check_finite, check_same_tree
@@ -52,6 +53,7 @@ def train(
     """
     check_config(config, to_train=True)
     config = scaled_to_batch(config)
+    check_strategy(config.train.strategy, deterministic=config.train.deterministic)
     check_devices(config)
     check_step_memory(config)
     check_own_parts(config)
@@ -99,7 +101,9 @@ def _train(
             best_metric=settings.best_metric or _BEST_METRICS[config.task],
             watchdog_minutes=settings.watchdog_minutes,
             strategy=settings.strategy,
-            options=StepOptions(settings.accumulate_steps, settings.average_decay),
+            options=StepOptions(
+                settings.accumulate_steps, settings.average_decay, settings.deterministic
+            ),
             accept_changes=accept_changes,
             evaluate_at_end=evaluate_at_end,
         ),

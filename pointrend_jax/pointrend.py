@@ -31,6 +31,7 @@ from pointrend_jax.ops.points import (
     sample_rows,
 )
 from pointrend_jax.ops.resize import upsample_2x
+from pointrend_jax.ops.scatter import take_rows
 
 UncertaintyFn = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 PredictPoints = Callable[[Float[Array, "N P 2"]], Float[Array, "N P K"]]
@@ -311,7 +312,8 @@ class PointMLP(NamedTuple):
 
     def of_class(self, classes: Int[Array, " N"]) -> "PointMLP":
         """With one output, that of each region's own class: exact, as no output reads another."""
-        kernel, bias = self.kernels[-1].T[classes][..., None], self.biases[-1][classes][:, None]
+        kernel = take_rows(self.kernels[-1].T, classes)[..., None]
+        bias = take_rows(self.biases[-1], classes)[:, None]
         return self._replace(kernels=[*self.kernels[:-1], kernel], biases=[*self.biases[:-1], bias])
 
     def project_fine(

@@ -54,7 +54,8 @@ settings.load_profile("reproducible")
 _SLOW = (
     "test_experiment.py", "models", "parity/test_models.py", "test_semantic_experiment.py",
     "layers", "parity/test_ops.py", "parity/test_train_inputs.py", "predict/test_instances.py",
-    "benchmarks/test_kills.py", "devices/test_processes.py", "test_recipes.py", "test_demo.py",
+    "benchmarks/test_gpu.py", "benchmarks/test_kills.py", "devices/test_processes.py",
+    "test_recipes.py", "test_demo.py",
     "evaluation/test_lvis_official.py", "importers/test_efficientnet_lite.py",
     "importers/test_semantic_names.py", "predict/test_labels.py", "predict/test_load.py",
     "predict/test_published.py", "tasks/test_instance.py", "tasks/test_scoring.py",

@@ -4,7 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from benchmarks.speed.measure import flops, peak_mib, product_rate, seconds
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.models.mask_rcnn import MaskRCNN, regions_of
 from pointrend_jax.predict.instances import Predictor
-from pointrend_jax.structures import Detections, ImageBatch
+from pointrend_jax.structures import Detections, ImageBatch, Proposals
 
 Record = dict[str, Any]
 
@@ -49,29 +49,44 @@ def _stages(
     height, width = models.SIZES[side][0]
     resized = np.asarray(jax.image.resize(pixels, (height, width, 3), "linear")).astype(np.uint8)
     batch = models.batch_of(resized, models.SIZES[side][1])
-    run = partial(_method, built)
-    pyramid_of = run(lambda m, b: m.pyramid(b.images, b.image_hw, b.padded_hw))
-    pyramid = pyramid_of(batch)
-    propose, detect = run(MaskRCNN.propose), run(MaskRCNN.detect)
-    detections = detect(pyramid, batch)
-    segment = run(MaskRCNN.segment)
-    instances = predictor.predict(pixels)
-    times = {
-        "backbone and FPN": seconds(lambda: pyramid_of(batch), repeats),
-        "RPN": seconds(lambda: propose(pyramid, batch), repeats),
-        "RPN and box head": seconds(lambda: detect(pyramid, batch), repeats),
-        "masks": seconds(lambda: segment(pyramid, detections, batch.padded_hw), repeats),
-        "paste to RLE": seconds(instances.masks.rle, repeats),
-    }
-    detector = run(_detect)
+    stages = stage_calls(built, batch)
+    pyramid = stages["backbone and FPN"]()
+    times = {name: seconds(call, repeats) for name, call in stages.items() if name != "box head"}
+    times["paste to RLE"] = seconds(predictor.predict(pixels).masks.rle, repeats)
+    detector, whole = _method(built, _detect), network(built)
     times["detector alone"] = seconds(lambda: detector(batch), repeats)
-    network = _network(built)
-    times["network"] = seconds(lambda: network(batch), repeats)
+    times["network"] = seconds(lambda: whole(batch), repeats)
+    detections = stages["RPN and box head"]()
     detector_flops = flops(partial(built.model.apply, method=_detect), built.variables, batch)
     return {
         "stages": {name: each["median"] for name, each in times.items()},
         "gflop": (detector_flops + _mask_flops(built, pyramid, detections, batch)) / 1e9,
     }
+
+
+def stage_calls(built: models.Benchmarked, batch: ImageBatch) -> dict[str, Callable[[], Any]]:
+    """The network's stages by themselves, each on the results of those before it."""
+    run = partial(_method, built)
+    pyramid_of = run(lambda m, b: m.pyramid(b.images, b.image_hw, b.padded_hw))
+    propose, detect, segment = (
+        run(m) for m in (MaskRCNN.propose, MaskRCNN.detect, MaskRCNN.segment)
+    )
+    box_head = run(_box_head)
+    pyramid = cache(lambda: pyramid_of(batch))
+    proposals = cache(lambda: propose(pyramid(), batch))
+    detections = cache(lambda: detect(pyramid(), batch))
+    return {
+        "backbone and FPN": lambda: pyramid_of(batch),
+        "RPN": lambda: propose(pyramid(), batch),
+        "box head": lambda: box_head(pyramid(), proposals(), batch),
+        "RPN and box head": lambda: detect(pyramid(), batch),
+        "masks": lambda: segment(pyramid(), detections(), batch.padded_hw),
+    }
+
+
+def _box_head(model: MaskRCNN, pyramid: Any, proposals: Proposals, batch: ImageBatch) -> Detections:
+    outputs = model.box_head(pyramid, proposals.boxes, batch.padded_hw)
+    return model.box_head.detect(outputs, proposals, batch.image_hw)
 
 
 def _detect(model: MaskRCNN, batch: ImageBatch) -> Detections:
@@ -99,7 +114,8 @@ def _method(built: models.Benchmarked, method: Callable[..., Any]) -> Callable[.
     return partial(compiled, built.variables)
 
 
-def _network(built: models.Benchmarked) -> Callable[..., Any]:
+def network(built: models.Benchmarked) -> Callable[..., Any]:
+    """The compiled network as a function of a batch."""
     return partial(jax.jit(built.task.predict), built.variables)
 
 
@@ -108,12 +124,12 @@ def images_a_call(kit: Path | None, *, number: int, side: int, repeats: int = 3)
     _, built = models.instance_predictor(kit, side, 100)
     height, width = models.SIZES[side][0]
     batch = models.batch_of(models.image(kit, (height, width)), models.SIZES[side][1], number)
-    network = _network(built)
-    times = seconds(lambda: network(batch), repeats)
+    whole = network(built)
+    times = seconds(lambda: whole(batch), repeats)
     return {
         "seconds": times,
         "images_a_second": number / times["median"],
-        "found": int(network(batch).detections.valid.sum()) / number,
+        "found": int(whole(batch).detections.valid.sum()) / number,
         "peak_mib": peak_mib(),
     }
 

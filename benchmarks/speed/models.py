@@ -4,7 +4,9 @@ With a parity kit its weights are taken, so that the work is that of the Detectr
 it. Without one they are random, and spread so that as many instances are found.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -28,7 +30,14 @@ SEMANTIC_R101 = "pointrend_semantic_R_101_FPN_cityscapes"
 _IMAGE = "000000229358.jpg"
 _IMAGE_HW = (423, 640)
 # Short side to the input that the image becomes, and its exact canvas.
-SIZES = {320: ((320, 484), (320, 512)), 800: ((800, 1210), (800, 1216))}
+SIZES = {
+    64: ((64, 97), (64, 128)),
+    320: ((320, 484), (320, 512)),
+    800: ((800, 1210), (800, 1216)),
+}
+
+
+NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 
 
 class Benchmarked(NamedTuple):
@@ -68,9 +77,12 @@ def _spread(variables: Variables) -> Variables:
 
 
 def instance_predictor(
-    kit: Path | None, side: int, instances: int, name: str = R50
+    kit: Path | None, side: int, instances: int, changes: Mapping[str, Any] = NO_CHANGES
 ) -> tuple[Predictor, Benchmarked]:
-    """A predictor that finds `instances` in `image` at its exact canvas of short side `side`."""
+    """A predictor that finds `instances` in `image` at its exact canvas of short side `side`.
+
+    changes: of other fields of the configuration.
+    """
     overrides = {
         "data.eval_min_size": side,
         "data.max_size": 1333,
@@ -80,7 +92,7 @@ def instance_predictor(
     if instances == 0:
         # No score is that high.
         overrides["model.box.score_threshold"] = 0.99999
-    built = build(name, kit, overrides)
+    built = build(R50, kit, overrides | dict(changes))
     names = [str(label) for label in range(built.config.num_classes)]
     return Predictor(built.variables, built.config, names), built
 

@@ -1,9 +1,9 @@
 """A training step of Mask R-CNN with PointRend, and the gradients of its losses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,28 +19,19 @@ from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.replicas import build_replicas
-from pointrend_jax.training.step import DEFAULT_OPTIONS, initial_state
-
-_NUM_GT = 8
+from pointrend_jax.training.step import (
+    DEFAULT_OPTIONS,
+    StepOptions,
+    TrainState,
+    initial_state,
+)
 
 
 def step(kit: Path | None, *, images: int = 2, repeats: int = 4) -> dict[str, Any]:
     """A training step, optimiser included, of images of 320x484 and 320x394."""
     built = models.build(models.R50, kit, {"train.batch_size": images})
-    batch = _training_batch(images)
-    params = built.variables["params"]
-    optimizer, _ = build_optimizer(built.config, params, built.task.is_trainable)
-    replicas = build_replicas("pmap", built.task, optimizer)
-    state = replicas.replicate(initial_state(built.variables, optimizer, DEFAULT_OPTIONS))
-    key = replicas.replicate(jax.random.key(0))
-    placed = replicas.place(batch)
-
-    def run() -> Any:
-        nonlocal state
-        state, metrics = replicas.step(state, placed, key)
-        return metrics
-
-    whole = seconds(run, repeats)
+    batch = training_batch(images)
+    whole = seconds(steps_of(built, batch).call(), repeats)
     peak = peak_mib()
     samples = _mask_samples(built, batch)
     losses = {
@@ -59,6 +50,46 @@ def step(kit: Path | None, *, images: int = 2, repeats: int = 4) -> dict[str, An
         "peak_mib": peak,
         "product_gflops": product_rate(),
     }
+
+
+class Steps(NamedTuple):
+    """A compiled step on one batch, optimiser included.
+
+    start: the state before the first step. advance: that after one more; frees what it is given.
+    """
+
+    start: Callable[[], TrainState]
+    advance: Callable[[TrainState], TrainState]
+
+    def call(self) -> Callable[[], TrainState]:
+        """The next step each time."""
+        state = self.start()
+
+        def run() -> TrainState:
+            nonlocal state
+            state = self.advance(state)
+            return state
+
+        return run
+
+
+def steps_of(
+    built: models.Benchmarked,
+    batch: ObjectBatch,
+    strategy: str = "pmap",
+    options: StepOptions = DEFAULT_OPTIONS,
+) -> Steps:
+    params = built.variables["params"]
+    optimizer, _ = build_optimizer(built.config, params, built.task.is_trainable)
+    replicas = build_replicas(strategy, built.task, optimizer, options)
+    key = replicas.replicate(jax.random.key(0))
+    placed = replicas.place(batch)
+
+    def start() -> TrainState:
+        state: TrainState = replicas.replicate(initial_state(built.variables, optimizer, options))
+        return state
+
+    return Steps(start, lambda state: replicas.step(state, placed, key)[0])
 
 
 def _mask_samples(built: models.Benchmarked, batch: ObjectBatch) -> list[int]:
@@ -119,20 +150,26 @@ def _gflop(built: models.Benchmarked, batch: ObjectBatch, most_samples: int) -> 
     return flops(gradient, *arguments) / 1e9
 
 
-def _training_batch(images: int) -> ObjectBatch:
-    """Rectangles on noise."""
+def training_batch(
+    images: int,
+    canvas: tuple[int, int] = (320, 512),
+    widths: Sequence[int] = (484, 394),
+    objects: int = 8,
+) -> ObjectBatch:
+    """Rectangles on noise; the images have `widths` in turn."""
     rng = np.random.default_rng(0)
-    canvas = (320, 512)
     height = canvas[0]
-    widths = [(484, 394)[i % 2] for i in range(images)]
-    masks = np.zeros((images, _NUM_GT, *canvas), bool)
-    boxes = np.zeros((images, _NUM_GT, 4), np.float32)
+    widths = [widths[i % len(widths)] for i in range(images)]
+    largest = min(128, height // 2)
+    masks = np.zeros((images, objects, *canvas), bool)
+    boxes = np.zeros((images, objects, 4), np.float32)
     pixels = rng.integers(0, 255, (images, *canvas, 3)).astype(np.uint8)
     for b, image_width in enumerate(widths):
         pixels[b, :, image_width:] = 0
-        for g in range(_NUM_GT):
-            x0, y0 = rng.integers(0, image_width - 130), rng.integers(0, height - 130)
-            w, h = rng.integers(24, 128, 2)
+        for g in range(objects):
+            x0 = rng.integers(0, image_width - largest - 2)
+            y0 = rng.integers(0, height - largest - 2)
+            w, h = rng.integers(3 * largest // 16, largest, 2)
             masks[b, g, y0 : y0 + h, x0 : x0 + w] = True
             boxes[b, g] = (x0, y0, x0 + w, y0 + h)
     return ObjectBatch(
@@ -141,7 +178,7 @@ def _training_batch(images: int) -> ObjectBatch:
         padded_hw=np.array([(height, -(-w // 32) * 32) for w in widths], np.int32),
         image_index=np.arange(images, dtype=np.int32),
         boxes=boxes,
-        classes=rng.integers(0, 80, (images, _NUM_GT)).astype(np.int32),
+        classes=rng.integers(0, 80, (images, objects)).astype(np.int32),
         mask_bits=np.packbits(masks, axis=-1, bitorder="little"),
-        valid=np.ones((images, _NUM_GT), bool),
+        valid=np.ones((images, objects), bool),
     )

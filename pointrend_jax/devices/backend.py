@@ -29,6 +29,10 @@ class Forms(NamedTuple):
         (ops/mask_changes.py); otherwise it sends them as they are, and the host pastes
         (masks/paste.py).
       regions_at_a_time: of the mask head at inference, unless a config says how many.
+      nms_block, nms_rounds: candidates that NMS looks at in one round of its loop, and how often
+        each such block is gone over (ops/nms.py).
+      adds_exactly: gradients that many readers of a row share have the same bits in whatever order
+        they are added (ops/scatter.py); set by `deterministic`, never by the kind of device.
     """
 
     convolves_by_products: bool
@@ -36,29 +40,42 @@ class Forms(NamedTuple):
     pools_by_windows: bool
     pastes_masks: bool
     regions_at_a_time: int
+    nms_block: int
+    nms_rounds: int
+    adds_exactly: bool = False
 
 
 # Measured (docs/benchmarks.md): adding and reading in the order of memory is what a CPU's caches
-# want; four regions are what they hold.
+# want; four regions are what they hold. A round of NMS on a GPU waits for the host, so few large
+# ones are wanted there.
 _CPU = Forms(
     convolves_by_products=True, samples_by_rows=True, pools_by_windows=False, pastes_masks=False,
-    regions_at_a_time=4,
+    regions_at_a_time=4, nms_block=128, nms_rounds=4,
 )  # fmt: skip
 # Windows and pasting are chosen by their structure (no loop waits for the host, few and large
 # kernels, little to send); they have not been measured on a GPU or a TPU.
 _GPU = Forms(
     convolves_by_products=False, samples_by_rows=False, pools_by_windows=True, pastes_masks=True,
-    regions_at_a_time=32,
+    regions_at_a_time=32, nms_block=1024, nms_rounds=8,
 )  # fmt: skip
 # The end of pasting reads single numbers at computed places; what a TPU takes for it is not known.
 _TPU = _GPU._replace(pastes_masks=False)
 _FORMS = MappingProxyType({"cpu": _CPU, "gpu": _GPU, "tpu": _TPU})
 _traced_for: ContextVar[Forms | None] = ContextVar("traced_for", default=None)
+_deterministic: ContextVar[bool] = ContextVar("deterministic", default=False)
+# With the first, XLA takes no kernel of cuDNN or cuBLAS, and no form of a scatter, that gives other
+# bits at the next call; with the second it takes the kernels that it knows to be good instead of
+# those that a measurement found fastest, which may be others in the next process. Source: OpenXLA,
+# docs/determinism.md.
+_SAME_KERNELS = MappingProxyType(
+    {"xla_gpu_exclude_nondeterministic_ops": True, "xla_gpu_autotune_level": 0}
+)
 
 
 def forms() -> Forms:
     """Those of the default backend, or of the platform that `traced_for` names."""
-    return _traced_for.get() or _FORMS[jax.default_backend()]
+    found = _traced_for.get() or _FORMS[jax.default_backend()]
+    return found._replace(adds_exactly=_deterministic.get())
 
 
 @contextlib.contextmanager
@@ -72,3 +89,20 @@ def traced_for(platform: str) -> Iterator[None]:
         yield
     finally:
         _traced_for.reset(token)
+
+
+@contextlib.contextmanager
+def deterministic(wanted: bool = True) -> Iterator[None]:
+    """Within, programs are traced in forms that give the same bits in every run on a GPU, if
+    `wanted`. They must be compiled with `same_kernels` too."""
+    token = _deterministic.set(wanted)
+    try:
+        yield
+    finally:
+        _deterministic.reset(token)
+
+
+def same_kernels() -> dict[str, bool | int]:
+    """The options of `jax.jit(..., compiler_options=)` by which a GPU runs the same kernels in
+    every process; none elsewhere, where that is so anyway."""
+    return dict(_SAME_KERNELS) if jax.default_backend() == "gpu" else {}

@@ -10,10 +10,12 @@ from jaxtyping import Array, Float, Int
 from pointrend_jax.layers.fpn import POOLED_LEVELS, STRIDES
 from pointrend_jax.layers.init import xavier
 from pointrend_jax.ops.boxes import clip_boxes, decode_boxes, encode_boxes
+from pointrend_jax.ops.chunks import merge_two_axes
 from pointrend_jax.ops.losses import LossTerm, cross_entropy, l1
 from pointrend_jax.ops.matching import match_boxes, sample_by_priority
 from pointrend_jax.ops.nms import nms_sorted
 from pointrend_jax.ops.roi_align import roi_align
+from pointrend_jax.ops.scatter import take_own
 from pointrend_jax.structures import Detections, ObjectBatch, Proposals
 
 
@@ -169,5 +171,5 @@ def own_class_deltas(
     deltas: Float[Array, "B S K 4"], classes: Int[Array, "B S"]
 ) -> Float[Array, "B S 4"]:
     """The deltas of each slot's class; a background slot reads those of the last class."""
-    index = jnp.minimum(classes, deltas.shape[2] - 1)[..., None, None]
-    return jnp.take_along_axis(deltas, index, axis=2)[:, :, 0]
+    index = jnp.minimum(classes, deltas.shape[2] - 1).reshape(-1)
+    return take_own(merge_two_axes(deltas), index, 0).reshape(*classes.shape, 4)

@@ -18,6 +18,7 @@ from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.regions import MaskLogits, Regions, point_loss, render_regions
 from pointrend_jax.layers.training_points import PointLoss
 from pointrend_jax.ops.losses import LossTerm, sigmoid_cross_entropy
+from pointrend_jax.ops.scatter import take_own
 from pointrend_jax.pointrend import (
     CandidatePoints,
     PredictPoints,
@@ -100,8 +101,7 @@ class ImplicitPointHead(nn.Module):
         weights, biases = split_parameters(parameters, self.mlp)
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
             x = nn.relu(jnp.einsum("npc,ndc->npd", x, weight) + bias[:, None])
-        rows = jnp.arange(classes.shape[0])
-        own_weight, own_bias = weights[-1][rows, classes], biases[-1][rows, classes]
+        own_weight, own_bias = (take_own(of_all[-1], classes, 0) for of_all in (weights, biases))
         return jnp.einsum("npc,nc->np", x, own_weight)[..., None] + own_bias[:, None, None]
 
 

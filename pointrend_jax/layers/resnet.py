@@ -5,12 +5,15 @@ bottleneck sits in its first 1x1 convolution (MSRA weights) or in its 3x3 (`stri
 At an output stride below 32 the last stages keep their resolution and dilate instead.
 """
 
+import functools
+import itertools
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from pointrend_jax.devices.backend import forms
 from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.grouped_conv import GroupedConv
 from pointrend_jax.layers.init import msra
@@ -89,6 +92,12 @@ class DeepStem(nn.Module):
 def stem_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
     """3x3 max-pooling of stride 2, padded by one."""
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+    if forms().adds_exactly:
+        # Windows overlap, and the gradients of a pixel that is the largest of several are added.
+        height, width = ((side - 1) // 2 for side in x.shape[1:3])
+        places = itertools.product(range(3), repeat=2)
+        shifted = [x[:, i : i + 2 * height : 2, j : j + 2 * width : 2] for i, j in places]
+        return functools.reduce(jnp.maximum, shifted)
     return nn.max_pool(x, (3, 3), (2, 2))
 
 

@@ -21,6 +21,7 @@ from pointrend_jax.ops.boxes import (
 from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy, l1
 from pointrend_jax.ops.matching import match_boxes, sample_by_priority
 from pointrend_jax.ops.nms import nms_sorted
+from pointrend_jax.ops.scatter import take_distinct
 from pointrend_jax.structures import ObjectBatch, Proposals
 
 
@@ -136,8 +137,8 @@ class RPN(nn.Module):
         index, foreground, valid, targets = jax.vmap(of_image)(
             outputs.inside, batch.boxes, batch.valid, priority
         )
-        logits = jnp.take_along_axis(outputs.logits, index, axis=1)
-        deltas = jnp.take_along_axis(outputs.deltas, index[..., None], axis=1)
+        logits = take_distinct(outputs.logits, index, valid)
+        deltas = take_distinct(outputs.deltas, index, valid)
         count = jnp.asarray(self.samples_per_image * batch.valid.shape[0], jnp.float32)
         labels = foreground.astype(logits.dtype)
         return {

@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from pointrend_jax.ops.points import check_indexable
+from pointrend_jax.ops.scatter import take_own
 from pointrend_jax.structures import DATA_AXIS
 
 
@@ -69,7 +70,10 @@ def softmax_cross_entropy(
 ) -> Float[Array, "*S"]:
     """Of every element; labels are classes, also where they are not valid."""
     del valid
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    # As optax has it, whose gradient of the label's logit is a sum over all readers.
+    logits = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    own = take_own(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), 0)
+    return jnp.log(jnp.sum(jnp.exp(logits), axis=-1)) - own.reshape(labels.shape)
 
 
 def hard_pixel_cross_entropy(
@@ -86,7 +90,7 @@ def hard_pixel_cross_entropy(
 
     Source: Detectron2 projects/DeepLab, DeepLabCE, which chooses among the images of one GPU.
     """
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.where(valid, labels, 0))
+    loss = softmax_cross_entropy(logits, jnp.where(valid, labels, 0), valid)
     loss = jnp.where(valid, loss, 0.0)
     devices = jax.lax.psum(1, DATA_AXIS)
     check_indexable("the pixels of a batch of all devices", loss.size * devices)
@@ -121,5 +125,4 @@ def select_class(
     values: Float[Array, "N *S K"], classes: Int[Array, " N"]
 ) -> Float[Array, "N *S 1"]:
     """The channel of each region's own class."""
-    index = classes.reshape(-1, *([1] * (values.ndim - 1)))
-    return jnp.take_along_axis(values, index, axis=-1)
+    return take_own(values, classes, -1)[..., None]

@@ -1,9 +1,10 @@
 """Non-maximum suppression with static shapes, exact, and no slower than it must be.
 
-Candidates come sorted by score and are taken in blocks of 256. A block is compared with the boxes
-kept so far and with itself, where "kept" is the fixed point of "no kept earlier box overlaps me".
-The loop ends when all outputs are filled or no candidate is left, so its cost follows the number of
-boxes kept, not the number of candidates.
+Candidates come sorted by score and are taken in blocks. A block is compared with the boxes kept so
+far and with itself, where "kept" is the fixed point of "no kept earlier box overlaps me". A fixed
+number of rounds towards that point decides all or most of the block; the next block begins with
+the first box that is not decided. The loop over blocks ends when all outputs are filled or no
+candidate is left, so its cost follows the number of boxes kept, not the number of candidates.
 """
 
 from typing import NamedTuple
@@ -12,9 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from pointrend_jax.devices.backend import forms
 from pointrend_jax.ops.boxes import box_iou
-
-BLOCK = 256
 
 
 class _Kept(NamedTuple):
@@ -22,7 +22,7 @@ class _Kept(NamedTuple):
     groups: Array  # [max_outputs], -1 where nothing is kept yet
     indices: Array  # [max_outputs]
     num: Array  # scalar: boxes kept so far
-    block: Array  # scalar: the next one to look at
+    next: Array  # scalar: the first candidate that is not decided
 
 
 def nms_sorted(
@@ -43,35 +43,33 @@ def nms_sorted(
     Returns:
       indices into `boxes`, and which of them are valid; invalid ones are 0.
     """
-    num_blocks = -(-boxes.shape[0] // BLOCK)
-    padding = num_blocks * BLOCK - boxes.shape[0]
-    boxes = jnp.pad(boxes, ((0, padding), (0, 0)))
-    groups = jnp.pad(groups, (0, padding))
-    valid = jnp.pad(valid, (0, padding))
-
-    def block_of(x: Array, block: Array) -> Array:
-        return jax.lax.dynamic_slice_in_dim(x, block * BLOCK, BLOCK)
+    num, block = boxes.shape[0], forms().nms_block
+    # A block may begin anywhere, and reaches beyond the last candidate then.
+    boxes = jnp.pad(boxes, ((0, block), (0, 0)))
+    groups = jnp.pad(groups, (0, block))
+    valid = jnp.pad(valid, (0, block))
 
     def unfinished(kept: _Kept) -> Array:
-        more = kept.block < num_blocks
-        first = jnp.minimum(kept.block, num_blocks - 1) * BLOCK
-        return more & (kept.num < max_outputs) & valid[first]
+        # Beyond the last candidate nothing is valid.
+        return (kept.num < max_outputs) & valid[kept.next]
 
     def take_block(kept: _Kept) -> _Kept:
-        own_boxes, own_groups = block_of(boxes, kept.block), block_of(groups, kept.block)
+        own_boxes, own_groups, own_valid = (
+            jax.lax.dynamic_slice_in_dim(x, kept.next, block) for x in (boxes, groups, valid)
+        )
         by_kept = _suppresses(kept.boxes, kept.groups, own_boxes, own_groups, iou_threshold)
-        free = block_of(valid, kept.block) & ~jnp.any(by_kept, axis=0)
+        free = own_valid & ~jnp.any(by_kept, axis=0)
         within = _suppresses(own_boxes, own_groups, own_boxes, own_groups, iou_threshold)
-        keep = _fixed_point(free, jnp.triu(within, k=1))
+        keep, decided = _greedy(free, jnp.triu(within, k=1))
         slot = jnp.where(keep, kept.num + jnp.cumsum(keep) - 1, max_outputs)
         return _Kept(
             boxes=kept.boxes.at[slot].set(own_boxes, mode="drop"),
             groups=kept.groups.at[slot].set(own_groups, mode="drop"),
             indices=kept.indices.at[slot].set(
-                kept.block * BLOCK + jnp.arange(BLOCK, dtype=jnp.int32), mode="drop"
+                kept.next + jnp.arange(block, dtype=jnp.int32), mode="drop"
             ),
             num=kept.num + jnp.sum(keep, dtype=jnp.int32),
-            block=kept.block + 1,
+            next=jnp.minimum(kept.next + decided, num),
         )
 
     nothing = _Kept(
@@ -79,7 +77,7 @@ def nms_sorted(
         groups=jnp.full((max_outputs,), -1, groups.dtype),
         indices=jnp.zeros((max_outputs,), jnp.int32),
         num=jnp.zeros((), jnp.int32),
-        block=jnp.zeros((), jnp.int32),
+        next=jnp.zeros((), jnp.int32),
     )
     kept = jax.lax.while_loop(unfinished, take_block, nothing)
     return kept.indices, jnp.arange(max_outputs) < kept.num
@@ -92,18 +90,19 @@ def _suppresses(
     return same_group & (box_iou(boxes, other_boxes) > iou_threshold)
 
 
-def _fixed_point(free: Array, suppresses: Array) -> Array:
-    """Greedy NMS of one block: keep[j] = free[j] and no kept i < j suppresses j.
+def _greedy(
+    free: Bool[Array, " R"], suppresses: Bool[Array, "R R"]
+) -> tuple[Bool[Array, " R"], Int[Array, ""]]:
+    """Greedy NMS of the first boxes of a block: keep[j] = free[j] and no kept i < j suppresses j.
 
-    Each round settles at least one more box, and in practice a few rounds settle all.
+    Each round settles at least one more box, and in practice a few rounds settle all. What a round
+    gives keeps too much and too little in turn, so where two agree they are right.
+
+    Returns:
+      which of the decided boxes are kept, and how many of the first boxes are decided.
     """
-
-    def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
-        keep, _ = state
-        return free & ~jnp.any(suppresses & keep[:, None], axis=0), keep
-
-    def changed(state: tuple[Array, Array]) -> Array:
-        return jnp.any(state[0] != state[1])
-
-    keep, _ = jax.lax.while_loop(changed, step, step((free, free)))
-    return keep
+    keep = before = free
+    for _ in range(forms().nms_rounds):
+        keep, before = free & ~jnp.any(suppresses & keep[:, None], axis=0), keep
+    undecided = jnp.cumsum(keep != before) > 0
+    return keep & ~undecided, jnp.sum(~undecided, dtype=jnp.int32)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, UInt8
 
 from pointrend_jax.devices.backend import forms
+from pointrend_jax.ops.scatter import add_rows
 
 # Indices are int32, as everywhere in jax without 64 bits.
 MAX_INDEXABLE = 2**31 - 1
@@ -145,10 +146,12 @@ def _weighted_rows_backward(residuals: tuple, cotangent: Array) -> tuple[Array, 
     def add(total: Array, points: tuple[Array, Array, Array]) -> tuple[Array, None]:
         places, weights, cotangent = points
         for place, weight in zip(places, weights, strict=True):
-            total = total.at[place].add(cotangent * weight[..., None], mode="promise_in_bounds")
+            total = add_rows(total, place, cotangent * weight[..., None], exact=False)
         return total, None
 
-    if forms().samples_by_rows:
+    if forms().adds_exactly:
+        total = add_rows(total, places, weights[..., None] * cotangent[None], exact=True)
+    elif forms().samples_by_rows:
         # Region by region, so that what is added is in the cache.
         by_region = jnp.swapaxes(places, 0, 1), jnp.swapaxes(weights, 0, 1), cotangent
         total, _ = jax.lax.scan(add, total, by_region)

@@ -12,6 +12,7 @@ import jax
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from pointrend_jax.devices.backend import same_kernels
 from pointrend_jax.devices.placement import check_divides, data_mesh, on_all, replicated, shard
 from pointrend_jax.structures import DATA_AXIS, Array
 from pointrend_jax.tasks.task import Task
@@ -40,30 +41,44 @@ def build_replicas(
     optimizer: optax.GradientTransformation,
     options: StepOptions = DEFAULT_OPTIONS,
 ) -> Replicas:
-    """`train_step` on all devices, by "pmap" or "shard_map". Raises ValueError for another."""
+    """`train_step` on all devices, by "pmap" or "shard_map".
+
+    Raises: ValueError as `check_strategy`.
+    """
+    check_strategy(strategy, deterministic=options.deterministic)
     step = partial(train_step, task=task, optimizer=optimizer, options=options)
     if strategy == "pmap":
         mapped = jax.pmap(
             step, axis_name=DATA_AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0
         )
         return Replicas(mapped, replicated, _place_for_pmap)
-    if strategy == "shard_map":
-        mesh = data_mesh(jax.devices())
-        everywhere, split = PartitionSpec(), PartitionSpec(DATA_AXIS)
-        mapped = jax.shard_map(
-            step,
-            mesh=mesh,
-            in_specs=(everywhere, split, everywhere),
-            out_specs=(everywhere, everywhere),
-            # The step adds the gradients itself; with the check on, they would be added twice.
-            check_vma=False,
+    mesh = data_mesh(jax.devices())
+    everywhere, split = PartitionSpec(), PartitionSpec(DATA_AXIS)
+    mapped = jax.shard_map(
+        step,
+        mesh=mesh,
+        in_specs=(everywhere, split, everywhere),
+        out_specs=(everywhere, everywhere),
+        # The step adds the gradients itself; with the check on, they would be added twice.
+        check_vma=False,
+    )
+    compiler_options = same_kernels() if options.deterministic else None
+    return Replicas(
+        jax.jit(mapped, donate_argnums=0, compiler_options=compiler_options),
+        partial(on_all, mesh),
+        partial(_place_on_all, NamedSharding(mesh, split)),
+    )
+
+
+def check_strategy(strategy: str, *, deterministic: bool) -> None:
+    """Raises ValueError for a strategy that there is not, or that cannot be deterministic."""
+    if strategy not in ("pmap", "shard_map"):
+        raise ValueError(f"config.train.strategy must be 'pmap' or 'shard_map', got {strategy!r}.")
+    if deterministic and strategy == "pmap":
+        raise ValueError(
+            "config.train.deterministic=True needs config.train.strategy='shard_map', got 'pmap', "
+            "which hands no options to the compiler. The step is the same."
         )
-        return Replicas(
-            jax.jit(mapped, donate_argnums=0),
-            partial(on_all, mesh),
-            partial(_place_on_all, NamedSharding(mesh, split)),
-        )
-    raise ValueError(f"config.train.strategy must be 'pmap' or 'shard_map', got {strategy!r}.")
 
 
 def _place_for_pmap(batch: Any) -> Any:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pointrend_jax.devices.backend import deterministic
 from pointrend_jax.structures import DATA_AXIS, Array, ObjectBatch, SemanticBatch
 from pointrend_jax.tasks.task import Task, Variables
 
@@ -34,10 +35,12 @@ class StepOptions(NamedTuple):
       accumulate_steps: parts that a replica's images are worked on in, one after the other; their
         gradients are averaged, each with denominators of its own.
       average_decay: of the moving average of the parameters; 0 for none.
+      deterministic: a GPU gives the same bits in every run, at some cost; other devices do anyway.
     """
 
     accumulate_steps: int = 1
     average_decay: float = 0.0
+    deterministic: bool = False
 
 
 DEFAULT_OPTIONS = StepOptions()
@@ -83,7 +86,8 @@ def train_step(
     step_key = jax.random.fold_in(key, state.step)
 
     def gradients_of(buffers: Any, part: Batch) -> tuple[Any, tuple[Any, dict[str, Array]]]:
-        return _gradients(task, {"params": state.params, "buffers": buffers}, part, step_key)
+        with deterministic(options.deterministic):
+            return _gradients(task, {"params": state.params, "buffers": buffers}, part, step_key)
 
     if options.accumulate_steps == 1:
         buffers, (gradients, losses) = gradients_of(state.buffers, batch)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pointrend_jax.devices.backend import deterministic
 from pointrend_jax.ops.resize import (
     best_labels,
     map_rows,
@@ -57,6 +58,15 @@ def test_resize_within_equals_the_resize_of_the_map_alone(size: tuple[int, int])
     exact, canvas, inside = _on_canvas()
     ours = resize_within(canvas, inside, jnp.array([size]), (12, 20))[:, : size[0], : size[1]]
     np.testing.assert_allclose(ours, resize_bilinear(exact, size), rtol=1e-5, atol=1e-5)
+
+
+def test_in_a_deterministic_step_it_is_the_same_but_for_rounding() -> None:
+    _, canvas, inside = _on_canvas()
+    sizes = inside, jnp.array([(9, 20)]), (12, 20)
+    plain = resize_within(canvas, *sizes)[:, :9]
+    with deterministic():
+        exact = resize_within(canvas, *sizes)[:, :9]
+    np.testing.assert_allclose(exact, plain, rtol=1e-5, atol=1e-5)
 
 
 def test_strips_give_what_the_whole_gives() -> None:

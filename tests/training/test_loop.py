@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import grain.python as grain
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from pointrend_jax.training.loop import (
 from pointrend_jax.training.metrics import duration
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.saved_variables import load_variables
+from pointrend_jax.training.step import DEFAULT_OPTIONS, StepOptions
 from tests.tiny import object_batch, tiny_config, tiny_variables
 from tests.tiny_training import SEED, Training, tiny_training
 
@@ -46,12 +48,18 @@ def _batches(start: int) -> grain.DatasetIterator:
 _STEPS = 14
 
 
-def _train(workdir: Path, steps: int, training: Training | None = None) -> list[dict[str, float]]:
+def _train(
+    workdir: Path,
+    steps: int,
+    training: Training | None = None,
+    strategy: str = "pmap",
+    options: StepOptions = DEFAULT_OPTIONS,
+) -> list[dict[str, float]]:
     """What is in the metrics after a run that begins or goes on in `workdir`."""
     used = training or tiny_training()
     settings = LoopSettings(
         steps=steps, batch_size=2, log_every=1, eval_every=0, checkpoint_every=3,
-        retention=Retention(9), seed=SEED, num_canvases=1,
+        retention=Retention(9), seed=SEED, num_canvases=1, strategy=strategy, options=options,
     )  # fmt: skip
     run_training(
         used.task, used.optimizer, used.schedule, used.variables, _batches,
@@ -93,6 +101,22 @@ def test_a_resumed_run_has_the_losses_of_a_whole_one_bit_for_bit_and_no_other_mo
     optimizer, schedule = build_optimizer(config, variables["params"], task.is_trainable)
     with pytest.raises(ValueError, match="shape of params/fpn/lateral2/kernel: saved"):
         _train(stopped, 7, Training(config, task, variables, optimizer, schedule))
+
+
+def test_a_deterministic_run_that_is_stopped_goes_on_with_the_bits_of_a_whole_one(
+    whole: tuple[Path, list[dict[str, float]]], tmp_path: Path
+) -> None:
+    def train(workdir: Path, steps: int) -> list[dict[str, float]]:
+        options = StepOptions(deterministic=True)
+        return _losses(_train(workdir, steps, None, "shard_map", options))
+
+    records, parameters = train(tmp_path / "whole", 5), load_variables(tmp_path / "whole")[0]
+    train(tmp_path / "stopped", 2)
+    assert train(tmp_path / "stopped", 5) == records
+    jax.tree.map(np.testing.assert_array_equal, load_variables(tmp_path / "stopped")[0], parameters)
+    # The losses are those of any other run, until rounding has grown.
+    for name, loss in _losses(whole[1])[0].items():
+        np.testing.assert_allclose(records[0][name], loss, rtol=1e-5)
 
 
 def test_tiny_model_overfits_eight_images(whole: tuple[Path, list[dict[str, float]]]) -> None:

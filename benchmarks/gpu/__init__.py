@@ -1,0 +1,1 @@
+"""Where the time of an accelerator goes: `python -m benchmarks.gpu --help`."""

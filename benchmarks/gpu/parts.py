@@ -1,0 +1,187 @@
+"""The parts of the benchmark: each gives figures one after another, as they are measured."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from benchmarks.gpu.trace import traced
+from benchmarks.speed import models
+from benchmarks.speed.cases import network, stage_calls
+from benchmarks.speed.measure import seconds
+from benchmarks.speed.training import Steps, steps_of, training_batch
+from pointrend_jax.structures import ImageBatch
+from pointrend_jax.training.step import DEFAULT_OPTIONS, StepOptions
+
+# By name: "ms", "fastest_ms" and "first_s" of a call, and what else a part knows.
+Figures = dict[str, float | str]
+_HALF = "bfloat16"
+
+
+class Work(NamedTuple):
+    """How much is measured.
+
+    Attributes:
+      kit: whose weights and photo are taken; None for random ones.
+      side: short side of the input, of `models.SIZES`.
+      images: of a batch, and of a training step; a single one is measured too.
+      objects: of a training image.
+      steps: of each of the two runs whose bits are compared.
+      changes: of fields of the configuration.
+    """
+
+    kit: Path | None
+    side: int
+    instances: int
+    images: int
+    objects: int
+    repeats: int
+    steps: int
+    changes: Mapping[str, Any]
+
+
+_TINY = MappingProxyType(
+    {
+        "model.backbone": "resnet18", "model.fpn_channels": 16, "model.box.fc_dim": 16,
+        "model.box.samples_per_image": 16, "model.rpn.samples_per_image": 32,
+        "model.rpn.pre_nms_topk_train": 60, "model.rpn.pre_nms_topk_eval": 60,
+        "model.rpn.post_nms_topk_train": 20, "model.rpn.post_nms_topk_eval": 20,
+        "model.mask.coarse_fc_dim": 16, "model.mask.point_fc_dim": 16,
+        "model.mask.subdivision_steps": 3, "model.mask.subdivision_num_points": 196,
+        "model.mask.train_num_points": 49,
+    }
+)  # fmt: skip
+
+
+def whole_work(kit: Path | None) -> Work:
+    """R50 on 800 x 1216, as COCO is evaluated and trained on."""
+    return Work(kit, 800, 100, 8, 16, 10, 50, models.NO_CHANGES)
+
+
+def small_work() -> Work:
+    """Every part, on a CPU too, to see that it runs; its figures say nothing."""
+    return Work(None, 64, 6, 2, 3, 1, 2, _TINY)
+
+
+def stages(work: Work) -> Iterator[tuple[str, Figures]]:
+    """Each stage of the network by itself, of one image in bfloat16."""
+    _, built = _predictor(work)
+    for name, call in stage_calls(built, _batch(work, 1)).items():
+        yield name, _figures(call, work.repeats)
+
+
+def whole_network(work: Work) -> Iterator[tuple[str, Figures]]:
+    """The network in bfloat16, from resized pixels to float masks that stay on the device."""
+    _, built = _predictor(work)
+    whole = network(built)
+    for number in (1, work.images):
+        call = partial(whole, _batch(work, number))
+        found = int(call().detections.valid.sum()) / number
+        figures = _figures(call, work.repeats, number)
+        yield f"batch of {number}", figures | {"instances_an_image": found}
+
+
+def pixels_to_rle(work: Work) -> Iterator[tuple[str, Figures]]:
+    """From decoded pixels of the original size to RLEs of that size, resizing included."""
+    predictor, _ = _predictor(work)
+    pixels = models.image(work.kit)
+
+    def call(number: int) -> list[Any]:
+        results = predictor.predict([pixels] * number, batch_size=number)
+        return [instances.masks.rle() for instances in results]
+
+    for number in (1, work.images):
+        yield f"batch of {number}", _figures(partial(call, number), work.repeats, number)
+
+
+def training(work: Work) -> Iterator[tuple[str, Figures]]:
+    """A step, optimiser included, in bfloat16 and in float32 (TF32 where the device has it)."""
+    for dtype in (_HALF, "float32"):
+        figures = _figures(_steps(work, dtype).call(), work.repeats, work.images)
+        memory = jax.local_devices()[0].memory_stats() or {}
+        if "peak_bytes_in_use" in memory:
+            figures["peak_gib_of_this_process"] = memory["peak_bytes_in_use"] / 2**30
+        yield dtype, figures
+
+
+def deterministic(work: Work) -> Iterator[tuple[str, Figures]]:
+    """The same in bfloat16 with `config.train.deterministic`, and whether two runs are equal.
+
+    The digest is of the parameters after all steps: equal on another day, in another process.
+    """
+    training_steps = _steps(work, _HALF, DEFAULT_OPTIONS._replace(deterministic=True))
+    digests = []
+    for _ in range(2):
+        state = training_steps.start()
+        for _ in range(work.steps):
+            state = training_steps.advance(state)
+        digests.append(_digest(state.params))
+    figures = _figures(training_steps.call(), work.repeats, work.images)
+    equal = "yes" if digests[0] == digests[1] else "NO"
+    yield f"{work.steps} steps twice", figures | {"equal": equal, "digest": digests[0][:16]}
+
+
+def profile(work: Work) -> Iterator[tuple[str, Figures]]:
+    """Kernels a call, and the share of the time without a trace that the device works."""
+    _, built = _predictor(work)
+    calls = {
+        "network, 1 image": lambda: partial(network(built), _batch(work, 1)),
+        f"training step, {work.images} images": lambda: _steps(work, _HALF).call(),
+    }
+    for name, make in calls.items():
+        call = make()
+        jax.block_until_ready(call())
+        device = traced(call, 3)
+        figures = _figures(call, work.repeats)
+        share = 100 * device.busy_ms / float(figures["ms"])
+        yield name, figures | device._asdict() | {"busy_percent": share}
+
+
+PARTS: Mapping[str, Callable[[Work], Iterator[tuple[str, Figures]]]] = MappingProxyType(
+    {
+        "stages": stages, "network": whole_network, "rle": pixels_to_rle, "training": training,
+        "deterministic": deterministic, "profile": profile,
+    }
+)  # fmt: skip
+
+
+def _predictor(work: Work) -> tuple[Any, models.Benchmarked]:
+    changes = {"model.compute_dtype": _HALF} | dict(work.changes)
+    return models.instance_predictor(work.kit, work.side, work.instances, changes)
+
+
+def _batch(work: Work, number: int) -> ImageBatch:
+    resized, canvas = models.SIZES[work.side]
+    pixels = models.image(work.kit)
+    pixels = np.asarray(jax.image.resize(pixels, (*resized, 3), "linear")).astype(np.uint8)
+    return models.batch_of(pixels, canvas, number)
+
+
+def _steps(work: Work, dtype: str, options: StepOptions = DEFAULT_OPTIONS) -> Steps:
+    changes = {"model.compute_dtype": dtype, "train.batch_size": work.images}
+    built = models.build(models.R50, work.kit, changes | dict(work.changes))
+    (_, width), canvas = models.SIZES[work.side]
+    batch = training_batch(work.images, canvas, (width,), work.objects)
+    return steps_of(built, batch, "shard_map", options)
+
+
+def _figures(call: Callable[[], Any], repeats: int, images: int = 1) -> Figures:
+    times = seconds(call, repeats)
+    return {
+        "ms": 1e3 * times["median"],
+        "fastest_ms": 1e3 * times["fastest"],
+        "first_s": times["first"],
+        "images_a_second": images / times["median"],
+    }
+
+
+def _digest(tree: Any) -> str:
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(tree)):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,146 @@
+"""Reading rows so that the gradient, a sum over all readers of a row, can be had bit for bit.
+
+A GPU adds such sums with atomics, in another order at every run, and float32 sums then differ by
+rounding. Where no two readers share a row, the indices are said to be unique and nothing is added
+at all. Where they do, `Forms.adds_exactly` decides: otherwise in any order, or as integers, whose
+sums have no order.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from pointrend_jax.devices.backend import forms
+
+# Bits of an int32 that a sum may fill; the sign and one for rounding are left.
+_BITS = 30
+# Rows whose largest update is below 2**-96 are added as if it were that: powers of two beyond
+# 2**126 are none of float32's.
+_SMALLEST_EXPONENT = -96
+_EXPONENT_BIAS, _MANTISSA_BITS = 127, 23
+
+
+def add_rows(
+    total: Float[Array, "T C"],
+    rows: Int[Array, "*S"],
+    updates: Float[Array, "*S C"],
+    *,
+    exact: bool,
+) -> Float[Array, "T C"]:
+    """`total` with every update added to its row; rows may repeat and must lie in `total`.
+
+    Args:
+      exact: with the same bits whatever order the updates come in. They are rounded to a fixed
+        point of two int32, which the largest update and the number of updates decide for each row
+        by itself. Of a row with k updates that are not zero, the largest of magnitude m, the sum is
+        off by at most k**3 * m * 2**-59, and by float32's rounding of it; adding in float32 may be
+        off by k**2 * m * 2**-24. A row with an update that is not finite becomes NaN.
+    """
+    if not exact:
+        return total.at[rows].add(updates, mode="promise_in_bounds")
+    channels = total.shape[1]
+    sums = _fixed_point_sums(rows.reshape(-1), updates.reshape(-1, channels), total.shape[0])
+    return total + sums.astype(total.dtype)
+
+
+def _fixed_point_sums(
+    rows: Int[Array, " n"], updates: Float[Array, "n C"], num_rows: int
+) -> Float[Array, "T C"]:
+    updates = updates.astype(jnp.float32)
+    # Magnitudes are ordered as their bits are, NaN above infinity above all numbers.
+    bits = jax.lax.bitcast_convert_type(jnp.abs(updates), jnp.int32)
+    largest_of_update = jnp.max(bits, axis=1, initial=0)
+    nothing = jnp.zeros(num_rows, jnp.int32)
+    largest = nothing.at[rows].max(largest_of_update, mode="promise_in_bounds")
+    counted = (largest_of_update > 0).astype(jnp.int32)
+    count = nothing.at[rows].add(counted, mode="promise_in_bounds")
+
+    # Every update is below 2**exponent, and there are at most 2**count_bits of them.
+    exponent = (largest >> _MANTISSA_BITS) - (_EXPONENT_BIAS - 1)
+    exponent = jnp.maximum(exponent, _SMALLEST_EXPONENT)
+    count_bits = 32 - jax.lax.clz(jnp.maximum(count, 1) - 1)
+    number_bits = _BITS - count_bits
+    scale = _power_of_two(number_bits - exponent)
+    finer = _power_of_two(number_bits + 1)
+
+    # Both steps are exact but for the last rounding: a power of two changes no mantissa, and what
+    # rounding leaves over is a float32.
+    scaled = updates * scale[rows][:, None]
+    high = jnp.round(scaled)
+    low = jnp.round((scaled - high) * finer[rows][:, None])
+
+    def summed(part: Float[Array, "n C"]) -> Float[Array, "T C"]:
+        sums = jnp.zeros((num_rows, updates.shape[1]), jnp.int32)
+        sums = sums.at[rows].add(part.astype(jnp.int32), mode="promise_in_bounds")
+        return sums.astype(jnp.float32)
+
+    value = summed(high) + summed(low) * _power_of_two(-number_bits - 1)[:, None]
+    value = value * _power_of_two(exponent - number_bits)[:, None]
+    infinity = jax.lax.bitcast_convert_type(jnp.float32(jnp.inf), jnp.int32)
+    return jnp.where((largest < infinity)[:, None], value, jnp.nan)
+
+
+def _power_of_two(exponent: Int[Array, " T"]) -> Float[Array, " T"]:
+    """2**exponent, exactly, of exponents that float32 has without losing bits."""
+    biased = jnp.clip(exponent, -126, 127) + _EXPONENT_BIAS
+    return jax.lax.bitcast_convert_type(biased << _MANTISSA_BITS, jnp.float32)
+
+
+def take_rows(rows: Float[Array, "T ..."], index: Int[Array, " n"]) -> Float[Array, "n ..."]:
+    """`rows[index]`, whose gradient is added exactly where `Forms.adds_exactly` says so."""
+    if not forms().adds_exactly:
+        return rows[index]
+    taken = _take_rows(rows.reshape(rows.shape[0], -1), index)
+    return taken.reshape(index.shape[0], *rows.shape[1:])
+
+
+@jax.custom_vjp
+def _take_rows(rows: Array, index: Array) -> Array:
+    return rows[index]
+
+
+def _take_rows_forward(rows: Array, index: Array) -> tuple[Array, tuple[Array, Array]]:
+    # Of the rows their number alone is wanted.
+    return rows[index], (index, jnp.zeros((rows.shape[0], 0), rows.dtype))
+
+
+def _take_rows_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, None]:
+    index, like = residuals
+    total = jnp.zeros((like.shape[0], cotangent.shape[1]), jnp.float32)
+    return add_rows(total, index, cotangent, exact=True).astype(like.dtype), None
+
+
+_take_rows.defvjp(_take_rows_forward, _take_rows_backward)
+
+
+def take_own(
+    values: Float[Array, "N ..."], index: Int[Array, " N"], axis: int
+) -> Float[Array, "N ..."]:
+    """One place of each along an axis that is left out, so that no two read the same number.
+
+    Args:
+      axis: of `values[n]`.
+    """
+
+    def own(values: Array, index: Array) -> Array:
+        return jax.lax.dynamic_index_in_dim(values, index, axis, keepdims=False)
+
+    return jax.vmap(own)(values, index)
+
+
+def take_distinct(
+    values: Float[Array, "B A *C"], index: Int[Array, "B S"], valid: Bool[Array, "B S"]
+) -> Float[Array, "B S *C"]:
+    """`values[b, index[b]]`, 0 in slots that are not valid.
+
+    Args:
+      index: the valid ones of an image are all different.
+    """
+    num, slots = values.shape[1], index.shape[1]
+    # What is not valid reads beyond the end, each slot somewhere else.
+    index = jnp.where(valid, index, num + jnp.arange(slots, dtype=index.dtype))
+
+    def of_image(values: Array, index: Array) -> Array:
+        return values.at[index].get(mode="fill", fill_value=0, unique_indices=True)
+
+    return jax.vmap(of_image)(values, index)

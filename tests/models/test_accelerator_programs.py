@@ -1,0 +1,116 @@
+"""What prediction and training become for a GPU and a TPU, lowered on whatever there is.
+
+After each round of a loop that the data ends, a GPU's host asks whether another follows; so which
+loops there are is written down here, and one more, or one less, must be entered by hand.
+"""
+
+from collections import Counter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from pointrend_jax.devices.backend import deterministic, forms, same_kernels
+from pointrend_jax.structures import Config
+from pointrend_jax.tasks.build import build_task
+from pointrend_jax.training.optimizer import build_optimizer
+from pointrend_jax.training.replicas import build_replicas
+from pointrend_jax.training.step import StepOptions, initial_state
+from tests.lowered import data_dependent_loops, lowered_for, operations, unordered_sums
+from tests.tiny import (
+    images_of,
+    object_batch,
+    on_device,
+    semantic_batch,
+    tiny_config,
+    tiny_semantic_config,
+    tiny_variables,
+)
+
+# NMS: over blocks of proposals, and of detections. ROIAlign: over the samples of a bin, in training
+# also for the gradient. Chunks: over regions that are encoded together, and over those of them that
+# are finished together. Masks: over the samples of a bin of a cropped ground truth, by axis.
+_OF_PREDICTION = Counter({"ops/nms.py": 2, "ops/roi_align.py": 1, "ops/chunks.py": 2})
+_OF_TRAINING = Counter({"ops/nms.py": 1, "ops/roi_align.py": 2, "ops/masks.py": 2})
+# ROIAlign's gradient adds four pixels of every sample; the dense head pools by it too.
+_OF_ROI_ALIGN = {"pointrend": 4, "implicit": 4, "conv": 8}
+
+
+def _step(config: Config, batch: Any, platform: str, options: StepOptions) -> Any:
+    """The lowered training step."""
+    task = build_task(config)
+    variables = tiny_variables(task)
+    optimizer, _ = build_optimizer(config, variables["params"], task.is_trainable)
+    state = initial_state(variables, optimizer, options)
+    step = build_replicas("shard_map", task, optimizer, options).step
+    return lowered_for(platform, step, state, on_device(batch), jax.random.key(0))
+
+
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_the_loops_of_a_prediction_that_data_ends_are_known(platform: str) -> None:
+    task = build_task(tiny_config())
+    batch = on_device(images_of(object_batch()))
+    module = lowered_for(platform, task.predict, tiny_variables(task), batch)
+    assert data_dependent_loops(module) == _OF_PREDICTION
+
+
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_the_loops_of_a_training_step_that_data_ends_are_known(platform: str) -> None:
+    module = _step(tiny_config(), object_batch(), platform, StepOptions())
+    assert data_dependent_loops(module) == _OF_TRAINING
+
+
+@pytest.mark.parametrize("mask_head", _OF_ROI_ALIGN)
+def test_a_deterministic_step_of_instances_adds_no_floats_in_any_order(mask_head: str) -> None:
+    config = tiny_config(mask_head=mask_head)
+    module = _step(config, object_batch(), "gpu", StepOptions(deterministic=True))
+    assert unordered_sums(module) == Counter({"ops/roi_align.py": _OF_ROI_ALIGN[mask_head]})
+
+
+@pytest.mark.parametrize("coarse_head", ["semantic_fpn", "deeplabv3", "deeplabv3plus"])
+def test_a_deterministic_step_of_label_maps_adds_no_floats_in_any_order(coarse_head: str) -> None:
+    config = tiny_semantic_config(coarse_head)
+    module = _step(config, semantic_batch(), "gpu", StepOptions(deterministic=True))
+    assert unordered_sums(module) == Counter()
+    # The gradient of XLA's max-pooling, which it refuses to compile for such a step.
+    assert not list(operations(module, "stablehlo.select_and_scatter"))
+
+
+def test_another_step_adds_the_gradients_of_points_and_of_pooling_in_any_order() -> None:
+    module = _step(tiny_semantic_config(), semantic_batch(), "gpu", StepOptions())
+    assert unordered_sums(module)["ops/points.py"] > 0
+    assert list(operations(module, "stablehlo.select_and_scatter"))
+
+
+def test_a_loop_to_a_number_in_the_data_is_told_from_one_to_a_constant() -> None:
+    def double(_: jax.Array, x: jax.Array) -> jax.Array:
+        return 2 * x
+
+    def loops(number: jax.Array) -> jax.Array:
+        x = jax.lax.fori_loop(0, 7, double, number)
+        return jax.lax.fori_loop(0, number, double, x)
+
+    module = lowered_for("gpu", loops, jnp.asarray(3))
+    assert data_dependent_loops(module).total() == 1
+
+
+def test_xla_knows_the_options_of_a_deterministic_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert same_kernels() == {}
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    options = same_kernels()
+    monkeypatch.undo()
+    assert options
+    doubled = jax.jit(lambda x: 2 * x, compiler_options=options)
+    assert doubled(jnp.asarray(3)) == 6
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_gpu_no_such_option"):
+        jax.jit(lambda x: 3 * x, compiler_options={"xla_gpu_no_such_option": 1})(1)
+
+
+def test_outside_of_a_deterministic_step_nothing_is_added_exactly() -> None:
+    assert not forms().adds_exactly
+    with deterministic():
+        assert forms().adds_exactly
+        with deterministic(False):
+            assert not forms().adds_exactly
+    assert not forms().adds_exactly

@@ -1,0 +1,144 @@
+"""Sums of rows that have no order, their error, and reads that share nothing."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pointrend_jax.devices.backend import deterministic
+from pointrend_jax.ops.points import point_sample
+from pointrend_jax.ops.scatter import add_rows, take_distinct, take_own, take_rows
+
+pytestmark = pytest.mark.usefixtures("strict_dtypes")
+ROWS, UPDATES, CHANNELS = 7, 3000, 3
+
+
+def _updates(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that are hit often, and updates of magnitudes from 1e-12 to 1e6, one row each scale."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, ROWS, UPDATES)
+    scale = np.float32(10.0) ** (3 * rows - 12)
+    updates = rng.normal(size=(UPDATES, CHANNELS)) * np.exp(rng.normal(size=(UPDATES, 1)))
+    return rows.astype(np.int32), (updates * scale[:, None]).astype(np.float32)
+
+
+def _sums(rows: np.ndarray, updates: np.ndarray, *, exact: bool) -> np.ndarray:
+    total = jnp.zeros((ROWS, updates.shape[1]))
+    return np.asarray(add_rows(total, jnp.asarray(rows), jnp.asarray(updates), exact=exact))
+
+
+def test_sums_by_hand_add_to_what_is_there() -> None:
+    total = jnp.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
+    rows = jnp.array([[2, 0], [2, 2]])
+    updates = jnp.array([[[1.0, -1.0], [0.25, 0.5]], [[4.0, 0.0], [0.0, 0.0]]])
+    for exact in (False, True):
+        sums = add_rows(total, rows, updates, exact=exact)
+        np.testing.assert_array_equal(sums, [[1.25, 10.5], [2.0, 20.0], [8.0, 29.0]])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_exact_sums_have_the_same_bits_in_any_order(seed: int) -> None:
+    rows, updates = _updates(seed)
+    orders = [np.random.default_rng(n).permutation(UPDATES) for n in range(4)]
+    exact = [_sums(rows[order], updates[order], exact=True) for order in orders]
+    for other in exact[1:]:
+        np.testing.assert_array_equal(exact[0].view(np.int32), other.view(np.int32))
+    # Otherwise the order shows, even where a CPU adds one after the other.
+    plain = [_sums(rows[order], updates[order], exact=False) for order in orders]
+    assert any((plain[0] != other).any() for other in plain[1:])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_exact_sums_are_off_by_no_more_than_is_said(seed: int) -> None:
+    rows, updates = _updates(seed)
+    sums = _sums(rows, updates, exact=True)
+    for row in range(ROWS):
+        own = updates[rows == row].astype(np.float64)
+        number, largest, true = len(own), np.abs(own).max(), own.sum(axis=0)
+        # Three roundings of a sum, to half of a float32's last bit each.
+        allowed = number**3 * largest * 2.0**-59 + 3 * 2.0**-24 * np.abs(true)
+        assert (np.abs(sums[row] - true) <= allowed).all()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 1024, 1025, 70_000])
+@pytest.mark.parametrize("value", [1e-30, -1.0, 1.9999999, 3e30])
+def test_no_number_of_equal_updates_overflows(number: int, value: float) -> None:
+    updates = jnp.full((number, 1), value, jnp.float32)
+    sums = add_rows(jnp.zeros((2, 1)), jnp.ones(number, jnp.int32), updates, exact=True)
+    assert sums[0, 0] == 0
+    np.testing.assert_allclose(sums[1, 0], number * float(np.float32(value)), rtol=3e-7)
+
+
+def test_small_updates_beside_a_large_one_of_another_row_keep_their_bits() -> None:
+    updates = jnp.array([[1e30], [1.1], [1e-30]])
+    sums = add_rows(jnp.zeros((3, 1)), jnp.arange(3), updates, exact=True)
+    np.testing.assert_allclose(sums, updates, rtol=1.2e-7)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_stays_so_in_its_row_alone(value: float) -> None:
+    updates = jnp.array([[1.0], [value], [2.0]])
+    sums = add_rows(jnp.zeros((2, 1)), jnp.array([0, 1, 1]), updates, exact=True)
+    assert sums[0, 0] == 1
+    assert not np.isfinite(sums[1, 0])
+
+
+def test_nothing_to_add_gives_zeros() -> None:
+    sums = add_rows(jnp.zeros((2, 3)), jnp.zeros(0, jnp.int32), jnp.zeros((0, 3)), exact=True)
+    np.testing.assert_array_equal(sums, np.zeros((2, 3)))
+
+
+def _gradient(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    weights = jnp.asarray(np.random.default_rng(1).normal(size=function(x).shape), jnp.float32)
+    return jax.grad(lambda x: jnp.sum(function(x) * weights))(x)
+
+
+def test_taken_rows_have_the_gradient_of_indexing() -> None:
+    rows = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4)), jnp.float32)
+    index = jnp.array([3, 3, 0, 3, 1])
+    plain = _gradient(lambda x: take_rows(x, index), rows)
+    with deterministic():
+        np.testing.assert_array_equal(take_rows(rows, index), rows[index])
+        np.testing.assert_array_equal(take_rows(rows[:, 0], index), rows[index, 0])
+        exact = _gradient(lambda x: take_rows(x, index), rows)
+    np.testing.assert_allclose(exact, plain, rtol=1e-6, atol=1e-6)
+
+
+def test_gradients_of_points_have_the_same_bits_in_any_order_of_the_points() -> None:
+    rng = np.random.default_rng(0)
+    features = jnp.asarray(rng.normal(size=(1, 4, 5, 3)), jnp.float32)
+    points = jnp.asarray(rng.uniform(-0.1, 1.1, (1, 400, 2)), jnp.float32)
+    weights = jnp.asarray(rng.normal(size=(1, 400, 3)), jnp.float32)
+
+    def gradient(order: np.ndarray) -> np.ndarray:
+        def total(features: jax.Array) -> jax.Array:
+            return jnp.sum(point_sample(features, points[:, order]) * weights[:, order])
+
+        return np.asarray(jax.grad(total)(features))
+
+    orders = [np.arange(400), rng.permutation(400), rng.permutation(400)]
+    plain = [gradient(order) for order in orders]
+    with deterministic():
+        exact = [gradient(order) for order in orders]
+    assert any((plain[0] != other).any() for other in plain[1:])
+    for other in exact[1:]:
+        np.testing.assert_array_equal(exact[0], other)
+    np.testing.assert_allclose(exact[0], plain[0], rtol=1e-5, atol=1e-5)
+
+
+def test_own_places_are_taken_along_their_axis() -> None:
+    values = jnp.arange(12.0).reshape(2, 2, 3)
+    np.testing.assert_array_equal(take_own(values, jnp.array([1, 0]), 0), [[3, 4, 5], [6, 7, 8]])
+    np.testing.assert_array_equal(take_own(values, jnp.array([2, 0]), -1), [[2, 5], [6, 9]])
+
+
+def test_distinct_places_are_read_and_a_slot_that_is_not_valid_reads_none() -> None:
+    values = jnp.arange(1.0, 9.0).reshape(2, 4)
+    index, valid = jnp.array([[2, 0, 0], [0, 3, 1]]), jnp.array([[1, 0, 0], [1, 1, 1]]) > 0
+    np.testing.assert_array_equal(take_distinct(values, index, valid), [[3, 0, 0], [5, 8, 6]])
+    gradient = jax.grad(lambda x: jnp.sum(take_distinct(x, index, valid)))(values)
+    np.testing.assert_array_equal(gradient, [[0, 0, 1, 0], [1, 1, 0, 1]])
+    pairs = jnp.stack([values, -values], axis=-1)
+    np.testing.assert_array_equal(take_distinct(pairs, index, valid)[0], [[3, -3], [0, 0], [0, 0]])
