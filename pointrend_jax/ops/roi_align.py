@@ -96,8 +96,12 @@ def _pool_backward(
     if not forms().pools_by_windows:
         return add_gradient_by_pixels(samples, cotangent, total).astype(cotangent.dtype), None
     plan = plan_windows(samples, output_size)
-    total = add_gradient_by_windows(samples, plan, cotangent, total, sampling_ratio=sampling_ratio)
-    add_left_over = partial(add_gradient_by_pixels, samples_of(samples, plan.left_over), cotangent)
+    exact = forms().adds_exactly
+    total = add_gradient_by_windows(
+        samples, plan, cotangent, total, sampling_ratio=sampling_ratio, exact=exact
+    )
+    left_over = samples_of(samples, plan.left_over)
+    add_left_over = partial(add_gradient_by_pixels, left_over, cotangent, exact=exact)
     return _if_any(plan.left_over, add_left_over, total).astype(cotangent.dtype), None
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from pointrend_jax.ops.roi_samples import AxisSamples, Samples, sample_position
+from pointrend_jax.ops.scatter import add_rows
 
 CHUNK = 50
 
@@ -60,12 +61,17 @@ def pool_by_samples(
 
 
 def add_gradient_by_pixels(
-    samples: Samples, cotangent: Float[Array, "N S S C"], total: Float[Array, "T C"]
+    samples: Samples,
+    cotangent: Float[Array, "N S S C"],
+    total: Float[Array, "T C"],
+    *,
+    exact: bool = False,
 ) -> Float[Array, "T C"]:
     """`total` plus the gradient of `pool_by_samples` in `rows`, pixel by pixel of a bin.
 
     Args:
       total: float32, in which all is added up.
+      exact: as `add_rows` takes it. A CPU adds in one order anyway.
     """
     output_size = cotangent.shape[1]
     chunks = _in_chunks(samples)
@@ -76,7 +82,7 @@ def add_gradient_by_pixels(
 
         def add_pixel(number: Array, total: Array) -> Array:
             row, weight = _pixel_of_bins(chunk, number, output_size)
-            return total.at[row].add(gradient * weight[..., None], mode="promise_in_bounds")
+            return add_rows(total, row, gradient * weight[..., None], exact=exact)
 
         count = jnp.max(_pixels(chunk.y) * _pixels(chunk.x))
         return jax.lax.fori_loop(0, count, add_pixel, total)

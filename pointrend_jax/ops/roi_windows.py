@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pointrend_jax.ops.roi_samples import AxisSamples, Samples, axis_weights, sample_position
+from pointrend_jax.ops.scatter import add_rows
 
 # Pytrees of arrays.
 Carry = TypeVar("Carry")
@@ -138,10 +139,14 @@ def add_gradient_by_windows(
     total: Float[Array, "T C"],
     *,
     sampling_ratio: int,
+    exact: bool = False,
 ) -> Float[Array, "T C"]:
     """`total`, float32, plus the gradient of `pool_by_windows` in `rows`.
 
     Memory beside the result: HEIGHT * WIDTH * C float32 of 2048 windows at a time.
+
+    Args:
+      exact: as `add_rows` takes it.
     """
     output_size = cotangent.shape[1]
 
@@ -151,7 +156,8 @@ def add_gradient_by_windows(
         lines = _product(_for_each_line(to_columns).mT, gradient)
         updates = _product(to_rows.mT, lines.reshape(*lines.shape[:2], -1))
         updates = updates.reshape(*updates.shape[:2], WIDTH, -1)
-        return _add_windows(total, _starts(samples, windows, len(total)), updates), None
+        starts = _starts(samples, windows, len(total))
+        return _add_windows(total, starts, updates, exact=exact), None
 
     return _scan(add, total, plan.windows)[0]
 
@@ -202,9 +208,18 @@ def _read_windows(rows: Float[Array, "T C"], starts: Int[Array, "W h"]) -> Float
 
 
 def _add_windows(
-    total: Float[Array, "T C"], starts: Int[Array, "W h"], updates: Float[Array, "W h w C"]
+    total: Float[Array, "T C"],
+    starts: Int[Array, "W h"],
+    updates: Float[Array, "W h w C"],
+    *,
+    exact: bool,
 ) -> Float[Array, "T C"]:
     """`total` with lines of WIDTH rows added to it; one that begins past the end is left out."""
+    if exact:
+        exists = (starts < len(total))[..., None]
+        rows = jnp.where(exists, starts[..., None] + jnp.arange(WIDTH)[None, None], 0)
+        updates = jnp.where(exists[..., None], updates, 0.0)
+        return add_rows(total, rows, updates, exact=True)
     return jax.lax.scatter_add(
         total,
         starts[..., None],

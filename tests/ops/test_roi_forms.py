@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pointrend_jax.devices.backend import deterministic
 from pointrend_jax.ops.masks import crop_masks
 from pointrend_jax.ops.roi_align import roi_align
 from pointrend_jax.ops.roi_samples import place_samples
@@ -100,6 +101,29 @@ def test_forms_are_equal_up_to_rounding(dtype: Any, trace_for: Callable[[str], N
         np.testing.assert_allclose(windows, loop, rtol=tolerance, atol=1e-5 * np.abs(loop).max())
         if dtype == jnp.bfloat16:
             assert np.mean(windows != loop) < 0.01
+
+
+def test_a_deterministic_gradient_has_the_same_bits_in_any_order_of_the_boxes(
+    trace_for: Callable[[str], None],
+) -> None:
+    trace_for("gpu")
+    rng = np.random.default_rng(3)
+    boxes, index = _boxes(-20, 200, (20, 150)), np.arange(NUMBER, dtype=np.int32) % 2
+    maps = [rng.normal(size=shape).astype(np.float32) for shape in SHAPES]
+    cotangent = rng.normal(size=(NUMBER, 7, 7, 3)).astype(np.float32)
+    padded_hw = np.array(PADDED, np.int32)
+
+    def gradients(name: str, order: np.ndarray) -> list[np.ndarray]:
+        arguments = boxes[order], index[order], index[order], padded_hw, cotangent[order]
+        return [np.asarray(x) for x in _program(name)(maps, *arguments)[1]]
+
+    orders = [np.arange(NUMBER), rng.permutation(NUMBER)]
+    usual = gradients("gpu", orders[0])
+    with deterministic():
+        first, second = (gradients("gpu, deterministic", order) for order in orders)
+    for one, other, added in zip(first, second, usual, strict=True):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, added, rtol=1e-5, atol=1e-5 * np.abs(added).max())
 
 
 @cache
