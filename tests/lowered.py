@@ -42,6 +42,22 @@ def data_dependent_loops(module: Any) -> Counter[str]:
     return Counter(_file(loop) for loop in loops if not _counts_to_a_constant(loop))
 
 
+def loops_outside_branches(module: Any) -> int:
+    """How many loops run whatever the data is."""
+    functions = {operation.name.value: operation for operation in module.body.operations}
+
+    def count(operation: Any) -> int:
+        name = operation.operation.name
+        if name == "stablehlo.case":
+            return 0
+        if name == "func.call":
+            return count(functions[operation.callee.value])
+        inner = (o for region in operation.regions for block in region for o in block)
+        return (name == "stablehlo.while") + sum(count(o) for o in inner)
+
+    return count(functions["main"])
+
+
 def unordered_sums(module: Any) -> Counter[str]:
     """How many scatters a file has that add floats in rows which may repeat."""
     return Counter(

@@ -40,23 +40,6 @@ def loops(program: ClosedJaxpr | Jaxpr) -> list[str]:
     return [scope for scope, equation in _equations(program) if equation.primitive.name == "while"]
 
 
-def lowered_loops(lowered: Any) -> int:
-    """How many loops of a lowered program run whatever the data is: those outside of branches."""
-    module = lowered.compiler_ir("stablehlo")
-    functions = {operation.name.value: operation for operation in module.body.operations}
-
-    def count(operation: Any) -> int:
-        name = operation.operation.name
-        if name == "stablehlo.case":
-            return 0
-        if name == "func.call":
-            return count(functions[operation.callee.value])
-        inner = (o for region in operation.regions for block in region for o in block)
-        return (name == "stablehlo.while") + sum(count(o) for o in inner)
-
-    return count(functions["main"])
-
-
 def _equations(program: ClosedJaxpr | Jaxpr, scope: str = "") -> Iterator[tuple[str, JaxprEqn]]:
     """Each with what is around it: the names of modules, and of operations that hold programs."""
     jaxpr: Any = program.jaxpr if isinstance(program, ClosedJaxpr) else program

@@ -28,6 +28,8 @@ class Forms(NamedTuple):
       pastes_masks: the device pastes masks onto the original image and sends where they change
         (ops/mask_changes.py); otherwise it sends them as they are, and the host pastes
         (masks/paste.py).
+      works_on_all_rows: the mask head is applied to every slot for a detection; otherwise to those
+        that hold one, by a loop that waits for their number (ops/chunks.py).
       regions_at_a_time: of the mask head at inference, unless a config says how many.
       nms_block, nms_rounds: candidates that NMS looks at in one round of its loop, and how often
         each such block is gone over (ops/nms.py).
@@ -39,6 +41,7 @@ class Forms(NamedTuple):
     samples_by_rows: bool
     pools_by_windows: bool
     pastes_masks: bool
+    works_on_all_rows: bool
     regions_at_a_time: int
     nms_block: int
     nms_rounds: int
@@ -50,16 +53,17 @@ class Forms(NamedTuple):
 # ones are wanted there.
 _CPU = Forms(
     convolves_by_products=True, samples_by_rows=True, pools_by_windows=False, pastes_masks=False,
-    regions_at_a_time=4, nms_block=128, nms_rounds=4,
+    works_on_all_rows=False, regions_at_a_time=4, nms_block=128, nms_rounds=4,
 )  # fmt: skip
 # Windows and pasting are chosen by their structure (no loop waits for the host, few and large
 # kernels, little to send); they have not been measured on a GPU or a TPU.
 _GPU = Forms(
     convolves_by_products=False, samples_by_rows=False, pools_by_windows=True, pastes_masks=True,
-    regions_at_a_time=32, nms_block=1024, nms_rounds=8,
+    works_on_all_rows=True, regions_at_a_time=32, nms_block=1024, nms_rounds=8,
 )  # fmt: skip
-# The end of pasting reads single numbers at computed places; what a TPU takes for it is not known.
-_TPU = _GPU._replace(pastes_masks=False)
+# A TPU decides by itself whether a loop goes on. The end of pasting reads single numbers at
+# computed places; what a TPU takes for it is not known.
+_TPU = _GPU._replace(pastes_masks=False, works_on_all_rows=False)
 _FORMS = MappingProxyType({"cpu": _CPU, "gpu": _GPU, "tpu": _TPU})
 _traced_for: ContextVar[Forms | None] = ContextVar("traced_for", default=None)
 _deterministic: ContextVar[bool] = ContextVar("deterministic", default=False)

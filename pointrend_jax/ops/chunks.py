@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from pointrend_jax.devices.backend import forms
+
 # Pytrees of arrays; those of rows begin with the axis N.
 Tree = Any
 Result = TypeVar("Result")
@@ -35,7 +37,8 @@ def in_chunks(
 ) -> Tree:
     """Writes `finish(encode(rows), rows)` of the first `num_valid` rows of `order` into `results`.
 
-    Work follows the number of valid rows, memory the size of a chunk.
+    Memory follows the size of a chunk, and work the number of valid rows; or of all rows, where a
+    host would have to wait for that number (`Forms.works_on_all_rows`).
 
     Args:
       encode: from rows [n, ...] to [n, ...]; n is a multiple of `chunk`, and at least
@@ -48,15 +51,16 @@ def in_chunks(
     chunk = min(chunk, num_rows)
     chunks_encoded = -(-fewest_encoded // chunk)
     order = jnp.pad(order, (0, -num_rows % (chunk * chunks_encoded)))
-    num_chunks = -(-num_valid // chunk)
+    worked_on = num_rows if forms().works_on_all_rows else num_valid
+    num_chunks = -(-worked_on // chunk)
 
     def finish_chunk(first: Array, encoded: Tree, number: Array, results: Tree) -> Tree:
-        index = jax.lax.dynamic_slice_in_dim(order, number * chunk, chunk)
-        place = (number - first) * chunk
-        encoded = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, place, chunk), encoded)
-        finished = finish(encoded, _chosen(rows, index))
+        place = (first + number) * chunk
+        index = jax.lax.dynamic_slice_in_dim(order, place, chunk)
+        own = partial(jax.lax.dynamic_slice_in_dim, start_index=number * chunk, slice_size=chunk)
+        finished = finish(jax.tree.map(own, encoded), _chosen(rows, index))
         # A padded entry of `order` repeats row 0 and must not write; nor does an invalid row.
-        fresh = number * chunk + jnp.arange(chunk) < num_valid
+        fresh = place + jnp.arange(chunk) < num_valid
         target = jnp.where(fresh, index, num_rows)
         return jax.tree.map(lambda x, new: x.at[target].set(new, mode="drop"), results, finished)
 
@@ -64,8 +68,11 @@ def in_chunks(
         first = number * chunks_encoded
         index = jax.lax.dynamic_slice_in_dim(order, first * chunk, chunk * chunks_encoded)
         encoded = encode(_chosen(rows, index))
-        last = jnp.minimum(first + chunks_encoded, num_chunks)
-        return jax.lax.fori_loop(first, last, partial(finish_chunk, first, encoded), results)
+        # Of the last that are encoded together some may be beyond the last row; they write nothing.
+        here = chunks_encoded
+        if not forms().works_on_all_rows:
+            here = jnp.minimum(chunks_encoded, num_chunks - first)
+        return jax.lax.fori_loop(0, here, partial(finish_chunk, first, encoded), results)
 
     return jax.lax.fori_loop(0, -(-num_chunks // chunks_encoded), encode_and_finish, results)
 

@@ -1,5 +1,7 @@
 """Chunks do each valid row once, whatever their size, and touch no other."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +14,15 @@ _ROWS = 10
 
 @pytest.mark.parametrize("num_valid", [0, 1, 3, 4, 9, 10])
 @pytest.mark.parametrize(("chunk", "fewest_encoded"), [(1, 1), (3, 1), (4, 8), (3, 7), (40, 1)])
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
 def test_valid_rows_come_back_in_their_places(
-    num_valid: int, chunk: int, fewest_encoded: int
+    num_valid: int,
+    chunk: int,
+    fewest_encoded: int,
+    platform: str,
+    trace_for: Callable[[str], None],
 ) -> None:
+    trace_for(platform)
     rows = {"a": jnp.arange(1.0, _ROWS + 1), "b": jnp.arange(2.0 * _ROWS).reshape(_ROWS, 2)}
     order = jax.random.permutation(jax.random.key(0), _ROWS)
     encoded_rows: list[int] = []
