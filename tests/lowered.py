@@ -58,18 +58,22 @@ def loops_outside_branches(module: Any) -> int:
     return count(functions["main"])
 
 
-def unordered_sums(module: Any) -> Counter[str]:
-    """How many scatters a file has that add floats in rows which may repeat."""
-    return Counter(
-        _file(scatter) for scatter in operations(module, "stablehlo.scatter") if _is_sum(scatter)
-    )
+def unordered_scatters(module: Any) -> Counter[str]:
+    """How many scatters a file has whose result depends on the order of what meets in a row.
+
+    All that write or add floats in rows which may repeat; integers may be added in any order.
+    """
+    scatters = operations(module, "stablehlo.scatter")
+    return Counter(_file(scatter) for scatter in scatters if not _has_no_order(scatter))
 
 
-def _is_sum(scatter: Any) -> bool:
-    unique = "unique_indices" in scatter.attributes and scatter.attributes["unique_indices"].value
-    adds = any(inner.operation.name == "stablehlo.add" for inner in scatter.regions[0].blocks[0])
+def _has_no_order(scatter: Any) -> bool:
+    if "unique_indices" in scatter.attributes and scatter.attributes["unique_indices"].value:
+        return True
+    combined = {inner.operation.name for inner in scatter.regions[0].blocks[0]}
     element = str(scatter.results[0].type.element_type)
-    return adds and not unique and re.match(r"b?f\d+", element) is not None
+    is_float = re.match(r"b?f\d+", element) is not None
+    return bool(combined & {"stablehlo.add", "stablehlo.maximum"}) and not is_float
 
 
 def _counts_to_a_constant(loop: Any) -> bool:

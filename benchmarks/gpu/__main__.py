@@ -1,18 +1,19 @@
-"""Where the time goes on the device that jax finds, part by part, at most three minutes each.
+"""Where the time goes on the device that jax finds, part by part.
 
     python -m benchmarks.gpu --output runs/gpu.json [--kit DIR] [--stages] [--network] [--rle]
         [--training] [--deterministic] [--profile] [--baseline runs/earlier.json] [--small]
 
 Without the name of a part all of them are measured. Figures are printed and written as they come.
 --kit takes the weights and the photo of a parity kit; --baseline prints the figures of another such
-file beside each. A part that has taken three minutes leaves out what is left of it, and says so.
+file beside each. After three minutes no further figure of a part is begun, and that is said.
 --small takes a tiny model and tiny images, to see whether all of it runs.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.baseline and not args.baseline.is_file():
         parser.error(f"--baseline {args.baseline} is not a file.")
     earlier = json.loads(args.baseline.read_text()) if args.baseline else {}
+    if args.baseline and not {"machine", "weights", "small", "parts"} <= set(earlier):
+        parser.error(f"--baseline {args.baseline} is no file that this program wrote.")
     chosen = [name for name in PARTS if getattr(args, name)] or list(PARTS)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {
@@ -56,24 +59,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     work = small_work() if args.small else whole_work(args.kit)
     for name in chosen:
         record["parts"][name] = of_part = {}
-        _measure(name, work, of_part, earlier.get("parts", {}).get(name, {}))
-        write_json(args.output, record)
+        _measure(
+            name, work, of_part, earlier.get("parts", {}).get(name, {}),
+            partial(write_json, args.output, record),
+        )  # fmt: skip
 
 
-def _measure(name: str, work: Work, of_part: dict[str, Any], earlier: dict[str, Any]) -> None:
-    """Fills `of_part` as figures come, and prints them."""
+def _measure(
+    name: str,
+    work: Work,
+    of_part: dict[str, Any],
+    earlier: dict[str, Any],
+    save: Callable[[], None],
+) -> None:
+    """Fills `of_part`, saves and prints as figures come."""
     start = time.monotonic()
     try:
         for what, figures in PARTS[name](work):
             of_part[what] = figures
+            save()
             print(f"{name}, {what}: {described(figures, earlier.get(what, {}))}", flush=True)
             if time.monotonic() - start > _SECONDS_A_PART:
-                of_part["left_out"] = f"what follows {what!r}: {_SECONDS_A_PART} s are over"
+                of_part["left_out"] = f"what may follow {what!r}: {_SECONDS_A_PART} s are over"
                 break
     except NoDeviceError as error:
         of_part["left_out"] = str(error)
     if "left_out" in of_part:
         print(f"{name}: left out: {of_part['left_out']}", flush=True)
+        save()
     print(f"{name}: {time.monotonic() - start:.0f} s in all", flush=True)
 
 

@@ -242,8 +242,9 @@ class MaskRCNN(nn.Module):
                 fewest_encoded=_FEWEST_ENCODED,
             )  # fmt: skip
 
-        # Without an instance an image costs what its detector costs.
-        if self.is_initializing():
+        # Without an instance an image costs what its detector costs, unless a host would have to
+        # wait for their number.
+        if self.is_initializing() or forms().works_on_all_rows:
             masks = segment_all()
         else:
             masks = jax.lax.cond(num_valid > 0, segment_all, lambda: no_masks)

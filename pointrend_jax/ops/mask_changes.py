@@ -146,15 +146,14 @@ def corrected_quotient(
     """a / b from a float32 quotient that is some units in the last place off.
 
     A GPU's division may be two off, which moves a sample of a mask of side 224 by 3e-5 cells. What
-    is left over, a - quotient * b, is found without rounding, from products of halves.
+    is left over, a - quotient * b, is found from products of halves, which are exact, so that it is
+    the same whether or not a compiler rounds them together with the differences.
 
     Source: Dekker, "A floating-point technique for extending the available precision" (1971).
     """
     b = jnp.broadcast_to(b, quotient.shape)
-    product = quotient * b
     (high, low), (b_high, b_low) = _halves(quotient), _halves(b)
-    rounded_off = ((high * b_high - product) + high * b_low + low * b_high) + low * b_low
-    left_over = (a - product) - rounded_off
+    left_over = a - high * b_high - high * b_low - low * b_high - low * b_low
     return jnp.where(jnp.isfinite(b), quotient + left_over / b, quotient)
 
 

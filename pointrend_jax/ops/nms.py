@@ -61,13 +61,18 @@ def nms_sorted(
         free = own_valid & ~jnp.any(by_kept, axis=0)
         within = _suppresses(own_boxes, own_groups, own_boxes, own_groups, iou_threshold)
         keep, decided = _greedy(free, jnp.triu(within, k=1))
-        slot = jnp.where(keep, kept.num + jnp.cumsum(keep) - 1, max_outputs)
+        own = jnp.arange(block, dtype=jnp.int32)
+        # What is not kept is written beyond the end, each box somewhere else, so that no two writes
+        # meet and a GPU needs no order for them.
+        slot = jnp.where(keep, kept.num + jnp.cumsum(keep) - 1, max_outputs + block + own)
+
+        def write(x: Array, values: Array) -> Array:
+            return x.at[slot].set(values, mode="drop", unique_indices=True)
+
         return _Kept(
-            boxes=kept.boxes.at[slot].set(own_boxes, mode="drop"),
-            groups=kept.groups.at[slot].set(own_groups, mode="drop"),
-            indices=kept.indices.at[slot].set(
-                kept.next + jnp.arange(block, dtype=jnp.int32), mode="drop"
-            ),
+            boxes=write(kept.boxes, own_boxes),
+            groups=write(kept.groups, own_groups),
+            indices=write(kept.indices, kept.next + own),
             num=kept.num + jnp.sum(keep, dtype=jnp.int32),
             next=jnp.minimum(kept.next + decided, num),
         )

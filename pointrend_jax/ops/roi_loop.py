@@ -22,8 +22,8 @@ CHUNK = 50
 class _Chunks(NamedTuple):
     """RoIs by ascending samples of a bin, so that a chunk's RoIs need about equally many.
 
-    samples: of all chunks, [chunks, CHUNK]; places [chunks, CHUNK]: which RoI it is, N where there
-    are no samples; first: the first chunk that has any.
+    samples: of all chunks, [chunks, CHUNK]; places [chunks, CHUNK]: which RoI it is, or where there
+    are no samples a place of its own beyond all; first: the first chunk that has any.
     """
 
     samples: Samples
@@ -55,7 +55,8 @@ def pool_by_samples(
         total = jax.lax.fori_loop(0, count, add_sample, jnp.zeros(shape, jnp.float32))
         # Written where it belongs while it is at hand: putting all in order at the end takes as
         # long as the sampling.
-        return pooled.at[chunks.places[index]].set(total.astype(rows.dtype), mode="drop")
+        place = chunks.places[index]
+        return pooled.at[place].set(total.astype(rows.dtype), mode="drop", unique_indices=True)
 
     return jax.lax.fori_loop(chunks.first, chunks.places.shape[0], pool_chunk, pooled)
 
@@ -94,16 +95,18 @@ def _in_chunks(samples: Samples) -> _Chunks:
     of_a_bin = samples.of_a_bin
     order = jnp.argsort(of_a_bin)
     num_rois = order.shape[0]
-    places = jnp.where(of_a_bin[order] > 0, order, num_rois)
     # What fills the first chunk has no samples either.
     filling = -num_rois % CHUNK
 
-    def chunked(x: Array, fill: int = 0) -> Array:
-        return jnp.pad(x, (filling, 0), constant_values=fill).reshape(-1, CHUNK)
+    def chunked(x: Array) -> Array:
+        return jnp.pad(x[order], (filling, 0)).reshape(-1, CHUNK)
 
+    of_chunks = jax.tree.map(chunked, samples)
+    places = jnp.pad(order, (filling, 0)).reshape(-1, CHUNK)
+    beyond = num_rois + jnp.arange(places.size, dtype=places.dtype).reshape(-1, CHUNK)
+    places = jnp.where(chunked(of_a_bin) > 0, places, beyond)
     without = filling + jnp.sum(of_a_bin == 0, dtype=jnp.int32)
-    of_chunks = jax.tree.map(lambda x: chunked(x[order]), samples)
-    return _Chunks(of_chunks, chunked(places, num_rois), without // CHUNK)
+    return _Chunks(of_chunks, places, without // CHUNK)
 
 
 def _pixels_of_sample(

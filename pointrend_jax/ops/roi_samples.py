@@ -147,11 +147,11 @@ def axis_weights(
     num_samples, first = sampling_ratio, jnp.zeros((1, 1, 1), dtype)
     if sampling_ratio == 0:
         num_samples = _NEAR
-        # The sample, as a fraction, that lies one cell before the cell. A sample that its rounding
-        # leaves out weighs no more than rounding does.
+        # The sample, as a fraction, that lies one cell before the cell. Before the map's first cell
+        # it counts. At most three more follow within a cell of the cell.
         bin_start = by_cell.start + bins * by_cell.bin_size
         before = (cells - 1.0 - bin_start) * number / by_cell.bin_size - 0.5
-        first = jnp.where(number > _NEAR, jnp.floor(before) + 1.0, 0.0)
+        first = jnp.where(number > _NEAR, jnp.floor(before), 0.0)
     total = jnp.zeros((), dtype)
     for i in range(num_samples):
         sample = first + i

@@ -80,9 +80,9 @@ def plan_windows(samples: Samples, output_size: int) -> WindowPlan:
     taken = jnp.where(needed <= MOST, needed, 0)
     end = jnp.cumsum(taken)
     first = end - taken
-    left_over = (needed > MOST) | (end > slots)
+    left_over = (needed > MOST) | ((taken > 0) & (end > slots))
     number = jnp.where(left_over, 0, taken)
-    # The last RoI that takes any is repeated to the end.
+    # The last RoI is repeated to the end; `number` says which windows are its own.
     roi = jnp.repeat(jnp.arange(num_rois), taken, total_repeat_length=slots)
     place = jnp.arange(slots) - first[roi]
     row, column = place // across[roi], place % across[roi]

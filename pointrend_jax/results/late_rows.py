@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int
 
-# What the results that a program holds may take on the device: those of fifty images, if each has
-# a hundred slots for masks of side 224. The maps of older ones come to the host.
+# What the results that a program holds may keep on the device: the maps of fifty images, if each
+# has a hundred slots for masks of side 224. Those of older ones come to the host.
 _MOST_BYTES = 2**30
 
 
@@ -20,13 +20,14 @@ class LateRows:
 
     Attributes:
       shape: (n, M, M).
-      nbytes: of the image's part of the array, which float32 maps take on the device.
+      nbytes: of the whole array, which float32 maps keep on the device.
+      array_id: the same of all rows of one array, while they are on the device.
     """
 
     def __init__(self, array: Any, image: int, rows: Int[np.ndarray, " n"]) -> None:
         """Args: array, anything that numpy makes an array of; image, rows, which of its parts."""
         self.shape: tuple[int, ...] = (len(rows), *array.shape[2:])
-        self.nbytes = 4 * math.prod(array.shape[1:])
+        self.nbytes, self.array_id = 4 * math.prod(array.shape), id(array)
         self._array, self._image, self._rows = array, image, rows
         self._host: np.ndarray | None = None
         self._lock = threading.Lock()
@@ -60,7 +61,7 @@ class LateRows:
 
 
 class _Limit:
-    """Brings the oldest of more than `_MOST_BYTES` to the host; keeps none alive."""
+    """Brings the rows of the oldest of more than `_MOST_BYTES` to the host; keeps none alive."""
 
     def __init__(self) -> None:
         self._known: list[weakref.ref[LateRows]] = []
@@ -72,12 +73,16 @@ class _Limit:
             alive = [(ref, found) for ref, found in alive if found.is_on_device]
             alive.append((weakref.ref(rows), rows))
             self._known = [ref for ref, _ in alive]
-        # All but the newest, from new to old.
-        taken = rows.nbytes
-        for _, older in alive[-2::-1]:
-            taken += older.nbytes
-            if taken > _MOST_BYTES:
-                older.host()
+        # From new to old, each array once; the newest stays.
+        arrays: dict[int, list[LateRows]] = {}
+        for _, known in reversed(alive):
+            arrays.setdefault(known.array_id, []).append(known)
+        taken = 0
+        for number, of_array in enumerate(arrays.values()):
+            taken += of_array[0].nbytes
+            if number > 0 and taken > _MOST_BYTES:
+                for older in of_array:
+                    older.host()
 
 
 _limit = _Limit()

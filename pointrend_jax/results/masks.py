@@ -24,7 +24,7 @@ Index = Any
 class PredictedMasks:
     """The masks of n instances of one image, drawn on demand.
 
-    Nothing is computed before a method asks for it, and nothing is kept: call a method once and
+    Nothing is drawn before a method asks for it, and nothing is kept: call a method once and
     keep what it returns. `masks[chosen]` are the masks of some instances, so that only those are
     drawn; a single index leaves an axis of length 1.
 
@@ -128,10 +128,11 @@ class PredictedMasks:
     def probabilities(self, hw: tuple[int, int] | None = None) -> Float32[np.ndarray, "n h w"]:
         """The probability, in [0, 1], that a pixel belongs to the instance; 0 outside its box.
 
-        At the original size, `probabilities() >= 0.5` is `boolean()`. At another size the same
-        instances are drawn on a finer or coarser grid over the same image: pixel (y, x) is sampled
-        at its centre, ((x + 0.5) / w, (y + 0.5) / h) of the image. Detail ends where a cell of
-        `logits` covers a pixel. Takes 4 * n * h * w bytes; `masks[i].probabilities(hw)[0]` takes a
+        At the original size, `probabilities() >= 0.5` is `boolean()`, but where a GPU has pasted
+        and a probability is within 1e-5 of one half. At another size the same instances are drawn
+        on a finer or coarser grid over the same image: pixel (y, x) is sampled at its centre,
+        ((x + 0.5) / w, (y + 0.5) / h) of the image. Detail ends where a cell of `logits` covers a
+        pixel. Takes 4 * n * h * w bytes; `masks[i].probabilities(hw)[0]` takes a
         single mask's.
 
         Args:

@@ -17,7 +17,7 @@ from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.replicas import build_replicas
 from pointrend_jax.training.step import StepOptions, initial_state
-from tests.lowered import data_dependent_loops, lowered_for, operations, unordered_sums
+from tests.lowered import data_dependent_loops, lowered_for, operations, unordered_scatters
 from tests.tiny import (
     images_of,
     object_batch,
@@ -64,24 +64,24 @@ def test_the_loops_of_a_training_step_that_data_ends_are_known(platform: str) ->
 
 
 @pytest.mark.parametrize("mask_head", ["pointrend", "implicit", "conv"])
-def test_a_deterministic_step_of_instances_adds_no_floats_in_any_order(mask_head: str) -> None:
+def test_a_deterministic_step_of_instances_scatters_nothing_in_any_order(mask_head: str) -> None:
     config = tiny_config(mask_head=mask_head)
     module = _step(config, object_batch(), "gpu", StepOptions(deterministic=True))
-    assert unordered_sums(module) == Counter()
+    assert unordered_scatters(module) == Counter()
 
 
 @pytest.mark.parametrize("coarse_head", ["semantic_fpn", "deeplabv3", "deeplabv3plus"])
-def test_a_deterministic_step_of_label_maps_adds_no_floats_in_any_order(coarse_head: str) -> None:
+def test_a_deterministic_step_of_label_maps_scatters_nothing_in_any_order(coarse_head: str) -> None:
     config = tiny_semantic_config(coarse_head)
     module = _step(config, semantic_batch(), "gpu", StepOptions(deterministic=True))
-    assert unordered_sums(module) == Counter()
+    assert unordered_scatters(module) == Counter()
     # The gradient of XLA's max-pooling, which it refuses to compile for such a step.
     assert not list(operations(module, "stablehlo.select_and_scatter"))
 
 
 def test_another_step_adds_the_gradients_of_points_and_of_pooling_in_any_order() -> None:
     module = _step(tiny_semantic_config(), semantic_batch(), "gpu", StepOptions())
-    assert unordered_sums(module)["ops/points.py"] > 0
+    assert unordered_scatters(module)["ops/points.py"] > 0
     assert list(operations(module, "stablehlo.select_and_scatter"))
 
 

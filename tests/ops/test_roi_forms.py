@@ -41,6 +41,7 @@ def _mixed() -> np.ndarray:
     boxes[5] = [120, 130, 60, 40]  # Turned inside out.
     boxes[6] = [20, 90, 60, 40]
     boxes[7] = [-8, 12, 104, 124]  # Bins of whole cells.
+    boxes[8] = [-8, 12, 132, 152]  # As many samples as cells, the first a cell before the map.
     return boxes
 
 
@@ -213,11 +214,11 @@ def _traced(function: Callable[..., jax.Array], number: int) -> Any:
     return jax.jit(lambda *arguments: function(*arguments)).trace(*shapes)
 
 
-# How many loops of a known number of turns there are: one over blocks of windows or masks.
 def _for_cuda(traced: Any) -> Any:
     return traced.lower(lowering_platforms=("cuda",)).compiler_ir("stablehlo")
 
 
+# How many loops of a known number of turns there are: one over blocks of windows or masks.
 @pytest.mark.parametrize(
     ("function", "number", "known"),
     [(_pool, 300, 0), (_pool, 2000, 1), (_pool_gradient, 300, 0), (_pool_gradient, 2000, 1),

@@ -54,17 +54,29 @@ def test_rows_are_brought_once_and_the_array_is_let_go() -> None:
 
 
 def test_the_oldest_of_many_results_come_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Of two images: each has five maps of 7 x 7 on the device, however many of them are wanted.
-    monkeypatch.setattr(late_rows, "_MOST_BYTES", 2 * 5 * 7 * 7 * 4)
-    device = _Device()
-    held = [LateRows(device, 0, np.asarray([i])) for i in range(4)]
+    # Of two batches: each has two images of five maps of 7 x 7, however many of them are wanted.
+    monkeypatch.setattr(late_rows, "_MOST_BYTES", 2 * 2 * 5 * 7 * 7 * 4)
+    devices = [_Device() for _ in range(4)]
+    held = [LateRows(device, i % 2, np.asarray([i])) for i, device in enumerate(devices)]
     assert [rows.is_on_device for rows in held] == [False, False, True, True]
-    np.testing.assert_array_equal(held[0].host(), device.values[0, [0]])
+    np.testing.assert_array_equal(held[1].host(), devices[1].values[1, [1]])
     # Results that nobody holds any more are no reason to bring others.
     del held[2:]
     gc.collect()
-    more = [LateRows(device, 0, np.asarray([i])) for i in range(2)]
+    more = [LateRows(_Device(), 0, np.asarray([i])) for i in range(2)]
     assert all(rows.is_on_device for rows in more)
+
+
+def test_all_rows_of_an_array_count_once_and_come_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(late_rows, "_MOST_BYTES", 2 * 5 * 7 * 7 * 4)
+    device = _Device()
+    held = [LateRows(device, i % 2, np.asarray([i % 5])) for i in range(40)]
+    assert all(rows.is_on_device for rows in held)
+    newer = LateRows(_Device(), 0, np.asarray([0]))
+    assert newer.is_on_device
+    assert not any(rows.is_on_device for rows in held)
 
 
 def test_unpickled_masks_are_arrays_of_numpy() -> None:
