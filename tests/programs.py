@@ -25,29 +25,18 @@ class Product(NamedTuple):
         return precision == (jax.lax.Precision.HIGHEST,) * 2
 
 
-def products(program: ClosedJaxpr | Jaxpr) -> Iterator[Product]:
+def products(program: ClosedJaxpr | Jaxpr, scope: str = "") -> Iterator[Product]:
     """Every one of a program, also those of its loops and branches.
 
     The names of a gradient's scopes look like "transpose(jvp(fpn))".
     """
-    for scope, equation in _equations(program):
-        if equation.primitive.name in ("conv_general_dilated", "dot_general"):
-            yield Product(set(scope.replace("(", "/").replace(")", "/").split("/")), equation)
-
-
-def loops(program: ClosedJaxpr | Jaxpr) -> list[str]:
-    """The loops whose number of turns the data decides: where each stands, as in "cond/scan"."""
-    return [scope for scope, equation in _equations(program) if equation.primitive.name == "while"]
-
-
-def _equations(program: ClosedJaxpr | Jaxpr, scope: str = "") -> Iterator[tuple[str, JaxprEqn]]:
-    """Each with what is around it: the names of modules, and of operations that hold programs."""
     jaxpr: Any = program.jaxpr if isinstance(program, ClosedJaxpr) else program
     for equation in jaxpr.eqns:
         inner = f"{scope}/{equation.source_info.name_stack}"
-        yield inner, equation
+        if equation.primitive.name in ("conv_general_dilated", "dot_general"):
+            yield Product(set(inner.replace("(", "/").replace(")", "/").split("/")), equation)
         for value in jax.tree.leaves(
             list(equation.params.values()), is_leaf=lambda x: isinstance(x, Jaxpr | ClosedJaxpr)
         ):
             if isinstance(value, Jaxpr | ClosedJaxpr):
-                yield from _equations(value, f"{inner}/{equation.primitive.name}")
+                yield from products(value, inner)

@@ -14,9 +14,8 @@ from pointrend_jax.ops.masks import crop_masks
 from pointrend_jax.ops.roi_align import roi_align
 from pointrend_jax.ops.roi_samples import place_samples
 from pointrend_jax.ops.roi_windows import MOST, num_windows, plan_windows
-from tests.lowered import loops_outside_branches
+from tests.lowered import data_dependent_loops, loops_outside_branches, lowered_for
 from tests.ops.plain_roi_align import plain_gradients, plain_rois, plain_values
-from tests.programs import loops
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
@@ -208,36 +207,28 @@ def _crop(maps: jax.Array, boxes: jax.Array) -> jax.Array:
     return crop_masks(bits, index, boxes, jnp.full((len(boxes), 2), 64), output_size=7)
 
 
-def _traced(function: Callable[..., jax.Array], number: int) -> Any:
+def _lowered(platform: str, function: Callable[..., jax.Array], number: int) -> Any:
     shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((1, 64, 64, 8), (number, 4))]
-    # A new function: what has been traced for another backend keeps its form.
-    return jax.jit(lambda *arguments: function(*arguments)).trace(*shapes)
+    return lowered_for(platform, function, *shapes)
 
 
-def _for_cuda(traced: Any) -> Any:
-    return traced.lower(lowering_platforms=("cuda",)).compiler_ir("stablehlo")
-
-
-# How many loops of a known number of turns there are: one over blocks of windows or masks.
+# How many loops there are outside of branches: one over blocks of windows or masks, whose number is
+# known.
 @pytest.mark.parametrize(
     ("function", "number", "known"),
     [(_pool, 300, 0), (_pool, 2000, 1), (_pool_gradient, 300, 0), (_pool_gradient, 2000, 1),
      (_crop, 300, 1)],
 )  # fmt: skip
 def test_no_loop_of_a_gpu_turns_as_often_as_the_data_says(
-    function: Callable[..., jax.Array], number: int, known: int, trace_for: Callable[[str], None]
+    function: Callable[..., jax.Array], number: int, known: int
 ) -> None:
-    trace_for("gpu")
-    traced = _traced(function, number)
-    found = loops(traced.jaxpr)
-    # But those over boxes without windows, in a branch.
-    assert bool(found) == (function is not _crop)
-    assert all("cond" in scope.split("/") for scope in found)
-    assert loops_outside_branches(_for_cuda(traced)) == known
+    module = _lowered("gpu", function, number)
+    assert loops_outside_branches(module) == known
+    # Those over boxes without windows, in a branch.
+    assert bool(data_dependent_loops(module)) == (function is not _crop)
 
 
-def test_the_loops_of_a_cpu_are_found(trace_for: Callable[[str], None]) -> None:
-    trace_for("cpu")
-    traced = _traced(_pool, 300)
-    assert any("cond" not in scope.split("/") for scope in loops(traced.jaxpr))
-    assert loops_outside_branches(_for_cuda(traced)) == 2
+def test_the_loops_of_a_cpu_are_found() -> None:
+    module = _lowered("cpu", _pool, 300)
+    assert loops_outside_branches(module) == 2
+    assert data_dependent_loops(module)
