@@ -20,7 +20,7 @@ from pointrend_jax.storage import check_workdir, write_json
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.instance import instance_results
-from pointrend_jax.tasks.predictions import on_local_devices
+from pointrend_jax.tasks.predict_batches import on_local_devices
 from pointrend_jax.tasks.scoring import score
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.saved_variables import load_variables

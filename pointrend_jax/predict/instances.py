@@ -17,7 +17,7 @@ from pointrend_jax.results.instances import (
     PredictedInstances,
 )
 from pointrend_jax.structures import Config, EvalSample
-from pointrend_jax.tasks.predictions import on_one_device
+from pointrend_jax.tasks.predict_batches import on_one_device
 from pointrend_jax.tasks.task import Variables
 
 

@@ -15,7 +15,7 @@ from pointrend_jax.predict.loaded_model import LoadedModel
 from pointrend_jax.predict.tiles import LabelSink, PixelSource, Tiling, predict_tiles
 from pointrend_jax.results.label_maps import ExplainedLabels, ExplainedLabelStep, PredictedLabels
 from pointrend_jax.structures import Array, Config, ImageBatch
-from pointrend_jax.tasks.predictions import on_one_device, original_sizes
+from pointrend_jax.tasks.predict_batches import on_one_device, original_sizes
 from pointrend_jax.tasks.semantic import class_probabilities
 from pointrend_jax.tasks.task import Task, Variables, kept
 

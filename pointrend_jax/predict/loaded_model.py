@@ -12,7 +12,7 @@ from pointrend_jax.data.batches.transforms import check_buckets
 from pointrend_jax.predict.images import ImageLike, choose_canvas, read_one
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.tasks.predictions import Predict, one_ahead, original_canvas
+from pointrend_jax.tasks.predict_batches import Predict, one_ahead, original_canvas
 from pointrend_jax.tasks.task import Variables
 from pointrend_jax.training.trees import check_finite, check_same_tree
 

@@ -12,7 +12,7 @@ import numpy as np
 from pointrend_jax.console import watched
 from pointrend_jax.data.batches.transforms import SIZE_DIVISIBILITY, padded_hw
 from pointrend_jax.structures import Array, ImageBatch
-from pointrend_jax.tasks.predictions import one_ahead
+from pointrend_jax.tasks.predict_batches import one_ahead
 
 
 @runtime_checkable

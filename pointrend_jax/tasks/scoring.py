@@ -20,7 +20,7 @@ from pointrend_jax.evaluation.results import Results
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.instance_scorer import InstanceScorer
-from pointrend_jax.tasks.predictions import on_local_devices, one_ahead
+from pointrend_jax.tasks.predict_batches import on_local_devices, one_ahead
 from pointrend_jax.tasks.semantic_scorer import SemanticScorer
 from pointrend_jax.tasks.task import Evaluator, Prediction, Task, Variables
 from pointrend_jax.tasks.test_time_augmentation import augmented_label_maps, views

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from pointrend_jax.data.build_label_maps import SemanticDatasets, SemanticEvalSet
 from pointrend_jax.devices.placement import replicated, shard
 from pointrend_jax.structures import Config, EvalSample, ImageBatch
-from pointrend_jax.tasks.predictions import original_sizes
+from pointrend_jax.tasks.predict_batches import original_sizes
 from pointrend_jax.tasks.semantic import (
     PredictedLabelMaps,
     class_probabilities,

@@ -16,7 +16,7 @@ from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.tasks.predictions import one_ahead
+from pointrend_jax.tasks.predict_batches import one_ahead
 from pointrend_jax.tasks.task import Task, Variables
 from tests.tiny_predictor import (
     NAMES,

@@ -8,7 +8,7 @@ import pytest
 from pointrend_jax.data.build_label_maps import SemanticEvalSet
 from pointrend_jax.structures import EvalSample, ImageBatch
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.tasks.predictions import one_ahead, original_sizes
+from pointrend_jax.tasks.predict_batches import one_ahead, original_sizes
 from pointrend_jax.tasks.scoring import add_results
 from pointrend_jax.tasks.semantic import PredictedLabelMaps
 from pointrend_jax.tasks.semantic_scorer import SemanticScorer
