@@ -41,7 +41,7 @@ PredictPoints = Callable[[Float[Array, "N P 2"]], Float[Array, "N P K"]]
 
 
 def binary_uncertainty(logits: Float[Array, "*S 1"]) -> Float[Array, "*S"]:
-    """Highest where the logit is 0, that is p = 0.5: -|logit| ranks as -|p - 0.5| does."""
+    """Highest where the logit is 0, that is p = 0.5: `-|logit|` ranks as `-|p - 0.5|` does."""
     return -jnp.abs(logits[..., 0])
 
 

@@ -14,9 +14,11 @@ from pointrend_jax.structures import Config
 class BackboneSpec(NamedTuple):
     """What belongs to a backbone and its weights.
 
-    make: from its options to the module. pixel_mean, pixel_std, bgr: the pixels they expect, of
-      0 to 255, in the order of the channels that `bgr` says.
-    map_scales: what brings res2..res5 to a deviation near 1, as the FPN's initialisation expects.
+    Attributes:
+      make: from its options to the module.
+      pixel_mean: of the pixels that the weights expect, of 0 to 255, in the order of the channels
+        that `bgr` says; so too `pixel_std`.
+      map_scales: what brings res2..res5 to a deviation near 1, as the FPN's initialisation expects.
     """
 
     make: Callable[["BackboneOptions"], Backbone]
