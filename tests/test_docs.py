@@ -44,6 +44,23 @@ def test_every_anchor_of_a_link_is_a_heading():
                 assert anchor in {h.lower().replace(" ", "-") for h in headings}, link
 
 
+@pytest.mark.parametrize("document", _DOCUMENTS, ids=lambda path: path.name)
+def test_every_field_that_a_document_names_is_a_field(document: Path):
+    config = load_config("base")
+    # A name that ends in a dot, a star or a slash stands for several.
+    named = re.findall(
+        r"(?<![\w./])config((?:\.[a-z_0-9]+)+)(?![\w.*/(])", document.read_text("utf-8")
+    )
+    unknown = []
+    for name in named:
+        part = config
+        for key in name[1:].split("."):
+            part = part.get(key) if isinstance(part, type(config)) else None
+        if part is None and not name.endswith(".py"):
+            unknown.append(f"config{name}")
+    assert not unknown
+
+
 def test_the_floors_of_the_document_are_those_that_the_linter_checks():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
