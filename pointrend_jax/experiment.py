@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from pointrend_jax.config_rules import check_config, unreachable_settings
 from pointrend_jax.console import tell
+from pointrend_jax.data.batches.transforms import training_canvases
 from pointrend_jax.data.build_objects import Datasets
 from pointrend_jax.data.sources.categories import are_made_up
 from pointrend_jax.devices.compilation_cache import use_compilation_cache
@@ -96,8 +97,7 @@ def _train(
             checkpoint_every=settings.checkpoint_every,
             retention=Retention(settings.keep_checkpoints, settings.keep_every),
             seed=config.seed,
-            # Of a semantic model crops are the only canvas.
-            num_canvases=1 if config.task == "semantic" else len(config.data.buckets),
+            num_canvases=_num_canvases(config),
             best_metric=settings.best_metric or _BEST_METRICS[config.task],
             watchdog_minutes=settings.watchdog_minutes,
             strategy=settings.strategy,
@@ -118,6 +118,12 @@ def _train(
         ),
         workdir=workdir,
     )
+
+
+def _num_canvases(config: Config) -> int:
+    """That training images may come on."""
+    # Of a semantic model crops are the only canvas.
+    return 1 if config.task == "semantic" else len(training_canvases(config.data.buckets))
 
 
 def _variables_to_start(config: Config, task: Task, workdir: AnyPath) -> Variables:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pointrend_jax.console import tell
+from pointrend_jax.data.batches.transforms import training_canvases
 from pointrend_jax.devices.memory import memory_of_device
 from pointrend_jax.structures import DATA_AXIS, Config, ObjectBatch, SemanticBatch
 from pointrend_jax.tasks.build import build_task
@@ -93,7 +94,7 @@ def canvas_hw(config: Config) -> tuple[int, int]:
     if config.task == "semantic":
         height, width = config.data.crop_hw
         return int(height), int(width)
-    height, width = max(config.data.buckets, key=math.prod)
+    height, width = max(training_canvases(config.data.buckets), key=math.prod)
     return int(height), int(width)
 
 

@@ -96,3 +96,9 @@ def test_what_may_not_fit_is_told(
     config.train.accumulate_steps = 2
     check_step_memory(config)
     assert capsys.readouterr().out == ""
+
+
+def test_the_largest_canvas_is_that_of_a_batch_of_tall_and_wide_images():
+    config = tiny_config()
+    config.data.buckets = ((256, 416), (416, 256))
+    assert memory.canvas_hw(config) == (416, 416)

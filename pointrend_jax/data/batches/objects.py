@@ -27,6 +27,7 @@ from pointrend_jax.data.batches.transforms import (
     place_image,
     resize_image,
     resized_hw,
+    training_canvases,
     transform_objects,
 )
 from pointrend_jax.data.images import decode_image
@@ -88,7 +89,8 @@ class TrainPlan:
     @property
     def mask_bytes(self) -> int:
         """The bytes of one object's bits on the largest canvas."""
-        return max(height * width // 8 for height, width in self._augmentation.buckets)
+        canvases = training_canvases(self._augmentation.buckets)
+        return max(height * width // 8 for height, width in canvases)
 
     def __len__(self) -> int:
         return 2**40
@@ -164,12 +166,9 @@ def _bucket(hw: tuple[int, int], buckets: tuple[Bucket, ...]) -> Bucket:
 
 
 def _common_bucket(sizes: list[tuple[int, int]], buckets: tuple[Bucket, ...]) -> Bucket:
-    """The smallest bucket that holds all; where tall and wide images meet, the union of all."""
+    """The smallest canvas that holds all."""
     height, width = (max(hw[axis] for hw in sizes) for axis in (0, 1))
-    bucket = choose_bucket((height, width), buckets)
-    if bucket is not None:
-        return bucket
-    return max(b[0] for b in buckets), max(b[1] for b in buckets)
+    return _bucket((height, width), training_canvases(buckets))
 
 
 class _LoadBatch:

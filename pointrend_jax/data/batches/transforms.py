@@ -80,6 +80,15 @@ def check_buckets(buckets: Sequence[tuple[int, int]]) -> None:
         )
 
 
+def training_canvases(buckets: Sequence[Bucket]) -> tuple[Bucket, ...]:
+    """The canvases of training batches: the buckets, and last one that holds tall and wide images.
+
+    What is left of an epoch's tall and wide images shares a batch.
+    """
+    union = max(height for height, _ in buckets), max(width for _, width in buckets)
+    return tuple(dict.fromkeys((*buckets, union)))
+
+
 def choose_bucket(
     hw: tuple[int, int], buckets: Sequence[tuple[int, int]]
 ) -> tuple[int, int] | None:

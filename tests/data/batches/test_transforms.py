@@ -19,6 +19,7 @@ from pointrend_jax.data.batches.transforms import (
     rasterize,
     resize_image,
     resized_hw,
+    training_canvases,
     transform_boxes,
     transform_objects,
     transform_polygon,
@@ -188,6 +189,13 @@ def test_bucket_is_the_smallest_that_holds_the_padded_image():
     assert choose_bucket((33, 100), buckets) == (64, 128)
     assert choose_bucket((97, 97), buckets) == (128, 128)
     assert choose_bucket((129, 10), buckets) is None
+
+
+def test_tall_and_wide_images_may_share_a_canvas_that_no_bucket_is():
+    tall, wide, both = (416, 256), (256, 416), (416, 416)
+    assert training_canvases((wide, tall)) == (wide, tall, both)
+    assert training_canvases((wide, tall, both)) == (wide, tall, both)
+    assert training_canvases((wide,)) == (wide,)
 
 
 @pytest.mark.parametrize("buckets", [(), ((64, 100),), ((0, 32),)])
