@@ -15,12 +15,8 @@ from pointrend_jax.evaluation.coco import (
 )
 from pointrend_jax.evaluation.lvis import MAX_DETECTIONS as LVIS_MAX_DETECTIONS
 from pointrend_jax.evaluation.lvis import is_federated, lvis_evaluator
-from pointrend_jax.evaluation.report import (
-    format_cityscapes_results,
-    format_lvis_results,
-    format_results,
-)
 from pointrend_jax.evaluation.results import Results
+from pointrend_jax.evaluation.tables import format_cityscapes_results, format_results
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.predictions import write_results_list
 from pointrend_jax.storage import AnyPath
@@ -40,9 +36,8 @@ class InstanceScorer:
 
     def __init__(self, data: Datasets | EvalSet, config: Config) -> None:
         truth, dilation = data.eval_ground_truth, config.eval.boundary_dilation
-        self._federated = is_federated(truth)
-        most = config.model.box.detections_per_image
-        if self._federated:
+        federated, most = is_federated(truth), config.model.box.detections_per_image
+        if federated:
             self._evaluator = lvis_evaluator(truth, boundary_dilation=dilation)
         else:
             rules = partial(coco_scores, max_detections=most)
@@ -50,7 +45,7 @@ class InstanceScorer:
         self._cityscapes = CityscapesInstanceEvaluator()
         self._category_ids = np.asarray(data.category_ids)
         self._instance_ids = data.eval_instance_ids
-        _tell_limit(most, federated=self._federated)
+        _tell_limit(most, federated=federated)
 
     @property
     def image_ids(self) -> tuple[int, ...]:
@@ -95,7 +90,7 @@ class InstanceScorer:
                 "written with its own image and category ids."
             )
         else:
-            table = format_lvis_results(own) if self._federated else format_results(own)
+            table = format_results(own)
         return f"{table}\n\n{format_cityscapes_results(official)}" if official else table
 
     def save_details(self, folder: AnyPath) -> None:

@@ -3,9 +3,9 @@
 from typing import Any
 
 from pointrend_jax.data.build_label_maps import SemanticDatasets, SemanticEvalSet
-from pointrend_jax.evaluation.report import format_semantic_results
 from pointrend_jax.evaluation.results import Results
 from pointrend_jax.evaluation.semantic import CITYSCAPES_OBJECT_SIZES, SemanticEvaluator
+from pointrend_jax.evaluation.tables import format_semantic_results
 from pointrend_jax.results.label_maps import PredictedLabels
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config
