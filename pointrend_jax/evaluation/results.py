@@ -1,7 +1,7 @@
 """What every evaluation gives, whatever it counts, and that no image may count twice."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 # Which of the two that every evaluation scores side by side: what was rendered, and what rendering
 # started from.
@@ -10,6 +10,16 @@ MaskSource = Literal["rendered", "coarse"]
 Statistics = dict[str, float | None]
 # By group: {"rendered": {"mask_ap": 0.4, ...}, ...}
 Results = dict[str, Statistics]
+# What is known beside the scores, by name and fit for JSON: where classes are confused, curves,
+# sizes, the best and the worst images.
+Details = dict[str, Any]
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation gives, and results.json has."""
+
+    results: Results
+    details: Details
 
 
 def check_disjoint(image_ids: Iterable[int], others: Iterable[int]) -> None:

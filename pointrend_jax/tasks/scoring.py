@@ -16,7 +16,8 @@ from pointrend_jax.data.build_label_maps import (
 from pointrend_jax.data.build_objects import Datasets, EvalSet, build_datasets, build_eval_set
 from pointrend_jax.data.splits import buckets
 from pointrend_jax.devices.processes import from_lead, to_lead
-from pointrend_jax.evaluation.results import Results
+from pointrend_jax.evaluation.results import Details, Evaluation, Results
+from pointrend_jax.report.sections import Pair
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.instance_scorer import InstanceScorer
@@ -39,12 +40,16 @@ class Scores(NamedTuple):
     Attributes:
       results: group to name to number; None where there was nothing to be found. Empty for a set
         without annotations, which is only predicted.
-      table: the same for people.
+      details: what is known beside them, fit for JSON.
+      table: the results for people.
+      pair: draws an image that the details name, under its truth and as predicted.
       save_details: writes what comparisons need (detections, counts by image) to a directory.
     """
 
     results: Results
+    details: Details
     table: str
+    pair: Callable[[int], Pair]
     save_details: Callable[[AnyPath], None]
 
 
@@ -74,7 +79,7 @@ def score(task: Task, variables: Variables, data: AnyData, config: Config) -> Sc
     add_results(task, predicted, evaluator, data.class_names, data.num_eval_images)
     finished = time.monotonic()
     with waiting_for(f"scoring {data.num_eval_images} images"):
-        results = _merged_results(evaluator)
+        results, details = _merged(evaluator)
     tell(
         f"evaluated {len(evaluator.image_ids)} images: {finished - start:.1f} s of prediction, "
         f"{time.monotonic() - finished:.1f} s of scoring"
@@ -85,11 +90,11 @@ def score(task: Task, variables: Variables, data: AnyData, config: Config) -> Sc
         of_views = _SCORERS[config.task](data, config)
         predicted = augmented_label_maps(task, variables, label_data, config, process=process)
         add_results(task, predicted, of_views, data.class_names, data.num_eval_images)
-        augmented = _merged_results(of_views)
+        augmented, _ = _merged(of_views)
         # Groups of their own: single-scale figures are never mixed with these.
         results = results | {f"test_time_augmentation_{k}": v for k, v in augmented.items()}
         table += "\n\nwith test-time augmentation\n" + of_views.table(augmented)
-    return Scores(results, table, evaluator.save_details)
+    return Scores(results, details, table, evaluator.pair, evaluator.save_details)
 
 
 def add_results(
@@ -120,8 +125,8 @@ def add_results(
         pass
 
 
-def _merged_results(evaluator: Evaluator) -> Results:
-    """The results of all processes' images, each predicted by one of them; in every process."""
+def _merged(evaluator: Evaluator) -> Evaluation:
+    """The evaluation of all processes' images, each predicted by one of them; in every process."""
     for parts in to_lead(evaluator.parts)[1:]:
         evaluator.merge(parts)
-    return from_lead(evaluator.results)
+    return from_lead(evaluator.evaluate)

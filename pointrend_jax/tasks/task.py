@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from pointrend_jax.evaluation.results import Evaluation, Results
 from pointrend_jax.ops.losses import LossTerm
+from pointrend_jax.report.sections import Pair
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.label_maps import PredictedLabels
 from pointrend_jax.storage import AnyPath
@@ -57,12 +59,16 @@ class Evaluator(Protocol):
         """Adds the images of another process."""
         ...
 
-    def results(self) -> dict[str, dict[str, float | None]]:
-        """Group to name to number; None where there was nothing to be found."""
+    def evaluate(self) -> Evaluation:
+        """The scores of all images, and what is known beside them."""
         ...
 
-    def table(self, results: dict[str, dict[str, float | None]]) -> str:
-        """The same for people."""
+    def table(self, results: Results) -> str:
+        """The scores for people."""
+        ...
+
+    def pair(self, image_id: int) -> Pair:
+        """Draws an image that the details of `evaluate` name as one of the best or the worst."""
         ...
 
     def save_details(self, folder: AnyPath) -> None:

@@ -161,7 +161,7 @@ def test_a_set_without_annotations_is_predicted_under_its_own_ids_and_not_scored
         (found,) = json.loads((tmp_path / f"detections_{source}.json").read_text())
         assert (found["image_id"], found["category_id"]) == (77, 5)
     (tmp_path / "results.json").write_text("of training")
-    save_results(tmp_path, scores, 4)
+    save_results(tmp_path, scores, 4, [])
     assert (tmp_path / "results.json").read_text() == "of training"
     said = capsys.readouterr().out
     assert "config.model.box.detections_per_image is 300: COCO's scores count the best 100" in said

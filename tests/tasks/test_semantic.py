@@ -39,6 +39,9 @@ def test_images_of_all_sizes_share_few_canvases():
 
 
 class _Truth:
+    def name(self, image_id: int) -> str:
+        return f"{image_id}.png"
+
     def labels(self, image_id: int) -> np.ndarray:
         return np.full((20, 30), image_id, np.uint8)
 
@@ -62,4 +65,4 @@ def test_every_image_is_counted_with_its_own_labels_though_a_batch_has_none():
 
     add_results(task, one_ahead(samples, labels), evaluator, data.class_names, 3)
     assert evaluator.image_ids == (0, 1, 2)
-    assert evaluator.results()["rendered"]["miou"] == 1
+    assert evaluator.evaluate().results["rendered"]["miou"] == 1
