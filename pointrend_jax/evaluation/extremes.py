@@ -41,7 +41,7 @@ def extremes_in_words(
     """
     lists = extremes(qualities)._asdict()
     return {
-        "images": {"measure": measure}
+        "images": {"measure": measure, "scored": len(qualities)}
         | {
             which: [{"id": i, "name": name(i), "quality": round(qualities[i], 4)} for i in ids]
             for which, ids in lists.items()

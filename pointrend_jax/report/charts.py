@@ -65,6 +65,7 @@ def bar_chart(
     """A figure of bars, of which a part each is filled.
 
     Args:
+      labels: of where each bar begins.
       names: what the whole bars are, and their parts.
     """
     y_ticks = nice_ticks(0.0, float(max([1, *values])))
@@ -77,7 +78,7 @@ def bar_chart(
             bars.append(element("rect", class_=f"{look} c0", x=x0, y=y0, **size))
     marks = axes.marks([], y_ticks, x_label, names[0])
     for i, label in enumerate(labels):
-        x, y = axes.place(i + 0.5, 0.0)
+        x, y = axes.place(float(i), 0.0)
         marks.append(element("text", label, class_="x tick", x=x, y=y + 14))
     legend = [(names[0], "bar whole c0"), (names[1], "bar part c0")]
     return _figure(title, _svg(title, marks, bars), legend)

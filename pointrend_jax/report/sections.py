@@ -94,11 +94,12 @@ def images_section(details: Details, pair_of: Callable[[int], Pair]) -> Section 
     if not details.get("images"):
         return None
     images = details["images"]
-    content = [element("p", f"Chosen by {images['measure']}.")]
+    content = [element("p", f"Of {images['scored']} images, by {images['measure']}.")]
     for which in ("best", "worst"):
         if images[which]:
+            pairs = (_pair(image, pair_of(image["id"])) for image in images[which])
             content.append(element("h3", f"The {which}"))
-        content += [_pair(image, pair_of(image["id"])) for image in images[which]]
+            content.append(element("div", *pairs, class_="pairs"))
     return Section("images", "Best and worst images", content)
 
 
@@ -152,14 +153,16 @@ def sizes_section(details: Details) -> Section | None:
     labels = [f"{a}-{b}" for a, b in pairwise(sides)] + [f"{sides[-1]}+"]
     names = ("objects", "found as their class")
     axis = "side of a square of the same area, pixels"
-    figure = bar_chart("Objects by size", labels, objects, found, names=names, x_label=axis)
+    begins = [str(side) for side in sides]
+    figure = bar_chart("Objects by size", begins, objects, found, names=names, x_label=axis)
     rows = [
         (label, [count_cell(all_), count_cell(hits), score_cell(hits / all_ if all_ else None)])
         for label, all_, hits in zip(labels, objects, found, strict=True)
     ]
     columns = ["side, pixels", "objects", "found", "percent"]
     listed = table("Objects by size, and those found as their class", columns, rows)
-    return Section("sizes", "Sizes", [figure, listed])
+    grid = element("div", figure, listed, class_="figures")
+    return Section("sizes", "Sizes", [grid])
 
 
 def learning_section(metrics: Sequence[Mapping[str, float]]) -> Section | None:

@@ -245,7 +245,9 @@ def test_curves_are_those_whose_mean_is_ap():
     evaluator = InstanceEvaluator(_one_disc())
     _add(evaluator, 1, DISC, SMALLER_DISC)
     curves = evaluator.scores().curves
-    groups = [f"{group}_{kind}" for group in ("rendered", "coarse") for kind in ("mask", "boundary")]
+    groups = [
+        f"{group}_{kind}" for group in ("rendered", "coarse") for kind in ("mask", "boundary")
+    ]
     assert list(curves) == [*groups, "box"]
     # Of IoU 0.81, and the only detection: found at every recall, by 7 of 10 thresholds.
     expected = {"0.50": [1.0] * 101, "0.75": [1.0] * 101, "0.50:0.95": [0.7] * 101}

@@ -26,6 +26,7 @@ def test_they_are_told_with_their_names() -> None:
     images = extremes_in_words({3: 0.25, 8: 1 / 3}, "image {}".format, "a measure")["images"]
     assert images == {
         "measure": "a measure",
+        "scored": 2,
         "best": [{"id": 8, "name": "image 8", "quality": 0.3333}],
         "worst": [{"id": 3, "name": "image 3", "quality": 0.25}],
     }

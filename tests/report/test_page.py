@@ -62,7 +62,7 @@ def _instances(classes: list[str]) -> tuple[dict, dict]:
         },
         "sizes": {"sides": [0, 32, 96], "objects": [4, 0, 2], "found": [1, 0, 2]},
         "images": {
-            "measure": "a measure",
+            "measure": "a measure", "scored": 2,
             "best": [{"id": 1, "name": classes[0], "quality": 0.9}],
             "worst": [{"id": 2, "name": "b.jpg", "quality": 0.0}],
         },
