@@ -7,7 +7,6 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-import pointrend_jax
 from pointrend_jax.config_rules import check_config, unreachable_settings
 from pointrend_jax.console import tell, waiting_for
 from pointrend_jax.data.build_objects import Datasets
@@ -216,7 +215,7 @@ def save_results(
     with waiting_for("drawing report.html"):
         page = report_page(
             f"Evaluation of {readable(place.name)}",
-            [f"The model after {step} steps, by pointrend_jax {pointrend_jax.__version__}."],
+            [f"The model after {step} steps."],
             scores.results,
             scores.details,
             pair_of=scores.pair,

@@ -1,7 +1,7 @@
 """Scores of a data set: every image is predicted as for a user, by all processes, and compared."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -20,17 +20,24 @@ from pointrend_jax.evaluation.results import Details, Evaluation, Results
 from pointrend_jax.report.sections import Pair
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config, EvalSample
+from pointrend_jax.tasks.augmented_instances import augmented_instances
+from pointrend_jax.tasks.augmented_labels import augmented_label_maps
 from pointrend_jax.tasks.instance_scorer import InstanceScorer
 from pointrend_jax.tasks.predictions import on_local_devices, one_ahead
 from pointrend_jax.tasks.semantic_scorer import SemanticScorer
 from pointrend_jax.tasks.task import Evaluator, Prediction, Task, Variables
-from pointrend_jax.tasks.test_time_augmentation import augmented_label_maps, views
+from pointrend_jax.tasks.views import views
 from pointrend_jax.workers import in_order
 
 # The evaluator of each `config.task`, which is made with the data sets and the config.
 _SCORERS: dict[str, Callable[[Any, Config], Evaluator]] = {
     "instance": InstanceScorer,
     "semantic": SemanticScorer,
+}
+# Predictions of an evaluation set from several views of each image.
+_AUGMENTED: dict[str, Callable[..., Iterator[tuple[EvalSample, Any]]]] = {
+    "instance": augmented_instances,
+    "semantic": augmented_label_maps,
 }
 
 
@@ -86,9 +93,10 @@ def score(task: Task, variables: Variables, data: AnyData, config: Config) -> Sc
     )
     table = evaluator.table(results)
     if views(config):
-        label_data: Any = data  # only label maps have views
         of_views = _SCORERS[config.task](data, config)
-        predicted = augmented_label_maps(task, variables, label_data, config, process=process)
+        predicted = _AUGMENTED[config.task](
+            task, variables, data.eval_samples, config, process=process
+        )
         add_results(task, predicted, of_views, data.class_names, data.num_eval_images)
         augmented, _ = _merged(of_views)
         # Groups of their own: single-scale figures are never mixed with these.

@@ -87,6 +87,9 @@ class Task(NamedTuple):
       loss: (variables, batch, key of the step) to (sum, denominator) by loss name, and the buffers
         after it. Pure; sees one replica.
       predict: (variables, images) to `InstancePredictions` or `SemanticPredictions`. Pure.
+      find, segment: the two halves of `predict` of instances, between which views are merged:
+        (variables, images) to maps and `Detections`, and (variables, maps, detections, padded_hw)
+        to `MaskLogits`. Pure; None for label maps.
       deliver: (predictions, images, original sizes int32 [B, 2], a canvas that holds them) to what
         `results` takes. Pure; None where that is the predictions as they are.
       results: (sample, what is delivered, class names) to what a user gets of each image, in order.
@@ -101,6 +104,8 @@ class Task(NamedTuple):
     shapes: Callable[[], Variables]
     loss: Callable[[Variables, Any, Array], tuple[dict[str, LossTerm], Variables]]
     predict: Callable[[Variables, ImageBatch], Any]
+    find: Callable[..., Any] | None
+    segment: Callable[..., Any] | None
     deliver: Callable[..., Any] | None
     results: Callable[[EvalSample, Any, tuple[str, ...]], Iterator[Prediction]]
     explain: Callable[..., Any]

@@ -56,6 +56,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 
 def test_instances_of_cityscapes_are_scored_by_both_rules(config: Config, tmp_path: Path) -> None:
+    config = config.copy_and_resolve_references()
+    config.eval.tta_scales = (1.0,)
     task = build_task(config)
     scores = score(task, tiny_variables(task), build_task_eval_set(config), config)
     assert {"mask_ap", "boundary_ap"} <= set(scores.results["rendered"])
@@ -68,6 +70,10 @@ def test_instances_of_cityscapes_are_scored_by_both_rules(config: Config, tmp_pa
     assert by_class["person"] is None
     assert by_class["bus"] is None
     assert "Cityscapes AP50" in scores.table
+    # A single view that changes nothing.
+    for group in ("rendered", "coarse", "box", "cityscapes_rendered"):
+        augmented = scores.results[f"test_time_augmentation_{group}"]
+        assert augmented == pytest.approx(scores.results[group], abs=1e-6)
     save_results(tmp_path, scores, 4, [])
     page = (tmp_path / "report.html").read_text()
     assert "AP by Cityscapes&#39; rules" in page or "AP by Cityscapes' rules" in page
