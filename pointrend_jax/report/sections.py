@@ -91,9 +91,9 @@ def classes_section(results: Results) -> Section | None:
 
 def images_section(details: Details, pair_of: Callable[[int], Pair]) -> Section | None:
     """The best and the worst images, truth beside prediction."""
-    if not details.get("images"):
+    images = details.get("images")
+    if not images or not images["scored"]:
         return None
-    images = details["images"]
     content = [element("p", f"Of {images['scored']} images, by {images['measure']}.")]
     for which in ("best", "worst"):
         if images[which]:

@@ -180,7 +180,10 @@ def test_label_maps_have_their_own_scores_and_a_matrix_in_percent() -> None:
         {"true": "road", "predicted": "sky", "count": 10},
     ]
     confusion = {"unit": "pixels", "classes": ["road", "sky"], "pairs": pairs}
-    page = _Page(_page(results, {"confusion": confusion}))
+    # Of void alone.
+    images = {"measure": "a measure", "scored": 0, "best": [], "worst": []}
+    page = _Page(_page(results, {"confusion": confusion, "images": images}))
+    assert [a["id"] for a in page.of("section")] == ["scores", "classes", "confusion", "learning"]
     assert {"mIoU", "trimap 4 px"} < set(page.texts["th"])
     assert "With test-time augmentation" in page.texts["caption"]
     assert page.texts["td"][-4:] == ["75.0", "25.0", "0.0", "0.0"]
