@@ -30,11 +30,18 @@ _FOLLOWED = {
 }  # fmt: skip
 
 
-class Pair(NamedTuple):
-    """Two pictures of an image: under its truth, and under what was predicted."""
+class Drawn(NamedTuple):
+    """An image under its truth or under what was predicted, and in words what is on it."""
 
-    truth: Rgb
-    predicted: Rgb
+    pixels: Rgb
+    words: str
+
+
+class Pair(NamedTuple):
+    """An image under its truth, and under what was predicted."""
+
+    truth: Drawn
+    predicted: Drawn
 
 
 class Section(NamedTuple):
@@ -97,9 +104,8 @@ def images_section(details: Details, pair_of: Callable[[int], Pair]) -> Section 
     content = [element("p", f"Of {images['scored']} images, by {images['measure']}.")]
     for which in ("best", "worst"):
         if images[which]:
-            pairs = (_pair(image, pair_of(image["id"])) for image in images[which])
             content.append(element("h3", f"The {which}"))
-            content.append(element("div", *pairs, class_="pairs"))
+        content += [_pair(image, pair_of(image["id"])) for image in images[which]]
     return Section("images", "Best and worst images", content)
 
 
@@ -200,10 +206,10 @@ def _pair(image: Mapping[str, Any], pair: Pair) -> Element:
     shown = [
         element(
             "figure",
-            element("figcaption", label),
-            picture(pixels, f"{image['name']}, {label}", longest=_PICTURE_SIDE),
+            element("figcaption", f"{label}: {drawn.words}"),
+            picture(drawn.pixels, f"{image['name']}, {label}", longest=_PICTURE_SIDE),
         )
-        for label, pixels in (("truth", pair.truth), ("prediction", pair.predicted))
+        for label, drawn in (("truth", pair.truth), ("prediction", pair.predicted))
     ]
     return element("figure", element("figcaption", heading), element("div", *shown, class_="pair"))
 

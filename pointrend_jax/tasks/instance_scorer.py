@@ -1,5 +1,6 @@
 """The scores of predicted instances: COCO's or LVIS's rules, and Cityscapes' beside them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -21,7 +22,8 @@ from pointrend_jax.evaluation.lvis import is_federated, lvis_evaluator
 from pointrend_jax.evaluation.matches import SURE, MatchFinder
 from pointrend_jax.evaluation.results import Details, Evaluation, Results
 from pointrend_jax.evaluation.tables import format_cityscapes_results, format_results
-from pointrend_jax.report.sections import Pair
+from pointrend_jax.messages import first
+from pointrend_jax.report.sections import Drawn, Pair
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.predictions import write_results_list
 from pointrend_jax.storage import AnyPath
@@ -30,6 +32,8 @@ from pointrend_jax.visualize import Rgb, overlay_masks
 
 # Groups of results by Cityscapes' rules: AP that is not to be mixed with COCO's.
 _CITYSCAPES = "cityscapes_"
+# Classes that are named below a picture.
+_NAMED = 8
 
 
 class InstanceScorer:
@@ -102,10 +106,13 @@ class InstanceScorer:
         scores = np.asarray([d["score"] for d in found])
         return Pair(self._drawn(image, objects, None), self._drawn(image, found, scores))
 
-    def _drawn(self, image: Rgb, records: Sequence[Any], scores: np.ndarray | None) -> Rgb:
+    def _drawn(self, image: Rgb, records: Sequence[Any], scores: np.ndarray | None) -> Drawn:
         categories: Any = self._evaluator.ground_truth.cats
         labels = [str(categories[record["category_id"]]["name"]) for record in records]
-        return overlay_masks(image, None, [r["segmentation"] for r in records], labels, scores)
+        masks = [record["segmentation"] for record in records]
+        numbers = Counter(labels).most_common()
+        words = first([f"{number} {label}" for label, number in numbers], _NAMED) or "nothing"
+        return Drawn(overlay_masks(image, None, masks, labels, scores), words)
 
     def table(self, results: Results) -> str:
         official = {

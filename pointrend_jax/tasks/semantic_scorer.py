@@ -2,16 +2,19 @@
 
 from typing import Any
 
+import numpy as np
+
 from pointrend_jax.data.build_label_maps import SemanticDatasets, SemanticEvalSet
 from pointrend_jax.evaluation.extremes import KeptMaps, extremes_in_words
 from pointrend_jax.evaluation.results import Evaluation, Results
 from pointrend_jax.evaluation.semantic import CITYSCAPES_OBJECT_SIZES, SemanticEvaluator
 from pointrend_jax.evaluation.tables import format_semantic_results
-from pointrend_jax.report.sections import Pair
+from pointrend_jax.messages import first
+from pointrend_jax.report.sections import Drawn, Pair
 from pointrend_jax.results.label_maps import PredictedLabels
 from pointrend_jax.storage import AnyPath
-from pointrend_jax.structures import Config
-from pointrend_jax.visualize import overlay_labels
+from pointrend_jax.structures import IGNORE_LABEL, Config
+from pointrend_jax.visualize import Rgb, overlay_labels
 
 
 class SemanticScorer:
@@ -55,11 +58,12 @@ class SemanticScorer:
 
     def pair(self, image_id: int) -> Pair:
         image, truth = self._truth.image(image_id), self._truth.labels(image_id)
-        drawn = (
-            overlay_labels(image, labels, self._class_names)
-            for labels in (truth, self._kept[image_id])
-        )
-        return Pair(*drawn)
+        return Pair(*(self._drawn(image, labels) for labels in (truth, self._kept[image_id])))
+
+    def _drawn(self, image: Rgb, labels: np.ndarray) -> Drawn:
+        present = [self._class_names[i] for i in np.unique(labels) if i != IGNORE_LABEL]
+        words = first(present, len(present)) or "nothing"
+        return Drawn(overlay_labels(image, labels, self._class_names), words)
 
     def table(self, results: Results) -> str:
         return format_semantic_results(results)

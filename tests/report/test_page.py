@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.report.page import report_page
-from pointrend_jax.report.sections import Pair
+from pointrend_jax.report.sections import Drawn, Pair
 
 _NASTY = '<script>alert("1")</script> & \ud83d'
 _VOID = {"meta", "img"}
@@ -72,7 +72,7 @@ def _instances(classes: list[str]) -> tuple[dict, dict]:
 
 def _pair(image_id: int) -> Pair:
     truth = np.full((40, 800, 3), 100 * image_id, np.uint8)
-    return Pair(truth, truth // 2)
+    return Pair(Drawn(truth, f"1 {_NASTY}"), Drawn(truth // 2, "nothing"))
 
 
 _METRICS = [
@@ -103,6 +103,7 @@ def test_names_from_data_are_text(page: _Page) -> None:
     shown = '<script>alert("1")</script> & �'
     assert any(text == shown for text in page.texts["th"])
     assert any(text.startswith(shown) for text in page.texts["figcaption"])
+    assert f"truth: 1 {shown}" in page.texts["figcaption"]
 
 
 def test_nothing_is_fetched(page: _Page, content: bytes) -> None:
