@@ -66,7 +66,7 @@ def run_demo(config: Config, workdir: Path) -> None:
     seconds["total"] = round(sum(seconds.values()), 1)
     about = {"device": jax.devices()[0].device_kind, "seconds": seconds}
     metrics = [*read_metrics(workdir), {"step": step} | flat_results(scores.results)]
-    save_results(workdir, scores, step, metrics, about)
+    save_results(workdir, scores, step, name=workdir.name, metrics=metrics, about=about)
     tell("seconds: " + ", ".join(f"{name} {value}" for name, value in seconds.items()))
     tell(_what_next(workdir))
 

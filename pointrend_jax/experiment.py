@@ -83,7 +83,7 @@ def _train(
         values = flat_results(scores.results)
         # What is returned becomes a record only after this.
         metrics = [*read_metrics(workdir), {"step": step} | values]
-        save_results(workdir, scores, step, metrics)
+        save_results(workdir, scores, step, name=workdir.name, metrics=metrics)
         return values
 
     settings = config.train
@@ -169,7 +169,7 @@ def evaluate_run(
     check_same_tree(variables, task.shapes(), f"the checkpoint of step {step}")
     check_finite(variables, f"the checkpoint of step {step}")
     scores = score(task, variables, datasets, config)
-    save_results(place, scores, step, read_metrics(workdir))
+    save_results(place, scores, step, name=workdir.name, metrics=read_metrics(workdir))
     if is_lead():
         scores.save_details(place)
     return scores.results
@@ -194,6 +194,8 @@ def save_results(
     place: AnyPath,
     scores: Scores,
     step: int,
+    *,
+    name: str,
     metrics: Sequence[Mapping[str, float]],
     about: Mapping[str, Any] | None = None,
 ) -> None:
@@ -202,6 +204,7 @@ def save_results(
     In one process of all; without results nothing is written.
 
     Args:
+      name: of the run, for the report.
       metrics: the records of the run, whose learning curves the report has.
       about: what else results.json should say.
     """
@@ -214,7 +217,7 @@ def save_results(
     write_json(place / "results.json", head | scores.results | scores.details)
     with waiting_for("drawing report.html"):
         page = report_page(
-            f"Evaluation of {readable(place.name)}",
+            f"Evaluation of {readable(name)}",
             [f"The model after {step} steps."],
             scores.results,
             scores.details,

@@ -15,11 +15,26 @@ Results = dict[str, Statistics]
 Details = dict[str, Any]
 
 
+# What the names of groups begin with that are not to be mixed with the others: instance AP by
+# Cityscapes' rules, and the scores of several views of each image.
+CITYSCAPES, AUGMENTED = "cityscapes_", "test_time_augmentation_"
+
+
 class Evaluation(NamedTuple):
     """What an evaluation gives, and results.json has."""
 
     results: Results
     details: Details
+
+
+def prefixed(results: Results, prefix: str) -> Results:
+    """The groups under names that begin with `prefix`."""
+    return {f"{prefix}{group}": values for group, values in results.items()}
+
+
+def of_prefix(results: Results, prefix: str) -> Results:
+    """The groups whose names begin with `prefix`, without it."""
+    return {k.removeprefix(prefix): v for k, v in results.items() if k.startswith(prefix)}
 
 
 def check_disjoint(image_ids: Iterable[int], others: Iterable[int]) -> None:

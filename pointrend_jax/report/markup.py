@@ -37,9 +37,12 @@ def to_html(root: Element) -> bytes:
 
 
 def picture(pixels: np.ndarray, description: str, *, longest: int) -> Element:
-    """An image within the page. Args: longest, the side in pixels that a larger one is brought to.
+    """An image within the page.
 
-    pixels: uint8 RGB [H, W, 3].
+    Args:
+      pixels: uint8 RGB [H, W, 3].
+      description: for whoever cannot see it.
+      longest: the side, in pixels, that a larger image is brought to.
     """
     image, content = Image.fromarray(pixels), io.BytesIO()
     image.thumbnail((longest, longest))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from pointrend_jax.evaluation.results import Details, Results
+from pointrend_jax.evaluation.results import AUGMENTED, CITYSCAPES, Details, Results, of_prefix
 from pointrend_jax.evaluation.tables import MOST_CLASSES, Row, class_rows, score_rows
 from pointrend_jax.evaluation.tables import cityscapes_rows as official_rows
 from pointrend_jax.report.charts import Curve, bar_chart, line_chart
@@ -17,7 +17,6 @@ from pointrend_jax.report.markup import Element, element, picture
 from pointrend_jax.report.tables import Cell, count_cell, long_table, score_cell, table
 from pointrend_jax.visualize import Rgb
 
-_AUGMENTED, _CITYSCAPES = "test_time_augmentation_", "cityscapes_"
 # In pixels, of the longer side.
 _PICTURE_SIDE = 560
 # Pairs of classes that are listed where a matrix would be too large.
@@ -59,9 +58,9 @@ def scores_section(results: Results) -> Section:
         keys = (("box AP", "box_ap"), ("box AP50", "box_ap50"), ("box AP75", "box_ap75"))
         cells = [(label, [score_cell(results["box"][key])]) for label, key in keys]
         content.append(table("Boxes, which rendering does not change", ["", "percent"], cells))
-    if official := _of_prefix(results, _CITYSCAPES):
+    if official := of_prefix(results, CITYSCAPES):
         content.append(_comparison("By Cityscapes' rules", official_rows(official)))
-    if augmented := _of_prefix(results, _AUGMENTED):
+    if augmented := of_prefix(results, AUGMENTED):
         content.append(_comparison("With test-time augmentation", score_rows(augmented)))
     return Section("scores", "Scores", content)
 
@@ -89,7 +88,7 @@ def classes_section(results: Results) -> Section | None:
         rows.append((label, cells + ([score_cell(boxes[label])] if boxes else [])))
     # By the first score of rendered masks.
     content = long_table("Scores by class in percent", columns, rows, by=1)
-    if official := _of_prefix(results, _CITYSCAPES):
+    if official := of_prefix(results, CITYSCAPES):
         of_class = [(row.label, _row_cells(row)) for row in class_rows(official, "ap")]
         columns = ["class", "AP coarse", "rendered", "gain"]
         content.append(table("AP by Cityscapes' rules in percent", columns, of_class))
@@ -186,10 +185,6 @@ def learning_section(metrics: Sequence[Mapping[str, float]]) -> Section | None:
     if not figures:
         return None
     return Section("learning", "Learning curves", [element("div", *figures, class_="figures")])
-
-
-def _of_prefix(results: Results, prefix: str) -> Results:
-    return {k.removeprefix(prefix): v for k, v in results.items() if k.startswith(prefix)}
 
 
 def _row_cells(row: Row) -> list[Cell]:

@@ -28,7 +28,9 @@ def count_cell(value: int) -> Cell:
     return Cell(f"{value:,}".replace(",", "\u202f"), value)
 
 
-def table(caption: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Cell]]]):
+def table(
+    caption: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Cell]]]
+) -> Element:
     """A table whose rows begin with a name.
 
     Args:

@@ -20,7 +20,14 @@ from pointrend_jax.evaluation.extremes import extremes_in_words
 from pointrend_jax.evaluation.lvis import MAX_DETECTIONS as LVIS_MAX_DETECTIONS
 from pointrend_jax.evaluation.lvis import is_federated, lvis_evaluator
 from pointrend_jax.evaluation.matches import SURE, MatchFinder
-from pointrend_jax.evaluation.results import Details, Evaluation, Results
+from pointrend_jax.evaluation.results import (
+    CITYSCAPES,
+    Details,
+    Evaluation,
+    Results,
+    of_prefix,
+    prefixed,
+)
 from pointrend_jax.evaluation.tables import format_cityscapes_results, format_results
 from pointrend_jax.messages import first
 from pointrend_jax.report.sections import Drawn, Pair
@@ -30,8 +37,6 @@ from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config
 from pointrend_jax.visualize import Rgb, overlay_masks
 
-# Groups of results by Cityscapes' rules: AP that is not to be mixed with COCO's.
-_CITYSCAPES = "cityscapes_"
 # Classes that are named below a picture.
 _NAMED = 8
 
@@ -95,8 +100,7 @@ class InstanceScorer:
             name = self._file_names.__getitem__
             details |= extremes_in_words(qualities, name, "the panoptic quality of the image")
         if self._instance_ids is not None:
-            official = self._cityscapes.results()
-            results |= {f"{_CITYSCAPES}{group}": values for group, values in official.items()}
+            results |= prefixed(self._cityscapes.results(), CITYSCAPES)
         return Evaluation(results, details)
 
     def pair(self, image_id: int) -> Pair:
@@ -115,19 +119,14 @@ class InstanceScorer:
         return Drawn(overlay_masks(image, None, masks, labels, scores), words)
 
     def table(self, results: Results) -> str:
-        official = {
-            group.removeprefix(_CITYSCAPES): values
-            for group, values in results.items()
-            if group.startswith(_CITYSCAPES)
-        }
-        own = {k: v for k, v in results.items() if not k.startswith(_CITYSCAPES)}
-        if not own:
+        official = of_prefix(results, CITYSCAPES)
+        if "rendered" in results:
+            table = format_results(results)
+        else:
             table = (
                 "nothing is scored: the evaluation set has no annotations. Its detections are "
                 "written with its own image and category ids."
             )
-        else:
-            table = format_results(own)
         return f"{table}\n\n{format_cityscapes_results(official)}" if official else table
 
     def save_details(self, folder: AnyPath) -> None:

@@ -16,7 +16,7 @@ from pointrend_jax.data.build_label_maps import (
 from pointrend_jax.data.build_objects import Datasets, EvalSet, build_datasets, build_eval_set
 from pointrend_jax.data.splits import buckets
 from pointrend_jax.devices.processes import from_lead, to_lead
-from pointrend_jax.evaluation.results import Details, Evaluation, Results
+from pointrend_jax.evaluation.results import AUGMENTED, Details, Evaluation, Results, prefixed
 from pointrend_jax.report.sections import Pair
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config, EvalSample
@@ -100,7 +100,7 @@ def score(task: Task, variables: Variables, data: AnyData, config: Config) -> Sc
         add_results(task, predicted, of_views, data.class_names, data.num_eval_images)
         augmented, _ = _merged(of_views)
         # Groups of their own: single-scale figures are never mixed with these.
-        results = results | {f"test_time_augmentation_{k}": v for k, v in augmented.items()}
+        results = results | prefixed(augmented, AUGMENTED)
         table += "\n\nwith test-time augmentation\n" + of_views.table(augmented)
     return Scores(results, details, table, evaluator.pair, evaluator.save_details)
 

@@ -74,7 +74,7 @@ def test_instances_of_cityscapes_are_scored_by_both_rules(config: Config, tmp_pa
     for group in ("rendered", "coarse", "box", "cityscapes_rendered"):
         augmented = scores.results[f"test_time_augmentation_{group}"]
         assert augmented == pytest.approx(scores.results[group], abs=1e-6)
-    save_results(tmp_path, scores, 4, [])
+    save_results(tmp_path, scores, 4, name="a run", metrics=[])
     page = (tmp_path / "report.html").read_text()
     assert "AP by Cityscapes&#39; rules" in page or "AP by Cityscapes' rules" in page
     # The objects of three images and nothing else, whatever the model finds.
@@ -175,7 +175,7 @@ def test_a_set_without_annotations_is_predicted_under_its_own_ids_and_not_scored
         (found,) = json.loads((tmp_path / f"detections_{source}.json").read_text())
         assert (found["image_id"], found["category_id"]) == (77, 5)
     (tmp_path / "results.json").write_text("of training")
-    save_results(tmp_path, scores, 4, [])
+    save_results(tmp_path, scores, 4, name="a run", metrics=[])
     assert (tmp_path / "results.json").read_text() == "of training"
     assert not (tmp_path / "report.html").exists()
     said = capsys.readouterr().out
