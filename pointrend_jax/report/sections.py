@@ -226,7 +226,8 @@ def _matrix(pairs: Sequence[Mapping[str, Any]], class_names: Sequence[str], unit
     caption = "Rows are the truth, columns what was predicted"
     if unit == "pixels":
         caption += "; in percent of the pixels of a row"
-    return table(caption, ["", *(name or _BACKGROUND for name in names)], rows)
+    columns = ["", *(name or _BACKGROUND for name in names)]
+    return table(caption, columns, rows, look="matrix")
 
 
 def _pair_lists(pairs: Sequence[Mapping[str, Any]], unit: str) -> list[Element]:

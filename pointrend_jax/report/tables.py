@@ -29,18 +29,22 @@ def count_cell(value: int) -> Cell:
 
 
 def table(
-    caption: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Cell]]]
+    caption: str,
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[Cell]]],
+    *,
+    look: str | None = None,
 ) -> Element:
     """A table whose rows begin with a name.
 
     Args:
       columns: the first is that of the names.
+      look: a class of the style sheet; "matrix" has narrow columns.
     """
     head = element("tr", *(element("th", name, scope="col") for name in columns))
     body = [element("tr", element("th", name, scope="row"), *map(_cell, row)) for name, row in rows]
-    made = element(
-        "table", element("caption", caption), element("thead", head), element("tbody", *body)
-    )
+    parts = element("caption", caption), element("thead", head), element("tbody", *body)
+    made = element("table", *parts, class_=look)
     # Wide tables scroll by themselves, with the keyboard too.
     return element("div", made, class_="scroll", role="region", aria_label=caption, tabindex="0")
 
