@@ -53,15 +53,9 @@ class Section(NamedTuple):
 
 def scores_section(results: Results) -> Section:
     """All scores over all classes, of each way of scoring."""
-    content = [_comparison("Scores in percent", score_rows(results))]
-    if "box" in results:
-        keys = (("box AP", "box_ap"), ("box AP50", "box_ap50"), ("box AP75", "box_ap75"))
-        cells = [(label, [score_cell(results["box"][key])]) for label, key in keys]
-        content.append(table("Boxes, which rendering does not change", ["", "percent"], cells))
-    if official := of_prefix(results, CITYSCAPES):
-        content.append(_comparison("By Cityscapes' rules", official_rows(official)))
+    content = _score_tables(results)
     if augmented := of_prefix(results, AUGMENTED):
-        content.append(_comparison("With test-time augmentation", score_rows(augmented)))
+        content += [element("h3", "With test-time augmentation"), *_score_tables(augmented)]
     return Section("scores", "Scores", content)
 
 
@@ -72,7 +66,8 @@ def classes_section(results: Results) -> Section | None:
         "iou": "IoU", "iiou": "iIoU", "boundary_iou": "boundary IoU",
     }  # fmt: skip
     there = [name for name in groups if results.get(f"rendered_{name}")]
-    if not there:
+    official = of_prefix(results, CITYSCAPES)
+    if not there and not official:
         return None
     compared = {name: {row.label: row for row in class_rows(results, name)} for name in there}
     columns = ["class"]
@@ -81,14 +76,14 @@ def classes_section(results: Results) -> Section | None:
     boxes = results.get("box_ap_by_class")
     columns += ["box AP"] if boxes else []
     rows = []
-    for label in results[f"rendered_{there[0]}"]:
+    for label in results[f"rendered_{there[0]}"] if there else ():
         cells: list[Cell] = []
         for name in there:
             cells += _row_cells(compared[name].get(label, Row(label, None, None)))
         rows.append((label, cells + ([score_cell(boxes[label])] if boxes else [])))
     # By the first score of rendered masks.
-    content = long_table("Scores by class in percent", columns, rows, by=1)
-    if official := of_prefix(results, CITYSCAPES):
+    content = long_table("Scores by class in percent", columns, rows, by=1) if rows else []
+    if official:
         of_class = [(row.label, _row_cells(row)) for row in class_rows(official, "ap")]
         columns = ["class", "AP coarse", "rendered", "gain"]
         content.append(table("AP by Cityscapes' rules in percent", columns, of_class))
@@ -185,6 +180,20 @@ def learning_section(metrics: Sequence[Mapping[str, float]]) -> Section | None:
     if not figures:
         return None
     return Section("learning", "Learning curves", [element("div", *figures, class_="figures")])
+
+
+def _score_tables(results: Results) -> list[Element]:
+    """Those that there are: of a set without annotations Cityscapes' alone."""
+    tables = []
+    if "rendered" in results:
+        tables.append(_comparison("Scores in percent", score_rows(results)))
+    if box := results.get("box"):
+        keys = (("box AP", "box_ap"), ("box AP50", "box_ap50"), ("box AP75", "box_ap75"))
+        cells = [(label, [score_cell(box[key])]) for label, key in keys]
+        tables.append(table("Boxes, which rendering does not change", ["", "percent"], cells))
+    if official := of_prefix(results, CITYSCAPES):
+        tables.append(_comparison("By Cityscapes' rules", official_rows(official)))
+    return tables
 
 
 def _row_cells(row: Row) -> list[Cell]:

@@ -186,7 +186,16 @@ def test_label_maps_have_their_own_scores_and_a_matrix_in_percent() -> None:
     page = _Page(_page(results, {"confusion": confusion, "images": images}))
     assert [a["id"] for a in page.of("section")] == ["scores", "classes", "confusion", "learning"]
     assert {"mIoU", "trimap 4 px"} < set(page.texts["th"])
-    assert "With test-time augmentation" in page.texts["caption"]
+    assert "With test-time augmentation" in page.texts["h3"]
     assert page.texts["td"][-4:] == ["75.0", "25.0", "0.0", "0.0"]
     shades = [a.get("style") for a in page.of("td")][-4:]
     assert shades == ["--shade: 75%", "--shade: 25%", None, None]
+
+
+def test_a_set_without_annotations_may_have_cityscapes_scores_alone() -> None:
+    results = {"cityscapes_rendered": {"mask_ap": 0.25, "mask_ap50": None}}
+    results["cityscapes_coarse"] = results["cityscapes_rendered"]
+    results["cityscapes_rendered_ap"] = results["cityscapes_coarse_ap"] = {"car": 0.25}
+    page = _Page(_page(results, {}))
+    assert [a["id"] for a in page.of("section")] == ["scores", "classes", "learning"]
+    assert page.texts["td"] == ["25.0", "25.0", "+0.0", "-", "-", "-", "25.0", "25.0", "+0.0"]
