@@ -66,6 +66,18 @@ FAULTS = (
         ("test_registry.py",),
     ),
     Fault(
+        "any-overlap-is-a-match", "evaluation/matches.py",
+        "if best is not None and row[best] >= LEAST_OVERLAP:",
+        "if best is not None:",
+        ("evaluation/test_matches.py",),
+    ),
+    Fault(
+        "report-best-for-worst", "report/tables.py",
+        "known.sort(key=lambda row: -(row[1][by].value or 0.0))",
+        "known.sort(key=lambda row: row[1][by].value or 0.0)",
+        ("report/test_page.py",),
+    ),
+    Fault(
         "invalid-points-cost", "ops/losses.py",
         "return LossTerm(jnp.sum(jnp.where(valid, losses, 0.0)), jnp.sum(valid))",
         "return LossTerm(jnp.sum(losses), jnp.sum(valid))",

@@ -226,7 +226,7 @@ def get_config() -> ConfigDict:
     # A share of the image diagonal (Boundary IoU): 0.02 for COCO and LVIS, 0.005 for Cityscapes.
     evaluation.boundary_dilation = 0.02
     evaluation.trimap_widths = (1, 2, 4, 8, 16)  # px around label boundaries (semantic)
-    # Semantic test-time augmentation; its scores stand beside the single-scale ones.
+    # Test-time augmentation; its scores stand beside the single-scale ones.
     evaluation.tta_scales = ()  # factors of eval_min_size, such as (0.75, 1.0, 1.25)
     evaluation.tta_flip = False
     return config

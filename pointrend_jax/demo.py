@@ -13,16 +13,17 @@ from pointrend_jax.config_rules import check_config
 from pointrend_jax.console import own_command, tell
 from pointrend_jax.data.build_objects import EvalSet, build_eval_set
 from pointrend_jax.devices.compilation_cache import use_compilation_cache
-from pointrend_jax.experiment import check_devices, train
+from pointrend_jax.experiment import check_devices, flat_results, save_results, train
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.results.instances import PredictedInstances
-from pointrend_jax.storage import check_workdir, write_json
+from pointrend_jax.storage import check_workdir
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.instance import instance_results
 from pointrend_jax.tasks.predict_batches import on_local_devices
 from pointrend_jax.tasks.scoring import score
 from pointrend_jax.tasks.task import Task, Variables
+from pointrend_jax.training.metrics import read_metrics
 from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.visualize import (
     comparison_strip,
@@ -36,7 +37,7 @@ _SCORE_THRESHOLD = 0.5
 
 
 def run_demo(config: Config, workdir: Path) -> None:
-    """Trains `config` in `workdir` (or goes on), then writes results.json and pictures beside it.
+    """Trains `config` in `workdir` (or goes on), then writes results, report and pictures there.
 
     results.json: {"rendered": {...}, "coarse": {...}, "box": {...}, "seconds": {...}}, AP in 0..1.
     """
@@ -63,12 +64,9 @@ def run_demo(config: Config, workdir: Path) -> None:
         predictor = Predictor(variables, config, meta.class_names, meta.category_ids)
         write_pictures(predictor, list(found), workdir)
     seconds["total"] = round(sum(seconds.values()), 1)
-    device = jax.devices()[0].device_kind
-    write_json(
-        workdir / "results.json",
-        {"step": step, "device": device, "seconds": seconds} | scores.results,
-    )
-    tell(scores.table)
+    about = {"device": jax.devices()[0].device_kind, "seconds": seconds}
+    metrics = [*read_metrics(workdir), {"step": step} | flat_results(scores.results)]
+    save_results(workdir, scores, step, name=workdir.name, metrics=metrics, about=about)
     tell("seconds: " + ", ".join(f"{name} {value}" for name, value in seconds.items()))
     tell(_what_next(workdir))
 
@@ -132,6 +130,7 @@ def _what_next(workdir: Path) -> str:
     )  # fmt: skip
     return (
         f"{workdir} has coarse_and_rendered.png (look at it first), prediction_*.png, "
-        "explain_*.png, results.json and the trained model. Next, on this or any image:\n"
+        "explain_*.png, report.html (open it in a browser), results.json and the trained model. "
+        "Next, on this or any image:\n"
         f"  {command}"
     )

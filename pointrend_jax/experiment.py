@@ -1,13 +1,14 @@
 """From a configuration to a trained and scored model: what train.py, eval.py and the demo run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from pointrend_jax.config_rules import check_config, unreachable_settings
-from pointrend_jax.console import tell
+from pointrend_jax.console import tell, waiting_for
 from pointrend_jax.data.batches.transforms import training_canvases
 from pointrend_jax.data.build_objects import Datasets
 from pointrend_jax.data.sources.categories import are_made_up
@@ -15,7 +16,8 @@ from pointrend_jax.devices.compilation_cache import use_compilation_cache
 from pointrend_jax.devices.processes import is_lead
 from pointrend_jax.evaluation.results import Results
 from pointrend_jax.messages import first
-from pointrend_jax.storage import AnyPath, check_workdir, write_json
+from pointrend_jax.report.page import report_page
+from pointrend_jax.storage import AnyPath, check_workdir, readable, write_json, write_whole
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.scoring import Scores, build_task_datasets, build_task_eval_set, score
@@ -23,6 +25,7 @@ from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.checkpoints import CheckpointMeta, Retention, package_versions
 from pointrend_jax.training.loop import LoopSettings, run_training
 from pointrend_jax.training.memory import check_step_memory
+from pointrend_jax.training.metrics import read_metrics
 from pointrend_jax.training.optimizer import build_optimizer, scaled_to_batch
 from pointrend_jax.training.own_parts import check_own_parts
 from pointrend_jax.training.replicas import check_strategy
@@ -78,8 +81,11 @@ def _train(
 
     def evaluate(variables: Variables, step: int) -> dict[str, float]:
         scores = score(task, variables, datasets, config)
-        save_results(workdir, scores, step)
-        return flat_results(scores.results)
+        values = flat_results(scores.results)
+        # What is returned becomes a record only after this.
+        metrics = [*read_metrics(workdir), {"step": step} | values]
+        save_results(workdir, scores, step, name=workdir.name, metrics=metrics)
+        return values
 
     settings = config.train
     return run_training(
@@ -144,7 +150,8 @@ def _variables_to_start(config: Config, task: Task, workdir: AnyPath) -> Variabl
 def evaluate_run(
     workdir: AnyPath, config: Config | None = None, output: AnyPath | None = None
 ) -> Results:
-    """Scores the newest checkpoint of `workdir`, prints the table and writes results.json.
+    """Scores the newest checkpoint of `workdir`, prints the table, writes results.json and
+    report.html.
 
     A set without annotations (COCO's test sets) has its detections written and is not scored.
 
@@ -168,7 +175,7 @@ def evaluate_run(
     check_same_tree(variables, task.shapes(), f"the checkpoint of step {step}")
     check_finite(variables, f"the checkpoint of step {step}")
     scores = score(task, variables, datasets, config)
-    save_results(place, scores, step)
+    save_results(place, scores, step, name=workdir.name, metrics=read_metrics(workdir))
     if is_lead():
         scores.save_details(place)
     return scores.results
@@ -189,13 +196,41 @@ def _check_same_classes(known: tuple[str, ...], of_data: tuple[str, ...]) -> Non
         )
 
 
-def save_results(workdir: AnyPath, scores: Scores, step: int) -> None:
-    """Prints the table and keeps the numbers in results.json, in one process of all."""
+def save_results(
+    place: AnyPath,
+    scores: Scores,
+    step: int,
+    *,
+    name: str,
+    metrics: Sequence[Mapping[str, float]],
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Prints the table, keeps the numbers in results.json, and makes report.html of them.
+
+    In one process of all; without results nothing is written.
+
+    Args:
+      name: of the run, for the report.
+      metrics: the records of the run, whose learning curves the report has.
+      about: what else results.json should say.
+    """
     if not is_lead():
         return
     print(scores.table, flush=True)
-    if scores.results:
-        write_json(workdir / "results.json", {"step": step} | scores.results)
+    if not scores.results:
+        return
+    head = {"step": step} | dict(about or {})
+    write_json(place / "results.json", head | scores.results | scores.details)
+    with waiting_for("drawing report.html"):
+        page = report_page(
+            f"Evaluation of {readable(name)}",
+            [f"The model after {step} steps."],
+            scores.results,
+            scores.details,
+            pair_of=scores.pair,
+            metrics=metrics,
+        )
+    write_whole(place / "report.html", page)
 
 
 def flat_results(results: Results) -> dict[str, float]:

@@ -25,7 +25,8 @@ def test_demo_leaves_numbers_and_pictures_and_ends_in_a_command_that_goes_on(
         f"{stage}:" for stage in stages
     ]
     assert list(results["seconds"]) == [*stages, "total"]
-    assert {"rendered", "coarse", "box"} <= results.keys()
+    assert {"rendered", "coarse", "box", "confusion"} <= results.keys()
+    assert ">Losses<" in (work / "report.html").read_text()
     drawn = Image.open(next((tmp_path / "cache").glob("embedded-*/eval/000001.jpg")))
     shown = Image.open(work / "image_2.png")
     # Two decoders of JPEG differ by rounding.

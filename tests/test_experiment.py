@@ -38,6 +38,21 @@ def test_training_leaves_results_of_rendered_and_coarse_masks(workdir: Path) -> 
     assert "box_ap" in results["box"]
 
 
+def test_training_leaves_a_report_with_its_curves_and_pictures(workdir: Path) -> None:
+    results = json.loads((workdir / "results.json").read_text())
+    page = (workdir / "report.html").read_text()
+    assert f"Evaluation of {workdir.name}" in page
+    shown = [image["name"] for which in ("best", "worst") for image in results["images"][which]]
+    assert len(shown) == results["images"]["scored"] == len(set(shown))
+    assert page.count("data:image/jpeg") == 2 * len(shown) > 0
+    assert all(name in page for name in shown)
+    assert results["confusion"]["classes"][0] == "gear"
+    assert sum(pair["count"] for pair in results["confusion"]["pairs"]) > 0
+    # Losses of each step, and the scores of the last, which metrics.jsonl gets after the page.
+    assert ">Losses<" in page
+    assert ">Scores<" in page
+
+
 def test_eval_of_weights_without_names_takes_those_of_the_data_and_repeats_the_scores(
     workdir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,6 +64,8 @@ def test_eval_of_weights_without_names_takes_those_of_the_data_and_repeats_the_s
     assert "taken for those of the data set, in that order: gear, leaf" in capsys.readouterr().out
     assert results["rendered"] == of_training["rendered"]
     assert not (tmp_path / "converted" / "results.json").exists()
+    # It has no training behind it.
+    assert ">Losses<" not in (tmp_path / "out" / "report.html").read_text()
     detections = json.loads((tmp_path / "out" / "detections_rendered.json").read_text())
     assert {d["category_id"] for d in detections} <= {1, 2, 3, 4, 5, 6}
 

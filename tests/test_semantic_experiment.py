@@ -63,6 +63,18 @@ def test_training_leaves_scores_with_test_time_augmentation_beside_the_others(ro
     assert results["test_time_augmentation_coarse"] != results["test_time_augmentation_rendered"]
 
 
+def test_training_leaves_a_report_of_label_maps(root: Path) -> None:
+    results = json.loads((root / "work" / "results.json").read_text())
+    page = (root / "work" / "report.html").read_text()
+    images = results["images"]
+    assert (len(images["best"]), len(images["worst"]), images["scored"]) == (2, 1, 3)
+    assert images["best"][0]["quality"] >= images["worst"][0]["quality"]
+    assert page.count("data:image/jpeg") == 6
+    assert "With test-time augmentation" in page
+    pixels = sum(height * width for height, width in _SIZES)
+    assert 0 < sum(pair["count"] for pair in results["confusion"]["pairs"]) <= pixels
+
+
 def test_eval_repeats_the_scores_and_keeps_counts_by_image(root: Path) -> None:
     of_training = json.loads((root / "work" / "results.json").read_text())
     results = evaluate_run(root / "work")

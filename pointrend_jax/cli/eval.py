@@ -32,4 +32,7 @@ def run(args: argparse.Namespace) -> None:
     workdir = as_path(args.workdir)
     output = None if args.output is None else as_path(args.output)
     evaluate_run(workdir, args.config, output)
-    tell(f"the scores, and what was found, are in {output or workdir}. {then_predict(workdir)}")
+    tell(
+        f"{output or workdir} has the scores (results.json; report.html, for a browser) and what "
+        f"was found. {then_predict(workdir)}"
+    )

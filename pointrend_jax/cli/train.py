@@ -46,5 +46,6 @@ def run(args: argparse.Namespace) -> None:
     train(args.config, workdir, accept_changes=args.accept_changes)
     tell(
         f"{workdir} has the trained model (checkpoints/), its losses and scores by step "
-        f"(metrics.jsonl, tensorboard/) and the last scores (results.json). {then_predict(workdir)}"
+        "(metrics.jsonl, tensorboard/) and the last scores (results.json; report.html, for a "
+        f"browser). {then_predict(workdir)}"
     )

@@ -44,7 +44,8 @@ class SemanticDatasets(NamedTuple):
         `start` on, without end.
       eval_samples: an iterator over the evaluation images; `image_ids` are positions in
         `eval_truth`.
-      eval_truth: labels, instance ids and names of the evaluation images, at original size.
+      eval_truth: pixels, labels, instance ids and names of the evaluation images, at original
+        size.
     """
 
     class_names: tuple[str, ...]

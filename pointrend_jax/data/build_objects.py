@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import grain.python as grain
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Int32, UInt8
 
 from pointrend_jax.console import tell
 from pointrend_jax.data.batches.objects import Augmentation, TrainPlan, train_batches
@@ -16,6 +16,7 @@ from pointrend_jax.data.records.objects import (
     ground_truth,
     instance_ids,
     open_objects,
+    pixels,
     prepare_objects,
 )
 from pointrend_jax.data.sources.findings import tell_absent_classes
@@ -35,6 +36,8 @@ from pointrend_jax.storage import expanded, local_path
 from pointrend_jax.structures import Config
 
 _CALLED = {"train": "training", "eval": "evaluation"}
+# From the id of an image to its pixels at original size.
+Pixels = Callable[[int], UInt8[np.ndarray, "H W 3"]]
 # From the id of an image to its map of Cityscapes' label ids and instance ids.
 InstanceIds = Callable[[int], Int32[np.ndarray, "H W"]]
 
@@ -50,6 +53,7 @@ class Datasets(NamedTuple):
         `start` on, without end.
       eval_samples: an iterator over the evaluation images.
       eval_ground_truth: the checked annotations as a COCO dictionary.
+      eval_pixels: from an image id of it to the image.
       eval_instance_ids: from an image id of it to Cityscapes' instance id map; None for other sets.
     """
 
@@ -60,6 +64,7 @@ class Datasets(NamedTuple):
     train_batches: Callable[..., grain.DatasetIterator]
     eval_samples: EvalSamples
     eval_ground_truth: dict[str, Any]
+    eval_pixels: Pixels
     eval_instance_ids: InstanceIds | None
 
     @property
@@ -74,6 +79,7 @@ class EvalSet(NamedTuple):
     category_ids: tuple[int, ...]
     eval_samples: EvalSamples
     eval_ground_truth: dict[str, Any]
+    eval_pixels: Pixels
     eval_instance_ids: InstanceIds | None
 
     @property
@@ -130,6 +136,7 @@ def build_datasets(config: Config) -> Datasets:
         train_batches=batches,
         eval_samples=evaluation.eval_samples,
         eval_ground_truth=evaluation.eval_ground_truth,
+        eval_pixels=evaluation.eval_pixels,
         eval_instance_ids=evaluation.eval_instance_ids,
     )
 
@@ -152,6 +159,7 @@ def _eval_set(config: Config, prepare: Callable[[str], PreparedSet]) -> EvalSet:
         category_ids=prepared.category_ids,
         eval_samples=samples_of(config, prepared),
         eval_ground_truth=ground_truth(prepared),
+        eval_pixels=pixels(prepared),
         eval_instance_ids=instance_ids(prepared) if prepared.has_instance_ids else None,
     )
 

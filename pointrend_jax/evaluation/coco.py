@@ -42,11 +42,23 @@ _GROUPS: tuple[tuple[str, MaskSource, OverlapKind], ...] = (
 MAX_DETECTIONS = 100
 
 
+# Precision at recalls 0, .01, ..., 1 by the overlap that counts as a match.
+Curves = dict[str, list[float]]
+
+
 class KindScores(NamedTuple):
-    """The scores of one kind of overlap, and AP by category id."""
+    """The scores of one kind of overlap, AP by category id, and the curves that AP averages."""
 
     statistics: Statistics
     ap_by_category: dict[int, float | None]
+    curves: Curves
+
+
+class InstanceScores(NamedTuple):
+    """The results of all kinds of overlap; curves by group and kind, as "rendered_mask"."""
+
+    results: Results
+    curves: dict[str, Curves]
 
 
 class InstanceEvaluator:
@@ -137,15 +149,24 @@ class InstanceEvaluator:
 
     def coco_results(self, source: MaskSource = "rendered") -> list[dict[str, Any]]:
         """The detections in COCO's result format, by image, fit for JSON; boxes are xywh."""
-        return [dict(found) for i in self.image_ids for found in self._detections[i][source]]
+        return [found for i in self.image_ids for found in self.of_image(i, source)]
+
+    def of_image(self, image_id: int, source: MaskSource = "rendered") -> list[dict[str, Any]]:
+        """`coco_results` of one image."""
+        return [dict(found) for found in self._detections[image_id][source]]
 
     def results(self, image_ids: Iterable[int] | None = None) -> Results:
+        """The results of `scores`."""
+        return self.scores(image_ids).results
+
+    def scores(self, image_ids: Iterable[int] | None = None) -> InstanceScores:
         """{"rendered": {"mask_ap", ..., "boundary_ap", ...}, "coarse": the same, "box": {...}}.
 
         The names are those of the rules (COCO's: `STAT_NAMES`) behind "mask_", "boundary_" and
         "box_", AP in 0..1, None where the ground truth has nothing to find (pycocotools' -1). AP of
         each category, by its name, is in groups of its own: "rendered_mask_ap_by_class" and
-        "rendered_boundary_ap_by_class", the same of coarse masks, and "box_ap_by_class".
+        "rendered_boundary_ap_by_class", the same of coarse masks, and "box_ap_by_class". The curves
+        are in groups "rendered_mask", "rendered_boundary", the same of coarse masks, and "box".
 
         Args:
           image_ids: the images to score; None for all of the ground truth.
@@ -161,7 +182,8 @@ class InstanceEvaluator:
             )
         results: Results = {"rendered": {}, "coarse": {}, "box": {}}
         by_class: Results = {}
-        names = _distinct_names(self._ground_truth)
+        curves: dict[str, Curves] = {}
+        names = distinct_names(self._ground_truth)
         for group, source, kind in _GROUPS:
             scores = self._rules(
                 self._ground_truth,
@@ -175,7 +197,8 @@ class InstanceEvaluator:
             by_class[f"{prefix}{kind}_ap_by_class"] = {
                 names[i]: value for i, value in scores.ap_by_category.items()
             }
-        return results | by_class
+            curves[f"{prefix}{kind}"] = scores.curves
+        return InstanceScores(results | by_class, curves)
 
     def _check(self, image_id: int, category_ids: np.ndarray, lengths: list[int]) -> None:
         if image_id not in self._ground_truth.imgs:
@@ -218,8 +241,9 @@ def coco_scores(
     precision = evaluation.eval["precision"][:, :, :, 0]
     if max_detections > MAX_DETECTIONS:
         statistics[f"ap_max{max_detections}"] = mean_present(precision[..., -1])
-    place = evaluation.params.maxDets.index(MAX_DETECTIONS)
-    return KindScores(statistics, ap_by_category(precision[..., place], sorted(ground_truth.cats)))
+    counted = precision[..., evaluation.params.maxDets.index(MAX_DETECTIONS)]
+    by_category = ap_by_category(counted, sorted(ground_truth.cats))
+    return KindScores(statistics, by_category, precision_curves(counted))
 
 
 def ap_by_category(
@@ -227,6 +251,19 @@ def ap_by_category(
 ) -> dict[int, float | None]:
     """The mean precision of each category; None where there is nothing to find."""
     return {int(i): mean_present(precision[:, :, k]) for k, i in enumerate(category_ids)}
+
+
+def precision_curves(precision: Float[np.ndarray, "T R K"]) -> Curves:
+    """The mean over the categories that have objects, at IoU .50, at .75, and over .50:.95.
+
+    Four digits are kept, which no score is made of. Without objects there is no curve.
+    """
+    present = precision[:, :, (precision > -1).all((0, 1))]
+    if not present.shape[2]:
+        return {}
+    by_threshold = present.mean(2)
+    curves = {"0.50": by_threshold[0], "0.75": by_threshold[5], "0.50:0.95": by_threshold.mean(0)}
+    return {overlap: np.round(curve, 4).tolist() for overlap, curve in curves.items()}
 
 
 def mean_present(values: np.ndarray) -> float | None:
@@ -313,7 +350,7 @@ def summarize(evaluation: COCOeval) -> Statistics:
     }
 
 
-def _distinct_names(ground_truth: COCO) -> dict[int, str]:
+def distinct_names(ground_truth: COCO) -> dict[int, str]:
     """The name of each category, with its id where names repeat."""
     names = {i: str(category["name"]) for i, category in ground_truth.cats.items()}
     counts = Counter(names.values())

@@ -27,6 +27,7 @@ from pointrend_jax.evaluation.coco import (
     ap_by_category,
     mean_present,
     open_evaluation,
+    precision_curves,
 )
 from pointrend_jax.masks.rle import rle_area
 from pointrend_jax.structures import FEDERATED_LISTS
@@ -99,6 +100,7 @@ def lvis_scores(
     return KindScores(
         {name: mean_present(values[name]) for name in LVIS_STAT_NAMES},
         ap_by_category(precision[..., 0], sorted(categories)),
+        precision_curves(precision[..., 0]),
     )
 
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from pointrend_jax.evaluation.results import Results, check_disjoint
+from pointrend_jax.evaluation.matches import confusion_pairs
+from pointrend_jax.evaluation.results import Details, Results, check_disjoint
 from pointrend_jax.evaluation.semantic_counts import (
     LabelCounts,
     count_labels,
@@ -150,6 +151,23 @@ class SemanticEvaluator:
     def results(self) -> Results:
         """`score` of the images added so far. Raises: ValueError if there are none."""
         return score(self.counts())
+
+    def quality(self, image_id: int) -> float | None:
+        """mIoU of the rendered labels of one image; None if all of its pixels are void."""
+        confusion = self._counts[image_id][1].confusion
+        correct = np.diagonal(confusion)
+        union = confusion.sum(0) + confusion.sum(1) - correct
+        present = union > 0
+        return float((correct[present] / union[present]).mean()) if present.any() else None
+
+    def details(self) -> Details:
+        """Where classes are confused, in pixels of the rendered labels."""
+        total = np.sum([counts[1].confusion for counts in self._counts.values()], axis=0)
+        occurring = zip(*(axis.tolist() for axis in np.nonzero(total)), strict=True)
+        pairs = {(true, found): int(total[true, found]) for true, found in occurring}
+        named = confusion_pairs(pairs, self._class_names)
+        classes = list(self._class_names)
+        return {"confusion": {"unit": "pixels", "classes": classes, "pairs": named}}
 
     def _check(
         self,

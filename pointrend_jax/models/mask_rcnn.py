@@ -189,10 +189,14 @@ class MaskRCNN(nn.Module):
 
     def predict(self, batch: ImageBatch) -> InstancePredictions:
         """Detections and their masks, in the frame of the network's input."""
-        pyramid = self.pyramid(batch.images, batch.image_hw, batch.padded_hw)
-        detections = self.detect(pyramid, batch)
+        pyramid, detections = self.find(batch)
         masks = self.segment(pyramid, detections, batch.padded_hw)
         return InstancePredictions(detections, masks.rendered, masks.coarse)
+
+    def find(self, batch: ImageBatch) -> tuple[dict[str, Array], Detections]:
+        """`predict` without its masks: p2..p6 and the detections, of which `segment` makes them."""
+        pyramid = self.pyramid(batch.images, batch.image_hw, batch.padded_hw)
+        return pyramid, self.detect(pyramid, batch)
 
     def propose(self, pyramid: dict[str, Array], batch: ImageBatch) -> Proposals:
         """The boxes that the second stage looks at."""

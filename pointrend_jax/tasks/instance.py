@@ -22,6 +22,7 @@ from pointrend_jax.results.masks import PredictedMasks
 from pointrend_jax.structures import (
     Array,
     Config,
+    Detections,
     EvalSample,
     ImageBatch,
     InstancePredictions,
@@ -77,6 +78,16 @@ def instance_task(model: MaskRCNN, *, pastes_masks: bool = False) -> Task:
         predictions: Any = model.apply(variables, batch, method=MaskRCNN.predict)
         return predictions
 
+    def find(variables: Variables, batch: ImageBatch) -> tuple[dict[str, Array], Detections]:
+        found: Any = model.apply(variables, batch, method=MaskRCNN.find)
+        return found
+
+    def segment(
+        variables: Variables, maps: dict[str, Array], detections: Detections, padded_hw: Array
+    ) -> MaskLogits:
+        masks: Any = model.apply(variables, maps, detections, padded_hw, method=MaskRCNN.segment)
+        return masks
+
     def explain(
         variables: Variables, batch: ImageBatch, regions: Regions
     ) -> tuple[MaskLogits, list[RenderStep]]:
@@ -90,6 +101,8 @@ def instance_task(model: MaskRCNN, *, pastes_masks: bool = False) -> Task:
         shapes=shapes,
         loss=loss,
         predict=predict,
+        find=find,
+        segment=segment,
         deliver=pasted_instances if pastes_masks else None,
         results=pasted_results if pastes_masks else instance_results,
         explain=explain,

@@ -1,5 +1,7 @@
 """The scores of predicted instances: COCO's or LVIS's rules, and Cityscapes' beside them."""
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,22 +14,31 @@ from pointrend_jax.evaluation.coco import (
     MAX_DETECTIONS,
     InstanceEvaluator,
     coco_scores,
+    distinct_names,
 )
+from pointrend_jax.evaluation.extremes import extremes_in_words
 from pointrend_jax.evaluation.lvis import MAX_DETECTIONS as LVIS_MAX_DETECTIONS
 from pointrend_jax.evaluation.lvis import is_federated, lvis_evaluator
-from pointrend_jax.evaluation.report import (
-    format_cityscapes_results,
-    format_lvis_results,
-    format_results,
+from pointrend_jax.evaluation.matches import SURE, MatchFinder
+from pointrend_jax.evaluation.results import (
+    CITYSCAPES,
+    Details,
+    Evaluation,
+    Results,
+    of_prefix,
+    prefixed,
 )
-from pointrend_jax.evaluation.results import Results
+from pointrend_jax.evaluation.tables import format_cityscapes_results, format_results
+from pointrend_jax.messages import first
+from pointrend_jax.report.sections import Drawn, Pair
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.predictions import write_results_list
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config
+from pointrend_jax.visualize import Rgb, overlay_masks
 
-# Groups of results by Cityscapes' rules: AP that is not to be mixed with COCO's.
-_CITYSCAPES = "cityscapes_"
+# Classes that are named below a picture.
+_NAMED = 8
 
 
 class InstanceScorer:
@@ -40,17 +51,18 @@ class InstanceScorer:
 
     def __init__(self, data: Datasets | EvalSet, config: Config) -> None:
         truth, dilation = data.eval_ground_truth, config.eval.boundary_dilation
-        self._federated = is_federated(truth)
-        most = config.model.box.detections_per_image
-        if self._federated:
+        federated, most = is_federated(truth), config.model.box.detections_per_image
+        if federated:
             self._evaluator = lvis_evaluator(truth, boundary_dilation=dilation)
         else:
             rules = partial(coco_scores, max_detections=most)
             self._evaluator = InstanceEvaluator(truth, boundary_dilation=dilation, rules=rules)
+        self._matches = MatchFinder(self._evaluator.ground_truth)
         self._cityscapes = CityscapesInstanceEvaluator()
         self._category_ids = np.asarray(data.category_ids)
-        self._instance_ids = data.eval_instance_ids
-        _tell_limit(most, federated=self._federated)
+        self._instance_ids, self._pixels = data.eval_instance_ids, data.eval_pixels
+        self._file_names = {image["id"]: image["file_name"] for image in truth["images"]}
+        _tell_limit(most, federated=federated)
 
     @property
     def image_ids(self) -> tuple[int, ...]:
@@ -60,6 +72,7 @@ class InstanceScorer:
         categories, scores = self._category_ids[prediction.classes], prediction.scores
         rendered, coarse = prediction.masks.rle(), prediction.coarse_masks.rle()
         self._evaluator.add(image_id, prediction.boxes, scores, categories, rendered, coarse)
+        self._matches.add(image_id, categories, scores, rendered)
         if self._instance_ids is not None:
             # The category ids are Cityscapes' label ids.
             truth = self._instance_ids(image_id)
@@ -67,35 +80,53 @@ class InstanceScorer:
 
     @property
     def parts(self) -> Any:
-        return self._evaluator.parts, self._cityscapes.parts
+        return self._evaluator.parts, self._matches.parts, self._cityscapes.parts
 
     def merge(self, parts: Any) -> None:
         self._evaluator.merge(parts[0])
-        self._cityscapes.merge(parts[1])
+        self._matches.merge(parts[1])
+        self._cityscapes.merge(parts[2])
 
-    def results(self) -> Results:
+    def evaluate(self) -> Evaluation:
         results: Results = {}
+        details: Details = {}
         if self._evaluator.ground_truth.anns:
-            results |= self._evaluator.results()
+            scores, qualities = self._evaluator.scores(), self._matches.qualities()
+            results |= scores.results
+            names = distinct_names(self._evaluator.ground_truth)
+            details = {"precision_recall": scores.curves} | self._matches.details(
+                [names[i] for i in sorted(names)]
+            )
+            name = self._file_names.__getitem__
+            details |= extremes_in_words(qualities, name, "the panoptic quality of the image")
         if self._instance_ids is not None:
-            official = self._cityscapes.results()
-            results |= {f"{_CITYSCAPES}{group}": values for group, values in official.items()}
-        return results
+            results |= prefixed(self._cityscapes.results(), CITYSCAPES)
+        return Evaluation(results, details)
+
+    def pair(self, image_id: int) -> Pair:
+        truth: Any = self._evaluator.ground_truth
+        image, objects = self._pixels(image_id), truth.imgToAnns[image_id]
+        found = [d for d in self._evaluator.of_image(image_id) if d["score"] >= SURE]
+        scores = np.asarray([d["score"] for d in found])
+        return Pair(self._drawn(image, objects, None), self._drawn(image, found, scores))
+
+    def _drawn(self, image: Rgb, records: Sequence[Any], scores: np.ndarray | None) -> Drawn:
+        categories: Any = self._evaluator.ground_truth.cats
+        labels = [str(categories[record["category_id"]]["name"]) for record in records]
+        masks = [record["segmentation"] for record in records]
+        numbers = Counter(labels).most_common()
+        words = first([f"{number} {label}" for label, number in numbers], _NAMED) or "nothing"
+        return Drawn(overlay_masks(image, None, masks, labels, scores), words)
 
     def table(self, results: Results) -> str:
-        official = {
-            group.removeprefix(_CITYSCAPES): values
-            for group, values in results.items()
-            if group.startswith(_CITYSCAPES)
-        }
-        own = {k: v for k, v in results.items() if not k.startswith(_CITYSCAPES)}
-        if not own:
+        official = of_prefix(results, CITYSCAPES)
+        if "rendered" in results:
+            table = format_results(results)
+        else:
             table = (
                 "nothing is scored: the evaluation set has no annotations. Its detections are "
                 "written with its own image and category ids."
             )
-        else:
-            table = format_lvis_results(own) if self._federated else format_results(own)
         return f"{table}\n\n{format_cityscapes_results(official)}" if official else table
 
     def save_details(self, folder: AnyPath) -> None:

@@ -1,7 +1,7 @@
 """Scores of a data set: every image is predicted as for a user, by all processes, and compared."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -16,20 +16,28 @@ from pointrend_jax.data.build_label_maps import (
 from pointrend_jax.data.build_objects import Datasets, EvalSet, build_datasets, build_eval_set
 from pointrend_jax.data.splits import buckets
 from pointrend_jax.devices.processes import from_lead, to_lead
-from pointrend_jax.evaluation.results import Results
+from pointrend_jax.evaluation.results import AUGMENTED, Details, Evaluation, Results, prefixed
+from pointrend_jax.report.sections import Pair
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config, EvalSample
+from pointrend_jax.tasks.augmented_instances import augmented_instances
+from pointrend_jax.tasks.augmented_labels import augmented_label_maps
 from pointrend_jax.tasks.instance_scorer import InstanceScorer
 from pointrend_jax.tasks.predict_batches import on_local_devices, one_ahead
 from pointrend_jax.tasks.semantic_scorer import SemanticScorer
 from pointrend_jax.tasks.task import Evaluator, Prediction, Task, Variables
-from pointrend_jax.tasks.test_time_augmentation import augmented_label_maps, views
+from pointrend_jax.tasks.views import views
 from pointrend_jax.workers import in_order
 
 # The evaluator of each `config.task`, which is made with the data sets and the config.
 _SCORERS: dict[str, Callable[[Any, Config], Evaluator]] = {
     "instance": InstanceScorer,
     "semantic": SemanticScorer,
+}
+# Predictions of an evaluation set from several views of each image.
+_AUGMENTED: dict[str, Callable[..., Iterator[tuple[EvalSample, Any]]]] = {
+    "instance": augmented_instances,
+    "semantic": augmented_label_maps,
 }
 
 
@@ -39,12 +47,16 @@ class Scores(NamedTuple):
     Attributes:
       results: group to name to number; None where there was nothing to be found. Empty for a set
         without annotations, which is only predicted.
-      table: the same for people.
+      details: what is known beside them, fit for JSON.
+      table: the results for people.
+      pair: draws an image that the details name, under its truth and as predicted.
       save_details: writes what comparisons need (detections, counts by image) to a directory.
     """
 
     results: Results
+    details: Details
     table: str
+    pair: Callable[[int], Pair]
     save_details: Callable[[AnyPath], None]
 
 
@@ -74,22 +86,23 @@ def score(task: Task, variables: Variables, data: AnyData, config: Config) -> Sc
     add_results(task, predicted, evaluator, data.class_names, data.num_eval_images)
     finished = time.monotonic()
     with waiting_for(f"scoring {data.num_eval_images} images"):
-        results = _merged_results(evaluator)
+        results, details = _merged(evaluator)
     tell(
         f"evaluated {len(evaluator.image_ids)} images: {finished - start:.1f} s of prediction, "
         f"{time.monotonic() - finished:.1f} s of scoring"
     )
     table = evaluator.table(results)
     if views(config):
-        label_data: Any = data  # only label maps have views
         of_views = _SCORERS[config.task](data, config)
-        predicted = augmented_label_maps(task, variables, label_data, config, process=process)
+        predicted = _AUGMENTED[config.task](
+            task, variables, data.eval_samples, config, process=process
+        )
         add_results(task, predicted, of_views, data.class_names, data.num_eval_images)
-        augmented = _merged_results(of_views)
+        augmented, _ = _merged(of_views)
         # Groups of their own: single-scale figures are never mixed with these.
-        results = results | {f"test_time_augmentation_{k}": v for k, v in augmented.items()}
+        results = results | prefixed(augmented, AUGMENTED)
         table += "\n\nwith test-time augmentation\n" + of_views.table(augmented)
-    return Scores(results, table, evaluator.save_details)
+    return Scores(results, details, table, evaluator.pair, evaluator.save_details)
 
 
 def add_results(
@@ -120,8 +133,8 @@ def add_results(
         pass
 
 
-def _merged_results(evaluator: Evaluator) -> Results:
-    """The results of all processes' images, each predicted by one of them; in every process."""
+def _merged(evaluator: Evaluator) -> Evaluation:
+    """The evaluation of all processes' images, each predicted by one of them; in every process."""
     for parts in to_lead(evaluator.parts)[1:]:
         evaluator.merge(parts)
-    return from_lead(evaluator.results)
+    return from_lead(evaluator.evaluate)

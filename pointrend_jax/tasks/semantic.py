@@ -86,6 +86,8 @@ def semantic_task(model: SemanticSegmentor) -> Task:
         shapes=shapes,
         loss=loss,
         predict=predict,
+        find=None,
+        segment=None,
         deliver=predicted_label_maps,
         results=semantic_results,
         explain=explain,

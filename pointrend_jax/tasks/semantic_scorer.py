@@ -2,13 +2,19 @@
 
 from typing import Any
 
+import numpy as np
+
 from pointrend_jax.data.build_label_maps import SemanticDatasets, SemanticEvalSet
-from pointrend_jax.evaluation.report import format_semantic_results
-from pointrend_jax.evaluation.results import Results
+from pointrend_jax.evaluation.extremes import KeptMaps, extremes_in_words
+from pointrend_jax.evaluation.results import Evaluation, Results
 from pointrend_jax.evaluation.semantic import CITYSCAPES_OBJECT_SIZES, SemanticEvaluator
+from pointrend_jax.evaluation.tables import format_semantic_results
+from pointrend_jax.messages import first
+from pointrend_jax.report.sections import Drawn, Pair
 from pointrend_jax.results.label_maps import PredictedLabels
 from pointrend_jax.storage import AnyPath
-from pointrend_jax.structures import Config
+from pointrend_jax.structures import IGNORE_LABEL, Config
+from pointrend_jax.visualize import Rgb, overlay_labels
 
 
 class SemanticScorer:
@@ -16,7 +22,8 @@ class SemanticScorer:
 
     def __init__(self, data: SemanticDatasets | SemanticEvalSet, config: Config) -> None:
         names = [data.class_names[label] for label in data.instance_classes]
-        self._truth = data.eval_truth
+        self._truth, self._class_names = data.eval_truth, data.class_names
+        self._kept = KeptMaps()
         self._evaluator = SemanticEvaluator(
             data.class_names,
             average_object_sizes={name: CITYSCAPES_OBJECT_SIZES[name] for name in names},
@@ -31,16 +38,32 @@ class SemanticScorer:
     def add(self, image_id: int, prediction: PredictedLabels) -> None:
         truth = self._truth.labels(image_id), self._truth.instance_ids(image_id)
         self._evaluator.add(image_id, prediction.labels, prediction.coarse_labels, *truth)
+        quality = self._evaluator.quality(image_id)
+        if quality is not None:
+            self._kept.offer(image_id, quality, prediction.labels)
 
     @property
     def parts(self) -> Any:
-        return self._evaluator.parts
+        return self._evaluator.parts, self._kept.parts
 
     def merge(self, parts: Any) -> None:
-        self._evaluator.merge(parts)
+        self._evaluator.merge(parts[0])
+        self._kept.merge(parts[1])
 
-    def results(self) -> Results:
-        return self._evaluator.results()
+    def evaluate(self) -> Evaluation:
+        known = {i: self._evaluator.quality(i) for i in self.image_ids}
+        qualities = {i: quality for i, quality in known.items() if quality is not None}
+        details = extremes_in_words(qualities, self._truth.name, "the mIoU of the image")
+        return Evaluation(self._evaluator.results(), self._evaluator.details() | details)
+
+    def pair(self, image_id: int) -> Pair:
+        image, truth = self._truth.image(image_id), self._truth.labels(image_id)
+        return Pair(*(self._drawn(image, labels) for labels in (truth, self._kept[image_id])))
+
+    def _drawn(self, image: Rgb, labels: np.ndarray) -> Drawn:
+        present = [self._class_names[i] for i in np.unique(labels) if i != IGNORE_LABEL]
+        words = first(present, len(present)) or "nothing"
+        return Drawn(overlay_labels(image, labels, self._class_names), words)
 
     def table(self, results: Results) -> str:
         return format_semantic_results(results)

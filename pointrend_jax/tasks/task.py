@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from pointrend_jax.evaluation.results import Evaluation, Results
 from pointrend_jax.ops.losses import LossTerm
+from pointrend_jax.report.sections import Pair
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.label_maps import PredictedLabels
 from pointrend_jax.storage import AnyPath
@@ -57,12 +59,16 @@ class Evaluator(Protocol):
         """Adds the images of another process."""
         ...
 
-    def results(self) -> dict[str, dict[str, float | None]]:
-        """Group to name to number; None where there was nothing to be found."""
+    def evaluate(self) -> Evaluation:
+        """The scores of all images, and what is known beside them."""
         ...
 
-    def table(self, results: dict[str, dict[str, float | None]]) -> str:
-        """The same for people."""
+    def table(self, results: Results) -> str:
+        """The scores for people."""
+        ...
+
+    def pair(self, image_id: int) -> Pair:
+        """Draws an image that the details of `evaluate` name as one of the best or the worst."""
         ...
 
     def save_details(self, folder: AnyPath) -> None:
@@ -81,6 +87,9 @@ class Task(NamedTuple):
       loss: (variables, batch, key of the step) to (sum, denominator) by loss name, and the buffers
         after it. Pure; sees one replica.
       predict: (variables, images) to `InstancePredictions` or `SemanticPredictions`. Pure.
+      find, segment: the two halves of `predict` of instances, between which views are merged:
+        (variables, images) to maps and `Detections`, and (variables, maps, detections, padded_hw)
+        to `MaskLogits`. Pure; None for label maps.
       deliver: (predictions, images, original sizes int32 [B, 2], a canvas that holds them) to what
         `results` takes. Pure; None where that is the predictions as they are.
       results: (sample, what is delivered, class names) to what a user gets of each image, in order.
@@ -95,6 +104,8 @@ class Task(NamedTuple):
     shapes: Callable[[], Variables]
     loss: Callable[[Variables, Any, Array], tuple[dict[str, LossTerm], Variables]]
     predict: Callable[[Variables, ImageBatch], Any]
+    find: Callable[..., Any] | None
+    segment: Callable[..., Any] | None
     deliver: Callable[..., Any] | None
     results: Callable[[EvalSample, Any, tuple[str, ...]], Iterator[Prediction]]
     explain: Callable[..., Any]

@@ -30,7 +30,7 @@ class MetricWriter:
 
     def __init__(self, workdir: AnyPath, *, after_step: int = 0, writes: bool = True) -> None:
         """Args: writes, False for all processes but one, which only remember."""
-        kept = [r for r in _read(workdir / _FILE) if r["step"] <= after_step]
+        kept = [r for r in read_metrics(workdir) if r["step"] <= after_step]
         self._evaluations = [record for record in kept if "loss" not in record]
         self._outputs: tuple[TextIO, SummaryWriter] | None = None
         self._workdir, self._here = workdir, workdir
@@ -110,11 +110,12 @@ def _line(record: Mapping[str, float]) -> str:
     return json.dumps(record) + "\n"
 
 
-def _read(path: AnyPath) -> list[dict[str, float]]:
-    """The records of a file; the last line may be half-written, if the run was killed.
+def read_metrics(workdir: AnyPath) -> list[dict[str, float]]:
+    """The records of a run; the last line may be half-written, if the run was killed.
 
     Lines that are no records are counted, told and left out.
     """
+    path = workdir / _FILE
     if not path.exists():
         return []
     lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()

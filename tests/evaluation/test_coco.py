@@ -241,6 +241,30 @@ def test_classes_of_one_name_are_told_apart_and_one_without_objects_has_none():
     assert results["box_ap_by_class"]["disc (3)"] == pytest.approx(1)
 
 
+def test_curves_are_those_whose_mean_is_ap():
+    evaluator = InstanceEvaluator(_one_disc())
+    _add(evaluator, 1, DISC, SMALLER_DISC)
+    curves = evaluator.scores().curves
+    groups = [
+        f"{group}_{kind}" for group in ("rendered", "coarse") for kind in ("mask", "boundary")
+    ]
+    assert list(curves) == [*groups, "box"]
+    # Of IoU 0.81, and the only detection: found at every recall, by 7 of 10 thresholds.
+    expected = {"0.50": [1.0] * 101, "0.75": [1.0] * 101, "0.50:0.95": [0.7] * 101}
+    assert curves["coarse_mask"] == expected
+    truth, found = noisy_scene(8, 1.5, 4)
+    index = load_ground_truth(truth)
+    scores = coco_scores(index, found, "mask", boundary_dilation=0.02, image_ids=range(1, 9))
+    for overlap, name in (("0.50", "ap50"), ("0.75", "ap75"), ("0.50:0.95", "ap")):
+        assert np.mean(scores.curves[overlap]) == pytest.approx(scores.statistics[name], abs=1e-4)
+
+
+def test_without_objects_there_is_no_curve():
+    evaluator = InstanceEvaluator(ground_truth([], 1))
+    _add(evaluator, 1, DISC, DISC)
+    assert evaluator.scores().curves["rendered_mask"] == {}
+
+
 def test_more_detections_than_coco_counts_have_an_ap_of_their_own_and_change_no_other():
     """150 objects, all found exactly: COCO's AP counts the best 100."""
     masks = [np.zeros((60, 80), np.bool_) for _ in range(150)]

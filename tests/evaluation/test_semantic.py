@@ -33,6 +33,22 @@ def test_iou_is_a_ratio_of_sums_over_images():
     assert results["coarse"]["miou"] == 1
 
 
+def test_an_image_has_its_own_miou_and_classes_are_confused_in_pixels():
+    evaluator = SemanticEvaluator(NAMES)
+    truth = _map([0, 0, 0, 1, 255])
+    coarse = _map([0, 0, 0, 0, 0])
+    evaluator.add(1, _map([0, 0, 1, 1, 2]), coarse, truth)
+    evaluator.add(2, coarse, coarse, truth)
+    assert evaluator.quality(1) == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert evaluator.quality(2) == pytest.approx((3 / 4 + 0) / 2)
+    confusion = evaluator.details()["confusion"]
+    assert confusion["classes"] == ["road", "car", "sky"]
+    counted = [(pair["true"], pair["predicted"], pair["count"]) for pair in confusion["pairs"]]
+    assert counted == [
+        ("road", "road", 5), ("road", "car", 1), ("car", "road", 1), ("car", "car", 1)
+    ]  # fmt: skip
+
+
 def test_class_that_is_nowhere_has_no_score_and_one_only_predicted_has_zero():
     truth = _map([0, 0, 1, 1])
     nowhere = _scored(truth, truth)
@@ -55,6 +71,9 @@ def test_image_without_truth_has_no_scores():
     empty = np.full((4, 6), 255, np.uint8)
     results = _scored(empty, np.zeros((4, 6), np.uint8))
     assert set(results["rendered"].values()) == {None}
+    void = SemanticEvaluator(NAMES)
+    void.add(0, np.zeros((4, 6), np.uint8), np.zeros((4, 6), np.uint8), empty)
+    assert void.quality(0) is None
     # Beside another image it changes nothing.
     truth = _map(*[[0, 0, 0, 1, 1, 1]] * 4)
     evaluator = SemanticEvaluator(NAMES)

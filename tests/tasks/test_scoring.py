@@ -55,7 +55,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return _config(root)
 
 
-def test_instances_of_cityscapes_are_scored_by_both_rules(config: Config) -> None:
+def test_instances_of_cityscapes_are_scored_by_both_rules(config: Config, tmp_path: Path) -> None:
+    config = config.copy_and_resolve_references()
+    config.eval.tta_scales = (1.0,)
     task = build_task(config)
     scores = score(task, tiny_variables(task), build_task_eval_set(config), config)
     assert {"mask_ap", "boundary_ap"} <= set(scores.results["rendered"])
@@ -68,6 +70,15 @@ def test_instances_of_cityscapes_are_scored_by_both_rules(config: Config) -> Non
     assert by_class["person"] is None
     assert by_class["bus"] is None
     assert "Cityscapes AP50" in scores.table
+    # A single view that changes nothing.
+    for group in ("rendered", "coarse", "box", "cityscapes_rendered"):
+        augmented = scores.results[f"test_time_augmentation_{group}"]
+        assert augmented == pytest.approx(scores.results[group], abs=1e-6)
+    save_results(tmp_path, scores, 4, name="a run", metrics=[])
+    page = (tmp_path / "report.html").read_text()
+    assert "AP by Cityscapes&#39; rules" in page or "AP by Cityscapes' rules" in page
+    # The objects of three images and nothing else, whatever the model finds.
+    assert sum(scores.details["sizes"]["objects"]) == 3
 
 
 def _two_found(_: Any, batch: ImageBatch) -> InstancePredictions:
@@ -137,6 +148,9 @@ def test_coco_classes_are_scored_on_lvis_by_its_rules(
     assert scores.results["rendered"]["mask_ap_rare"] is None
     assert scores.results["box"]["box_ar300"] == pytest.approx(1)
     assert "mask APc" in scores.table
+    # The one elsewhere is false only where all cows are annotated.
+    false = [p["count"] for p in scores.details["confusion"]["pairs"] if p["true"] is None]
+    assert false == ([] if not_exhaustive else [1])
 
 
 def test_a_set_without_annotations_is_predicted_under_its_own_ids_and_not_scored(
@@ -161,8 +175,9 @@ def test_a_set_without_annotations_is_predicted_under_its_own_ids_and_not_scored
         (found,) = json.loads((tmp_path / f"detections_{source}.json").read_text())
         assert (found["image_id"], found["category_id"]) == (77, 5)
     (tmp_path / "results.json").write_text("of training")
-    save_results(tmp_path, scores, 4)
+    save_results(tmp_path, scores, 4, name="a run", metrics=[])
     assert (tmp_path / "results.json").read_text() == "of training"
+    assert not (tmp_path / "report.html").exists()
     said = capsys.readouterr().out
     assert "config.model.box.detections_per_image is 300: COCO's scores count the best 100" in said
     # Training needs an evaluation set that can be scored.

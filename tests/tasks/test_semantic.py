@@ -1,11 +1,13 @@
 """What becomes of the samples of an evaluation, whatever images a process has."""
 
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 
 from pointrend_jax.data.build_label_maps import SemanticEvalSet
+from pointrend_jax.results.label_maps import PredictedLabels
 from pointrend_jax.structures import EvalSample, ImageBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.predict_batches import one_ahead, original_sizes
@@ -39,6 +41,12 @@ def test_images_of_all_sizes_share_few_canvases():
 
 
 class _Truth:
+    def name(self, image_id: int) -> str:
+        return f"{image_id}.png"
+
+    def image(self, image_id: int) -> np.ndarray:
+        return np.zeros((20, 30, 3), np.uint8)
+
     def labels(self, image_id: int) -> np.ndarray:
         return np.full((20, 30), image_id, np.uint8)
 
@@ -62,4 +70,28 @@ def test_every_image_is_counted_with_its_own_labels_though_a_batch_has_none():
 
     add_results(task, one_ahead(samples, labels), evaluator, data.class_names, 3)
     assert evaluator.image_ids == (0, 1, 2)
-    assert evaluator.results()["rendered"]["miou"] == 1
+    assert evaluator.evaluate().results["rendered"]["miou"] == 1
+
+
+def test_two_processes_give_the_scores_details_and_pictures_of_one():
+    truth: Any = _Truth()
+    unused: Any = None
+    data = SemanticEvalSet(("a", "b", "c"), (), unused, truth)
+    whole, lead, other = (SemanticScorer(data, tiny_semantic_config()) for _ in range(3))
+    for image_id in range(3):
+        labels = np.full((20, 30), image_id, np.uint8)
+        labels[: 5 * image_id] = 0
+        prediction = PredictedLabels(labels, labels, data.class_names)
+        for scorer in (whole, other if image_id == 1 else lead):
+            scorer.add(image_id, prediction)
+    lead.merge(pickle.loads(pickle.dumps(other.parts)))
+    assert lead.evaluate() == whole.evaluate()
+    images = whole.evaluate().details["images"]
+    # Of 20 rows the first 5 and 10 are wrong: IoU of the class, beside 0 of the one that is not.
+    assert [(i["name"], i["quality"]) for i in images["best"]] == [("0.png", 1), ("1.png", 0.375)]
+    assert [(i["name"], i["quality"]) for i in images["worst"]] == [("2.png", 0.25)]
+    for image_id in range(3):
+        for ours, theirs in zip(lead.pair(image_id), whole.pair(image_id), strict=True):
+            np.testing.assert_array_equal(ours.pixels, theirs.pixels)
+            assert ours.words == theirs.words
+    assert [drawn.words for drawn in whole.pair(2)] == ["c", "a, c"]

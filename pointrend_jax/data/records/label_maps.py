@@ -140,7 +140,7 @@ def _count_pixels(prepared: PreparedMaps, record: int) -> Int64[np.ndarray, "256
 
 
 class EvalTruth:
-    """The ground truth of a prepared set, image by image, at original size."""
+    """The images and ground truth of a prepared set, one by one, at original size."""
 
     def __init__(self, prepared: PreparedMaps) -> None:
         self._prepared = prepared
@@ -150,6 +150,10 @@ class EvalTruth:
 
     def name(self, image_id: int) -> str:
         return self._prepared.images[image_id].name
+
+    def image(self, image_id: int) -> UInt8[np.ndarray, "H W 3"]:
+        content = self._prepared.source[image_id]
+        return decode_image(content["image"], self.name(image_id))
 
     def labels(self, image_id: int) -> UInt8[np.ndarray, "H W"]:
         """0..K-1 or `IGNORE_LABEL`."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Int32
+from jaxtyping import Int32, UInt8
 
 from pointrend_jax.data.images import decode_image, decode_map
 from pointrend_jax.data.records.broken import must_read
@@ -107,14 +107,25 @@ def open_objects(folder: Path, split: str) -> PreparedSet:
     )
 
 
+def pixels(prepared: PreparedSet) -> Callable[[int], UInt8[np.ndarray, "H W 3"]]:
+    """From an image id to the image at its original size, RGB."""
+    content = _by_id(prepared, "image")
+    return lambda image_id: decode_image(*content(image_id))
+
+
 def instance_ids(prepared: PreparedSet) -> Callable[[int], Int32[np.ndarray, "H W"]]:
     """From an image id to its map of Cityscapes' label ids and instance ids."""
+    content = _by_id(prepared, "instance_ids")
+    return lambda image_id: np.asarray(decode_map(*content(image_id)), np.int32)
+
+
+def _by_id(prepared: PreparedSet, field: str) -> Callable[[int], tuple[bytes, str]]:
+    """From an image id to a field of its record, encoded, and the name of the image."""
     records = {image.id: record for record, image in enumerate(prepared.images)}
 
-    def of_image(image_id: int) -> Int32[np.ndarray, "H W"]:
+    def of_image(image_id: int) -> tuple[bytes, str]:
         record = records[image_id]
-        encoded = prepared.source[record]["instance_ids"]
-        return np.asarray(decode_map(encoded, prepared.images[record].name), np.int32)
+        return prepared.source[record][field], prepared.images[record].name
 
     return of_image
 

@@ -9,11 +9,7 @@ import pytest
 
 from pointrend_jax.evaluation.coco import STAT_NAMES
 from pointrend_jax.evaluation.lvis import LVIS_STAT_NAMES
-from pointrend_jax.evaluation.report import (
-    format_lvis_results,
-    format_results,
-    format_semantic_results,
-)
+from pointrend_jax.evaluation.tables import format_results, format_semantic_results
 from pointrend_jax.storage import write_json
 
 
@@ -68,7 +64,7 @@ def test_ap_with_more_detections_than_coco_counts_has_a_row():
 def test_lvis_table_has_rare_common_and_frequent_categories():
     results = _results(0.4567, 0.4, LVIS_STAT_NAMES)
     results["rendered"]["mask_ap_rare"] = None
-    lines = format_lvis_results(results).splitlines()
+    lines = format_results(results).splitlines()
     rows = {line[:16].strip(): line[16:].split() for line in lines[1:-1]}
     assert rows["mask APr"] == ["40.0", "-", "-"]
     assert rows["mask APf"] == rows["boundary APc"] == ["40.0", "45.7", "+5.7"]

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pointrend_jax.data.build_label_maps import SemanticDatasets, SemanticEvalSet
+from pointrend_jax.data.splits import EvalSamples
 from pointrend_jax.devices.placement import replicated, shard
 from pointrend_jax.structures import Config, EvalSample, ImageBatch
 from pointrend_jax.tasks.predict_batches import original_sizes
@@ -17,21 +17,13 @@ from pointrend_jax.tasks.semantic import (
     upsampled_coarse_logits,
 )
 from pointrend_jax.tasks.task import Task, Variables, kept
-
-
-def views(config: Config) -> list[tuple[float, bool]]:
-    """(scale, mirrored) of each view; none if the config asks for no augmentation."""
-    scales = tuple(float(scale) for scale in config.eval.tta_scales)
-    if config.task != "semantic" or not (scales or config.eval.tta_flip):
-        return []
-    flips = (False, True) if config.eval.tta_flip else (False,)
-    return [(scale, flip) for scale in scales or (1.0,) for flip in flips]
+from pointrend_jax.tasks.views import views
 
 
 def augmented_label_maps(
     task: Task,
     variables: Variables,
-    data: SemanticDatasets | SemanticEvalSet,
+    eval_samples: EvalSamples,
     config: Config,
     *,
     process: tuple[int, int],
@@ -43,7 +35,7 @@ def augmented_label_maps(
     """
     of_views = views(config)
     variables, probabilities = replicated(variables), _probabilities_program(task)
-    streams = [data.eval_samples(*process, scale, flip) for scale, flip in of_views]
+    streams = [eval_samples(*process, scale, flip) for scale, flip in of_views]
     for samples in zip(*streams, strict=True):
         total: Any = None
         for sample, (_, flip) in zip(samples, of_views, strict=True):

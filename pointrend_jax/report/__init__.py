@@ -1,0 +1,1 @@
+"""An evaluation as one HTML page: numbers, curves and pictures, with nothing beside it."""
