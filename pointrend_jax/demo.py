@@ -25,6 +25,7 @@ from pointrend_jax.tasks.scoring import score
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.visualize import (
+    OverlayStyle,
     comparison_strip,
     explain_picture,
     overlay_masks,
@@ -33,6 +34,8 @@ from pointrend_jax.visualize import (
 
 _NUM_PICTURES = 4
 _SCORE_THRESHOLD = 0.5
+# px, longer side of the overlays: the demo's own images are too small for names beside objects.
+_PICTURE_SIDE = 640
 
 
 def run_demo(config: Config, workdir: Path) -> None:
@@ -87,7 +90,10 @@ def write_pictures(
         coarse.append(instances.coarse_masks.rle())
         rendered.append(instances.masks.rle())
         labels = instances.class_names
-        overlay = overlay_masks(image, instances.boxes, rendered[-1], labels, instances.scores)
+        style = OverlayStyle(scale=max(_PICTURE_SIDE / max(image.shape[:2]), 1.0))
+        overlay = overlay_masks(
+            image, instances.boxes, rendered[-1], labels, instances.scores, style=style
+        )
         save_picture(workdir / f"image_{i}.png", image)
         save_picture(workdir / f"prediction_{i}.png", overlay)
         if len(labels):

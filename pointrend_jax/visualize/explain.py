@@ -159,23 +159,19 @@ def _whole_row(
     rendered = figure.outlined(steps[-1].mask_probs, _RENDERED_COLOR, 2)
     figure.frame(rendered, boundary)
     panels.append((rendered, "rendered"))
-    return _captioned_row(panels, font)
+    return drawing.captioned_row(panels, drawing.CAPTION, font)
 
 
 def _boundary_row(figure: _Figure, coarse_probs: np.ndarray, step: RenderingStep) -> Rgb:
-    return _captioned_row(
+    return drawing.captioned_row(
         [
             (figure.photo(), "a part of the boundary"),
             (figure.outlined(coarse_probs, _COARSE_COLOR, 3), "coarse mask"),
             (figure.outlined(step.mask_probs, _RENDERED_COLOR, 3), "rendered mask"),
             (figure.mask(step.mask_probs, step.point_coords), "points of the last step"),
-        ]
+        ],
+        drawing.CAPTION,
     )
-
-
-def _captioned_row(panels: Sequence[tuple[Rgb, str]], font: Path | None = None) -> Rgb:
-    captioned = [drawing.captioned(panel, text, drawing.CAPTION, font) for panel, text in panels]
-    return drawing.row(captioned, drawing.GAP)
 
 
 def _size(samples: np.ndarray) -> str:
