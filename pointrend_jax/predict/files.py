@@ -9,7 +9,9 @@ import numpy as np
 
 from pointrend_jax.console import tell, watched
 from pointrend_jax.data.sources.categories import are_made_up
+from pointrend_jax.evaluation.ground_truth import load_ground_truth, true_mask
 from pointrend_jax.masks.outlines import coco_polygons
+from pointrend_jax.masks.rle import Rle
 from pointrend_jax.messages import first
 from pointrend_jax.predict.formats import (
     CLASSES,
@@ -77,6 +79,8 @@ def predict_instances(
     names = yolo_names(predictor.class_names)
     if "yolo" in formats:
         check_same(output / YOLO_NAMES, names)
+    known = ids is not None and ids.annotated and num_explained > 0
+    truth = load_ground_truth(ids.source) if known else None
     rows = zip(watched(files, "predicting"), pictures, predicted, strict=True)
     with Predictions(output, categories, settings, formats) as predictions:
         if "yolo" in formats:
@@ -101,14 +105,20 @@ def predict_instances(
                 if "polygons" in formats:
                     for record, parts in zip(records, polygons, strict=True):
                         record["polygons"] = coco_polygons(parts)
-            _explain(predictor, image, instances, num_explained, output / name, style.font)
+            image_id = ids.images[file_name] if ids else None
+            best = [
+                (instance, None if truth is None or image_id is None
+                 else true_mask(truth, image_id, record))
+                for instance, record in zip(instances[:num_explained], records, strict=False)
+            ]  # fmt: skip
+            _explain(predictor, image, best, output / name, style.font)
             # The last of an image, so that a stop leaves it out or has all of it.
             predictions.add(
                 file_name,
                 instances.image_hw,
                 records,
                 picture=name,
-                image_id=ids.images[file_name] if ids else None,
+                image_id=image_id,
             )
             tell(f"{source}: {len(instances)} instances")
 
@@ -227,19 +237,16 @@ def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
 def _explain(
     predictor: Predictor,
     image: np.ndarray,
-    instances: PredictedInstances,
-    number: int,
+    best: Sequence[tuple[PredictedInstances, Rle | None]],
     stem: Path,
     font: Path | None,
 ) -> None:
-    best = instances[:number]
-    if not len(best):
-        return
-    explained = predictor.explain(image, best.boxes, best.classes)
-    for i, (instance, how) in enumerate(zip(best, explained, strict=True), 1):
+    """A picture of how each instance is rendered, beside its true mask where that is known."""
+    for i, (instance, truth) in enumerate(best, 1):
+        (how,) = predictor.explain(image, instance.boxes, instance.classes)
         label = f"{instance.class_names[0]} {instance.scores[0]:.2f}"
         picture = explain_picture(
-            image, instance.boxes[0], how.coarse_probs, how.steps, label, font=font
+            image, instance.boxes[0], how.coarse_probs, how.steps, label, truth=truth, font=font
         )
         save_picture(stem.with_name(f"{stem.name}_explain_{i}.png"), picture)
 

@@ -194,7 +194,7 @@ class ExplainedStep(NamedTuple):
 
 
 class ExplainedInstance(NamedTuple):
-    """coarse_probs [m, m] and the steps from the regular grid to the full resolution."""
+    """coarse_probs [m, m] and the steps from there to the full resolution."""
 
     coarse_probs: np.ndarray
     steps: list[ExplainedStep]
