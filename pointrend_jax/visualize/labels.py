@@ -23,12 +23,13 @@ _CITYSCAPES: Mapping[str, Color] = {
     "rider": (255, 0, 0), "car": (0, 0, 142), "truck": (0, 0, 70), "bus": (0, 60, 100),
     "train": (0, 80, 100), "motorcycle": (0, 0, 230), "bicycle": (119, 11, 32),
 }  # fmt: skip
-# Source: CamVid, label_colors.txt: those of Column_Pole, Sidewalk, SignSymbol, Bicyclist, ...
+# The hues of CamVid's label_colors.txt (those of Column_Pole, Sidewalk, SignSymbol and the like),
+# softened: its own colours are so dark and full that the photo below them cannot be made out.
 _CAMVID: Mapping[str, Color] = {
-    "sky": (128, 128, 128), "building": (128, 0, 0), "pole": (192, 192, 128),
-    "road": (128, 64, 128), "pavement": (0, 0, 192), "tree": (128, 128, 0),
-    "signsymbol": (192, 128, 128), "fence": (64, 64, 128), "car": (64, 0, 128),
-    "pedestrian": (64, 64, 0), "bicyclist": (0, 128, 192),
+    "sky": (172, 178, 184), "building": (182, 88, 84), "pole": (216, 212, 150),
+    "road": (152, 110, 152), "pavement": (96, 108, 208), "tree": (142, 148, 66),
+    "signsymbol": (232, 156, 156), "fence": (98, 100, 152), "car": (122, 74, 176),
+    "pedestrian": (124, 110, 52), "bicyclist": (58, 152, 206),
 }  # fmt: skip
 # A class in a legend must cover this part of the image.
 _SHOWN_SHARE = 5e-4
@@ -37,8 +38,8 @@ _SHOWN_SHARE = 5e-4
 def palette(class_names: Sequence[str]) -> UInt8[np.ndarray, "K 3"]:
     """A colour for each class, the same in every run.
 
-    The published ones where all names are of Cityscapes or all of CamVid, so that pictures can be
-    compared with others'; else colours far from their neighbours.
+    The published ones where all names are of Cityscapes, and their hues where all are of CamVid, so
+    that pictures can be compared with others'; else colours far from their neighbours.
     """
     names = [name.lower() for name in class_names]
     published = next((c for c in (_CITYSCAPES, _CAMVID) if c.keys() >= set(names)), {})

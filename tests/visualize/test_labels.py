@@ -1,5 +1,6 @@
 """Label maps in colour, and the sheet that explains them."""
 
+import colorsys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,9 +40,23 @@ def _scene(height: int = 600, width: int = 800) -> tuple[np.ndarray, np.ndarray]
 
 def test_classes_have_their_published_colours() -> None:
     assert palette(NAMES).tolist() == [[70, 130, 180], [128, 64, 128], [0, 0, 142]]
-    of_camvid = dict(zip(CAMVID, palette(CAMVID).tolist(), strict=True))
-    assert of_camvid["sky"] == [128, 128, 128]
-    assert of_camvid["pavement"] == [0, 0, 192]
+
+
+def test_the_colours_of_camvid_have_the_published_hues_and_are_softer() -> None:
+    # Source: label_colors.txt of the data set.
+    published = {
+        "building": (128, 0, 0), "road": (128, 64, 128), "pavement": (0, 0, 192),
+        "tree": (128, 128, 0), "signsymbol": (192, 128, 128), "fence": (64, 64, 128),
+        "car": (64, 0, 128), "pedestrian": (64, 64, 0), "bicyclist": (0, 128, 192),
+    }  # fmt: skip
+    ours = dict(zip(CAMVID, palette(CAMVID).tolist(), strict=True))
+    for name, color in published.items():
+        hue, saturation, value = colorsys.rgb_to_hsv(*color)
+        our_hue, our_saturation, our_value = colorsys.rgb_to_hsv(*ours[name])
+        apart = abs(our_hue - hue)
+        assert min(apart, 1 - apart) < 0.04, name
+        assert our_saturation < max(saturation, 0.34), name
+        assert our_value > value, name
 
 
 def test_published_colours_are_not_mixed_with_others() -> None:
