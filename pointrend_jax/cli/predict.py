@@ -116,12 +116,12 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     # Before the model is loaded; mistakes should not cost that time.
+    style = OverlayStyle(args.color_by, not args.no_boxes, args.line_width, args.scale, args.font)
+    style.check()
     source = _source(args)
     task = task_of(source, args.config)
     formats = chosen_formats(args.format, task)
     ids = read_set_ids(args.annotations) if args.annotations else None
-    style = OverlayStyle(args.color_by, not args.no_boxes, args.line_width, args.scale, args.font)
-    style.check()
     if {"svg", "pdf"} & set(formats):
         check_matplotlib()
     images = find_images(args.images, args.output, every=args.every)
