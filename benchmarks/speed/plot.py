@@ -9,7 +9,7 @@ from pointrend_jax.visualize import check_matplotlib
 _WIDTH, _HEIGHT = 6.4, 3.8  # inches
 _COLORS = ("#0072b2", "#d55e00", "#009e73")  # Okabe and Ito's
 # Letters stay letters, and the same numbers give the same bytes.
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "pointrend_jax", "font.size": 10,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "grid.color": "#e4e4e4", "axes.axisbelow": True,

@@ -209,7 +209,7 @@ def dial(record: dict[str, Any], folder: Path) -> str:
         Series(
             name,
             [
-                Point(r["milliseconds"], 100 * r["boundary_ap"], *r["quartiles"], f"{r[field]:g}")
+                _timed_quality(r, f"{r[field]:g}")
                 for r in rows
                 # The paper's own setting, which is of all three, once.
                 if r in group and (field == "subdivision_steps" or r not in groups["steps"][0])
@@ -232,6 +232,11 @@ def dial(record: dict[str, Any], folder: Path) -> str:
         for r in rows
     ]  # fmt: skip
     return f"![Boundary AP against time](benchmark_dial.svg)\n\n{table(head, cells)}"
+
+
+def _timed_quality(row: Record, name: str) -> Point:
+    low, high = row["quartiles"]
+    return Point(row["milliseconds"], 100 * row["boundary_ap"], low, high, name)
 
 
 def _where(machine: Record) -> str:

@@ -79,8 +79,7 @@ def predict_instances(
     names = yolo_names(predictor.class_names)
     if "yolo" in formats:
         check_same(output / YOLO_NAMES, names)
-    known = ids is not None and ids.annotated and num_explained > 0
-    truth = load_ground_truth(ids.source) if known else None
+    truth = load_ground_truth(ids.source) if ids and ids.annotated and num_explained else None
     rows = zip(watched(files, "predicting"), pictures, predicted, strict=True)
     with Predictions(output, categories, settings, formats) as predictions:
         if "yolo" in formats:
@@ -106,12 +105,11 @@ def predict_instances(
                     for record, parts in zip(records, polygons, strict=True):
                         record["polygons"] = coco_polygons(parts)
             image_id = ids.images[file_name] if ids else None
-            best = [
-                (instance, None if truth is None or image_id is None
-                 else true_mask(truth, image_id, record))
-                for instance, record in zip(instances[:num_explained], records, strict=False)
-            ]  # fmt: skip
-            _explain(predictor, image, best, output / name, style.font)
+            truths = [
+                true_mask(truth, image_id, record) if truth and image_id is not None else None
+                for record in records[:num_explained]
+            ]
+            _explain(predictor, image, instances, truths, output / name, style.font)
             # The last of an image, so that a stop leaves it out or has all of it.
             predictions.add(
                 file_name,
@@ -237,12 +235,13 @@ def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
 def _explain(
     predictor: Predictor,
     image: np.ndarray,
-    best: Sequence[tuple[PredictedInstances, Rle | None]],
+    instances: PredictedInstances,
+    truths: Sequence[Rle | None],
     stem: Path,
     font: Path | None,
 ) -> None:
-    """A picture of how each instance is rendered, beside its true mask where that is known."""
-    for i, (instance, truth) in enumerate(best, 1):
+    """How the first instances are rendered, as many as `truths`: true masks, None if not known."""
+    for i, (instance, truth) in enumerate(zip(instances, truths, strict=False), 1):
         (how,) = predictor.explain(image, instance.boxes, instance.classes)
         label = f"{instance.class_names[0]} {instance.scores[0]:.2f}"
         picture = explain_picture(
