@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from pointrend_jax.visualize.drawing import Window, bounds
 from pointrend_jax.visualize.fonts import typeface
 
 _SIZES = (1.0, 0.8, 0.65)  # of the text that a picture of this size has
 _LEAST_TEXT, _MOST_TEXT = 9, 64  # px
-# px; what is hidden is counted on a map whose longer side is at most this.
+# px; what names hide is counted on a map whose longer side is at most this.
 _MAP_SIDE = 800
 # A name that would hide more than this, in shares of objects added up, is led away or left out.
 _MOST_HIDDEN = 0.3
@@ -66,7 +66,6 @@ def place_tags(
     room = _Room(list(objects.values()), hw)
     base = np.clip(max(hw) / 58, 12, _MOST_TEXT)
     sizes = sorted({max(round(base * s), _LEAST_TEXT) for s in _SIZES}, reverse=True)
-
     extents = {i: boxes[i] if i in boxes else bounds(objects[i]) for i in texts}
     tags = {}
     for i in sorted(texts, key=lambda i: _area(extents[i])):
@@ -100,35 +99,39 @@ class _Room:
         """The best place for a text, which is taken; None if all hide too much."""
         found = [self._places(text, size, extent, font) for size in sizes]
         boxes = np.concatenate(found)
-        text_sizes = np.repeat(sizes, [len(places) for places in found])
-        # The boxes beside an object come first and are in the order of preference.
-        costs = np.concatenate([0.01 * np.minimum(np.arange(len(f)), _BESIDE) for f in found])
-        costs += _SMALLER * (1 - text_sizes / sizes[0])
-        gaps = _gaps(boxes, ends) / (boxes[:, 3] - boxes[:, 1])
-        led = gaps > _NEAR
-        costs += led * (_LED + _LENGTH * gaps)
         hidden = self._hidden(boxes)
         allowed = (hidden <= _MOST_HIDDEN) & ~_overlap(boxes, self._boxes).any(axis=1)
         if not allowed.any():
             return None
+        text_sizes = np.repeat(sizes, [len(places) for places in found])
+        gaps = _gaps(boxes, ends) / (boxes[:, 3] - boxes[:, 1])
+        led = gaps > _NEAR
+        # The places beside an object come first and are in the order of preference.
+        costs = np.concatenate([0.01 * np.minimum(np.arange(len(f)), _BESIDE) for f in found])
+        costs += hidden + _SMALLER * (1 - text_sizes / sizes[0]) + led * (_LED + _LENGTH * gaps)
+        costs += _CROSSING * self._crossings(boxes, led, extent)
+        best = int(np.where(allowed, costs, np.inf).argmin())
+        leader = _leader(boxes[best], ends) if led[best] else None
+        self._boxes = np.concatenate([self._boxes, boxes[best][None]])
+        if leader is not None:
+            on_it = leader[0] + (leader[1] - leader[0]) * _ON_A_LINE
+            self._lines = np.concatenate([self._lines, on_it])
+        x0, y0, x1, y1 = boxes[best].tolist()
+        return Tag(text, (x0, y0, x1, y1), int(text_sizes[best]), leader)
+
+    def _crossings(
+        self, boxes: Float[np.ndarray, "n 4"], led: Bool[np.ndarray, " n"], extent: Window
+    ) -> Int[np.ndarray, " n"]:
+        """How often a box would stand on a leader line, and its own line pass below a name.
+
+        Its own line is taken to lead to the middle of the extent.
+        """
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
         middle = np.asarray([(extent[0] + extent[2]) / 2, (extent[1] + extent[3]) / 2])
         lines = centres[:, None] + (middle - centres)[:, None] * _ON_A_LINE
-        crossed = led * _within(lines.reshape(-1, 2), self._boxes).any(axis=1).reshape(
-            len(boxes), -1
-        ).any(axis=1)
-        over_a_line = _within(self._lines, boxes).any(axis=0)
-        costs = costs + hidden + _CROSSING * (crossed + over_a_line)
-        best = int(np.where(allowed, costs, np.inf).argmin())
-        box = boxes[best]
-        self._boxes = np.concatenate([self._boxes, box[None]])
-        leader = None
-        if led[best]:
-            leader = _leader(box, ends)
-            on_it = leader[0] + (leader[1] - leader[0]) * _ON_A_LINE
-            self._lines = np.concatenate([self._lines, on_it])
-        x0, y0, x1, y1 = box.tolist()
-        return Tag(text, (x0, y0, x1, y1), int(text_sizes[best]), leader)
+        below = _within(lines.reshape(-1, 2), self._boxes).any(axis=1)
+        passes = led & below.reshape(len(boxes), len(_ON_A_LINE)).any(axis=1)
+        return passes.astype(int) + _within(self._lines, boxes).any(axis=0)
 
     def _places(
         self, text: str, size: int, extent: Window, font: Path | None

@@ -95,7 +95,9 @@ def _figure(image: Rgb, objects: Sequence[Drawn], style: OverlayStyle, folder: P
         _add_object(axes, drawn, line)
     for drawn in objects:
         if drawn.tag is not None and drawn.tag.leader is not None:
-            axes.plot(*drawn.tag.leader.T, color=_rgb(drawn.color), linewidth=line)
+            color, leader = _rgb(drawn.color), drawn.tag.leader
+            axes.plot(*leader.T, color=color, linewidth=line)
+            axes.plot(*leader[-1], "o", color=color, markersize=3 * line)
     for drawn in objects:
         if drawn.tag is not None:
             _add_tag(axes, drawn.tag, drawn.color, _font(drawn.tag, style.font, folder))
