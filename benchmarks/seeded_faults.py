@@ -305,9 +305,33 @@ FAULTS = (
     ),
     Fault(
         "best-score-below", "visualize/overlay.py",
-        "    for i in order[::-1].tolist():",
-        "    for i in order.tolist():",
+        "    return sorted(order[::-1].tolist(), key=areas.__getitem__, reverse=True)",
+        "    return sorted(order.tolist(), key=areas.__getitem__, reverse=True)",
         ("visualize/test_overlay.py",),
+    ),
+    Fault(
+        "small-objects-below", "visualize/overlay.py",
+        "    return sorted(order[::-1].tolist(), key=areas.__getitem__, reverse=True)",
+        "    return sorted(order[::-1].tolist(), key=areas.__getitem__)",
+        ("visualize/test_overlay.py",),
+    ),
+    Fault(
+        "names-anywhere", "visualize/tags.py",
+        "        allowed = (hidden <= _MOST_HIDDEN) & ~_overlap(boxes, self._boxes).any(axis=1)",
+        "        allowed = ~_overlap(boxes, self._boxes).any(axis=1)",
+        ("visualize/test_tags.py",),
+    ),
+    Fault(
+        "names-on-names", "visualize/tags.py",
+        "        allowed = (hidden <= _MOST_HIDDEN) & ~_overlap(boxes, self._boxes).any(axis=1)",
+        "        allowed = hidden <= _MOST_HIDDEN",
+        ("visualize/test_tags.py",),
+    ),
+    Fault(
+        "a-hole-is-filled", "visualize/vector.py",
+        "for r in drawn.rings]",
+        "for r in drawn.rings[:1]]",
+        ("visualize/test_vector.py",),
     ),
     Fault(
         "outlines-half-a-pixel-off", "masks/outlines.py",

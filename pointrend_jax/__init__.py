@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pointrend_jax.results.instances import PredictedInstances
     from pointrend_jax.results.label_maps import PredictedLabels
     from pointrend_jax.results.masks import PredictedMasks
+    from pointrend_jax.visualize.overlay import OverlayStyle
 else:
 
     def __getattr__(name: str) -> object:
@@ -32,6 +33,7 @@ else:
 _HOMES = {
     "NpyImage": "predict.npy_file",
     "NpyLabels": "predict.npy_file",
+    "OverlayStyle": "visualize.overlay",
     "PredictedInstances": "results.instances",
     "PredictedLabels": "results.label_maps",
     "PredictedMasks": "results.masks",
@@ -44,6 +46,7 @@ __version__ = "0.1.0"
 __all__ = [
     "NpyImage",
     "NpyLabels",
+    "OverlayStyle",
     "PredictedInstances",
     "PredictedLabels",
     "PredictedMasks",

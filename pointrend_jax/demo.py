@@ -13,7 +13,9 @@ from pointrend_jax.config_rules import check_config
 from pointrend_jax.console import own_command, tell
 from pointrend_jax.data.build_objects import EvalSet, build_eval_set
 from pointrend_jax.devices.compilation_cache import use_compilation_cache
+from pointrend_jax.evaluation.ground_truth import load_ground_truth, true_mask
 from pointrend_jax.experiment import check_devices, flat_results, save_results, train
+from pointrend_jax.masks.rle import Rle
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.storage import check_workdir
@@ -26,6 +28,7 @@ from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.metrics import read_metrics
 from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.visualize import (
+    OverlayStyle,
     comparison_strip,
     explain_picture,
     overlay_masks,
@@ -34,6 +37,8 @@ from pointrend_jax.visualize import (
 
 _NUM_PICTURES = 4
 _SCORE_THRESHOLD = 0.5
+# px, longer side of the overlays: the demo's own images are too small for names beside objects.
+_PICTURE_SIDE = 640
 
 
 def run_demo(config: Config, workdir: Path) -> None:
@@ -72,36 +77,43 @@ def run_demo(config: Config, workdir: Path) -> None:
 
 
 def write_pictures(
-    predictor: Predictor, found: list[tuple[np.ndarray, PredictedInstances]], workdir: Path
+    predictor: Predictor,
+    found: list[tuple[np.ndarray, PredictedInstances, Rle | None]],
+    workdir: Path,
 ) -> None:
     """Images, overlays, how one mask of each is rendered, and coarse beside rendered masks.
 
     Args:
-      found: uint8 RGB images [H, W, 3], each with its instances.
+      found: uint8 RGB images [H, W, 3], each with its instances and the true mask of the best.
     """
     images, coarse, rendered = [], [], []
-    for i, (image, instances) in enumerate(found, 1):
+    for i, (image, instances, truth) in enumerate(found, 1):
         images.append(image)
         coarse.append(instances.coarse_masks.rle())
         rendered.append(instances.masks.rle())
         labels = instances.class_names
-        overlay = overlay_masks(image, instances.boxes, rendered[-1], labels, instances.scores)
+        style = OverlayStyle(scale=max(_PICTURE_SIDE / max(image.shape[:2]), 1.0))
+        overlay = overlay_masks(
+            image, instances.boxes, rendered[-1], labels, instances.scores, style=style
+        )
         save_picture(workdir / f"image_{i}.png", image)
         save_picture(workdir / f"prediction_{i}.png", overlay)
         if len(labels):
             explained = predictor.explain(image, instances.boxes[:1], instances.classes[:1])[0]
             picture = explain_picture(
-                image, instances.boxes[0], explained.coarse_probs, explained.steps, labels[0]
-            )
+                image, instances.boxes[0], explained.coarse_probs, explained.steps, labels[0],
+                truth=truth,
+            )  # fmt: skip
             save_picture(workdir / f"explain_{i}.png", picture)
     save_picture(workdir / "coarse_and_rendered.png", comparison_strip(images, coarse, rendered))
 
 
 def _found(
     task: Task, variables: Variables, data: EvalSet
-) -> Iterator[tuple[np.ndarray, PredictedInstances]]:
-    """The images and their sure instances, by the programs that the evaluation compiled."""
+) -> Iterator[tuple[np.ndarray, PredictedInstances, Rle | None]]:
+    """The images, their sure instances and the best one's truth, by the evaluation's programs."""
     predict = on_local_devices(task, variables, 1)
+    truth = load_ground_truth(data.eval_ground_truth)
     for sample in data.eval_samples():
         images = (
             sample.batch.images[slot, :height, :width]
@@ -109,8 +121,10 @@ def _found(
             if sample.batch.valid[slot]
         )
         results = instance_results(sample, predict(sample), data.class_names)
-        for image, instances in zip(images, results, strict=True):
-            yield image, instances[instances.scores >= _SCORE_THRESHOLD]
+        for image, image_id, found in zip(images, sample.image_ids, results, strict=True):
+            sure = found[found.scores >= _SCORE_THRESHOLD]
+            best = sure[:1].to_coco(category_ids=data.category_ids)
+            yield image, sure, next((true_mask(truth, image_id, record) for record in best), None)
 
 
 @contextmanager

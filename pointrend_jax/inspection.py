@@ -18,10 +18,17 @@ from pointrend_jax.messages import first
 from pointrend_jax.storage import check_workdir
 from pointrend_jax.structures import Config, ObjectBatch, SemanticBatch
 from pointrend_jax.tasks.scoring import build_task_datasets
-from pointrend_jax.visualize import Rgb, overlay_labels, overlay_masks, save_picture, sheet
+from pointrend_jax.visualize import (
+    OverlayStyle,
+    Rgb,
+    overlay_labels,
+    overlay_masks,
+    save_picture,
+    sheet,
+)
 
 PAGE = "training.png"
-_PICTURES = 12
+_PICTURES, _FIELD = 12, 400  # on the page, and the longer side of each, in px
 # Classes whose numbers are shown each.
 _SHOWN = 30
 # Square pixels. Source: COCO's evaluation, small below 32^2 and large from 96^2 on.
@@ -51,7 +58,8 @@ def inspect(config: Config, output: Path) -> None:
         tell("\n".join(lines))
     datasets = build_task_datasets(config)
     pictures = _pictures(datasets.train_batches(0, 1), datasets.class_names)
-    save_picture(output / PAGE, sheet(list(islice(pictures, _PICTURES)), columns=4))
+    page = sheet(list(islice(pictures, _PICTURES)), columns=4, side=_FIELD)
+    save_picture(output / PAGE, page)
     tell(f"the first training images under their truth: {output / PAGE}; look at it, then train")
 
 
@@ -121,7 +129,8 @@ def _pictures(batches: Iterator[Any], names: tuple[str, ...]) -> Iterator[Rgb]:
         for i, (height, width) in enumerate(batch.image_hw.tolist()):
             image = np.ascontiguousarray(batch.images[i, :height, :width])
             if isinstance(batch, SemanticBatch):
-                yield overlay_labels(image, batch.labels[i, :height, :width], names)
+                labels = batch.labels[i, :height, :width]
+                yield overlay_labels(image, labels, names, scale=_scale(image))
             else:
                 yield _objects_picture(image, batch, i, names)
 
@@ -130,4 +139,10 @@ def _objects_picture(image: Rgb, batch: ObjectBatch, i: int, names: tuple[str, .
     there = np.flatnonzero(batch.valid[i])
     masks = list(unpack_masks(batch.mask_bits[i][there], (image.shape[0], image.shape[1])))
     labels = [names[k] for k in batch.classes[i][there]]
-    return overlay_masks(image, batch.boxes[i][there], masks, labels, None)
+    style = OverlayStyle(scale=_scale(image))
+    return overlay_masks(image, batch.boxes[i][there], masks, labels, None, style=style)
+
+
+def _scale(image: Rgb) -> float:
+    """At which a picture has the size of its field on the page, with lines and names to match."""
+    return _FIELD / max(image.shape[:2])

@@ -134,6 +134,7 @@ def test_predict_tiles_an_array_file(root: Path, tmp_path: Path) -> None:
         (["--tile", "96", "--overlap", "32", "--explain"], "leave it or --tile out"),
         (["--overlap", "32"], "give --tile too"),
         (["--score-threshold", "0.3"], "for models of instances"),
+        (["--no-boxes"], "--no-boxes and --line-width are for models of instances"),
         (["--format", "png,yolo"], "yolo cannot be written: this model gives label maps, whose"),
         (["--every", "2"], "--every is of the frames of videos"),
     ],

@@ -21,7 +21,7 @@ import jax
 from ml_collections import ConfigDict
 
 from benchmarks.speed.heads import detected
-from benchmarks.speed.measure import machine, product_rate
+from benchmarks.speed.measure import machine, product_rate, quartiles
 from pointrend_jax.data.build_objects import build_eval_set
 from pointrend_jax.layers.regions import skip_full_subdivisions
 from pointrend_jax.models.build import build_model
@@ -46,6 +46,7 @@ def measure(
     mask = own.model.mask
     mask.subdivision_steps, mask.subdivision_num_points, mask.min_cell_px = setting
     scores = score(build_task(own), variables, data, own).results
+    milliseconds = [1e3 * seconds for seconds in _mask_seconds(own, variables, data)]
     side, steps = skip_full_subdivisions(mask.coarse_resolution, setting[0], setting[1])
     return {
         "subdivision_steps": setting[0],
@@ -53,13 +54,14 @@ def measure(
         "min_cell_px": setting[2],
         "resolution": mask.coarse_resolution * 2 ** setting[0],
         "most_points": side**2 + steps * setting[1],
-        "milliseconds": 1e3 * _mask_seconds(own, variables, data),
+        "milliseconds": median(milliseconds),
+        "quartiles": quartiles(milliseconds),
         **{name: scores["rendered"][name] for name in ("mask_ap", "mask_ap75", "boundary_ap")},
     }
 
 
-def _mask_seconds(config: Config, variables: Any, data: Any) -> float:
-    """Median over rounds of the mean over images."""
+def _mask_seconds(config: Config, variables: Any, data: Any) -> list[float]:
+    """The mean over images of each round."""
     model = build_model(config)
     apply = model.apply
 
@@ -75,7 +77,7 @@ def _mask_seconds(config: Config, variables: Any, data: Any) -> float:
         for each in inputs:
             jax.block_until_ready(segment(*each))
         times.append((time.perf_counter() - start) / (len(inputs) * config.eval.batch_size))
-    return median(times)
+    return times
 
 
 def main() -> None:

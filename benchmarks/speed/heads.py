@@ -103,13 +103,13 @@ def _activations(head: Any, variables: Any, pyramid: dict[str, Any]) -> int:
     return layer_outputs(point_head.apply, zeros, features, coarse)
 
 
-def curve(kit: Path | None, *, knob: str, values: list[int], repeats: int = 3) -> dict[str, Any]:
+def curve(kit: Path | None, *, knob: str, values: list[int], repeats: int = 5) -> dict[str, Any]:
     """Seconds of the masks of an image of 320x484 as one knob turns, the others at the paper's
     value: instances, subdivision_num_points, or subdivision_steps."""
     built = models.build(models.R50, kit, {"model.box.detections_per_image": 20})
     (height, width), canvas = models.SIZES[320]
     batch = models.batch_of(models.image(kit, (height, width)), canvas)
-    seconds_of, found = [], []
+    seconds_of, spreads, found = [], [], []
     for value in values:
         config = built.config.copy_and_resolve_references()
         if knob == "instances":
@@ -121,8 +121,13 @@ def curve(kit: Path | None, *, knob: str, values: list[int], repeats: int = 3) -
         segment = partial(jax.jit(partial(apply, method=MaskRCNN.segment)), built.variables)
         inputs = (*detect(batch), batch.padded_hw)
         found.append(int(inputs[1].valid.sum()))
-        seconds_of.append(seconds(partial(segment, *inputs), repeats)["median"])
-    return {"knob": knob, "values": values, "found": found, "seconds": seconds_of}
+        times = seconds(partial(segment, *inputs), repeats)
+        seconds_of.append(times["median"])
+        spreads.append((times["lower_quartile"], times["upper_quartile"]))
+    return {
+        "knob": knob, "values": values, "found": found, "seconds": seconds_of,
+        "quartiles": spreads,
+    }  # fmt: skip
 
 
 def detected(model: MaskRCNN, batch: ImageBatch) -> tuple[dict[str, jax.Array], Detections]:

@@ -5,7 +5,7 @@ import platform
 import resource
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,7 +16,9 @@ import numpy as np
 
 
 def seconds(function: Callable[[], Any], repeats: int = 5) -> dict[str, float]:
-    """Median and fastest of `repeats` calls; `first` is a call before them, which may compile."""
+    """Median, quartiles and fastest of `repeats` calls; `first` is one before them, which may
+    compile.
+    """
     start = time.perf_counter()
     jax.block_until_ready(function())
     first, times = time.perf_counter() - start, []
@@ -24,7 +26,15 @@ def seconds(function: Callable[[], Any], repeats: int = 5) -> dict[str, float]:
         start = time.perf_counter()
         jax.block_until_ready(function())
         times.append(time.perf_counter() - start)
-    return {"first": first, "median": median(times), "fastest": min(times)}
+    low, high = quartiles(times)
+    middle = {"lower_quartile": low, "median": median(times), "upper_quartile": high}
+    return {"first": first, "fastest": min(times)} | middle
+
+
+def quartiles(times: Sequence[float]) -> tuple[float, float]:
+    """The lower and the upper one, between the fastest and the slowest."""
+    low, high = np.percentile(times, (25, 75)).tolist()
+    return low, high
 
 
 def product_rate() -> float:

@@ -1,72 +1,110 @@
-"""A line plot as SVG, without a plotting library."""
+"""The plots of the benchmarks' document, drawn by matplotlib (the extra `plot`) as SVG."""
 
-import math
+import io
 from collections.abc import Sequence
-from typing import NamedTuple
-from xml.sax.saxutils import escape
+from typing import Any, NamedTuple
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 320, 60, 46, 16, 16
-_COLOURS = ("#1f5fa8", "#c2571a", "#3d8b4f")
+from pointrend_jax.visualize import check_matplotlib
+
+_WIDTH, _HEIGHT = 6.4, 3.8  # inches
+_COLORS = ("#0072b2", "#d55e00", "#009e73")  # Okabe and Ito's
+# Letters stay letters, and the same numbers give the same bytes.
+_SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none", "svg.hashsalt": "pointrend_jax", "font.size": 10,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+    "grid.color": "#e4e4e4", "axes.axisbelow": True,
+}  # fmt: skip
+
+
+class Point(NamedTuple):
+    """A measurement: `low` to `high` is the spread of what was repeated, along the axis of times.
+
+    name: of what was set, where a plot says so beside the point.
+    """
+
+    x: float
+    y: float
+    low: float
+    high: float
+    name: str = ""
 
 
 class Series(NamedTuple):
-    """name, and (x, y) in the order of the line."""
+    """Measurements under one name, in the order of the line that joins them."""
 
     name: str
-    points: Sequence[tuple[float, float]]
+    points: Sequence[Point]
 
 
-def line_plot(series: Sequence[Series], *, x_label: str, y_label: str, points: bool = False) -> str:
-    """From zero on both axes, or, for `points`, from just below the lowest value."""
-    xs = [x for s in series for x, _ in s.points]
-    ys = [y for s in series for _, y in s.points]
-    low_y = min(ys) - 0.1 * (max(ys) - min(ys)) if points else 0.0
-    x_ticks, y_ticks = _ticks(0.0, max(xs)), _ticks(low_y, max(ys))
-    high_x, high_y = max(x_ticks[-1], max(xs)), max(y_ticks[-1], max(ys))
+def line_plot(series: Sequence[Series], *, x_label: str, y_label: str) -> str:
+    """Times upwards, from zero on both axes, with the spread of each as a bar."""
+    with _settings():
+        figure, axes = _axes(x_label, y_label)
+        for color, (name, points) in zip(_COLORS, series, strict=False):
+            xs, ys = [p.x for p in points], [p.y for p in points]
+            bars = [[p.y - p.low for p in points], [p.high - p.y for p in points]]
+            axes.errorbar(xs, ys, bars, fmt="o-", capsize=3, markersize=4, color=color, label=name)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        return _svg(figure, axes, legend=len(series) > 1)
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
-        up = (y - low_y) / (high_y - low_y)
-        return _LEFT + width * x / high_x, _TOP + height * (1 - up)
 
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-        'font-family="sans-serif" font-size="12">',
-        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>',
-    ]
-    for tick in x_ticks:
-        x, y = place(tick, low_y)
-        parts.append(f'<path d="M{x:.1f} {_TOP}V{y:.1f}" stroke="#e4e4e4"/>')
-        parts.append(f'<text x="{x:.1f}" y="{y + 16:.1f}" text-anchor="middle">{tick:g}</text>')
-    for tick in y_ticks:
-        x, y = place(0, tick)
-        parts.append(f'<path d="M{x:.1f} {y:.1f}H{_WIDTH - _RIGHT}" stroke="#e4e4e4"/>')
-        parts.append(f'<text x="{x - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    for number, (name, line) in enumerate(series):
-        colour, placed = _COLOURS[number % len(_COLOURS)], [place(x, y) for x, y in line]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in placed]
-        if len(series) > 1:
-            y = _HEIGHT - _BOTTOM - 14 - 16 * (len(series) - 1 - number)
-            parts.append(
-                f'<text x="{_WIDTH - _RIGHT - 8}" y="{y}" fill="{colour}" text-anchor="end">'
-                f"{escape(name)}</text>"
+def trade_off_plot(series: Sequence[Series], *, x_label: str, y_label: str) -> str:
+    """Quality upwards against time to the right, as points with their spread in time.
+
+    A line joins those that no other beats in both, the Pareto front.
+    """
+    with _settings():
+        figure, axes = _axes(x_label, y_label)
+        for color, (name, points) in zip(_COLORS, series, strict=False):
+            xs, ys = [p.x for p in points], [p.y for p in points]
+            bars = [[p.x - p.low for p in points], [p.high - p.x for p in points]]
+            axes.errorbar(
+                xs, ys, xerr=bars, fmt="o", capsize=3, markersize=5, color=color, label=name
             )
-    centre = (_LEFT + _WIDTH) / 2
-    parts.append(
-        f'<text x="{centre}" y="{_HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>'
-    )
-    parts.append(
-        f'<text transform="translate(16 {_HEIGHT / 2}) rotate(-90)" text-anchor="middle">'
-        f"{escape(y_label)}</text></svg>"
-    )
-    return "\n".join(parts) + "\n"
+            for point in points:
+                axes.annotate(
+                    point.name, (point.x, point.y), (5, 5), textcoords="offset points", fontsize=8
+                )
+        front = pareto_front([p for s in series for p in s.points])
+        xs, ys = [p.x for p in front], [p.y for p in front]
+        axes.plot(
+            xs, ys, color="#888888", linestyle="--", linewidth=1, zorder=1, label="Pareto front"
+        )
+        axes.set_xlim(left=0)
+        axes.margins(0.1)
+        return _svg(figure, axes, legend=True)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """At most nine multiples of 1, 2 or 5 times a power of ten, from `low` to `high`."""
-    steps = (digit * 10.0**power for power in range(-6, 9) for digit in (1, 2, 5))
-    step = next(step for step in steps if (high - low) / step <= 8)
-    first = math.ceil(low / step)
-    return [number * step for number in range(first, math.floor(high / step) + 1)]
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """Those with more quality than every faster one, from fast to slow."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.x, -p.y)):
+        if not front or point.y > front[-1].y:
+            front.append(point)
+    return front
+
+
+def _settings() -> Any:
+    check_matplotlib()
+    import matplotlib
+
+    return matplotlib.rc_context(_SETTINGS)
+
+
+def _axes(x_label: str, y_label: str) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    return figure, axes
+
+
+def _svg(figure: Any, axes: Any, *, legend: bool) -> str:
+    if legend:
+        axes.legend(frameon=False, loc="lower right")
+    content = io.StringIO()
+    figure.savefig(content, format="svg", metadata={"Date": None})
+    return content.getvalue()

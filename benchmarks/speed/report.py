@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.detectron2 import CONV_HEAD_MILLISECONDS, MILLISECONDS
-from benchmarks.speed.plot import Series, line_plot
+from benchmarks.speed.plot import Point, Series, line_plot, trade_off_plot
 
 Record = dict[str, Any]
 Records = dict[str, Record]
@@ -176,8 +176,15 @@ def curves(bench: Records, folder: Path) -> str:
         knob = record["knob"]
         values = record["found"] if knob == "instances" else record["values"]
         name = f"benchmark_{knob}.svg"
-        points = list(zip(values, [1e3 * s for s in record["seconds"]], strict=True))
-        picture = line_plot([Series("masks", points)], x_label=_KNOBS[knob], y_label="ms")
+        points = [
+            Point(value, 1e3 * middle, 1e3 * low, 1e3 * high)
+            for value, middle, (low, high) in zip(
+                values, record["seconds"], record["quartiles"], strict=True
+            )
+        ]
+        picture = line_plot(
+            [Series("masks", points)], x_label=_KNOBS[knob], y_label="masks of an image, ms"
+        )
         (folder / name).write_text(picture)
         rows = [[_KNOBS[knob], *values], ["ms", *(_ms(s) for s in record["seconds"])]]
         if knob == "subdivision_steps":
@@ -194,17 +201,23 @@ def dial(record: dict[str, Any], folder: Path) -> str:
         return [r for r in rows if all(r[name] == value for name, value in fields.items())]
 
     groups = {
-        "steps 2 to 5": those(**paper, **whole),
-        "points 196 to 784": sorted(
-            those(subdivision_steps=5, **whole), key=lambda r: r["subdivision_num_points"]
-        ),
-        "min_cell_px 0 to 2": those(subdivision_steps=5, **paper),
+        "steps": (those(**paper, **whole), "subdivision_steps"),
+        "points of a step": (those(subdivision_steps=5, **whole), "subdivision_num_points"),
+        "min_cell_px": (those(subdivision_steps=5, **paper), "min_cell_px"),
     }
     series = [
-        Series(name, [(r["milliseconds"], 100 * r["boundary_ap"]) for r in group])
-        for name, group in groups.items()
+        Series(
+            name,
+            [
+                _timed_quality(r, f"{r[field]:g}")
+                for r in rows
+                # The paper's own setting, which is of all three, once.
+                if r in group and (field == "subdivision_steps" or r not in groups["steps"][0])
+            ],
+        )
+        for name, (group, field) in groups.items()
     ]
-    picture = line_plot(series, x_label="masks, ms an image", y_label="Boundary AP", points=True)
+    picture = trade_off_plot(series, x_label="masks of an image, ms", y_label="Boundary AP")
     (folder / "benchmark_dial.svg").write_text(picture)
     head = (
         "subdivision_steps", "resolution", "subdivision_num_points", "min_cell_px",
@@ -219,6 +232,11 @@ def dial(record: dict[str, Any], folder: Path) -> str:
         for r in rows
     ]  # fmt: skip
     return f"![Boundary AP against time](benchmark_dial.svg)\n\n{table(head, cells)}"
+
+
+def _timed_quality(row: Record, name: str) -> Point:
+    low, high = row["quartiles"]
+    return Point(row["milliseconds"], 100 * row["boundary_ap"], low, high, name)
 
 
 def _where(machine: Record) -> str:

@@ -22,7 +22,7 @@ from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.load import load, task_of
 from pointrend_jax.predict.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict.sources import find_images
-from pointrend_jax.visualize import check_font
+from pointrend_jax.visualize import DEFAULT_STYLE, OverlayStyle, check_matplotlib
 
 EXAMPLES = (
     "pointrend_jax predict a.jpg --checkpoint pointrend_rcnn_r50_fpn_3x_coco --output out/",
@@ -40,7 +40,7 @@ class Options(NamedTuple):
       tile: side of the tiles of a semantic model in pixels; 0 for whole images.
       overlap: of tiles, in pixels; None for 256.
       ids: of the data set that the images are of.
-      font: file of the typeface of names in pictures; None for the one inside Pillow.
+      style: of the pictures; those of label maps have its scale and font alone.
     """
 
     formats: Sequence[str]
@@ -49,7 +49,7 @@ class Options(NamedTuple):
     tile: int = 0
     overlap: int | None = None
     ids: SetIds | None = None
-    font: Path | None = None
+    style: OverlayStyle = DEFAULT_STYLE
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -83,8 +83,20 @@ def add_arguments(parser: CommandParser) -> None:
         help="COCO file of the images, annotated or not: results have its image and category ids",
     )  # fmt: skip
     parser.add_argument(
+        "--color-by", choices=("instance", "class"), default=DEFAULT_STYLE.color_by,
+        help="a colour for each object (instance), or one for all of a class",
+    )  # fmt: skip
+    parser.add_argument("--no-boxes", action="store_true", help="draw masks and names alone")
+    parser.add_argument(
+        "--line-width", type=float, metavar="PIXELS", help="of outlines (fits the picture)"
+    )
+    parser.add_argument(
+        "--scale", type=float, default=DEFAULT_STYLE.scale, metavar="TIMES",
+        help="pictures of so many times the image's size (1); larger ones have more room for names",
+    )  # fmt: skip
+    parser.add_argument(
         "--font", type=path, metavar="FILE",
-        help="TrueType or OpenType, for class names that are not in Latin letters",
+        help="TrueType or OpenType, for class names in letters that no font found here has",
     )  # fmt: skip
     parser.add_argument(
         "--resume", action="store_true", help="leave out images that OUTPUT has results of"
@@ -104,17 +116,20 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     # Before the model is loaded; mistakes should not cost that time.
+    style = OverlayStyle(args.color_by, not args.no_boxes, args.line_width, args.scale, args.font)
+    style.check()
     source = _source(args)
     task = task_of(source, args.config)
     formats = chosen_formats(args.format, task)
     ids = read_set_ids(args.annotations) if args.annotations else None
-    check_font(args.font)
+    if {"svg", "pdf"} & set(formats):
+        check_matplotlib()
     images = find_images(args.images, args.output, every=args.every)
     files = check_files(
         images, args.output, formats=formats, task=task, ids=ids, resume=args.resume
     )
     options = Options(
-        formats, args.score_threshold, args.explain, args.tile, args.overlap, ids, args.font
+        formats, args.score_threshold, args.explain, args.tile, args.overlap, ids, style
     )
     predict_files(load(source, args.config), files, args.output, options)
     tell(f"{args.output} has {in_words(formats, task)}")
@@ -132,7 +147,7 @@ def predict_files(
 
     Raises: ValueError if an option is for the other kind of model.
     """
-    font = options.font
+    style = options.style
     if isinstance(predictor, Predictor):
         if options.tile or options.overlap is not None:
             raise ValueError(
@@ -147,13 +162,18 @@ def predict_files(
             score_threshold=threshold,
             num_explained=options.explain,
             ids=options.ids,
-            font=font,
+            style=style,
         )
         return
     if options.score_threshold is not None or options.ids is not None:
         raise ValueError(
             "--score-threshold and --annotations are for models of instances; this one gives label "
             "maps."
+        )
+    if style != DEFAULT_STYLE._replace(scale=style.scale, font=style.font):
+        raise ValueError(
+            "--color-by, --no-boxes and --line-width are for models of instances; this one gives "
+            "label maps."
         )
     if options.tile:
         if options.explain:
@@ -167,7 +187,8 @@ def predict_files(
             formats=options.formats,
             tile=tile,
             overlap=overlap,
-            font=font,
+            scale=style.scale,
+            font=style.font,
         )
     elif options.overlap is not None:
         raise ValueError("--overlap is of tiles; give --tile too.")
@@ -178,7 +199,8 @@ def predict_files(
             output,
             formats=options.formats,
             explained=options.explain > 0,
-            font=font,
+            scale=style.scale,
+            font=style.font,
         )
 
 

@@ -18,6 +18,7 @@ from pointrend_jax.masks.rle import (
     encode_runs,
     rle_area,
     rle_box,
+    rle_iou,
     run_lengths,
 )
 from pointrend_jax.structures import FEDERATED_LISTS
@@ -54,6 +55,25 @@ def load_ground_truth(source: Mapping[str, Any] | Path | str) -> COCO:
     with contextlib.redirect_stdout(io.StringIO()):
         index.createIndex()
     return index
+
+
+def true_mask(truth: COCO, image_id: int, record: Mapping[str, Any]) -> Rle | None:
+    """The object of its class that an instance overlaps most; None if none by half (IoU).
+
+    Args:
+      truth: of `load_ground_truth`.
+      record: of an instance, with `category_id` and `segmentation`.
+    """
+    index: Any = truth
+    numbers = index.getAnnIds(image_id, record["category_id"], iscrowd=False)
+    predicted, objects = record["segmentation"], index.loadAnns(numbers)
+    masks = [o["segmentation"] for o in objects]
+    masks = [mask for mask in masks if list(mask["size"]) == list(predicted["size"])]
+    if not masks:
+        return None
+    overlaps = rle_iou([predicted], masks, [0] * len(masks))[0]
+    best = int(overlaps.argmax())
+    return masks[best] if overlaps[best] >= 0.5 else None
 
 
 def _annotation(

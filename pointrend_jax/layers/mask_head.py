@@ -23,6 +23,7 @@ from pointrend_jax.layers.regions import (
     point_loss,
     render_regions,
     skip_full_subdivisions,
+    skipped_steps,
 )
 from pointrend_jax.layers.training_points import PointLoss, Sampler, training_points
 from pointrend_jax.ops.losses import LossTerm, select_class, sigmoid_cross_entropy
@@ -150,12 +151,16 @@ class PointRendMaskHead(nn.Module):
     def explain(
         self, pyramid: dict[str, Array], regions: Regions
     ) -> tuple[MaskLogits, list[RenderStep]]:
-        """`predict` with what each step saw and chose; the first step is the regular grid.
+        """`predict` with what each step of the paper saw and chose, from the coarse mask on.
 
-        All steps are shown, whatever `min_cell_px` is.
+        All steps are shown: those that start from a later grid, and whatever `min_cell_px` is.
         """
         fine = self.prepare(pyramid, regions.boxes.shape[0])
-        return self._render(fine, self.encode_regions(pyramid, regions), regions, 0.0)
+        coarse_logits = self.encode_regions(pyramid, regions)
+        masks, steps = self._render(fine, coarse_logits, regions, 0.0)
+        predict_points = self._point_logits(fine, coarse_logits, regions)
+        number, side = regions.boxes.shape[0], self.coarse_side
+        return masks, [*skipped_steps(predict_points, number, side, self.start[0]), *steps]
 
     def _render(
         self,

@@ -94,6 +94,20 @@ def skip_full_subdivisions(side: int, steps: int, num_points: int) -> tuple[int,
     return side, steps
 
 
+def skipped_steps(
+    predict_points: PredictPoints, num_regions: int, side: int, start_side: int
+) -> list[RenderStep]:
+    """The steps that rendering leaves out, for those who want to see them: they change nothing.
+
+    Args:
+      side: of the coarse prediction. start_side: of the grid that rendering starts from.
+    """
+    steps = []
+    while (side := 2 * side) < start_side:
+        steps.append(grid_step(predict_points, num_regions, side))
+    return steps
+
+
 def grid_step(predict_points: PredictPoints, num_regions: int, side: int) -> RenderStep:
     """The prediction on a regular side x side grid of every region: rendering's first step."""
     point_coords = jnp.broadcast_to(regular_grid(side), (num_regions, side * side, 2))

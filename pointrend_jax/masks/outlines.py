@@ -13,6 +13,8 @@ from skimage.measure import find_contours
 
 # Underscore: the polygons of one call differ in length.
 Polygon = Float[np.ndarray, "_P 2"]
+# The rings of one part of a mask: its outline, then the holes in it, which run the other way.
+Part = Sequence[Polygon]
 
 # The largest number below one half: a pixel of exactly one half belongs to the mask.
 _LEVEL = float(np.nextafter(np.float32(0.5), np.float32(0)))
@@ -20,20 +22,18 @@ _LEVEL = float(np.nextafter(np.float32(0.5), np.float32(0)))
 _SMALLEST_PART = 0.01
 
 
-def outlines(
+def rings(
     probs: Float[np.ndarray, "h w"],
     at: tuple[int, int],
     image_hw: tuple[int, int],
     *,
     tolerance: float,
-) -> list[Polygon]:
-    """Where the probability is one half: a polygon for each part of the mask, the largest first.
+) -> list[Part]:
+    """Where the probability is one half: the parts of the mask, each its outline and its holes.
 
     A pixel's probability is taken for that of its centre, and is linear in between. So a pixel
-    belongs to the mask if, and only if, its centre lies within a polygon (but for `tolerance`). A
-    part that leaves the image is closed along the image's border. A hole is joined to the outline
-    of its part by a slit of no width, since a polygon of COCO has no holes: whatever fills the
-    polygon leaves the hole empty.
+    belongs to the mask if, and only if, its centre lies within a part (but for `tolerance`). A
+    part that leaves the image is closed along the image's border.
 
     Args:
       probs: of the pixels of a window of the image; those beyond it are 0.
@@ -51,20 +51,33 @@ def outlines(
     # A border of zeros closes all lines.
     lines = find_contours(np.pad(field, 1), _LEVEL, fully_connected="high")
     first_centre = np.asarray(at) - before[::-1] - 0.5
-    rings = [line[:-1, ::-1] + first_centre for line in lines]
+    found = [line[:-1, ::-1] + first_centre for line in lines]
     # Lines round a hole run the other way. The smallest part around a hole comes first.
-    parts = [[ring] for ring in sorted(rings, key=_signed_area) if _signed_area(ring) > 0]
+    parts = [[ring] for ring in sorted(found, key=_signed_area) if _signed_area(ring) > 0]
     borders = [_as_opencv(part[0]) for part in parts]
-    for hole in (ring for ring in rings if _signed_area(ring) < 0):
+    for hole in (ring for ring in found if _signed_area(ring) < 0):
         parts[_first_around(borders, hole)].append(hole)
     farthest = np.asarray([image_hw[1], image_hw[0]])
-    polygons = []
-    for part in parts:
-        cut = [_simplified(np.clip(ring, 0, farthest), tolerance) for ring in part]
-        outer, *holes = cut
-        if _signed_area(outer) >= _SMALLEST_PART:
-            polygons.append(joined([outer, *(h for h in holes if _is_large(h))]))
-    return sorted(polygons, key=_signed_area, reverse=True)
+    cut = [[_simplified(np.clip(ring, 0, farthest), tolerance) for ring in part] for part in parts]
+    return [
+        [outer, *(hole for hole in holes if _is_large(hole))]
+        for outer, *holes in cut
+        if _signed_area(outer) >= _SMALLEST_PART
+    ]
+
+
+def joined_parts(parts: Iterable[Part]) -> list[Polygon]:
+    """A polygon for each part, the largest first, with each hole joined to the part's outline.
+
+    A polygon of COCO has no holes. A slit of no width leads to each, so that whatever fills the
+    polygon leaves the hole empty.
+    """
+    return sorted(map(joined, parts), key=_signed_area, reverse=True)
+
+
+def area(part: Part) -> float:
+    """Square pixels within a part, its holes not counted."""
+    return sum(map(_signed_area, part))
 
 
 def joined(polygons: Sequence[Polygon]) -> Polygon:

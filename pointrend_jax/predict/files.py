@@ -9,7 +9,9 @@ import numpy as np
 
 from pointrend_jax.console import tell, watched
 from pointrend_jax.data.sources.categories import are_made_up
+from pointrend_jax.evaluation.ground_truth import load_ground_truth, true_mask
 from pointrend_jax.masks.outlines import coco_polygons
+from pointrend_jax.masks.rle import Rle
 from pointrend_jax.messages import first
 from pointrend_jax.predict.formats import (
     CLASSES,
@@ -31,10 +33,13 @@ from pointrend_jax.results.predictions import Predictions
 from pointrend_jax.storage import write_whole
 from pointrend_jax.structures import IGNORE_LABEL
 from pointrend_jax.visualize import (
+    DEFAULT_STYLE,
+    OverlayStyle,
     explain_labels_picture,
     explain_picture,
     overlay_labels,
     overlay_masks,
+    save_label_map,
     save_picture,
 )
 
@@ -51,7 +56,7 @@ def predict_instances(
     score_threshold: float,
     num_explained: int,
     ids: SetIds | None = None,
-    font: Path | None = None,
+    style: OverlayStyle = DEFAULT_STYLE,
 ) -> None:
     """Writes what the formats ask for, pictures of how masks arise, and `results.predictions`.
 
@@ -59,7 +64,7 @@ def predict_instances(
       formats: as `chosen_formats` gives them.
       num_explained: instances an image, best first, whose rendering is shown; 0 for none.
       ids: of the data set that the images are of.
-      font: of the labels, as `overlay_masks` takes it.
+      style: of the pictures, as `overlay_masks` takes it.
     Raises: ValueError, before anything is written, if the set has not the model's classes, or
       `output` holds predictions of other classes, with another threshold or in other formats.
     """
@@ -74,6 +79,7 @@ def predict_instances(
     names = yolo_names(predictor.class_names)
     if "yolo" in formats:
         check_same(output / YOLO_NAMES, names)
+    truth = load_ground_truth(ids.source) if ids and ids.annotated and num_explained else None
     rows = zip(watched(files, "predicting"), pictures, predicted, strict=True)
     with Predictions(output, categories, settings, formats) as predictions:
         if "yolo" in formats:
@@ -82,9 +88,13 @@ def predict_instances(
             records = instances.to_coco(category_ids=category_ids)
             masks = [record["segmentation"] for record in records]
             if "overlay" in formats:
-                labels, scores = instances.class_names, instances.scores
-                overlay = overlay_masks(image, instances.boxes, masks, labels, scores, font=font)
+                overlay = overlay_masks(
+                    image, instances.boxes, masks, instances.class_names, instances.scores,
+                    classes=instances.classes, style=style,
+                )  # fmt: skip
                 save_picture(output / f"{name}.png", overlay)
+            for kind in {"svg", "pdf"} & set(formats):
+                instances.save(output / f"{name}.{kind}", image, style=style)
             if "png" in formats:
                 write_masks(output, name, records, instances.class_names)
             if {"polygons", "yolo"} & set(formats):
@@ -94,14 +104,19 @@ def predict_instances(
                 if "polygons" in formats:
                     for record, parts in zip(records, polygons, strict=True):
                         record["polygons"] = coco_polygons(parts)
-            _explain(predictor, image, instances, num_explained, output / name, font)
+            image_id = ids.images[file_name] if ids else None
+            truths = [
+                true_mask(truth, image_id, record) if truth and image_id is not None else None
+                for record in records[:num_explained]
+            ]
+            _explain(predictor, image, instances, truths, output / name, style.font)
             # The last of an image, so that a stop leaves it out or has all of it.
             predictions.add(
                 file_name,
                 instances.image_hw,
                 records,
                 picture=name,
-                image_id=ids.images[file_name] if ids else None,
+                image_id=image_id,
             )
             tell(f"{source}: {len(instances)} instances")
 
@@ -113,6 +128,7 @@ def predict_labels(
     *,
     formats: Sequence[str],
     explained: bool,
+    scale: float = 1.0,
     font: Path | None = None,
 ) -> None:
     """Writes for each image NAME.png with the classes in colour ("overlay") and NAME_labels.png
@@ -121,7 +137,7 @@ def predict_labels(
     Args:
       formats: as `chosen_formats` gives them.
       explained: also NAME_explain.png, the points of each rendering step.
-      font: of the legend, as `overlay_labels` takes it.
+      scale, font: of the pictures, as `overlay_labels` takes them.
     Raises: ValueError, before anything is written, if `explained` of a model that renders nothing.
     """
     if explained:
@@ -131,9 +147,9 @@ def predict_labels(
     _write_classes(predictor, output)
     for (name, source, _), image, result in rows:
         if "overlay" in formats:
-            save_picture(output / f"{name}.png", result.plot(image, font=font))
+            save_picture(output / f"{name}.png", result.plot(image, scale=scale, font=font))
         if "png" in formats:
-            save_picture(output / f"{name}_labels.png", result.labels)
+            result.save_labels(output / f"{name}_labels.png")
         tell(f"{source}: {_shares(result)}")
         if explained:
             how = predictor.explain(image)
@@ -151,6 +167,7 @@ def predict_labels_in_tiles(
     formats: Sequence[str],
     tile: int,
     overlap: int,
+    scale: float = 1.0,
     font: Path | None = None,
 ) -> None:
     """As `predict_labels`, at the images' own size, tile by tile.
@@ -171,17 +188,17 @@ def predict_labels_in_tiles(
                     image, tile=tile, overlap=overlap, out=labels, progress=True
                 )
             if "overlay" in formats:
-                save_picture(output / f"{name}.png", _thinned(image, file, names, font))
+                picture = overlay_labels(*_thinned(image, file), names, scale=scale, font=font)
+                save_picture(output / f"{name}.png", picture)
         else:
             image = next(images)
             labels = np.empty(image.shape[:2], np.uint8)
             predictor.predict_tiles(image, tile=tile, overlap=overlap, out=labels, progress=True)
             if "png" in formats:
-                save_picture(output / f"{name}_labels.png", labels)
+                save_label_map(output / f"{name}_labels.png", labels, names)
             if "overlay" in formats:
-                save_picture(
-                    output / f"{name}.png", overlay_labels(image, labels, names, font=font)
-                )
+                picture = overlay_labels(image, labels, names, scale=scale, font=font)
+                save_picture(output / f"{name}.png", picture)
         tell(f"{source}: {image.shape[0]} x {image.shape[1]} pixels")
 
 
@@ -219,18 +236,16 @@ def _explain(
     predictor: Predictor,
     image: np.ndarray,
     instances: PredictedInstances,
-    number: int,
+    truths: Sequence[Rle | None],
     stem: Path,
     font: Path | None,
 ) -> None:
-    best = instances[:number]
-    if not len(best):
-        return
-    explained = predictor.explain(image, best.boxes, best.classes)
-    for i, (instance, how) in enumerate(zip(best, explained, strict=True), 1):
+    """How the first instances are rendered, as many as `truths`: true masks, None if not known."""
+    for i, (instance, truth) in enumerate(zip(instances, truths, strict=False), 1):
+        (how,) = predictor.explain(image, instance.boxes, instance.classes)
         label = f"{instance.class_names[0]} {instance.scores[0]:.2f}"
         picture = explain_picture(
-            image, instance.boxes[0], how.coarse_probs, how.steps, label, font=font
+            image, instance.boxes[0], how.coarse_probs, how.steps, label, truth=truth, font=font
         )
         save_picture(stem.with_name(f"{stem.name}_explain_{i}.png"), picture)
 
@@ -239,16 +254,14 @@ def _shares(result: PredictedLabels) -> str:
     return ", ".join(f"{name} {share:.1%}" for name, share in result.shares().items())
 
 
-def _thinned(
-    image: NpyImage, labels_file: Path, class_names: Sequence[str], font: Path | None
-) -> np.ndarray:
-    """The overlay of every nth row and column."""
+def _thinned(image: NpyImage, labels_file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Every nth row and column of an image and of its labels."""
     height, width = image.shape[:2]
     step = -(-max(height, width) // _OVERVIEW_SIDE)
     rows = range(0, height, step)
     pixels = np.concatenate([image[row : row + 1, 0:width][:, ::step] for row in rows])
     labels = np.load(labels_file, mmap_mode="r")[::step, ::step]
-    return overlay_labels(pixels, np.asarray(labels), class_names, font=font)
+    return pixels, np.asarray(labels)
 
 
 def _write_classes(predictor: SemanticPredictor, output: Path) -> None:

@@ -19,7 +19,7 @@ _DEFAULT: Mapping[str, tuple[str, ...]] = {
     "instance": ("overlay", "coco", "polygons"),
     "semantic": ("overlay", "png"),
 }
-_OTHERS: Mapping[str, tuple[str, ...]] = {"instance": ("png", "yolo"), "semantic": ()}
+_OTHERS: Mapping[str, tuple[str, ...]] = {"instance": ("png", "yolo", "svg", "pdf"), "semantic": ()}
 FORMATS = (*_DEFAULT["instance"], *_OTHERS["instance"])
 
 YOLO_NAMES, CLASSES = "data.yaml", "classes.json"
@@ -33,6 +33,8 @@ _IN_WORDS: Mapping[str, Mapping[str, str]] = {
         "polygons": "instances_polygons.json (COCO, outlines)",
         "png": f"{_MASKS}/NAME/ (an image a mask)",
         "yolo": f"{_YOLO_LABELS}/NAME.txt and {YOLO_NAMES} (YOLO)",
+        "svg": "NAME.svg (the masks as paths on the image)",
+        "pdf": "NAME.pdf (the same)",
     },
     "semantic": {
         "overlay": "NAME.png (the classes in colour)",
@@ -81,6 +83,8 @@ def result_paths(name: str, formats: Sequence[str], task: str) -> list[list[str]
             "overlay": [f"{name}.png"],
             "png": [f"{_MASKS}/{name}"],
             "yolo": [f"{_YOLO_LABELS}/{name}.txt"],
+            "svg": [f"{name}.svg"],
+            "pdf": [f"{name}.pdf"],
         }
     return [paths[kind] for kind in formats if kind in paths]
 

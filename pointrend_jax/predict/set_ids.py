@@ -18,11 +18,13 @@ class SetIds(NamedTuple):
       source: the file.
       images: from a file name, as the file has it, to the image's id.
       categories: from a name to the category's id; empty if the file has no categories.
+      annotated: whether the file has annotations.
     """
 
     source: Path
     images: Mapping[str, int]
     categories: Mapping[str, int]
+    annotated: bool = False
 
     def match(self, paths: Sequence[Path]) -> list[str]:
         """The file name in the set of each path: the longest that it ends with, else the longest
@@ -74,6 +76,7 @@ def read_set_ids(path: Path) -> SetIds:
         path,
         _by_name(path, images, "images", "file_name"),
         _by_name(path, categories, "categories", "name"),
+        bool(content.get("annotations")),
     )
 
 

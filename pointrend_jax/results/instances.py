@@ -11,7 +11,16 @@ from jaxtyping import Float32, Int
 
 from pointrend_jax.masks.rle import rle_area
 from pointrend_jax.results.masks import Index, PredictedMasks, chosen_rows
-from pointrend_jax.visualize import Rgb, ground, overlay_masks, save_picture
+from pointrend_jax.visualize import (
+    DEFAULT_STYLE,
+    VECTOR_FORMATS,
+    OverlayStyle,
+    Rgb,
+    ground,
+    overlay_masks,
+    save_picture,
+    save_vector_overlay,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,6 +47,7 @@ class PredictedInstances:
       for instance in instances[:5]:
           print(instance.class_names[0], instance.scores[0], instance.masks.boolean(0).sum())
       instances.save("found.png", image)
+      instances.save("found.pdf", image, style=OverlayStyle(color_by="class", boxes=False))
     """
 
     boxes: Float32[np.ndarray, "n 4"]
@@ -131,27 +141,38 @@ class PredictedInstances:
             data={"class_name": np.asarray(self.class_names, np.str_)},
         )
 
-    def plot(self, image: Rgb | None = None, *, font: Path | None = None) -> Rgb:
+    def plot(self, image: Rgb | None = None, *, style: OverlayStyle = DEFAULT_STYLE) -> Rgb:
         """The picture that `predict` writes: translucent, outlined masks, boxes, names and scores.
 
         Args:
           image: the one that was predicted, uint8 [H, W, 3] in RGB order; None for a plain ground.
-          font: file of the typeface; None for the one inside Pillow, which has Latin letters
-            without accents alone.
-        Returns: the picture, of the image's size, or a whole multiple of it if the image is small.
-        Raises: ValueError if the image is of another size.
+          style: colours, boxes, line width, scale and typeface.
+        Returns: the picture, of `style.scale` times the image's size.
+        Raises: ValueError if the image is of another size, or the style is out of range.
         """
         under = ground(self.image_hw) if image is None else image
         return overlay_masks(
-            under, self.boxes, self.masks.rle(), self.class_names, self.scores, font=font
-        )
+            under, self.boxes, self.masks.rle(), self.class_names, self.scores,
+            classes=self.classes, style=style,
+        )  # fmt: skip
 
-    def save(self, path: Path | str, image: Rgb | None = None, *, font: Path | None = None) -> None:
+    def save(
+        self, path: Path | str, image: Rgb | None = None, *, style: OverlayStyle = DEFAULT_STYLE
+    ) -> None:
         """Writes `plot(image)` to a file; how it ends says of which format it is, .png for one.
 
-        Raises: ValueError as `plot`, or if the file cannot be written.
+        .svg and .pdf files have the outlines of `masks.rings()` as paths over the photo.
+
+        Raises: ValueError as `plot`, if the file cannot be written, or if matplotlib, which draws
+          .svg and .pdf, is not installed.
         """
-        save_picture(Path(path), self.plot(image, font=font))
+        if Path(path).suffix.lower() not in VECTOR_FORMATS:
+            save_picture(Path(path), self.plot(image, style=style))
+            return
+        save_vector_overlay(
+            Path(path), ground(self.image_hw) if image is None else image, self.boxes,
+            self.masks.rings(), self.class_names, self.scores, classes=self.classes, style=style,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         found = ", ".join(
@@ -173,7 +194,7 @@ class ExplainedStep(NamedTuple):
 
 
 class ExplainedInstance(NamedTuple):
-    """coarse_probs [m, m] and the steps from the regular grid to the full resolution."""
+    """coarse_probs [m, m] and the steps from there to the full resolution."""
 
     coarse_probs: np.ndarray
     steps: list[ExplainedStep]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from pointrend_jax.visualize import Rgb, ground, overlay_labels, save_picture
+from pointrend_jax.visualize import Rgb, ground, overlay_labels, save_label_map, save_picture
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -54,25 +54,42 @@ class PredictedLabels:
             self.class_names[i]: float(pixels[i] / self.labels.size) for i in order if pixels[i]
         }
 
-    def plot(self, image: Rgb | None = None, *, font: Path | None = None) -> Rgb:
+    def plot(
+        self, image: Rgb | None = None, *, scale: float = 1.0, font: Path | None = None
+    ) -> Rgb:
         """The picture that `predict` writes: the classes in colour, with a legend below.
 
         Args:
           image: the one that was predicted, uint8 [H, W, 3] in RGB order; None for a plain ground.
-          font: file of the typeface; None for the one inside Pillow, which has Latin letters
-            without accents alone.
-        Returns: the picture; a small image is shown at a whole multiple of its size.
-        Raises: ValueError if the image is of another size.
+          scale: of the picture: 1 gives it the image's size, to which the legend is added.
+          font: file of the typeface; None for the one inside Pillow, or an installed one for names
+            with letters that it lacks.
+        Raises: ValueError if the image is of another size, or the scale is out of range.
         """
         under = ground(self.image_hw) if image is None else image
-        return overlay_labels(under, self.labels, self.class_names, font=font)
+        return overlay_labels(under, self.labels, self.class_names, scale=scale, font=font)
 
-    def save(self, path: Path | str, image: Rgb | None = None, *, font: Path | None = None) -> None:
+    def save(
+        self,
+        path: Path | str,
+        image: Rgb | None = None,
+        *,
+        scale: float = 1.0,
+        font: Path | None = None,
+    ) -> None:
         """Writes `plot(image)` to a file; how it ends says of which format it is, .png for one.
 
         Raises: ValueError as `plot`, or if the file cannot be written.
         """
-        save_picture(Path(path), self.plot(image, font=font))
+        save_picture(Path(path), self.plot(image, scale=scale, font=font))
+
+    def save_labels(self, path: Path | str) -> None:
+        """Writes `labels` as a PNG file with a palette: its values are class indices, which every
+        viewer shows in the classes' colours.
+
+        Raises: ValueError if the path does not end in .png, or the file cannot be written.
+        """
+        save_label_map(Path(path), self.labels, self.class_names)
 
     def __repr__(self) -> str:
         found = ", ".join(f"{name} {share:.0%}" for name, share in self.shares().items())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
-from pointrend_jax.masks.outlines import Polygon, outlines
+from pointrend_jax.masks.outlines import Part, Polygon, joined_parts, rings
 from pointrend_jax.masks.paste import changes_of_mask, probability, resample_to_window
 from pointrend_jax.masks.rle import Rle, draw_changes, encode_changes
 from pointrend_jax.results.late_rows import LateRows
@@ -100,13 +100,20 @@ class PredictedMasks:
             keeps all, and then the pixels whose centre a polygon holds are those of `boolean()`.
         Raises: ValueError if `tolerance` is negative or not finite.
         """
+        return [joined_parts(parts) for parts in self.rings(tolerance=tolerance)]
+
+    def rings(self, *, tolerance: float = 0.05) -> list[list[Part]]:
+        """As `polygons`, but with the rings of a part, its outline and its holes, one by one.
+
+        A renderer of the even-odd or of the nonzero rule fills them without a slit.
+        """
         if not 0 <= tolerance < np.inf:
             raise ValueError(f"tolerance must be at least 0 pixels, got {tolerance}.")
-        polygons = []
+        found = []
         for logits, box in zip(self.logits, self.boxes, strict=True):
             window, at = resample_to_window(probability(logits), box, self.image_hw)
-            polygons.append(outlines(window, at, self.image_hw, tolerance=tolerance))
-        return polygons
+            found.append(rings(window, at, self.image_hw, tolerance=tolerance))
+        return found
 
     def boolean(self, index: int | None = None) -> Bool[np.ndarray, "*instances H W"]:
         """[n, H, W] on the original image, or [H, W] of one instance.

@@ -4,19 +4,17 @@ Everything works on uint8 RGB canvases. A window is an xyxy rectangle in pixels 
 image, continuous (the centre of pixel i is i + 0.5). It knows nothing of masks and instances.
 """
 
-import sys
+import colorsys
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from skimage.measure import find_contours
 
-from pointrend_jax.messages import first
+from pointrend_jax.visualize.fonts import typeface
 
 Color = tuple[int, int, int]
 Window = tuple[float, float, float, float]
@@ -36,7 +34,10 @@ OUTSIDE: Color = (92, 98, 106)
 
 CAPTION = 14  # px, size of the text below panels
 GAP = 12  # px, between panels
+_SMALLEST_TEXT = 8  # px
+_MOST_ENLARGED = 16  # times
 
+_GOLDEN_ANGLE = 0.381966  # of a turn
 # Fractions of a pixel in OpenCV's fixed-point coordinates: 2**4.
 _SHIFT = 4
 
@@ -47,7 +48,12 @@ def ground(hw: tuple[int, int]) -> Rgb:
 
 
 def color_of(index: int) -> Color:
-    return COLORS[index % len(COLORS)]
+    """A colour for each number: `COLORS`, then hues a golden angle apart in three shades."""
+    if index < len(COLORS):
+        return COLORS[index]
+    hue, shade = (index * _GOLDEN_ANGLE) % 1.0, index % 3
+    red, green, blue = colorsys.hsv_to_rgb(hue, (0.9, 0.5, 0.75)[shade], (0.85, 0.95, 0.6)[shade])
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def resample(
@@ -120,6 +126,43 @@ def draw_outline(
     cv2.polylines(canvas, lines, False, color, width, cv2.LINE_AA, _SHIFT)
 
 
+def fill_rings(canvas: Rgb, rings: Sequence[np.ndarray], color: Color, opacity: float) -> None:
+    """Blends `color` in, as much as `opacity` says, within an odd number of the rings.
+
+    Args:
+      rings: each [P, 2], (x, y) in pixels of the canvas, continuous.
+    """
+    x0, y0, x1, y1 = bounds(rings)
+    # Whole pixels around them, and one more that smooth edges spill over to.
+    left, top = max(int(x0) - 1, 0), max(int(y0) - 1, 0)
+    right, bottom = min(int(x1) + 2, canvas.shape[1]), min(int(y1) + 2, canvas.shape[0])
+    if right <= left or bottom <= top:
+        return
+    coverage = np.zeros((bottom - top, right - left), np.uint8)
+    lines = [_fixed(ring - (left + 0.5, top + 0.5)) for ring in rings]
+    cv2.fillPoly(coverage, lines, 255, cv2.LINE_AA, _SHIFT)
+    fill(canvas, coverage * np.float32(opacity / 255), (left, top), color)
+
+
+def draw_rings(canvas: Rgb, rings: Iterable[np.ndarray], color: Color, width: int) -> None:
+    """Closed lines; each ring as of `fill_rings`."""
+    lines = [_fixed(ring - 0.5) for ring in rings]
+    cv2.polylines(canvas, lines, True, color, width, cv2.LINE_AA, _SHIFT)
+
+
+def draw_line(canvas: Rgb, line: np.ndarray, color: Color, width: int) -> None:
+    """A line [P, 2] of (x, y) in pixels of the canvas, with a dot at its end."""
+    cv2.polylines(canvas, [_fixed(line - 0.5)], False, color, width, cv2.LINE_AA, _SHIFT)
+    draw_dots(canvas, line[-1:], 1.5 * width, color)
+
+
+def bounds(rings: Sequence[np.ndarray]) -> Window:
+    """The smallest rectangle around them."""
+    lowest = np.min([ring.min(axis=0) for ring in rings], axis=0)
+    highest = np.max([ring.max(axis=0) for ring in rings], axis=0)
+    return float(lowest[0]), float(lowest[1]), float(highest[0]), float(highest[1])
+
+
 def draw_dots(canvas: Rgb, points: Float[np.ndarray, "P 2"], radius: float, color: Color) -> None:
     """Discs at (x, y) in pixels of the canvas, continuous."""
     for x, y in _fixed(points - 0.5).tolist():
@@ -133,74 +176,31 @@ def draw_box(canvas: Rgb, box: Window, color: Color, width: int) -> None:
     cv2.rectangle(canvas, first, last, color, width, cv2.LINE_AA, _SHIFT)
 
 
-@cache
-def font(size: int, file: Path | None = None) -> ImageFont.FreeTypeFont:
-    """A typeface: that of a file, or the one inside Pillow, which looks the same everywhere.
-
-    Raises: ValueError if the file is no font, or Pillow cannot draw any.
-    """
-    try:
-        face = ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
-    except OSError as error:
-        raise ValueError(
-            f"the font {file} cannot be read ({error}); give a TrueType or OpenType file."
-        ) from error
-    if not isinstance(face, ImageFont.FreeTypeFont):
-        raise ValueError("Pillow was built without FreeType; install a build that has it.")
-    return face
-
-
-def check_font(file: Path | None) -> None:
-    """Raises ValueError if `file` is no font."""
-    font(CAPTION, file)
-
-
-# The texts that were told to lack letters, with the font.
-_TOLD: set[tuple[str, Path | None]] = set()
-
-
-def tell_missing_letters(texts: Iterable[str], file: Path | None) -> None:
-    """Says once which texts have letters that the font lacks; they are drawn as boxes."""
-    lacking = [t for t in dict.fromkeys(texts) if (t, file) not in _TOLD and _lacks(t, file)]
-    _TOLD.update((text, file) for text in lacking)
-    if lacking:
-        print(
-            f"the font of the pictures lacks letters of {first(lacking, 8)}, which it "
-            "draws as boxes; choose a font that has them: --font FILE, in Python font=FILE",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
-@cache
-def _lacks(text: str, file: Path | None) -> bool:
-    face = font(CAPTION, file)
-    # No font has a letter at this place, so this is what it draws where it has none.
-    box = _pixels(face, "\U0010ffff")
-    return any(_pixels(face, letter) == box for letter in text if letter.strip())
-
-
-def _pixels(face: ImageFont.FreeTypeFont, letter: str) -> bytes:
-    # The stubs of Pillow know its images in memory by name only.
-    mask: Any = face.getmask(letter)
-    return bytes(mask)
-
-
 def readable_on(color: Color) -> Color:
     """Ink or paper, whichever stands out from `color` (by its luma)."""
     luma = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
     return INK if luma > 140 else PAPER
 
 
-def captioned(panel: Rgb, caption: str, size: int, file: Path | None = None) -> Rgb:
-    """The panel with a centred line of text below; a caption too wide for it gets smaller."""
-    width = panel.shape[1]
-    while size > 8 and font(size, file).getlength(caption) > width - size:
+def captioned_row(panels: Sequence[tuple[Rgb, str]], size: int, file: Path | None = None) -> Rgb:
+    """Panels side by side, each with a centred line of text below.
+
+    All captions have one size, and less than `size` where one would be wider than its panel.
+    """
+    while size > _SMALLEST_TEXT and any(
+        typeface(text, size, file).getlength(text) > panel.shape[1] - size for panel, text in panels
+    ):
         size -= 1
-    height = round(2.0 * size)
+    return row([captioned(panel, text, size, file) for panel, text in panels], GAP)
+
+
+def captioned(panel: Rgb, caption: str, size: int, file: Path | None = None) -> Rgb:
+    """The panel with a centred line of text below."""
+    width, height = panel.shape[1], round(2.0 * size)
     strip = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(strip)
-    draw.text((width / 2, height * 0.42), caption, INK, font(size, file), anchor="mm")
+    face = typeface(caption, size, file)
+    draw.text((width / 2, height * 0.42), caption, INK, face, anchor="mm")
     return np.concatenate([panel, np.asarray(strip)])
 
 
@@ -218,7 +218,7 @@ def column(panels: Sequence[Rgb], gap: int) -> Rgb:
                   for p in panels], gap, axis=0)  # fmt: skip
 
 
-def sheet(panels: Sequence[Rgb], columns: int, side: int = 400) -> Rgb:
+def sheet(panels: Sequence[Rgb], *, columns: int, side: int) -> Rgb:
     """Panels as rows of `columns`, each in a field of `side` pixels."""
     fields = []
     for panel in panels:
@@ -236,10 +236,27 @@ def framed(picture: Rgb) -> Rgb:
 
 def fit(panel: Rgb, side: int) -> Rgb:
     """The panel with its longer side `side` pixels long."""
-    height, width = panel.shape[:2]
-    scale = side / max(height, width)
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    return cv2.resize(panel, size, interpolation=cv2.INTER_AREA)
+    return scaled(panel, side / max(panel.shape[:2]))
+
+
+def check_scale(scale: float) -> None:
+    """Raises ValueError unless a picture may have so many times the image's size."""
+    if not 0 < scale <= _MOST_ENLARGED:
+        raise ValueError(f"scale must be above 0 and at most {_MOST_ENLARGED}, got {scale}.")
+
+
+def scaled(panel: Rgb, scale: float) -> Rgb:
+    """The panel at so many times its size."""
+    height, width = scaled_size(panel, scale)
+    if (height, width) == panel.shape[:2]:
+        return panel.copy()
+    mode = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(panel, (width, height), interpolation=mode), np.uint8)
+
+
+def scaled_size(panel: Rgb, scale: float) -> tuple[int, int]:
+    """Height and width of a panel at so many times its size, whole pixels."""
+    return max(round(panel.shape[0] * scale), 1), max(round(panel.shape[1] * scale), 1)
 
 
 def _join(panels: Sequence[Rgb], gap: int, axis: int) -> Rgb:

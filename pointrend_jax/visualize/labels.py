@@ -1,6 +1,6 @@
 """Label maps in colour: over the photo, with a legend of the classes that occur."""
 
-import colorsys
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
+from pointrend_jax.storage import write_whole
 from pointrend_jax.visualize import drawing
 from pointrend_jax.visualize.drawing import Color, Rgb
+from pointrend_jax.visualize.fonts import tell_missing_letters, typeface
 
 # Source: cityscapesscripts, helpers/labels.py.
 _CITYSCAPES: Mapping[str, Color] = {
@@ -21,16 +23,14 @@ _CITYSCAPES: Mapping[str, Color] = {
     "rider": (255, 0, 0), "car": (0, 0, 142), "truck": (0, 0, 70), "bus": (0, 60, 100),
     "train": (0, 80, 100), "motorcycle": (0, 0, 230), "bicycle": (119, 11, 32),
 }  # fmt: skip
-# Source: CamVid, label_colors.txt: those of Column_Pole, Sidewalk, SignSymbol, Bicyclist, ...
+# The hues of CamVid's label_colors.txt (those of Column_Pole, Sidewalk, SignSymbol and the like),
+# softened: its own colours are so dark and full that the photo below them cannot be made out.
 _CAMVID: Mapping[str, Color] = {
-    "sky": (128, 128, 128), "building": (128, 0, 0), "pole": (192, 192, 128),
-    "road": (128, 64, 128), "pavement": (0, 0, 192), "tree": (128, 128, 0),
-    "signsymbol": (192, 128, 128), "fence": (64, 64, 128), "car": (64, 0, 128),
-    "pedestrian": (64, 64, 0), "bicyclist": (0, 128, 192),
+    "sky": (172, 178, 184), "building": (182, 88, 84), "pole": (216, 212, 150),
+    "road": (152, 110, 152), "pavement": (96, 108, 208), "tree": (142, 148, 66),
+    "signsymbol": (232, 156, 156), "fence": (98, 100, 152), "car": (122, 74, 176),
+    "pedestrian": (124, 110, 52), "bicyclist": (58, 152, 206),
 }  # fmt: skip
-_GOLDEN_ANGLE = 0.381966
-# px; smaller photos are shown at a multiple of their size.
-_SHORTEST_SHOWN = 480
 # A class in a legend must cover this part of the image.
 _SHOWN_SHARE = 5e-4
 
@@ -38,12 +38,12 @@ _SHOWN_SHARE = 5e-4
 def palette(class_names: Sequence[str]) -> UInt8[np.ndarray, "K 3"]:
     """A colour for each class, the same in every run.
 
-    The published ones where all names are of Cityscapes or all of CamVid, so that pictures can be
-    compared with others'; else colours far from their neighbours.
+    The published ones where all names are of Cityscapes, and their hues where all are of CamVid, so
+    that pictures can be compared with others'; else colours far from their neighbours.
     """
     names = [name.lower() for name in class_names]
     published = next((c for c in (_CITYSCAPES, _CAMVID) if c.keys() >= set(names)), {})
-    colors = [published.get(name) or _spread(i) for i, name in enumerate(names)]
+    colors = [published.get(name) or drawing.color_of(i) for i, name in enumerate(names)]
     return np.asarray(colors, np.uint8).reshape(-1, 3)
 
 
@@ -56,32 +56,52 @@ def colorize(
     return table[labels]
 
 
+def save_label_map(
+    path: Path, labels: UInt8[np.ndarray, "H W"], class_names: Sequence[str]
+) -> None:
+    """Writes a label map as a PNG file with a palette: values are classes, shown in their colours.
+
+    Values of no class are black.
+    Raises: ValueError if the path does not end in .png, or the file cannot be written.
+    """
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"a label map must end in .png, which keeps its values, got {path.name}.")
+    picture = Image.fromarray(labels)
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(class_names)] = palette(class_names)
+    picture.putpalette(colors.tobytes())
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    write_whole(path, content.getvalue())
+
+
 def overlay_labels(
     image: Rgb,
     labels: np.ndarray,
     class_names: Sequence[str],
     *,
     opacity: float = 0.55,
+    scale: float = 1.0,
     font: Path | None = None,
 ) -> Rgb:
-    """The photo under the colours of its classes, with a legend below; small ones are enlarged.
+    """The photo under the colours of its classes, with a legend below.
 
     Args:
       labels: uint8 [H, W], the best class of each pixel; others than 0..K-1 stay uncoloured.
       opacity: of the colours, 0..1.
-      font: file of the typeface of the legend; None for the one inside Pillow, which has Latin
-        letters without accents alone.
-    Raises: ValueError if image and labels differ in size.
+      scale: of the picture: 1 gives it the image's size, to which the legend is added.
+      font: file of the typeface of the legend; None for the one inside Pillow, or an installed one
+        for names with letters that it lacks.
+    Raises: ValueError if image and labels differ in size, or the scale is out of range.
     """
     if labels.shape != image.shape[:2]:
         raise ValueError(
             f"labels must have the size of the image, {image.shape[:2]}, got {labels.shape}."
         )
-    times = max(1, round(_SHORTEST_SHOWN / min(image.shape[:2])))
-    if times > 1:
-        size = (times * image.shape[1], times * image.shape[0])
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-        labels = np.repeat(np.repeat(labels, times, axis=0), times, axis=1)
+    drawing.check_scale(scale)
+    image = drawing.scaled(image, scale)
+    size = image.shape[1], image.shape[0]
+    labels = np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
     colors = palette(class_names)
     picture = _blended(image, labels, colors, opacity)
     width = picture.shape[1]
@@ -114,17 +134,17 @@ def legend(
       size: of the text in pixels.
       font: file of its typeface; None for the one inside Pillow.
     """
-    drawing.tell_missing_letters(class_names, font)
+    tell_missing_letters(class_names, font)
     pixels = np.bincount(labels.ravel(), minlength=256)[: len(class_names)]
     order = [
         i for i in np.argsort(-pixels, kind="stable") if pixels[i] >= _SHOWN_SHARE * labels.size
     ]
-    colors, face = palette(class_names), drawing.font(size, font)
+    colors = palette(class_names)
     swatch, space, line = size + 2, round(0.45 * size), round(1.8 * size)
     entries = [(i, f"{class_names[i]} {100 * pixels[i] / labels.size:.1f} %") for i in order]
     places, x, y = [], drawing.GAP, drawing.GAP
     for _, text in entries:
-        needed = swatch + space + round(face.getlength(text)) + 3 * space
+        needed = swatch + space + round(typeface(text, size, font).getlength(text)) + 3 * space
         if x > drawing.GAP and x + needed > width:
             x, y = drawing.GAP, y + line
         places.append((x, y))
@@ -134,12 +154,6 @@ def legend(
     for (i, text), (left, top) in zip(entries, places, strict=True):
         box = (left, top, left + swatch, top + swatch)
         draw.rectangle(box, tuple(colors[i].tolist()), drawing.INK)
-        draw.text((left + swatch + space, top + swatch / 2), text, drawing.INK, face, anchor="lm")
+        middle = (left + swatch + space, top + swatch / 2)
+        draw.text(middle, text, drawing.INK, typeface(text, size, font), anchor="lm")
     return np.asarray(strip)
-
-
-def _spread(index: int) -> Color:
-    """Hues a golden angle apart, in three shades."""
-    hue, shade = (index * _GOLDEN_ANGLE) % 1.0, index % 3
-    red, green, blue = colorsys.hsv_to_rgb(hue, (0.9, 0.6, 0.75)[shade], (0.85, 0.95, 0.55)[shade])
-    return round(255 * red), round(255 * green), round(255 * blue)

@@ -1,25 +1,76 @@
-"""Masks over their image, with outlines, boxes and labels; coarse beside rendered masks."""
+"""Masks over their image, with outlines, boxes and names; coarse beside rendered masks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal, NamedTuple, get_args
 
-import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image, ImageDraw
 
-from pointrend_jax.masks.rle import decode_rle
+from pointrend_jax.console import tell_progress
 from pointrend_jax.visualize import drawing
-from pointrend_jax.visualize.drawing import Rgb
+from pointrend_jax.visualize.drawing import Color, Rgb, Window
+from pointrend_jax.visualize.fonts import check_font, tell_missing_letters, typeface
+from pointrend_jax.visualize.shapes import Mask, Shape, scaled_rings, shape_area, shape_of
+from pointrend_jax.visualize.tags import Tag, place_tags
 
-# bool [H, W], or a compressed COCO RLE, which is decoded when its turn comes.
-Mask = np.ndarray | Mapping[str, Any]
+ColorBy = Literal["instance", "class"]
 
-_SMALL = 640  # px: overlays of smaller images are enlarged, or their labels would hide them
-_MOST_ENLARGED = 8  # times
-_FILL_OPACITY = 0.42
+FILL_OPACITY = 0.42
 _COMPARISON_SIDE = 464  # px, longer side of a panel
+
+
+class OverlayStyle(NamedTuple):
+    """How `overlay_masks` and its like draw.
+
+    Attributes:
+      color_by: "instance" gives every object a colour of its own, "class" all of a class the same,
+        which is the same in every picture.
+      boxes: whether boxes are drawn.
+      line_width: of outlines, in pixels of the picture; None for one that fits its size.
+      scale: of the picture: 1 gives it the image's size, 2 twice that, whose names have more room.
+      font: file of the typeface of names; None for the one inside Pillow, or an installed one for
+        names with letters that it lacks.
+    """
+
+    color_by: ColorBy = "instance"
+    boxes: bool = True
+    line_width: float | None = None
+    scale: float = 1.0
+    font: Path | None = None
+
+    def check(self) -> None:
+        """Raises ValueError if a value is out of range or the font cannot be read."""
+        if self.color_by not in get_args(ColorBy):
+            raise ValueError(
+                f"color_by must be one of {', '.join(get_args(ColorBy))}, got {self.color_by!r}."
+            )
+        drawing.check_scale(self.scale)
+        if self.line_width is not None and not 0 < self.line_width < np.inf:
+            raise ValueError(
+                f"line_width must be a positive number of pixels, got {self.line_width}."
+            )
+        check_font(self.font)
+
+
+DEFAULT_STYLE = OverlayStyle()
+
+
+class Drawn(NamedTuple):
+    """An object as it is drawn: all coordinates (x, y) in pixels of the picture, continuous.
+
+    Attributes:
+      number: among all objects.
+      rings: of its outline and its holes. box: None where none is drawn.
+      tag: None where the picture has no room for one.
+    """
+
+    number: int
+    color: Color
+    rings: list[np.ndarray]
+    box: Window | None
+    tag: Tag | None
 
 
 def overlay_masks(
@@ -29,37 +80,93 @@ def overlay_masks(
     labels: Sequence[str],
     scores: Float[np.ndarray, " n"] | None,
     *,
-    font: Path | None = None,
+    classes: Int[np.ndarray, " n"] | None = None,
+    style: OverlayStyle = DEFAULT_STYLE,
 ) -> Rgb:
-    """The image with translucent, outlined masks and their labels; the best score lies on top.
+    """The image with translucent, outlined masks and their names.
+
+    Large masks are drawn first, so that small ones stay visible. Names stand where they hide as
+    little of any object as can be, shrink where there is little room, or are led away by a line.
 
     Args:
       boxes: xyxy in pixels of the image; None draws none.
       masks: of the image's size.
-      scores: None for a ground truth, which has none: no number is shown, the first lies on top.
-      font: file of the typeface of the labels; None for the one inside Pillow, which has Latin
-        letters without accents alone.
-    Returns: the picture, of the image's size, or a whole multiple of it if the image is small.
-    Raises: ValueError if the lengths differ or a mask is not of the image's size.
+      scores: None for a ground truth, which has none: no number is shown.
+      classes: index of each object's class, by which `style` may colour.
+    Returns: the picture, of `style.scale` times the image's size.
+    Raises: ValueError if the lengths differ, a mask is not of the image's size, or the style is
+      out of range or wants classes that are not given.
     """
-    _check_lengths_and_sizes(image, boxes, masks, labels, scores)
-    drawing.tell_missing_letters(labels, font)
-    factor = _enlargement(image, _SMALL)
-    canvas = _enlarge(image, factor, cv2.INTER_CUBIC)
-    line = max(round(max(canvas.shape[:2]) / 500), 1)
-    order = np.arange(len(masks)) if scores is None else np.argsort(-scores, kind="stable")
-    anchors: dict[int, drawing.Window] = {}
-    for i in order[::-1].tolist():
-        extent = _draw_mask(canvas, masks[i], drawing.color_of(i), factor, line)
-        if boxes is not None:
-            x0, y0, x1, y1 = (float(v) * factor for v in boxes[i])
-            extent = (x0, y0, x1, y1)
-            drawing.draw_box(canvas, extent, drawing.color_of(i), max(line // 2, 1))
-        if extent is not None:
-            anchors[i] = extent
+    objects = drawn_objects(image, boxes, masks, labels, scores, classes, style)
+    canvas = drawing.scaled(image, style.scale)
+    line = line_width(style, max(canvas.shape[:2]))
+    for drawn in objects:
+        _draw_shape(canvas, drawn.rings, drawn.color, line)
+        if drawn.box is not None:
+            drawing.draw_box(canvas, drawn.box, drawn.color, max(line // 2, 1))
+    tags = [(drawn.tag, drawn.color) for drawn in objects if drawn.tag is not None]
+    for tag, color in tags:
+        if tag.leader is not None:
+            drawing.draw_line(canvas, tag.leader, color, line)
+    return _with_tags(canvas, tags, style.font) if tags else canvas
+
+
+def drawn_objects(
+    image: Rgb,
+    boxes: Float[np.ndarray, "n 4"] | None,
+    masks: Sequence[Mask],
+    labels: Sequence[str],
+    scores: Float[np.ndarray, " n"] | None,
+    classes: Int[np.ndarray, " n"] | None,
+    style: OverlayStyle,
+) -> list[Drawn]:
+    """The objects in the order in which they are drawn; those without a pixel and a box are not.
+
+    Args: as `overlay_masks`, which draws them.
+    """
+    style.check()
+    _check_lengths_and_sizes(image, boxes, masks, labels, scores, classes)
+    if style.color_by == "class" and classes is None:
+        raise ValueError("color_by='class' needs the class index of each object: classes.")
+    tell_missing_letters(labels, style.font)
     numbers = [""] * len(masks) if scores is None else [f" {score:.2f}" for score in scores]
-    texts = {i: f"{labels[i]}{numbers[i]}" for i in order.tolist() if i in anchors}
-    return _draw_labels(canvas, anchors, texts, font)
+    names = [f"{label}{number}" for label, number in zip(labels, numbers, strict=True)]
+    shapes = [shape_of(mask, (image.shape[0], image.shape[1])) for mask in masks]
+    rings = {i: scaled_rings(shape, style.scale) for i, shape in enumerate(shapes)}
+    shown: dict[int, Window] = {}
+    if boxes is not None and style.boxes:
+        for i, (x0, y0, x1, y1) in enumerate((boxes * style.scale).tolist()):
+            shown[i] = (x0, y0, x1, y1)
+    texts = {i: names[i] for i in rings if rings[i] or i in shown}
+    size = drawing.scaled_size(image, style.scale)
+    tags = place_tags(rings, shown, texts, size, style.font)
+    if len(tags) < len(texts):
+        tell_progress(
+            f"{len(texts) - len(tags)} of {len(texts)} names have no room in the picture that "
+            "hides no object; a larger scale gives more"
+        )
+    by_class = classes if style.color_by == "class" else None
+    colors = range(len(masks)) if by_class is None else by_class.tolist()
+    return [
+        Drawn(i, drawing.color_of(colors[i]), rings[i], shown.get(i), tags.get(i))
+        for i in painters_order(shapes, scores)
+        if i in texts
+    ]
+
+
+def painters_order(
+    shapes: Sequence[Shape], scores: Float[np.ndarray, " n"] | None = None
+) -> list[int]:
+    """Large shapes first; of equal ones the best score, or the first, lies on top."""
+    areas = [shape_area(shape) for shape in shapes]
+    order = np.arange(len(shapes)) if scores is None else np.argsort(-scores, kind="stable")
+    return sorted(order[::-1].tolist(), key=areas.__getitem__, reverse=True)
+
+
+def line_width(style: OverlayStyle, longer_side: int) -> int:
+    """Of outlines, in whole pixels."""
+    fitting = longer_side / 500 if style.line_width is None else style.line_width
+    return max(round(fitting), 1)
 
 
 def comparison_strip(
@@ -78,22 +185,20 @@ def comparison_strip(
         )
     rows = []
     for i, image in enumerate(images):
-        side = _COMPARISON_SIDE
-        factor = _enlargement(image, side)
+        scale = _COMPARISON_SIDE / max(image.shape[:2])
         panels = []
         for masks in ((), coarse_masks[i], rendered_masks[i]):
-            canvas = _enlarge(image, factor, cv2.INTER_CUBIC)
-            line = max(round(2 * max(canvas.shape[:2]) / _COMPARISON_SIDE), 1)
-            for j, mask in enumerate(masks):
-                _draw_mask(canvas, mask, drawing.color_of(j), factor, line)
-            panels.append(drawing.fit(canvas, side))
-        if i == len(images) - 1:
+            canvas = drawing.scaled(image, scale)
+            shapes = [shape_of(mask, (image.shape[0], image.shape[1])) for mask in masks]
+            for j in painters_order(shapes):
+                _draw_shape(canvas, scaled_rings(shapes[j], scale), drawing.color_of(j), 2)
+            panels.append(canvas)
+        if i < len(images) - 1:
+            rows.append(drawing.row(panels, drawing.GAP))
+        else:
             captions = ("image", "coarse masks", "rendered masks")
-            panels = [
-                drawing.captioned(p, c, drawing.CAPTION + 4)
-                for p, c in zip(panels, captions, strict=True)
-            ]
-        rows.append(drawing.row(panels, drawing.GAP))
+            named = list(zip(panels, captions, strict=True))
+            rows.append(drawing.captioned_row(named, drawing.CAPTION + 4))
     return drawing.framed(drawing.column(rows, drawing.GAP))
 
 
@@ -103,8 +208,11 @@ def _check_lengths_and_sizes(
     masks: Sequence,
     labels: Sequence,
     scores: np.ndarray | None,
+    classes: np.ndarray | None,
 ) -> None:
-    given = {"boxes": boxes, "masks": masks, "labels": labels, "scores": scores}
+    given = {
+        "boxes": boxes, "masks": masks, "labels": labels, "scores": scores, "classes": classes
+    }  # fmt: skip
     lengths = {name: len(values) for name, values in given.items() if values is not None}
     if len({*lengths.values()}) != 1:
         raise ValueError(
@@ -112,89 +220,27 @@ def _check_lengths_and_sizes(
             f"{', '.join(f'{number} {name}' for name, number in lengths.items())}."
         )
     for i, mask in enumerate(masks):
-        shape = tuple(mask["size"]) if isinstance(mask, Mapping) else mask.shape
+        shape = image.shape[:2]
+        if isinstance(mask, np.ndarray | Mapping):
+            shape = tuple(mask["size"]) if isinstance(mask, Mapping) else mask.shape
         if shape != image.shape[:2]:
             raise ValueError(
                 f"mask {i} must have the image's height and width {image.shape[:2]}, got {shape}."
             )
 
 
-def _enlargement(image: Rgb, least: int) -> int:
-    """The whole factor that makes the longer side at least `least`, within reason."""
-    return min(-(-least // max(image.shape[:2])), _MOST_ENLARGED)
+def _draw_shape(canvas: Rgb, rings: Sequence[np.ndarray], color: Color, line: int) -> None:
+    if rings:
+        drawing.fill_rings(canvas, rings, color, FILL_OPACITY)
+        drawing.draw_rings(canvas, rings, color, line)
 
 
-def _enlarge(image: np.ndarray, factor: int, interpolation: int) -> np.ndarray:
-    if factor == 1:
-        return image.copy()
-    height, width = image.shape[:2]
-    return cv2.resize(image, (width * factor, height * factor), interpolation=interpolation)
-
-
-def _draw_mask(
-    canvas: Rgb, mask: Mask, color: drawing.Color, factor: int, line: int
-) -> drawing.Window | None:
-    """Fills and outlines a mask of the image before enlargement; its extent, None if empty."""
-    bits = decode_rle(mask) if isinstance(mask, Mapping) else mask
-    bits = np.ascontiguousarray(bits).view(np.uint8)
-    x, y, width, height = cv2.boundingRect(bits)
-    if not width:
-        return None
-    # A border of zeros closes the outlines of masks that touch the image's edge.
-    field = np.pad(bits[y : y + height, x : x + width], 2).astype(np.float32)
-    field = _enlarge(field, factor, cv2.INTER_NEAREST)
-    # Takes the steps off the outline; parts one pixel thin keep more than half of their weight.
-    field = cv2.GaussianBlur(field, (0, 0), 0.7 * factor)
-    inner = field[2 * factor : -2 * factor, 2 * factor : -2 * factor]
-    drawing.fill(canvas, _FILL_OPACITY * inner, (x * factor, y * factor), color)
-    at = ((x - 2) * factor, (y - 2) * factor)
-    drawing.draw_outline(canvas, field, color, width=line, at=at)
-    return (x * factor, y * factor, (x + width) * factor, (y + height) * factor)
-
-
-def _draw_labels(
-    canvas: Rgb,
-    extents: Mapping[int, drawing.Window],
-    texts: Mapping[int, str],
-    font: Path | None,
-) -> Rgb:
-    """Tags in the masks' colours, above their extent or where they hide no other."""
+def _with_tags(canvas: Rgb, tags: Sequence[tuple[Tag, Color]], font: Path | None) -> Rgb:
     picture = Image.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
-    height, width = canvas.shape[:2]
-    size = int(np.clip(max(height, width) / 58, 12, 64))
-    face = drawing.font(size, font)
-    spots: dict[int, drawing.Window] = {}
-    for i, text in texts.items():
-        tag = (face.getlength(text) + 0.7 * size, 1.35 * size)
-        spots[i] = _free_spot(extents[i], tag, (width, height), list(spots.values()))
-    # Where there is no room, what comes first in `texts` covers what comes later.
-    for i in reversed(spots):
-        color, (x0, y0, x1, y1) = drawing.color_of(i), spots[i]
-        draw.rounded_rectangle(spots[i], radius=0.25 * size, fill=color)
-        ink = drawing.readable_on(color)
-        draw.text(((x0 + x1) / 2, (y0 + y1) / 2), texts[i], ink, face, anchor="mm")
+    for tag, color in tags:
+        x0, y0, x1, y1 = tag.box
+        draw.rounded_rectangle(tag.box, radius=0.25 * tag.size, fill=color)
+        face, ink = typeface(tag.text, tag.size, font), drawing.readable_on(color)
+        draw.text(((x0 + x1) / 2, (y0 + y1) / 2), tag.text, ink, face, anchor="mm")
     return np.array(picture)
-
-
-def _free_spot(
-    extent: drawing.Window,
-    tag: tuple[float, float],
-    canvas: tuple[int, int],
-    placed: Sequence[drawing.Window],
-) -> drawing.Window:
-    """Above, inside or below the extent, left or right: the first within no other tag."""
-    x0, y0, x1, y1 = extent
-    tops = (y0 - tag[1], y0, y1, y1 - tag[1])
-    spots = []
-    for x in (x0, x1 - tag[0]):
-        for y in tops:
-            left = min(max(x, 0.0), max(canvas[0] - tag[0], 0.0))
-            top = min(max(y, 0.0), max(canvas[1] - tag[1], 0.0))
-            spots.append((left, top, left + tag[0], top + tag[1]))
-    free = (s for s in spots if not any(_overlap(s, other) for other in placed))
-    return next(free, spots[0])
-
-
-def _overlap(a: drawing.Window, b: drawing.Window) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from benchmarks.speed.__main__ import all_cases
 from benchmarks.speed.cases import CASES
 from benchmarks.speed.measure import flops, layer_outputs
-from benchmarks.speed.plot import Series, line_plot
+from benchmarks.speed.plot import Point, Series, line_plot, pareto_front, trade_off_plot
 from benchmarks.speed.report import write
 
 _TEMPLATE = Path(__file__).resolve().parents[2] / "benchmarks/speed/benchmarks.md.in"
@@ -48,7 +48,8 @@ def _bench() -> dict[str, dict[str, Any]]:
         if case.name == "curve":
             values = case.arguments["values"]
             seconds = [0.01 * value for value in values]
-            record |= {**case.arguments, "seconds": seconds, "found": values}
+            spread = [(0.9 * s, 1.2 * s) for s in seconds]
+            record |= {**case.arguments, "seconds": seconds, "found": values, "quartiles": spread}
         bench[case.label] = record
     start = {"imports_and_weights": 1.0, "first_image": 2.0, "seconds": 3.0}
     bench["first_result"] = {"case": "first_result", "cold": start, "warm": start}
@@ -61,6 +62,7 @@ def _dial() -> dict[str, Any]:
         {
             "subdivision_steps": steps, "subdivision_num_points": points, "min_cell_px": cell,
             "resolution": 7 * 2**steps, "most_points": points, "milliseconds": 3.0 + steps,
+            "quartiles": (2.5 + steps, 4.0 + steps),
             "mask_ap": 0.5, "mask_ap75": 0.4, "boundary_ap": 0.2 + 0.01 * steps,
         }
         for steps, points, cell in settings
@@ -103,12 +105,28 @@ def test_costs_are_counted_as_by_hand():
     assert layer_outputs(lambda x, w: jnp.tanh(x @ w) @ w.T, x, w) == 4 * 16 + 4 * 8
 
 
-def test_a_line_plot_places_its_points_from_left_to_right_and_upwards():
-    picture = ElementTree.fromstring(
-        line_plot([Series("a", [(1, 10), (2, 20)])], x_label="x & y", y_label="ms")
-    )
-    line = picture.find("{http://www.w3.org/2000/svg}polyline")
-    assert line is not None
-    (x0, y0), (x1, y1) = (map(float, pair.split(",")) for pair in line.attrib["points"].split())
-    assert x0 < x1
-    assert y0 > y1
+_SVG = "{http://www.w3.org/2000/svg}"
+
+
+def _words(picture: str) -> set[str]:
+    return {text.text or "" for text in ElementTree.fromstring(picture).iter(f"{_SVG}text")}
+
+
+def test_a_line_plot_has_its_labels_and_is_the_same_each_time():
+    series = [Series("a", [Point(1, 10, 9, 12), Point(2, 20, 19, 25)])]
+    picture = line_plot(series, x_label="x & y", y_label="ms")
+    assert {"x & y", "ms"} <= _words(picture)
+    assert line_plot(series, x_label="x & y", y_label="ms") == picture
+    wider = [Series("a", [Point(1, 10, 9, 12), Point(2, 20, 19, 40)])]
+    assert line_plot(wider, x_label="x & y", y_label="ms") != picture
+
+
+def test_the_best_are_those_that_no_faster_one_equals():
+    points = [Point(x, y, x, x) for x, y in ((3, 5), (1, 2), (2, 2), (4, 4), (5, 9), (1, 1))]
+    assert [(p.x, p.y) for p in pareto_front(points)] == [(1, 2), (3, 5), (5, 9)]
+
+
+def test_a_trade_off_names_each_point_and_its_series():
+    series = [Series("steps", [Point(1, 10, 0.9, 1.2, "784")]), Series("cells", [])]
+    words = _words(trade_off_plot(series, x_label="ms", y_label="AP"))
+    assert {"784", "steps", "Pareto front", "ms", "AP"} <= words

@@ -152,3 +152,19 @@ def test_the_scripts_of_a_checkout_are_the_commands(
         runpy.run_path(str(Path(REPOSITORY) / f"{script}.py"), run_name="__main__")
     assert ended.value.code == 0
     assert capsys.readouterr().out == command_parser(script).format_help()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--scale", "0"], "scale must be above 0"),
+        (["--line-width", "-2"], "line_width must be a positive number"),
+        (["--font", "absent.ttf"], "the font absent.ttf cannot be read"),
+    ],
+    ids=["scale", "line width", "font"],
+)
+def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_read(
+    flags: list[str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        main(["predict", "absent.jpg", "--checkpoint", "absent", "--output", "out", *flags])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pointrend_jax.evaluation.ground_truth import load_ground_truth
+from pointrend_jax.evaluation.ground_truth import load_ground_truth, true_mask
 from pointrend_jax.masks.rle import decode_rle, encode_mask
 from tests.evaluation.scenes import HEIGHT, WIDTH, annotation, ellipse, ground_truth
 
@@ -99,3 +99,22 @@ def test_source_is_left_as_it_was():
     before = json.dumps(source)
     load_ground_truth(source)
     assert json.dumps(source) == before
+
+
+def test_the_true_mask_is_the_object_of_the_class_that_is_overlapped_most():
+    other, far = ellipse((30, 34), (10, 6)), ellipse((60, 30), (9, 9))
+    truth = load_ground_truth(
+        ground_truth([annotation(1, 1, 3, other), annotation(2, 1, 3, MASK),
+                      annotation(3, 1, 7, MASK), annotation(4, 1, 3, far)], 1)
+    )  # fmt: skip
+
+    def found(mask: np.ndarray, category: int) -> np.ndarray | None:
+        rle = true_mask(truth, 1, {"category_id": category, "segmentation": encode_mask(mask)})
+        return None if rle is None else decode_rle(rle)
+
+    np.testing.assert_array_equal(found(MASK, 3), MASK)
+    np.testing.assert_array_equal(found(other, 3), other)
+    # None of the class there, another class, and another image size.
+    assert found(ellipse((10, 50), (5, 5)), 3) is None
+    assert found(MASK, 1) is None
+    assert found(MASK[:, :40], 3) is None

@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pointrend_jax.layers.regions import Regions, grid_step, render_regions, skip_full_subdivisions
+from pointrend_jax.layers.regions import (
+    Regions,
+    grid_step,
+    render_regions,
+    skip_full_subdivisions,
+    skipped_steps,
+)
 from pointrend_jax.models.build import build_model
 from pointrend_jax.ops.resize import upsample_2x
 from pointrend_jax.pointrend import binary_uncertainty, render
@@ -39,6 +45,20 @@ def _paper(steps: int) -> jax.Array:
 
 def test_without_a_smallest_cell_every_region_is_subdivided_as_in_the_paper():
     np.testing.assert_array_equal(_rendered(3, 0.0), _paper(3))
+
+
+@pytest.mark.parametrize(("side", "sides"), [(7, [14]), (14, []), (3, [6, 12, 24])])
+def test_the_skipped_steps_predict_every_cell_up_to_where_rendering_starts(side, sides):
+    """The paper's own steps do so: whatever the mask before them holds, no cell of it is left."""
+    steps = skipped_steps(_predict_points, 2, side, 28)
+    assert [step.logits.shape for step in steps] == [(2, s, s, 1) for s in sides]
+    for step, s in zip(steps, sides, strict=True):
+        before = jnp.full((2, s // 2, s // 2, 1), 99.0)
+        paper = render(
+            before, _predict_points, binary_uncertainty,
+            subdivision_steps=1, subdivision_num_points=784,
+        )  # fmt: skip
+        np.testing.assert_allclose(step.logits, paper, rtol=1e-6)
 
 
 # The steps of each region's own before its cells are too small.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.measure import points_in_poly
 
-from pointrend_jax.masks.outlines import Polygon, coco_polygons, joined, outlines
+from pointrend_jax.masks.outlines import Polygon, coco_polygons, joined, joined_parts, rings
 from pointrend_jax.masks.rle import decode_rle, encode_polygons
 
 _HW = (60, 80)
@@ -22,7 +22,7 @@ def _disc(x: float, y: float, radius: float) -> np.ndarray:
 
 def _outlines(probs: np.ndarray, tolerance: float = 0.0) -> list[Polygon]:
     height, width = probs.shape
-    return outlines(probs, (0, 0), (height, width), tolerance=tolerance)
+    return joined_parts(rings(probs, (0, 0), (height, width), tolerance=tolerance))
 
 
 def _held_centres(polygons: list[Polygon], hw: tuple[int, int]) -> np.ndarray:
@@ -96,7 +96,7 @@ def test_a_pixel_is_a_diamond_around_its_centre() -> None:
 
 def test_a_window_lies_where_it_is_said_to() -> None:
     probs = _disc(40, 30, 10)
-    window = outlines(probs[15:46, 25:56], (25, 15), _HW, tolerance=0)
+    window = joined_parts(rings(probs[15:46, 25:56], (25, 15), _HW, tolerance=0))
     np.testing.assert_allclose(window[0], _outlines(probs)[0])
 
 

@@ -163,6 +163,16 @@ def test_results_of_a_stopped_run_are_replaced_with_resume_alone(kind: str, tmp_
     assert {n: (tmp_path / "out" / n).read_bytes() for n in _files(tmp_path / "out")} == whole
 
 
+def test_vector_pictures_lie_beside_the_others(tmp_path: Path) -> None:
+    _predict(tmp_path / "out", "svg", "overlay")
+    assert _files(tmp_path / "out") >= {"a.png", "a.svg", "b.png", "b.svg"}
+    assert "a.pdf" not in _files(tmp_path / "out")
+    # The instance without a pixel has a box, and the other one a path.
+    text = (tmp_path / "out" / "a.svg").read_text()
+    assert text.count('id="object-') == 1
+    assert text.count('id="box-') == 2
+
+
 def test_formats_come_in_one_order_and_without_a_choice_the_usual_ones() -> None:
     assert chosen_formats(("yolo", "overlay", "yolo"), "instance") == ("overlay", "yolo")
     assert chosen_formats((), "instance") == ("overlay", "coco", "polygons")
@@ -175,5 +185,6 @@ def test_a_format_of_the_other_kind_of_model_is_refused() -> None:
 
 
 def test_every_format_of_files_of_an_image_says_where_they_lie() -> None:
-    assert result_paths("x", FORMATS, "instance") == [["x.png"], ["masks/x"], ["labels/x.txt"]]
+    files = ["x.png"], ["masks/x"], ["labels/x.txt"], ["x.svg"], ["x.pdf"]
+    assert result_paths("x", FORMATS, "instance") == list(files)
     assert result_paths("x", ("png",), "semantic") == [["x_labels.png", "x_labels.npy"]]

@@ -1,14 +1,10 @@
 """The strokes of the pictures, by hand."""
 
-from pathlib import Path
-from typing import Any
-
 import cv2
 import numpy as np
 import pytest
-from PIL import ImageFont
 
-from pointrend_jax.visualize import drawing, overlay_labels, overlay_masks
+from pointrend_jax.visualize import drawing
 
 _GREY = (128, 128, 128)
 
@@ -102,18 +98,41 @@ def test_readable_on_every_color_contrasts(color: drawing.Color):
 
 
 def test_colors_are_told_apart():
-    colors = np.array(drawing.COLORS, float)
+    colors = np.array([drawing.color_of(i) for i in range(12)], float)
     distances = np.linalg.norm(colors[:, None] - colors[None], axis=-1)
-    assert distances[~np.eye(len(colors), dtype=bool)].min() > 60
+    assert distances[~np.eye(len(colors), dtype=bool)].min() > 50
 
 
-def test_captioned_shrinks_a_long_caption_to_the_panel():
-    panel = _canvas(10, 100)
-    text = drawing.captioned(panel, "uncertainty, last step", 14)[10:]
-    ink = np.argwhere(text.min(axis=2) < 128)
+def test_captions_of_a_row_have_one_size_and_fit_their_panels():
+    panels = [(_canvas(10, 100), "uncertainty, last step"), (_canvas(10, 100), "unc")]
+    # Their captions alone.
+    long, short = np.split(drawing.captioned_row(panels, 14)[10:], [100 + drawing.GAP], axis=1)
+    ink = np.argwhere(long[:, :100].min(axis=2) < 128)
     # Cut off it would touch the edge.
     assert ink[:, 1].min() > 0
     assert ink[:, 1].max() < 99
+    # Alone the short text is larger.
+    alone = drawing.captioned_row(panels[1:], 14)[10:]
+    widths = [np.ptp(np.argwhere(text.min(axis=2) < 128)[:, 1]) for text in (short, alone)]
+    assert widths[0] < widths[1]
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.5])
+def test_a_panel_is_scaled_to_the_size_that_is_said(scale: float):
+    panel = _canvas(7, 10)
+    scaled = drawing.scaled(panel, scale)
+    assert scaled.shape[:2] == drawing.scaled_size(panel, scale) == (round(7 * scale), 10 * scale)
+    assert scaled is not panel
+
+
+def test_rings_are_filled_within_and_not_in_their_holes():
+    canvas = _canvas(30, 30)
+    outer = np.array([(4, 4), (26, 4), (26, 26), (4, 26)], float)
+    hole = np.array([(10, 10), (10, 20), (20, 20), (20, 10)], float)
+    drawing.fill_rings(canvas, [outer, hole], (228, 128, 28), 0.5)
+    assert tuple(canvas[7, 7]) == (178, 128, 78)
+    assert tuple(canvas[15, 15]) == _GREY
+    assert tuple(canvas[1, 1]) == _GREY
 
 
 def test_row_and_column_keep_every_panel():
@@ -124,47 +143,3 @@ def test_row_and_column_keep_every_panel():
     for picture in (side_by_side, stacked):
         assert (picture == 1).sum() == a.size
         assert (picture == 2).sum() == b.size
-
-
-def test_letters_that_the_font_lacks_are_told_once_with_the_classes(
-    capsys: pytest.CaptureFixture[str],
-):
-    names = ("行人", "cat", "дом 🏠")
-    mask = np.ones((40, 60), np.bool_)
-    for _ in range(2):
-        overlay_masks(_canvas(40, 60), None, [mask] * 3, names, np.ones(3))
-        overlay_labels(_canvas(40, 60), mask.astype(np.uint8), names)
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert "lacks letters of 行人, дом 🏠, which" in told
-    assert "--font FILE" in told
-    overlay_masks(_canvas(40, 60), None, [mask], ["another cat"], np.ones(1))
-    assert capsys.readouterr().err == ""
-
-
-def test_another_font_draws_other_pictures(monkeypatch: pytest.MonkeyPatch):
-    """Any file does: that of Pillow itself, at another size, stands for it."""
-    file, own_truetype = Path("some.ttf"), ImageFont.truetype
-
-    def truetype(source: Any, size: float, **options: Any) -> Any:
-        if source == file:
-            return ImageFont.load_default(size + 5)
-        return own_truetype(source, size, **options)
-
-    monkeypatch.setattr(ImageFont, "truetype", truetype)
-    mask = np.ones((40, 60), np.bool_)
-    for draw in (
-        lambda font: overlay_masks(_canvas(40, 60), None, [mask], ["cat"], np.ones(1), font=font),
-        lambda font: overlay_labels(
-            _canvas(40, 60), mask.astype(np.uint8), ["b", "cat"], font=font
-        ),
-    ):
-        own, other = draw(None), draw(file)
-        assert own.shape != other.shape or (own != other).any()
-
-
-def test_a_file_that_is_no_font_is_named(tmp_path: Path):
-    (tmp_path / "x.ttf").write_text("no font")
-    for path in (tmp_path / "x.ttf", tmp_path / "absent.ttf"):
-        with pytest.raises(ValueError, match=f"the font {path} cannot be read"):
-            drawing.check_font(path)

@@ -1,11 +1,15 @@
 """Label maps in colour, and the sheet that explains them."""
 
+import colorsys
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pointrend_jax.cityscapes_labels import CLASSES
+from pointrend_jax.data.images import decode_map
 from pointrend_jax.data.sources.categories import CAMVID
 from pointrend_jax.structures import IGNORE_LABEL
 from pointrend_jax.visualize import (
@@ -14,6 +18,7 @@ from pointrend_jax.visualize import (
     explain_labels_picture,
     overlay_labels,
     palette,
+    save_label_map,
 )
 from pointrend_jax.visualize.labels import legend
 
@@ -35,9 +40,23 @@ def _scene(height: int = 600, width: int = 800) -> tuple[np.ndarray, np.ndarray]
 
 def test_classes_have_their_published_colours() -> None:
     assert palette(NAMES).tolist() == [[70, 130, 180], [128, 64, 128], [0, 0, 142]]
-    of_camvid = dict(zip(CAMVID, palette(CAMVID).tolist(), strict=True))
-    assert of_camvid["sky"] == [128, 128, 128]
-    assert of_camvid["pavement"] == [0, 0, 192]
+
+
+def test_the_colours_of_camvid_have_the_published_hues_and_are_softer() -> None:
+    # Source: label_colors.txt of the data set.
+    published = {
+        "building": (128, 0, 0), "road": (128, 64, 128), "pavement": (0, 0, 192),
+        "tree": (128, 128, 0), "signsymbol": (192, 128, 128), "fence": (64, 64, 128),
+        "car": (64, 0, 128), "pedestrian": (64, 64, 0), "bicyclist": (0, 128, 192),
+    }  # fmt: skip
+    ours = dict(zip(CAMVID, palette(CAMVID).tolist(), strict=True))
+    for name, color in published.items():
+        hue, saturation, value = colorsys.rgb_to_hsv(*color)
+        our_hue, our_saturation, our_value = colorsys.rgb_to_hsv(*ours[name])
+        apart = abs(our_hue - hue)
+        assert min(apart, 1 - apart) < 0.04, name
+        assert our_saturation < max(saturation, 0.34), name
+        assert our_value > value, name
 
 
 def test_published_colours_are_not_mixed_with_others() -> None:
@@ -69,9 +88,33 @@ def test_an_overlay_tints_classes_and_leaves_the_rest() -> None:
     assert picture[300, 400].min() > max(picture[250, 400].min(), picture[350, 400].min())
 
 
-def test_small_photos_are_enlarged_by_a_whole_number() -> None:
+def test_a_picture_has_the_width_of_its_photo_times_the_scale() -> None:
     image, labels = _scene(100, 130)
-    assert overlay_labels(image, labels, NAMES).shape[1] == 5 * 130
+    assert overlay_labels(image, labels, NAMES).shape[1] == 130
+    picture = overlay_labels(image, labels, NAMES, scale=3)
+    assert picture.shape[1] == 390
+    sky, road = ((200 * 0.45 + 0.55 * palette(NAMES)[i]).round() for i in (0, 1))
+    np.testing.assert_allclose(picture[100, 200], sky, atol=1)
+    np.testing.assert_allclose(picture[200, 200], road, atol=1)
+    with pytest.raises(ValueError, match="scale must be above 0 and at most 16, got 17"):
+        overlay_labels(image, labels, NAMES, scale=17)
+
+
+def test_values_of_a_label_map_file_are_the_labels_and_its_palette_the_colours(
+    tmp_path: Path,
+) -> None:
+    labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    save_label_map(tmp_path / "x.png", labels, NAMES)
+    with Image.open(tmp_path / "x.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), labels)
+        shown = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    np.testing.assert_array_equal(shown[:3], palette(NAMES))
+    assert not shown[3:].any()
+    # What reads the label images of a data set reads it too.
+    read = decode_map((tmp_path / "x.png").read_bytes(), "x.png")
+    np.testing.assert_array_equal(read, labels)
+    with pytest.raises(ValueError, match=r"must end in \.png, which keeps its values, got x\.jpg"):
+        save_label_map(tmp_path / "x.jpg", labels, NAMES)
 
 
 def test_a_legend_shows_only_what_occurs() -> None:

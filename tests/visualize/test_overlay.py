@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from pointrend_jax.masks.rle import encode_mask
-from pointrend_jax.visualize import comparison_strip, drawing, overlay_masks
+from pointrend_jax.visualize import OverlayStyle, comparison_strip, drawing, overlay_masks
+from pointrend_jax.visualize.overlay import painters_order
+from pointrend_jax.visualize.shapes import shape_of
 
-# Large enough not to be enlarged.
 _IMAGE = np.full((480, 640, 3), 100, np.uint8)
 _FIRST, _SECOND = drawing.COLORS[:2]
 
@@ -98,13 +99,70 @@ def test_overlay_draws_the_box():
     assert (picture[350, 450] == 100).all()
 
 
-def test_overlay_enlarges_a_small_image_by_a_whole_factor():
+def test_overlay_has_the_size_of_the_image_times_the_scale():
     image = np.full((100, 200, 3), 100, np.uint8)
     mask = _square(50, 50, 20, image)
-    picture = overlay_masks(image, None, [mask], ["gear"], _scores(0.9))
-    assert picture.shape == (400, 800, 3)
-    assert (picture[240, 240] != 100).any()
-    np.testing.assert_array_equal(picture[300:, 400:], 100)
+    assert overlay_masks(image, None, [mask], ["gear"], None).shape == image.shape
+    picture = overlay_masks(image, None, [mask], ["gear"], None, style=OverlayStyle(scale=2.5))
+    assert picture.shape == (250, 500, 3)
+    assert _closer(picture[150, 150], _FIRST, _SECOND)
+    np.testing.assert_array_equal(picture[190:, 250:], 100)
+
+
+def test_small_objects_lie_on_large_ones_whatever_their_scores():
+    small, large = _square(250, 250, 20), _square(200, 200, 160)
+    for masks in ([small, large], [large, small]):
+        shapes = [shape_of(mask, (480, 640)) for mask in masks]
+        assert masks[painters_order(shapes, _scores(0.9, 0.3))[-1]] is small
+    assert painters_order([shape_of(small, (480, 640))] * 3) == [2, 1, 0]
+    assert painters_order([shape_of(small, (480, 640))] * 3, _scores(0.1, 0.3, 0.2)) == [0, 2, 1]
+
+
+def test_objects_of_a_class_share_the_colour_of_its_index():
+    masks = [_square(100, 200, 80), _square(300, 200, 80), _square(500, 200, 80)]
+    labels, classes = ["a", "b", "a"], np.array([1, 0, 1])
+    picture = overlay_masks(
+        _IMAGE, None, masks, labels, None, classes=classes, style=OverlayStyle(color_by="class")
+    )
+    for x, expected, other in ((140, _SECOND, _FIRST), (340, _FIRST, _SECOND),
+                               (540, _SECOND, _FIRST)):  # fmt: skip
+        assert _closer(picture[240, x], expected, other)
+    with pytest.raises(ValueError, match="needs the class index of each object"):
+        overlay_masks(_IMAGE, None, masks, labels, None, style=OverlayStyle(color_by="class"))
+
+
+def test_without_boxes_no_box_is_drawn():
+    box, masks = np.array([[100.0, 150.0, 500.0, 400.0]], np.float32), [_square(300, 300, 20)]
+    style = OverlayStyle(boxes=False)
+    np.testing.assert_array_equal(
+        overlay_masks(_IMAGE, box, masks, ["gear"], None, style=style),
+        overlay_masks(_IMAGE, None, masks, ["gear"], None),
+    )
+
+
+def test_a_wider_line_covers_more_of_the_edge():
+    opaque = []
+    for width in (1, 7):
+        style = OverlayStyle(line_width=width)
+        picture = overlay_masks(_IMAGE, None, [_square(200, 240, 80)], ["x"], None, style=style)
+        opaque.append(int((np.abs(picture[280, :240].astype(int) - _FIRST).max(-1) < 60).sum()))
+    assert opaque[0] <= 2
+    assert 6 <= opaque[1] <= 10
+
+
+@pytest.mark.parametrize(
+    ("style", "message"),
+    [
+        (OverlayStyle(scale=0), "scale must be above 0 and at most 16, got 0"),
+        (OverlayStyle(scale=float("nan")), "scale must be above 0 and at most 16, got nan"),
+        (OverlayStyle(line_width=-1), "line_width must be a positive number of pixels, got -1"),
+        (OverlayStyle(color_by="score"), "one of instance, class, got 'score'"),  # pyright: ignore
+    ],
+    ids=["no size", "no number", "no width", "no colouring"],
+)
+def test_a_style_out_of_range_is_refused(style: OverlayStyle, message: str):
+    with pytest.raises(ValueError, match=message):
+        overlay_masks(_IMAGE, None, [], [], None, style=style)
 
 
 @pytest.mark.parametrize("hw", [(1, 1), (3, 700), (2000, 2)])
@@ -112,8 +170,7 @@ def test_overlay_takes_images_of_any_shape(hw: tuple[int, int]):
     image = np.zeros((*hw, 3), np.uint8)
     box = np.array([[0.0, 0.0, hw[1], hw[0]]], np.float32)
     picture = overlay_masks(image, box, [np.ones(hw, bool)], ["gear"], _scores(0.5))
-    assert picture.shape[0] % hw[0] == 0
-    assert picture.shape[0] // hw[0] == picture.shape[1] // hw[1]
+    assert picture.shape == image.shape
     assert picture.any()
 
 
