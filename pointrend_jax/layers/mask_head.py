@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.parts import CoarseMaskPredictor, check_logits
+from pointrend_jax.layers.point_head import PointHead
 from pointrend_jax.layers.regions import (
     MaskLogits,
     Regions,
@@ -29,7 +30,6 @@ from pointrend_jax.ops.losses import LossTerm, select_class, sigmoid_cross_entro
 from pointrend_jax.ops.points import cell_sampler
 from pointrend_jax.pointrend import (
     CandidatePoints,
-    PointHead,
     PointMLP,
     PredictPoints,
     RenderStep,

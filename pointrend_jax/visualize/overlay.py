@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw
 
-from pointrend_jax.masks.rle import decode_rle
+from pointrend_jax.masks.runs import decode_rle
 from pointrend_jax.visualize import drawing
 from pointrend_jax.visualize.drawing import Rgb
 

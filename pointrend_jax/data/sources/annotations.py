@@ -19,7 +19,8 @@ from pointrend_jax.masks.polygons import (
     outline_box,
     pixel_box,
 )
-from pointrend_jax.masks.rle import encode_runs, rle_area, run_lengths
+from pointrend_jax.masks.rle import rle_area
+from pointrend_jax.masks.runs import encode_runs, run_lengths
 
 NO_AREA = "skipped: neither box nor outline has an area inside the image"
 NO_SEGMENTATION = "skipped: no segmentation"
