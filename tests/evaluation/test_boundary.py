@@ -13,8 +13,6 @@ from pointrend_jax.evaluation.ground_truth import load_ground_truth
 from pointrend_jax.masks.boundary import mask_boundary
 from pointrend_jax.masks.rle import encode_mask
 from tests.evaluation.scenes import (
-    HEIGHT,
-    WIDTH,
     annotation,
     detection,
     ellipse,
