@@ -50,7 +50,7 @@ def labelled_loss(
 
 
 def labelled_map_loss(
-    own_logits: Float[Array, "N S S 1"], points: LabelledPoints, loss: PointLoss
+    own_logits: Float[Array, "N h w 1"], points: LabelledPoints, loss: PointLoss
 ) -> LossTerm:
     """`labelled_loss` of a map's bilinear values at the points."""
     return labelled_loss(point_sample(own_logits, points.coords)[..., 0], points, loss)
