@@ -1,5 +1,7 @@
 """Labelled points as a loss: which count, and that the mask heads learn from these alone."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,7 +75,8 @@ def test_a_mask_head_learns_from_the_points_that_count_and_from_nothing_else(
     coords = [[[15.0, 30], [25, 50], [40, 40]], [[3.0, 4], [18, 9], [7, 7]]]
     batch = _batch(coords, [[1, 0, 1], [0, 1, -1]])  # four of the six count
     moved = [[*coords[0][:2], [50.0, 2]], [*coords[1][:2], [1.0, 1]]]
-    params = head.init(jax.random.key(1), pyramid, regions, batch, candidates, method="losses")
+    init = jax.jit(partial(head.init, method="losses"))
+    params = init(jax.random.key(1), pyramid, regions, batch, candidates)
 
     @jax.jit
     def losses(params: dict, batch: ObjectBatch) -> tuple:
