@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from ml_collections import ConfigDict
 
 from benchmarks.bootstrap import paired_share
 from pointrend_jax.cli.errors import with_clear_errors
@@ -27,6 +26,7 @@ from pointrend_jax.data.build_objects import EvalSet, build_eval_set
 from pointrend_jax.data.sources.point_annotations import write_point_annotations
 from pointrend_jax.experiment import train
 from pointrend_jax.storage import write_json
+from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.scoring import score
 from pointrend_jax.training.saved_variables import load_variables
@@ -41,7 +41,7 @@ class Pair(NamedTuple):
     seed: int
 
 
-def run_config(config: ConfigDict, pair: Pair, supervision: str, points: Path) -> ConfigDict:
+def run_config(config: Config, pair: Pair, supervision: str, points: Path) -> Config:
     """That of one training. Implicit PointRend has Detectron2's fields beside the head itself."""
     own = config.copy_and_resolve_references()
     own.seed, own.model.mask_head = pair.seed, pair.head
@@ -55,8 +55,10 @@ def run_config(config: ConfigDict, pair: Pair, supervision: str, points: Path) -
     return own
 
 
-def scored(config: ConfigDict, workdir: Path, data: EvalSet) -> tuple[float, list[dict[str, Any]]]:
-    """The mask AP of a trained model, and its detections."""
+def scored(
+    config: Config, workdir: Path, data: EvalSet
+) -> tuple[float | None, list[dict[str, Any]]]:
+    """The mask AP of a trained model (None if there is nothing to find), and its detections."""
     variables, _, _ = load_variables(workdir)
     scores = score(build_task(config), variables, data, config)
     scores.save_details(workdir / "details")
@@ -72,7 +74,8 @@ def main() -> None:
     parser.add_argument("--pointrend-seeds", type=int, default=3)
     parser.add_argument("--implicit-seeds", type=int, default=1)
     args = parser.parse_args(others)
-    config, workdir = apply_overrides(load_config(args.config), overrides), args.workdir
+    config: Config = apply_overrides(load_config(args.config), overrides)
+    workdir = args.workdir
     pairs = [Pair("pointrend", seed) for seed in range(args.pointrend_seeds)]
     pairs += [Pair("implicit", seed) for seed in range(args.implicit_seeds)]
     masks = Path(config.data.dir) / config.data.train_annotations

@@ -55,11 +55,13 @@ def test_the_linen_network_trains_and_its_rendered_masks_are_finer() -> None:
     training = import_module("train_linen")
     params, losses = training.train(STEPS)
     images, masks = import_module("shapes").draw(jax.random.key(99), 16)
-    _check(losses, *training.network.apply(params, jnp.asarray(images), method="segment"), masks)
+    coarse, rendered = training.network.apply(params, jnp.asarray(images), method="segment")
+    _check(losses, coarse, rendered, masks)
 
 
 @pytest.mark.usefixtures("modules")
 def test_the_nnx_network_trains_and_its_rendered_masks_are_finer() -> None:
     network, losses = import_module("nnx_network").train(STEPS)
     images, masks = import_module("shapes").draw(jax.random.key(99), 16)
-    _check(losses, *network.segment(images), masks)
+    coarse, rendered = network.segment(images)
+    _check(losses, coarse, rendered, masks)

@@ -1,6 +1,7 @@
 """Labelled points as a loss: which count, and that the mask heads learn from these alone."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +65,7 @@ def test_ignored_points_are_in_neither_the_sum_nor_the_number() -> None:
 def test_a_mask_head_learns_from_the_points_that_count_and_from_nothing_else(
     mask_head: str,
 ) -> None:
-    head = build_mask_head(tiny_config(mask_head=mask_head))
+    head: Any = build_mask_head(tiny_config(mask_head=mask_head))
     channels = tiny_config().model.fpn_channels
     pyramid = {
         f"p{i}": jax.random.normal(jax.random.key(i), (1, 64 // 2**i, 64 // 2**i, channels))

@@ -45,7 +45,7 @@ def transform_points(
     coords = np.zeros((len(kept), number, 2), np.float32)
     labels = np.full((len(kept), number), -1, np.int32)
     scale = np.array([new_hw[1] / old_hw[1], new_hw[0] / old_hw[0]])
-    for place, i in enumerate(kept):
+    for place, i in enumerate(kept.tolist()):
         drawn = _some(objects.points[i], number, rng)
         coords[place, : len(drawn)] = drawn[:, :2] * scale
         labels[place, : len(drawn)] = drawn[:, 2]
