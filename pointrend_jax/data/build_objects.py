@@ -183,6 +183,11 @@ def _point_supervision(config: Config, training: PreparedSet) -> PointSupervisio
             '"point_labels", but the training set has none; make some of its masks with '
             '`pointrend_jax points`, or set config.data.supervision = "masks".'
         )
+    if training.without_points:
+        tell(
+            f"{training.without_points} objects have no labelled point: boxes are learned from "
+            "them, and no masks"
+        )
     number = config.data.points_per_step or training.most_points
     return PointSupervision(min(number, training.most_points), config.seed)
 

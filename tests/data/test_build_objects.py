@@ -245,6 +245,18 @@ def test_points_supervise_where_the_config_says_so(config: Config):
     assert batch.point_labels.tolist() == [[[1]]]
 
 
+def test_objects_without_a_point_beside_others_are_told(
+    config: Config, capsys: pytest.CaptureFixture[str]
+):
+    mixed = [_annotation(1, 0, **_POINTS), _annotation(2, 0), _annotation(3, 0, iscrowd=1)]
+    _write_split(Path(config.data.dir), "mixed", mixed)
+    config.data.train_images, config.data.train_annotations = "mixed", "mixed.json"
+    config.data.supervision = "points"
+    (batch,) = _epoch(config, 1)
+    assert batch.point_labels.tolist() == [[[1], [-1]]]
+    assert "1 objects have no labelled point: boxes are learned" in capsys.readouterr().out
+
+
 def test_a_set_without_points_cannot_supervise_by_them(config: Config):
     config.data.supervision = "points"
     with pytest.raises(

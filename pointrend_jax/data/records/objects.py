@@ -43,6 +43,7 @@ class PreparedSet(NamedTuple):
       frequencies: "r", "c" or "f" of each class in a federated set (LVIS); () in others.
       has_instance_ids: whether records hold Cityscapes' instance id maps.
       most_points: labelled points that an object has, at most; 0 if none has any.
+      without_points: objects that have no labelled point, crowd regions left out, in all splits.
       lacks_masks: whether some object has no mask.
     """
 
@@ -53,6 +54,7 @@ class PreparedSet(NamedTuple):
     frequencies: tuple[str, ...]
     has_instance_ids: bool
     most_points: int
+    without_points: int
     lacks_masks: bool
 
 
@@ -110,6 +112,7 @@ def open_objects(folder: Path, split: str) -> PreparedSet:
         frequencies=tuple(metadata["frequencies"]),
         has_instance_ids=metadata["has_instance_ids"],
         most_points=metadata.get("most_points", 0),
+        without_points=metadata.get("without_points", 0),
         lacks_masks=metadata.get("lacks_masks", False),
     )
 
@@ -169,7 +172,11 @@ def _supervision(sets: Iterable[CocoSet]) -> dict[str, Any]:
     most_points = max((len(o.points) for o in objects), default=0)
     if not most_points:
         return {}
-    return {"most_points": most_points, "lacks_masks": not all(o.segmentation for o in objects)}
+    return {
+        "most_points": most_points,
+        "without_points": sum(not (o.points or o.is_crowd) for o in objects),
+        "lacks_masks": not all(o.segmentation for o in objects),
+    }
 
 
 def _features() -> tfds.features.FeaturesDict:

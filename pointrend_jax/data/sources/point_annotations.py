@@ -57,7 +57,7 @@ def write_point_annotations(
         if found.is_crowd:
             made.append(annotation)
             continue
-        points = _points(found, hw, number, np.random.default_rng([seed, found.id]))
+        points = _points(found, hw, number, np.random.default_rng([seed, found.id % 2**64]))
         labels += points["point_labels"]
         without_mask = {k: v for k, v in annotation.items() if k != "segmentation"}
         made.append(without_mask | {"bbox": list(found.bbox), "area": found.area} | points)
