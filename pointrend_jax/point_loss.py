@@ -51,7 +51,7 @@ class MatchingCosts(NamedTuple):
     """[Q, G] each, 0 for objects that are not valid.
 
     A column of equal costs changes no assignment of the others, if there are no more objects than
-    queries; or leave such columns out: `total()[:, valid]`.
+    queries, padded ones included.
 
     Attributes:
       of_class: minus the probability of the object's class.
