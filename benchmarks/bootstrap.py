@@ -5,7 +5,8 @@ do not change, only how often each image counts. They are tabulated once, with a
 beside it, and a resample is a vector of image weights.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -49,6 +50,14 @@ class PairedDifference(NamedTuple):
     high: float
 
 
+class PairedShare(NamedTuple):
+    """metric(a) / metric(b) on all images, and the bounds of its 95 % percentile interval."""
+
+    share: float
+    low: float
+    high: float
+
+
 def paired_bootstrap(
     ground_truth: Mapping[str, Any] | Path | str,
     detections_a: Iterable[Mapping[str, Any]],
@@ -68,6 +77,53 @@ def paired_bootstrap(
 
     Raises: ValueError if the metric is undefined, there being nothing to find.
     """
+    return PairedDifference(
+        *_compared(
+            operator.sub, ground_truth, detections_a, detections_b, metric=metric,
+            num_resamples=num_resamples, seed=seed, boundary_dilation=boundary_dilation,
+            image_ids=image_ids,
+        )
+    )  # fmt: skip
+
+
+def paired_share(
+    ground_truth: Mapping[str, Any] | Path | str,
+    detections_a: Iterable[Mapping[str, Any]],
+    detections_b: Iterable[Mapping[str, Any]],
+    *,
+    metric: Metric,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> PairedShare:
+    """What part a is of b, as `paired_bootstrap`.
+
+    Raises: ValueError likewise, or if b finds nothing.
+    """
+    return PairedShare(
+        *_compared(
+            _share, ground_truth, detections_a, detections_b, metric=metric,
+            num_resamples=num_resamples, seed=seed, boundary_dilation=0.02, image_ids=None,
+        )
+    )  # fmt: skip
+
+
+def _share(a: float, b: float) -> float:
+    return a / b if b else float("nan")
+
+
+def _compared(
+    compare: Callable[[float, float], float],
+    ground_truth: Mapping[str, Any] | Path | str,
+    detections_a: Iterable[Mapping[str, Any]],
+    detections_b: Iterable[Mapping[str, Any]],
+    *,
+    metric: Metric,
+    num_resamples: int,
+    seed: int,
+    boundary_dilation: float,
+    image_ids: Sequence[int] | None,
+) -> tuple[float, float, float]:
+    """`compare` of both metrics on all images, and the bounds of its interval."""
     kind, _, name = metric.partition("_")
     truth = load_ground_truth(ground_truth)
     chosen = sorted(truth.imgs if image_ids is None else image_ids)
@@ -85,18 +141,21 @@ def paired_bootstrap(
         for detections in (detections_a, detections_b)
     )
 
-    def difference(weights: Int[np.ndarray, " I"]) -> float:
-        return average_precision(tables_a, weights) - average_precision(tables_b, weights)
+    def compared(weights: Int[np.ndarray, " I"]) -> float:
+        of_each = (average_precision(tables, weights) for tables in (tables_a, tables_b))
+        return compare(*of_each)
 
-    observed = difference(np.ones(len(chosen), np.int64))
+    observed = compared(np.ones(len(chosen), np.int64))
     if np.isnan(observed):
-        raise ValueError(f"{metric} is undefined: the {len(chosen)} images have nothing to find.")
+        raise ValueError(
+            f"{metric} is undefined: the {len(chosen)} images have nothing to find, or nothing was."
+        )
     rng = np.random.default_rng(seed)
     uniform = np.full(len(chosen), 1 / len(chosen))
-    resampled = [difference(rng.multinomial(len(chosen), uniform)) for _ in range(num_resamples)]
+    resampled = [compared(rng.multinomial(len(chosen), uniform)) for _ in range(num_resamples)]
     # A resample may hold no image with an object; it says nothing about the difference.
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
-    return PairedDifference(observed, float(low), float(high))
+    return observed, float(low), float(high)
 
 
 def match_tables(

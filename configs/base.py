@@ -59,6 +59,12 @@ def get_config() -> ConfigDict:
     data.eval_min_size = 800  # px, shorter edge
     data.max_size = 1333  # px, longer edge, training and evaluation
     data.flip_probability = 0.5
+    # "masks" | "points": what the mask head of an instance model learns from; labelled points of
+    # objects ("point_coords", "point_labels") need no masks.
+    data.supervision = "masks"
+    # Labelled points of an object in a step, drawn anew each time (Cheng et al. 2022: 5 of 10);
+    # 0 = all.
+    data.points_per_step = 0
     # (height, width) canvases, multiples of 32; an image goes to the smallest that holds it.
     data.buckets = ((800, 1088), (1088, 800), (800, 1344), (1344, 800), (1344, 1344))
     data.num_threads = 2  # reading and decoding threads a process

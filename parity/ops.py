@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from parity.compare import Check, Golden
+from parity.point_loss import point_loss_file
 from parity.semantic_ops import original_resolution, pixel_losses
 from pointrend_jax import pointrend
 from pointrend_jax.layers.fpn import coarsest_level
@@ -262,6 +263,7 @@ OP_FILES = {
     "interpolate": interpolate,
     "losses": losses_file,
     "matcher": matcher,
+    "point_loss": point_loss_file,
     "point_sample": point_sample,
     "point_sample_fine_grained": point_sample_fine_grained,
     "regular_grid": regular_grid,

@@ -9,7 +9,7 @@ from parity.kit import regions_at
 from parity.matching import detections_of, match, matched_rows
 from parity.stages import Stages
 from pointrend_jax.masks.paste import paste_masks_to_rle, probability, scale_boxes_to_original
-from pointrend_jax.masks.rle import decode_rle
+from pointrend_jax.masks.runs import decode_rle
 from pointrend_jax.structures import ImageBatch
 
 

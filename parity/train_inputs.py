@@ -18,7 +18,7 @@ from parity.kit import KitModel, on_canvas, read_pixels
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.mask_head import PointRendMaskHead
 from pointrend_jax.layers.regions import Regions
-from pointrend_jax.masks.rle import decode_rle
+from pointrend_jax.masks.runs import decode_rle
 from pointrend_jax.models.mask_rcnn import InstanceNoise, MaskRCNN
 from pointrend_jax.ops.matching import match_boxes
 from pointrend_jax.pointrend import CandidatePoints

@@ -6,6 +6,10 @@ instances.boxes, instances.class_names, instances.masks.boolean()  # [n, 4], n, 
 
 predictor = pointrend_jax.load("runs/streets")  # a run of a semantic model
 predictor("photo.jpg").labels  # uint8 [H, W]
+
+What other networks take from here (docs/own_network.md) needs jax and numpy alone: the functions in
+small letters but for `load` and `read_image`, `pointrend_jax.pointrend` and
+`pointrend_jax.point_loss`.
 """
 
 from importlib import import_module
@@ -13,6 +17,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pointrend_jax.data.images import read_image
+    from pointrend_jax.masks.boundary import boundary_iou
+    from pointrend_jax.masks.paste import paste_mask
+    from pointrend_jax.ops.nms import nms_sorted
+    from pointrend_jax.ops.points import point_sample, point_scatter
+    from pointrend_jax.ops.roi_align import roi_align
+    from pointrend_jax.pointrend import render
     from pointrend_jax.predict.instances import Predictor
     from pointrend_jax.predict.labels import SemanticPredictor
     from pointrend_jax.predict.load import load
@@ -39,8 +49,15 @@ _HOMES = {
     "PredictedMasks": "results.masks",
     "Predictor": "predict.instances",
     "SemanticPredictor": "predict.labels",
+    "boundary_iou": "masks.boundary",
     "load": "predict.load",
+    "nms_sorted": "ops.nms",
+    "paste_mask": "masks.paste",
+    "point_sample": "ops.points",
+    "point_scatter": "ops.points",
     "read_image": "data.images",
+    "render": "pointrend",
+    "roi_align": "ops.roi_align",
 }
 __version__ = "0.1.0"
 __all__ = [
@@ -52,6 +69,13 @@ __all__ = [
     "PredictedMasks",
     "Predictor",
     "SemanticPredictor",
+    "boundary_iou",
     "load",
+    "nms_sorted",
+    "paste_mask",
+    "point_sample",
+    "point_scatter",
     "read_image",
+    "render",
+    "roi_align",
 ]

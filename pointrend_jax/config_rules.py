@@ -80,6 +80,7 @@ _SIDE = Rule(
 )
 _CANVAS = _sequence(_SIDE, least=2, most=2)
 _NAMES = _sequence(_TEXT)
+_SUPERVISION = Rule('"masks" or "points"', lambda v: v in ("masks", "points"))
 _OVERSAMPLE = Rule(
     "0 (a regular grid) or a number from 1 to 1000",
     lambda v: _is_number(v) and (v == 0 or 1 <= v <= 1000),
@@ -101,7 +102,8 @@ _DATA = {
     "repeat_threshold": _SHARE,
     "held_out": _below_one(), "held_out_seed": _integer(0, 2**32 - 1),
     "train_min_sizes": _sequence(_PIXELS, least=1), "eval_min_size": _PIXELS, "max_size": _PIXELS,
-    "flip_probability": _SHARE, "buckets": _sequence(_CANVAS, least=1),
+    "flip_probability": _SHARE, "supervision": _SUPERVISION,
+    "points_per_step": _integer(0, 10_000), "buckets": _sequence(_CANVAS, least=1),
     "num_threads": _integer(0, 1024), "max_broken_share": _SHARE, "train_max_size": _PIXELS,
     "crop_hw": _CANVAS, "crop_max_category_area": _SOME, "color_augmentation": _BOOLEAN,
 }  # fmt: skip

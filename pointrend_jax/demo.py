@@ -15,7 +15,7 @@ from pointrend_jax.data.build_objects import EvalSet, build_eval_set
 from pointrend_jax.devices.compilation_cache import use_compilation_cache
 from pointrend_jax.evaluation.ground_truth import load_ground_truth, true_mask
 from pointrend_jax.experiment import check_devices, flat_results, save_results, train
-from pointrend_jax.masks.rle import Rle
+from pointrend_jax.masks.runs import Rle
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.storage import check_workdir

@@ -137,7 +137,13 @@ def _pictures(batches: Iterator[Any], names: tuple[str, ...]) -> Iterator[Rgb]:
 
 def _objects_picture(image: Rgb, batch: ObjectBatch, i: int, names: tuple[str, ...]) -> Rgb:
     there = np.flatnonzero(batch.valid[i])
-    masks = list(unpack_masks(batch.mask_bits[i][there], (image.shape[0], image.shape[1])))
+    image_hw = (image.shape[0], image.shape[1])
+    if batch.mask_bits is None:
+        masks = [
+            _point_mask(batch.point_coords[i, k], batch.point_labels[i, k], image_hw) for k in there
+        ]
+    else:
+        masks = list(unpack_masks(batch.mask_bits[i][there], image_hw))
     labels = [names[k] for k in batch.classes[i][there]]
     style = OverlayStyle(scale=_scale(image))
     return overlay_masks(image, batch.boxes[i][there], masks, labels, None, style=style)
@@ -146,3 +152,11 @@ def _objects_picture(image: Rgb, batch: ObjectBatch, i: int, names: tuple[str, .
 def _scale(image: Rgb) -> float:
     """At which a picture has the size of its field on the page, with lines and names to match."""
     return _FIELD / max(image.shape[:2])
+
+
+def _point_mask(coords: np.ndarray, labels: np.ndarray, image_hw: tuple[int, int]) -> np.ndarray:
+    """Squares of five pixels around the points that are on the object."""
+    mask = np.zeros(image_hw, np.bool_)
+    for x, y in coords[labels == 1].astype(int):
+        mask[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3] = True
+    return mask

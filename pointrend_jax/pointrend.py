@@ -6,7 +6,8 @@ order:
 
   1. Point selection    `render` at inference, `choose_training_points` in training (3.1).
   2. Point features     `point_features`: fine-grained CNN features and the coarse prediction (3.2).
-  3. Point head         `PointHead`: one small MLP for all points of all regions (3.3).
+  3. Point head         `PointMLP`: one small MLP for all points of all regions (3.3). Its arrays
+                        are anyone's; layers/point_head.py makes them with Linen.
 
 A region is an xyxy box of an image (instances) or the whole image (semantic segmentation); the
 code below does not know which. N regions, P points, K classes, C channels; `point_coords` are (x,
@@ -17,7 +18,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -246,51 +246,10 @@ def point_features(
 # --- 3. Point head ------------------------------------------------------------------------------
 
 
-class PointHead(nn.Module):
+class PointMLP(NamedTuple):
     """The MLP that predicts every point from its own features, shared by points and regions (3.3).
 
-    Attributes:
-      num_classes: K, the outputs at a point.
-      fc_dim, num_fcs: 3 hidden layers of 256 in the paper.
-      coarse_each_layer: whether every layer sees the coarse prediction again, as in the paper;
-        otherwise only the first does.
-    """
-
-    num_classes: int
-    fc_dim: int = 256
-    num_fcs: int = 3
-    coarse_each_layer: bool = True
-
-    def __call__(
-        self,
-        fine_grained_features: Float[Array, "N P C"],
-        coarse_features: Float[Array, "N P Kc"],
-    ) -> Float[Array, "N P K"]:
-        """Logits of every class at every point."""
-        mlp = self.mlp(fine_grained_features.shape[-1], coarse_features.shape[-1])
-        return mlp.finish(
-            mlp.project_fine(fine_grained_features), mlp.project_coarse(coarse_features)
-        )
-
-    @nn.compact
-    def mlp(self, fine_channels: int, coarse_channels: int) -> "PointMLP":
-        """The layers, for that many channels of fine-grained and of coarse features."""
-        # 1x1 convolutions in the reference, initialised as such: MSRA, fan-out.
-        hidden_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-        predictor_init = nn.initializers.normal(0.001)
-        again = coarse_channels if self.coarse_each_layer else 0
-        layers, inputs = [], fine_channels + coarse_channels
-        for layer in range(1, self.num_fcs + 1):
-            layers.append(_Layer(self.fc_dim, hidden_init, name=f"fc{layer}")(inputs))
-            inputs = self.fc_dim + again
-        layers.append(_Layer(self.num_classes, predictor_init, name="predictor")(inputs))
-        kernels, biases = ([layer[part] for layer in layers] for part in (0, 1))
-        return PointMLP(kernels, biases, coarse_channels, self.coarse_each_layer)
-
-
-class PointMLP(NamedTuple):
-    """The MLP of a `PointHead` in two parts: products with the features, and all that follows.
-
+    Its two parts are products with the features, and all that follows.
     `finish(project(sample(maps)))` is the head as the paper writes it. Bilinear sampling is linear,
     zeros outside included, so it commutes with a product of channels. Therefore
     `finish(sample(project(maps)))` is the same, with fewer products where there are more points
@@ -309,6 +268,14 @@ class PointMLP(NamedTuple):
     biases: list[Array]
     coarse_channels: int
     coarse_each_layer: bool
+
+    def __call__(
+        self, fine_grained_features: Float[Array, "N P C"], coarse_features: Float[Array, "N P Kc"]
+    ) -> Float[Array, "N P K"]:
+        """Logits of every class at every point."""
+        return self.finish(
+            self.project_fine(fine_grained_features), self.project_coarse(coarse_features)
+        )
 
     def of_class(self, classes: Int[Array, " N"]) -> "PointMLP":
         """With one output, that of each region's own class: exact, as no output reads another."""
@@ -332,21 +299,9 @@ class PointMLP(NamedTuple):
         x = fine
         for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             if layer > 0:
-                x = nn.relu(x)
+                x = jax.nn.relu(x)
                 x = x @ kernel[..., : x.shape[-1], :]
             if layer < len(coarse):
                 x = x + coarse[layer]
             x = x + bias.reshape(-1, 1, bias.shape[-1])
         return x
-
-
-class _Layer(nn.Module):
-    """Kernel and bias of a fully connected layer, whose product is taken in parts."""
-
-    outputs: int
-    kernel_init: nn.initializers.Initializer
-
-    @nn.compact
-    def __call__(self, inputs: int) -> tuple[Array, Array]:
-        kernel = self.param("kernel", self.kernel_init, (inputs, self.outputs))
-        return kernel, self.param("bias", nn.initializers.zeros_init(), (self.outputs,))

@@ -50,8 +50,11 @@ class ObjectBatch(NamedTuple):
       boxes: float32 [B, G, 4], xyxy in pixels of the resized image.
       classes: int32 [B, G], 0..K-1.
       mask_bits: uint8 [B, G, H, W / 8], bit-packed along x, little-endian: pixel (y, x) is
-        `mask_bits[..., y, x // 8] >> (x % 8) & 1`.
+        `mask_bits[..., y, x // 8] >> (x % 8) & 1`. None where points supervise.
       valid: bool [B, G], False for a slot without an object.
+      point_coords: float32 [B, G, P, 2], (x, y) in pixels of the resized image, of labelled points;
+        None where masks supervise.
+      point_labels: int32 [B, G, P], 1 on the object, 0 not on it, -1 ignored; None likewise.
     """
 
     images: Array
@@ -62,6 +65,8 @@ class ObjectBatch(NamedTuple):
     classes: Array
     mask_bits: Array
     valid: Array
+    point_coords: Array = None
+    point_labels: Array = None
 
 
 class SemanticBatch(NamedTuple):
@@ -160,6 +165,8 @@ _BATCH_SHAPES = {
     "classes": "B G",
     "mask_bits": "B G H W/8",
     "valid": "B G",
+    "point_coords": "B G P 2",
+    "point_labels": "B G P",
 }
 
 
@@ -171,7 +178,18 @@ def check_shapes(batch: ObjectBatch | SemanticBatch) -> None:
     sizes = {"B": images[0], "H": images[1], "W": images[2], "W/8": images[2] // 8}
     if isinstance(batch, ObjectBatch):
         sizes["G"] = np.shape(batch.valid)[1] if len(np.shape(batch.valid)) == 2 else -1
+        labels = np.shape(batch.point_labels)
+        sizes["P"] = labels[2] if len(labels) == 3 else -1
+        of_masks = (batch.mask_bits is not None, batch.point_coords is None)
+        if of_masks not in ((True, True), (False, False)) or of_masks[1] != (
+            batch.point_labels is None
+        ):
+            raise ValueError(
+                f"{kind} must have either mask_bits, or point_coords and point_labels."
+            )
     for name, value in batch._asdict().items():
+        if value is None:
+            continue
         names = _BATCH_SHAPES[name]
         expected = tuple(sizes.get(n) if n in sizes else int(n) for n in names.split())
         actual = tuple(np.shape(value))

@@ -55,15 +55,15 @@ _SLOW = (
     "test_experiment.py", "models", "parity/test_models.py", "test_semantic_experiment.py",
     "layers", "parity/test_ops.py", "parity/test_train_inputs.py", "predict/test_instances.py",
     "benchmarks/test_gpu.py", "benchmarks/test_kills.py", "devices/test_processes.py",
-    "test_recipes.py", "test_demo.py", "evaluation/test_lvis_official.py",
+    "test_recipes.py", "test_own_network.py", "test_demo.py", "evaluation/test_lvis_official.py",
     "importers/test_efficientnet_lite.py", "importers/test_semantic_names.py",
     "importers/test_torch_legacy.py", "ops/test_roi_align.py", "ops/test_roi_forms.py",
     "ops/test_scatter.py", "predict/test_labels.py", "predict/test_load.py",
     "predict/test_published.py", "tasks/test_augmented_instances.py", "tasks/test_instance.py",
-    "tasks/test_scoring.py", "test_convert.py", "test_extend.py", "test_lvis_experiment.py",
-    "test_site.py", "test_weight_files.py", "test_weights.py", "test_wheel.py",
-    "training/test_bucket.py",
-    "training/test_loop.py", "training/test_memory.py", "training/test_step.py",
+    "tasks/test_scoring.py", "test_convert.py", "test_extend.py", "test_library.py",
+    "test_lvis_experiment.py", "test_point_loss.py", "test_site.py", "test_weight_files.py",
+    "test_weights.py", "test_wheel.py", "training/test_bucket.py", "training/test_loop.py",
+    "training/test_memory.py", "training/test_step.py",
 )  # fmt: skip
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 from pointrend_jax.cli import main
 from pointrend_jax.data.sources.categories import class_names
 from pointrend_jax.experiment import evaluate_run, train
-from pointrend_jax.masks.rle import decode_rle, rle_area, rle_iou
+from pointrend_jax.masks.rle import rle_area, rle_iou
+from pointrend_jax.masks.runs import decode_rle
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.load import load
 from pointrend_jax.results.masks import PredictedMasks

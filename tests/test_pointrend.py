@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pointrend_jax.layers.point_head import PointHead
 from pointrend_jax.layers.regions import grid_step
 from pointrend_jax.ops.points import regular_grid
 from pointrend_jax.ops.resize import upsample_2x
 from pointrend_jax.pointrend import (
-    PointHead,
     binary_uncertainty,
     choose_training_points,
     draw_candidate_points,

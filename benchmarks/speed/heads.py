@@ -14,11 +14,12 @@ from benchmarks.speed.measure import flops, layer_outputs, product_rate, seconds
 from pointrend_jax.layers.coarse_mask_head import CoarseMaskHead
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.mask_head import PointRendMaskHead
+from pointrend_jax.layers.point_head import PointHead
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.mask_rcnn import MaskRCNN
 from pointrend_jax.ops.points import point_sample
-from pointrend_jax.pointrend import PointHead, point_features
+from pointrend_jax.pointrend import point_features
 from pointrend_jax.structures import Detections, ImageBatch
 
 _CLASSES = 80

@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": ("segment image files", ()),
     "convert": ("make a checkpoint of a Detectron2 file", ()),
     "prepare": ("record files of a data set, for training", ("train",)),
+    "points": ("label points of objects, to train without masks", ()),
     "inspect": ("show what a data set holds, before training", ("train",)),
     "demo": ("train, evaluate and show a small model", ("train", "pretrained")),
 }

@@ -8,7 +8,12 @@ import numpy as np
 from jaxtyping import Float, Int32, UInt8
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.batches.objects import Augmentation, TrainPlan, train_batches
+from pointrend_jax.data.batches.objects import (
+    Augmentation,
+    PointSupervision,
+    TrainPlan,
+    train_batches,
+)
 from pointrend_jax.data.batches.repeat_factors import image_repeat_factors
 from pointrend_jax.data.records.layout import facts_digest
 from pointrend_jax.data.records.objects import (
@@ -96,6 +101,7 @@ def build_datasets(config: Config) -> Datasets:
     prepare = _preparer(config)
     evaluation = _eval_set(config, prepare)
     training = prepare("train")
+    points = _point_supervision(config, training)
     if training.class_names != evaluation.class_names:
         raise ValueError(
             f"training and evaluation set differ in their categories: "
@@ -126,6 +132,7 @@ def build_datasets(config: Config) -> Datasets:
             start=start,
             num_threads=config.data.num_threads,
             max_broken_share=config.data.max_broken_share,
+            points=points,
         )
 
     return Datasets(
@@ -152,6 +159,11 @@ def build_eval_set(config: Config, *, may_lack_annotations: bool = False) -> Eva
 
 def _eval_set(config: Config, prepare: Callable[[str], PreparedSet]) -> EvalSet:
     prepared = prepare("eval")
+    if prepared.lacks_masks:
+        raise ValueError(
+            "masks are scored against masks, but objects of the evaluation set have labelled "
+            "points alone; evaluate on a set with masks (config.data.eval_annotations)."
+        )
     # Before a training and not at its first evaluation.
     check_eval_sizes(config, [(image.height, image.width) for image in prepared.images])
     return EvalSet(
@@ -162,6 +174,30 @@ def _eval_set(config: Config, prepare: Callable[[str], PreparedSet]) -> EvalSet:
         eval_pixels=pixels(prepared),
         eval_instance_ids=instance_ids(prepared) if prepared.has_instance_ids else None,
     )
+
+
+def _point_supervision(config: Config, training: PreparedSet) -> PointSupervision | None:
+    """What a step has of labelled points. Raises ValueError if the set has not what is wanted."""
+    if config.data.supervision == "masks":
+        if training.lacks_masks:
+            raise ValueError(
+                "objects of the training set have labelled points and no masks: set "
+                'config.data.supervision = "points", or give masks.'
+            )
+        return None
+    if not training.most_points:
+        raise ValueError(
+            'config.data.supervision = "points" needs objects with "point_coords" and '
+            '"point_labels", but the training set has none; make some of its masks with '
+            '`pointrend_jax points`, or set config.data.supervision = "masks".'
+        )
+    if training.without_points:
+        tell(
+            f"{training.without_points} objects have no labelled point: boxes are learned from "
+            "them, and no masks"
+        )
+    number = config.data.points_per_step or training.most_points
+    return PointSupervision(min(number, training.most_points), config.seed)
 
 
 def _preparer(

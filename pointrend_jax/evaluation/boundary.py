@@ -1,42 +1,24 @@
-"""Boundary IoU: how well the outlines agree, whatever the size of the object.
+"""Boundary IoU as a score: how well the outlines of detections and objects agree.
 
-Cheng et al., "Boundary IoU" (2021). The boundary of a mask is the part of it within some distance
-of its outline; an overlap counts as min(mask IoU, boundary IoU). Matching and averaging stay those
-of pycocotools.
+Cheng et al., "Boundary IoU" (2021). An overlap counts as min(mask IoU, boundary IoU), the boundary
+as masks/boundary.py has it. Matching and averaging stay those of pycocotools.
 """
 
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
-from jaxtyping import Bool
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from pointrend_jax.masks.boundary import boundary_width, boundary_within
 from pointrend_jax.masks.paste import changes_of_columns
-from pointrend_jax.masks.rle import Rle, encode_changes, rle_iou, runs_that_fill
+from pointrend_jax.masks.rle import rle_iou
+from pointrend_jax.masks.runs import Rle, encode_changes, runs_that_fill
 from pointrend_jax.workers import in_order
-
-_KERNEL = np.ones((3, 3), np.uint8)
-
-
-def boundary_width(image_hw: tuple[int, int], dilation: float) -> int:
-    """Pixels of the boundary band: `dilation` times the diagonal of the image, at least 1."""
-    return max(1, round(dilation * float(np.hypot(*image_hw))))
-
-
-def mask_boundary(mask: Bool[np.ndarray, "H W"], dilation: float) -> Bool[np.ndarray, "H W"]:
-    """The pixels of the mask within `boundary_width` of a pixel outside it (chessboard distance).
-
-    Beyond the image counts as outside, so a mask cut by the border has a boundary there.
-
-    Source: boundary_utils.py of the authors' boundary-iou-api.
-    """
-    return _within(mask, boundary_width(mask.shape, dilation))
 
 
 def rle_boundary(rle: Rle, dilation: float) -> Rle:
-    """`mask_boundary` of an RLE; costs what the columns cost that the mask spans.
+    """`masks.boundary.mask_boundary` of an RLE; costs what the columns cost that the mask spans.
 
     Raises: ValueError as `runs_that_fill`.
     """
@@ -51,23 +33,9 @@ def rle_boundary(rle: Rle, dilation: float) -> Rle:
     runs[-1] -= zeros_after // height * height
     bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(-1, height)
     # A square kernel does not care which way the columns lie.
-    boundary = _within(bits, boundary_width((height, width), dilation))
+    boundary = boundary_within(bits, boundary_width((height, width), dilation))
     changes = changes_of_columns(first, boundary, (height, width))
     return encode_changes([changes], (height, width))[0]
-
-
-def _within(mask: Bool[np.ndarray, "H W"], distance: int) -> Bool[np.ndarray, "H W"]:
-    """The pixels of the mask within `distance` of a pixel outside it."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    boundary = np.zeros_like(mask)
-    if rows.size:
-        # Around its bounding box a mask is zero, as beyond the image: eroding the window of the box
-        # is the same and costs less.
-        window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        padded = np.pad(mask[window].astype(np.uint8), 1)
-        eroded = cv2.erode(padded, _KERNEL, iterations=distance)
-        boundary[window] = mask[window] & (eroded[1:-1, 1:-1] == 0)
-    return boundary
 
 
 class BoundaryCocoEval(COCOeval):

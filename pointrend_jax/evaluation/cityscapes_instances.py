@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from pointrend_jax.cityscapes_labels import INSTANCES, VOID, is_single_object, labels_of
 from pointrend_jax.evaluation.results import MaskSource, Results, check_disjoint
-from pointrend_jax.masks.rle import runs_that_fill
+from pointrend_jax.masks.runs import runs_that_fill
 
 # .5, .55, ..., .95, with the official script's rounding errors: overlaps are compared with them.
 _THRESHOLDS = np.arange(0.5, 1.0, 0.05)

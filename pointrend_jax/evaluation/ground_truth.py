@@ -12,15 +12,8 @@ from typing import Any
 from pycocotools.coco import COCO
 
 from pointrend_jax.coco_file import check_ids, check_lists, load_coco_file
-from pointrend_jax.masks.rle import (
-    Rle,
-    encode_polygons,
-    encode_runs,
-    rle_area,
-    rle_box,
-    rle_iou,
-    run_lengths,
-)
+from pointrend_jax.masks.rle import encode_polygons, rle_area, rle_box, rle_iou
+from pointrend_jax.masks.runs import Rle, encode_runs, run_lengths
 from pointrend_jax.structures import FEDERATED_LISTS
 
 _KEPT = ("id", "height", "width", *FEDERATED_LISTS)

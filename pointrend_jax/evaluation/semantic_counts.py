@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from pointrend_jax.cityscapes_labels import is_single_object
-from pointrend_jax.evaluation.boundary import mask_boundary
+from pointrend_jax.masks.boundary import mask_boundary
 from pointrend_jax.structures import IGNORE_LABEL
 
 # As many as a uint8 label can name.

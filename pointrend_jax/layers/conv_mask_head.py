@@ -7,8 +7,9 @@ from jaxtyping import Array, Float, Int
 from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.fpn import POOLED_LEVELS, STRIDES
 from pointrend_jax.layers.init import msra
+from pointrend_jax.layers.labelled_points import labelled_map_loss, labelled_points
 from pointrend_jax.layers.regions import MaskLogits, Regions, mask_loss
-from pointrend_jax.ops.losses import LossTerm, select_class
+from pointrend_jax.ops.losses import LossTerm, select_class, sigmoid_cross_entropy
 from pointrend_jax.ops.roi_align import roi_align
 from pointrend_jax.pointrend import CandidatePoints
 from pointrend_jax.structures import ObjectBatch
@@ -76,11 +77,13 @@ class ConvMaskHead(nn.Module):
         batch: ObjectBatch,
         candidates: CandidatePoints,
     ) -> dict[str, LossTerm]:
-        """loss_mask at 28x28."""
+        """loss_mask at 28x28, or of its bilinear values where labelled points supervise."""
         del candidates
-        logits = self(pyramid, regions, batch.padded_hw)
-        own = select_class(logits, regions.classes)[..., 0]
-        return {"loss_mask": mask_loss(own, regions, batch)}
+        own = select_class(self(pyramid, regions, batch.padded_hw), regions.classes)
+        if batch.point_coords is not None:
+            points = labelled_points(regions, batch)
+            return {"loss_mask": labelled_map_loss(own, points, sigmoid_cross_entropy)}
+        return {"loss_mask": mask_loss(own[..., 0], regions, batch)}
 
     def prepare(self, pyramid: dict[str, Array], num_regions: int) -> dict[str, Array]:
         """What all regions of `predict` share: the maps as they are."""

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.coarse_mask_head import region_vectors
 from pointrend_jax.layers.fpn import STRIDES
+from pointrend_jax.layers.labelled_points import labelled_loss, labelled_points
 from pointrend_jax.layers.regions import MaskLogits, Regions, point_loss, render_regions
 from pointrend_jax.layers.training_points import PointLoss
 from pointrend_jax.ops.losses import LossTerm, sigmoid_cross_entropy
@@ -165,17 +166,24 @@ class ImplicitMaskHead(nn.Module):
         batch: ObjectBatch,
         candidates: CandidatePoints,
     ) -> dict[str, LossTerm]:
-        """loss_mask_point at uniform points, and loss_l2, the decay of the predicted parameters."""
+        """loss_mask_point at uniform points, and loss_l2, the decay of the predicted parameters.
+
+        Where labelled points supervise, at these.
+        """
         parameters = self.encode_regions(pyramid, regions)
-        point_coords = candidates.uniform
         predict_points = self._point_logits(pyramid, regions, parameters)
-        point_logits = predict_points(point_coords)[..., 0]
+        if batch.point_coords is None:
+            point_coords = candidates.uniform
+            point_logits = predict_points(point_coords)[..., 0]
+            at_points = point_loss(point_logits, point_coords, regions, batch, self.point_loss)
+        else:
+            points = labelled_points(regions, batch)
+            point_logits = predict_points(points.coords)[..., 0]
+            at_points = labelled_loss(point_logits, points, self.point_loss)
         num_valid = jnp.sum(regions.valid, dtype=jnp.float32)
         squares = jnp.where(regions.valid, jnp.mean(parameters**2, axis=1), 0.0)
         return {
-            "loss_mask_point": point_loss(
-                point_logits, point_coords, regions, batch, self.point_loss
-            ),
+            "loss_mask_point": at_points,
             "loss_l2": LossTerm(self.parameter_decay * jnp.sum(squares), num_valid),
         }
 

@@ -15,7 +15,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.fpn import STRIDES
+from pointrend_jax.layers.labelled_points import (
+    labelled_loss,
+    labelled_map_loss,
+    labelled_points,
+)
 from pointrend_jax.layers.parts import CoarseMaskPredictor, check_logits
+from pointrend_jax.layers.point_head import PointHead
 from pointrend_jax.layers.regions import (
     MaskLogits,
     Regions,
@@ -30,7 +36,6 @@ from pointrend_jax.ops.losses import LossTerm, select_class, sigmoid_cross_entro
 from pointrend_jax.ops.points import cell_sampler
 from pointrend_jax.pointrend import (
     CandidatePoints,
-    PointHead,
     PointMLP,
     PredictPoints,
     RenderStep,
@@ -106,9 +111,21 @@ class PointRendMaskHead(nn.Module):
         batch: ObjectBatch,
         candidates: CandidatePoints,
     ) -> dict[str, LossTerm]:
-        """loss_mask at the coarse resolution and loss_mask_point at the training points."""
+        """loss_mask at the coarse resolution and loss_mask_point at the training points.
+
+        Where labelled points supervise, both at these: of the coarse mask its bilinear values.
+        """
         coarse_logits = self.encode_regions(pyramid, regions)
         own_coarse = select_class(coarse_logits, regions.classes)
+        if batch.point_coords is not None:
+            points = labelled_points(regions, batch)
+            fine = self._fine_features(pyramid, points.labels.size)
+            predict_points = self._point_logits(fine, coarse_logits, regions)
+            point_logits = predict_points(points.coords)[..., 0]
+            return {
+                "loss_mask": labelled_map_loss(own_coarse, points, sigmoid_cross_entropy),
+                "loss_mask_point": labelled_loss(point_logits, points, self.point_loss),
+            }
         loss_mask = mask_loss(own_coarse[..., 0], regions, batch)
 
         point_coords = training_points(

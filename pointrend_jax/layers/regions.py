@@ -169,7 +169,14 @@ def point_loss(
 
 
 def flat_bits(batch: ObjectBatch) -> Array:
-    """The masks of all images in one row, as `mask_index` counts them."""
+    """The masks of all images in one row, as `mask_index` counts them.
+
+    Raises: ValueError if the batch has none.
+    """
+    if batch.mask_bits is None:
+        raise ValueError(
+            'this mask head learns from masks alone; set config.data.supervision = "masks".'
+        )
     return batch.mask_bits.reshape(-1, *batch.mask_bits.shape[2:])
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from pointrend_jax.layers.point_head import PointHead
 from pointrend_jax.layers.training_points import (
     PointLoss,
     Sampler,
@@ -21,7 +22,6 @@ from pointrend_jax.ops.losses import LossTerm, softmax_cross_entropy
 from pointrend_jax.ops.points import point_sample, point_sample_nearest
 from pointrend_jax.pointrend import (
     CandidatePoints,
-    PointHead,
     PredictPoints,
     RenderStep,
     UncertaintyFn,

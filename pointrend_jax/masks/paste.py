@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from pointrend_jax.masks.rle import Rle, draw_changes, encode_changes
+from pointrend_jax.masks.runs import Rle, draw_changes, encode_changes
 
 _THRESHOLD = 0.5
 _COLUMNS_AT_A_TIME = 32

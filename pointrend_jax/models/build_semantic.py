@@ -3,13 +3,14 @@
 from pointrend_jax.config_rules import check_model_fields
 from pointrend_jax.layers.fpn import FPN, STRIDES
 from pointrend_jax.layers.parts import SemanticHead, check_module
+from pointrend_jax.layers.point_head import PointHead
 from pointrend_jax.layers.semantic_point_head import SemanticPointRend, probability_uncertainty
 from pointrend_jax.models.backbones import BackboneOptions, build_backbone
 from pointrend_jax.models.point_training import semantic_training
 from pointrend_jax.models.precision import compute_dtype
 from pointrend_jax.models.semantic_heads import LEVELS, SEMANTIC_HEADS, require
 from pointrend_jax.models.semantic_segmentor import SemanticSegmentor
-from pointrend_jax.pointrend import PointHead, multiclass_uncertainty
+from pointrend_jax.pointrend import multiclass_uncertainty
 from pointrend_jax.structures import Config
 
 _UNCERTAINTIES = {"logits": multiclass_uncertainty, "probabilities": probability_uncertainty}

@@ -14,8 +14,8 @@ from pointrend_jax.layers.implicit_mask_head import (
 )
 from pointrend_jax.layers.mask_head import PointRendMaskHead
 from pointrend_jax.layers.parts import MaskHead, check_module
+from pointrend_jax.layers.point_head import PointHead
 from pointrend_jax.models.point_training import mask_training, require_default
-from pointrend_jax.pointrend import PointHead
 from pointrend_jax.registry import Registry
 from pointrend_jax.structures import Config
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from pointrend_jax.ops.points import check_indexable
@@ -30,7 +29,7 @@ def binary_cross_entropy(
     denominator: Array,
 ) -> LossTerm:
     """Sigmoid cross entropy over the valid elements; labels may be soft (in [0, 1])."""
-    loss = optax.sigmoid_binary_cross_entropy(logits, labels)
+    loss = sigmoid_cross_entropy(logits, labels, valid)
     return LossTerm(jnp.sum(jnp.where(valid, loss, 0.0)), denominator)
 
 
@@ -58,11 +57,12 @@ def cross_entropy(
 
 
 def sigmoid_cross_entropy(
-    logits: Float[Array, "N P"], labels: Float[Array, "N P"], valid: Bool[Array, "N P"]
-) -> Float[Array, "N P"]:
+    logits: Float[Array, "*S"], labels: Float[Array, "*S"], valid: Bool[Array, "*S"]
+) -> Float[Array, "*S"]:
     """Of every point of masks; labels may be soft (in [0, 1])."""
     del valid
-    return optax.sigmoid_binary_cross_entropy(logits, labels)
+    # As optax has it; this file needs jax alone.
+    return -labels * jax.nn.log_sigmoid(logits) - (1.0 - labels) * jax.nn.log_sigmoid(-logits)
 
 
 def softmax_cross_entropy(

@@ -11,7 +11,7 @@ from pointrend_jax.console import tell, watched
 from pointrend_jax.data.sources.categories import are_made_up
 from pointrend_jax.evaluation.ground_truth import load_ground_truth, true_mask
 from pointrend_jax.masks.outlines import coco_polygons
-from pointrend_jax.masks.rle import Rle
+from pointrend_jax.masks.runs import Rle
 from pointrend_jax.messages import first
 from pointrend_jax.predict.formats import (
     CLASSES,

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from pointrend_jax.masks.outlines import Polygon, joined
-from pointrend_jax.masks.rle import decode_rle
+from pointrend_jax.masks.runs import decode_rle
 from pointrend_jax.storage import write_whole
 from pointrend_jax.visualize import save_picture
 

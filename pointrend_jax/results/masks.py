@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Int
 
 from pointrend_jax.masks.outlines import Part, Polygon, joined_parts, rings
 from pointrend_jax.masks.paste import changes_of_mask, probability, resample_to_window
-from pointrend_jax.masks.rle import Rle, draw_changes, encode_changes
+from pointrend_jax.masks.runs import Rle, draw_changes, encode_changes
 from pointrend_jax.results.late_rows import LateRows
 
 # What chooses instances: 3, -1, 2:5, np.array([4, 0]), scores > 0.7.

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from pointrend_jax.masks.outlines import Part, area, rings
-from pointrend_jax.masks.rle import decode_rle
+from pointrend_jax.masks.runs import decode_rle
 
 # The parts of a mask, each its outline and the holes in it: [P, 2], (x, y) in pixels of the image.
 Shape = Sequence[Part]

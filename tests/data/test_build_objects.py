@@ -229,3 +229,45 @@ def test_hosts_that_do_not_divide_the_batch_are_an_error(config: Config):
     config.train.batch_size = 3
     with pytest.raises(ValueError, match="multiple of the 2 processes, got 3"):
         build_datasets(config).train_batches(0, 2)
+
+
+_POINTS = {"segmentation": None, "point_coords": [[5, 5]], "point_labels": [1]}
+
+
+def test_points_supervise_where_the_config_says_so(config: Config):
+    _write_split(Path(config.data.dir), "pointed", [_annotation(1, 0, **_POINTS)])
+    config.data.train_images, config.data.train_annotations = "pointed", "pointed.json"
+    with pytest.raises(ValueError, match=r"points and no masks: set .*supervision = \"points\""):
+        build_datasets(config)
+    config.data.supervision = "points"
+    (batch,) = _epoch(config, 1)
+    assert batch.mask_bits is None
+    assert batch.point_labels.tolist() == [[[1]]]
+
+
+def test_objects_without_a_point_beside_others_are_told(
+    config: Config, capsys: pytest.CaptureFixture[str]
+):
+    mixed = [_annotation(1, 0, **_POINTS), _annotation(2, 0), _annotation(3, 0, iscrowd=1)]
+    _write_split(Path(config.data.dir), "mixed", mixed)
+    config.data.train_images, config.data.train_annotations = "mixed", "mixed.json"
+    config.data.supervision = "points"
+    (batch,) = _epoch(config, 1)
+    assert batch.point_labels.tolist() == [[[1], [-1]]]
+    assert "1 objects have no labelled point: boxes are learned" in capsys.readouterr().out
+
+
+def test_a_set_without_points_cannot_supervise_by_them(config: Config):
+    config.data.supervision = "points"
+    with pytest.raises(
+        ValueError, match=r"training set has none; make some .*pointrend_jax points"
+    ):
+        build_datasets(config)
+
+
+def test_scores_need_masks(config: Config):
+    _write_split(Path(config.data.dir), "pointed", [_annotation(1, 0, **_POINTS)])
+    config.data.eval_images, config.data.eval_annotations = "pointed", "pointed.json"
+    for build in (build_datasets, build_eval_set):
+        with pytest.raises(ValueError, match="evaluation set have labelled points alone"):
+            build(config)

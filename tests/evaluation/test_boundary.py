@@ -1,4 +1,4 @@
-"""Boundary IoU, by hand and against faster-coco-eval's own implementation."""
+"""Boundary AP, by hand and against faster-coco-eval's own implementation."""
 
 import copy
 from typing import Any
@@ -6,59 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 from faster_coco_eval import COCO, COCOeval_faster
-from faster_coco_eval.core.mask import rleToBoundary
 
-from pointrend_jax.evaluation.boundary import boundary_width, mask_boundary, rle_boundary
+from pointrend_jax.evaluation.boundary import rle_boundary
 from pointrend_jax.evaluation.coco import STAT_NAMES, evaluate_detections, summarize
 from pointrend_jax.evaluation.ground_truth import load_ground_truth
-from pointrend_jax.masks.rle import decode_rle, encode_mask
+from pointrend_jax.masks.boundary import mask_boundary
+from pointrend_jax.masks.rle import encode_mask
 from tests.evaluation.scenes import (
-    HEIGHT,
-    WIDTH,
     annotation,
     detection,
     ellipse,
     ground_truth,
     noisy_scene,
 )
-
-
-def test_boundary_width_is_rounded_and_at_least_one():
-    assert boundary_width((300, 400), 0.02) == 10
-    assert boundary_width((300, 400), 0.005) == 2  # 2.5 to even, as the authors' code
-    assert boundary_width((10, 10), 0.02) == 1
-
-
-def test_boundary_is_the_band_inside_the_outline():
-    mask = np.zeros((HEIGHT, WIDTH), np.bool_)
-    mask[10:30, 20:50] = True
-    expected = mask.copy()
-    expected[12:28, 22:48] = False  # the diagonal is 100, so the band is 2 wide
-    np.testing.assert_array_equal(mask_boundary(mask, 0.02), expected)
-
-
-def test_border_of_the_image_counts_as_outline():
-    mask = np.ones((HEIGHT, WIDTH), np.bool_)
-    expected = mask.copy()
-    expected[2:-2, 2:-2] = False
-    np.testing.assert_array_equal(mask_boundary(mask, 0.02), expected)
-
-
-def test_empty_mask_has_no_boundary():
-    assert not mask_boundary(np.zeros((HEIGHT, WIDTH), np.bool_), 0.02).any()
-
-
-@pytest.mark.parametrize("dilation", [0.005, 0.02, 0.05])
-def test_boundary_equals_another_implementation(dilation: float):
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        mask = np.zeros((HEIGHT, WIDTH), np.bool_)
-        for _ in range(3):
-            centre, axes = rng.uniform(0, 80, 2), rng.uniform(2, 30, 2)
-            mask ^= ellipse(tuple(centre), tuple(axes), float(rng.uniform(0, 180)))
-        theirs = rleToBoundary(encode_mask(mask), dilation)
-        theirs = {"size": theirs["size"], "counts": theirs["counts"].decode()}
-        np.testing.assert_array_equal(mask_boundary(mask, dilation), decode_rle(theirs))
 
 
 @pytest.mark.parametrize("dilation", [0.01, 0.2])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pointrend_jax.evaluation.ground_truth import load_ground_truth, true_mask
-from pointrend_jax.masks.rle import decode_rle, encode_mask
+from pointrend_jax.masks.rle import encode_mask
+from pointrend_jax.masks.runs import decode_rle
 from tests.evaluation.scenes import HEIGHT, WIDTH, annotation, ellipse, ground_truth
 
 MASK = ellipse((30, 30), (10, 6))

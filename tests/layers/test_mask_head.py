@@ -12,10 +12,11 @@ import pytest
 from pointrend_jax.layers.coarse_mask_head import CoarseMaskHead
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.mask_head import PointRendMaskHead
+from pointrend_jax.layers.point_head import PointHead
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.ops.losses import select_class
 from pointrend_jax.ops.points import cell_sampler, point_sample, sampling_matrix
-from pointrend_jax.pointrend import PointHead, PointMLP, point_features
+from pointrend_jax.pointrend import PointMLP, point_features
 
 NUM_CLASSES, NUM_REGIONS, NUM_POINTS = 5, 6, 40
 

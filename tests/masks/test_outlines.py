@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from skimage.measure import points_in_poly
 
 from pointrend_jax.masks.outlines import Polygon, coco_polygons, joined, joined_parts, rings
-from pointrend_jax.masks.rle import decode_rle, encode_polygons
+from pointrend_jax.masks.rle import encode_polygons
+from pointrend_jax.masks.runs import decode_rle
 
 _HW = (60, 80)
 

@@ -11,7 +11,8 @@ from pointrend_jax.masks.paste import (
     resample_to_window,
     scale_boxes_to_original,
 )
-from pointrend_jax.masks.rle import decode_rle, encode_mask
+from pointrend_jax.masks.rle import encode_mask
+from pointrend_jax.masks.runs import decode_rle
 from tests.shared import shared_path
 
 

@@ -5,16 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointrend_jax.masks.rle import (
-    coco_mask,
-    decode_rle,
-    decode_runs,
-    encode_changes,
-    encode_mask,
-    encode_polygons,
-    encode_runs,
-    rle_iou,
-)
+from pointrend_jax.masks.rle import coco_mask, encode_mask, encode_polygons, rle_iou
+from pointrend_jax.masks.runs import decode_rle, decode_runs, encode_changes, encode_runs
 from tests.shared import shared_path
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pointrend_jax.masks.paste import probability, resample_to_window, scale_boxes_to_original
-from pointrend_jax.masks.rle import decode_rle, encode_changes
+from pointrend_jax.masks.runs import decode_rle, encode_changes
 from pointrend_jax.ops import mask_changes as module
 from pointrend_jax.ops.mask_changes import (
     MaskChanges,

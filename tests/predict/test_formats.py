@@ -11,7 +11,8 @@ import yaml
 from PIL import Image
 from pycocotools.coco import COCO
 
-from pointrend_jax.masks.rle import decode_rle, encode_polygons
+from pointrend_jax.masks.rle import encode_polygons
+from pointrend_jax.masks.runs import decode_rle
 from pointrend_jax.predict.files import predict_instances
 from pointrend_jax.predict.formats import FORMATS, chosen_formats, result_paths
 from pointrend_jax.predict.images import ImageLike

@@ -13,7 +13,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 from skimage.measure import points_in_poly
 
-from pointrend_jax.masks.rle import decode_rle, encode_mask
+from pointrend_jax.masks.rle import encode_mask
+from pointrend_jax.masks.runs import decode_rle
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.masks import PredictedMasks
 from pointrend_jax.visualize import overlay_masks

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pointrend_jax.data.batches.loading import ForEach, iterate_batches
+from pointrend_jax.data.batches.object_points import as_arrays, transform_points
 from pointrend_jax.data.batches.object_slots import choose_slot_sizes, slots_for
 from pointrend_jax.data.batches.repeat_factors import most_images, repeat_counts
 from pointrend_jax.data.batches.transforms import (
@@ -46,12 +47,20 @@ class Augmentation(NamedTuple):
     buckets: tuple[Bucket, ...]
 
 
+class PointSupervision(NamedTuple):
+    """Labelled points of each object in a step, and the seed by which these are drawn of more."""
+
+    number: int
+    seed: int
+
+
 class PlannedImage(NamedTuple):
     """What happens to one image of a batch."""
 
     record: int
     image_hw: tuple[int, int]
     flip: bool
+    epoch: int
 
 
 class PlannedBatch(NamedTuple):
@@ -114,7 +123,7 @@ class TrainPlan:
             index = indices[i]
             hw = _resized(self._sizes[index], int(min_sizes[i]), choices.max_size)
             bucket = _bucket(hw, choices.buckets)
-            image = PlannedImage(self._records[index], hw, bool(flips[i]))
+            image = PlannedImage(self._records[index], hw, bool(flips[i]), epoch)
             groups.setdefault(bucket, []).append(image)
         batches, leftovers = self._full_batches(groups)
         batches += self._merge(leftovers, batches)
@@ -181,8 +190,9 @@ class _LoadBatch:
         process_index: int,
         process_count: int,
         max_broken_share: float,
+        points: PointSupervision | None,
     ) -> None:
-        self._prepared, self._slot_sizes = prepared, slot_sizes
+        self._prepared, self._slot_sizes, self._points = prepared, slot_sizes, points
         self._broken = BrokenRecords(prepared.images, max_broken_share)
         self._process = process_index, process_count
 
@@ -201,28 +211,45 @@ class _LoadBatch:
             image_index=np.arange(index * part, (index + 1) * part, dtype=np.int32),
             boxes=np.zeros((part, slots, 4), np.float32),
             classes=np.zeros((part, slots), np.int32),
-            mask_bits=np.empty((part, slots, height, width // 8), np.uint8),
+            mask_bits=None,
             valid=np.zeros((part, slots), bool),
         )
+        if self._points is None:
+            bits = np.empty((part, slots, height, width // 8), np.uint8)
+            loaded = loaded._replace(mask_bits=bits)
+        else:
+            number = self._points.number
+            loaded = loaded._replace(
+                point_coords=np.zeros((part, slots, number, 2), np.float32),
+                point_labels=np.full((part, slots, number), -1, np.int32),
+            )
 
         def load(slot: int) -> None:
-            image, image_hw, (boxes, classes, masks) = self._broken.load(
+            image, image_hw, (boxes, classes, *truth) = self._broken.load(
                 batch.images, index * part + slot, self._load
             )
+            number = len(boxes)
             loaded.images[slot] = place_image(image, batch.bucket)
             hw[slot] = image_hw
-            loaded.boxes[slot, : len(boxes)], loaded.classes[slot, : len(boxes)] = boxes, classes
-            loaded.mask_bits[slot] = pack_masks(masks, slots, batch.bucket)
-            loaded.valid[slot, : len(boxes)] = True
+            loaded.boxes[slot, :number], loaded.classes[slot, :number] = boxes, classes
+            loaded.valid[slot, :number] = True
+            if self._points is None:
+                loaded.mask_bits[slot] = pack_masks(truth[0], slots, batch.bucket)
+            else:
+                loaded.point_coords[slot, :number], loaded.point_labels[slot, :number] = truth
 
         each(load, range(part))
         return loaded._replace(padded_hw=padded_sizes(hw))
 
-    def _load(
-        self, planned: PlannedImage
-    ) -> tuple[np.ndarray, tuple[int, int], tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
+    def _load(self, planned: PlannedImage) -> tuple[np.ndarray, tuple[int, int], tuple]:
         image, objects = read_record(self._prepared, planned.record)
-        moved = transform_objects(objects, image.shape[:2], planned.image_hw, flip=planned.flip)
+        sizes, flip = (image.shape[:2], planned.image_hw), planned.flip
+        if self._points is None:
+            moved = transform_objects(objects, *sizes, flip=flip)
+        else:
+            rng = np.random.default_rng([self._points.seed, planned.epoch, planned.record])
+            number = self._points.number
+            moved = transform_points(objects, *sizes, flip=flip, number=number, rng=rng)
         image = resize_image(image, planned.image_hw)
         return (image[:, ::-1] if planned.flip else image), planned.image_hw, moved
 
@@ -236,7 +263,8 @@ def read_record(prepared: PreparedSet, record: int) -> tuple[np.ndarray, ImageOb
     annotations = [json.loads(text(objects["annotation"][i])) for i in kept]
     boxes = np.asarray([a["box"] for a in annotations], np.float64).reshape(-1, 4)
     labels = np.asarray(objects["label"], np.int32)[kept]
-    return image, ImageObjects(boxes, labels, [a["segmentation"] for a in annotations])
+    points = as_arrays([a.get("points", ()) for a in annotations])
+    return image, ImageObjects(boxes, labels, [a["segmentation"] for a in annotations], points)
 
 
 def train_batches(
@@ -248,15 +276,17 @@ def train_batches(
     process_count: int = 1,
     start: int = 0,
     max_broken_share: float = 0.0,
+    points: PointSupervision | None = None,
 ) -> grain.DatasetIterator:
     """This process's batches from number `start` on, without end.
 
     Args:
       max_broken_share: of the records, that may be unreadable; see `records/broken.py`.
+      points: what supervises instead of masks.
     Raises: ValueError if the processes cannot have equal parts of a batch.
     """
     load = _LoadBatch(
-        prepared, slot_sizes(prepared, plan), process_index, process_count, max_broken_share
+        prepared, slot_sizes(prepared, plan), process_index, process_count, max_broken_share, points
     )
     return iterate_batches(
         plan, load, start=start, process_count=process_count, num_threads=num_threads

@@ -34,11 +34,13 @@ class ImageObjects(NamedTuple):
       boxes: float [N, 4], xyxy in pixels.
       labels: int [N], classes 0..K-1.
       segmentations: N polygon lists or compressed RLEs.
+      points: N arrays [n, 3] of labelled points: x, y and label 1, 0 or -1.
     """
 
     boxes: np.ndarray
     labels: np.ndarray
     segmentations: Sequence[Segmentation]
+    points: Sequence[np.ndarray] = ()
 
 
 def resized_hw(hw: tuple[int, int], min_size: int, max_size: int) -> tuple[int, int]:

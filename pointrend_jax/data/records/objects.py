@@ -5,7 +5,7 @@ that has the record files needs neither images nor annotations. Equal for every 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from pointrend_jax.data.records.manifest import FORMAT
 from pointrend_jax.data.records.write import CACHED, write_if_absent
 from pointrend_jax.data.sources.coco import print_findings
 from pointrend_jax.data.sources.folders import StoredFile
-from pointrend_jax.data.sources.object_set import CocoImage, FoundObjects
+from pointrend_jax.data.sources.object_set import CocoImage, CocoSet, FoundObjects
 from pointrend_jax.storage import content_key
 from pointrend_jax.structures import FEDERATED_LISTS
 
@@ -42,6 +42,9 @@ class PreparedSet(NamedTuple):
       class_names, category_ids: by class index; the ids are those of the annotation file.
       frequencies: "r", "c" or "f" of each class in a federated set (LVIS); () in others.
       has_instance_ids: whether records hold Cityscapes' instance id maps.
+      most_points: labelled points that an object has, at most; 0 if none has any.
+      without_points: objects that have no labelled point, crowd regions left out, in all splits.
+      lacks_masks: whether some object has no mask.
     """
 
     source: Sequence[Any]
@@ -50,6 +53,9 @@ class PreparedSet(NamedTuple):
     category_ids: tuple[int, ...]
     frequencies: tuple[str, ...]
     has_instance_ids: bool
+    most_points: int
+    without_points: int
+    lacks_masks: bool
 
 
 def prepare_objects(found: FoundObjects, cache_dir: Path) -> PreparedSet:
@@ -89,7 +95,8 @@ def object_records(name: str, splits: Mapping[str, FoundObjects]) -> RecordSet:
             "category_ids": list(one.category_ids),
             "frequencies": list(one.frequencies),
             "has_instance_ids": any(found.instance_files for found in splits.values()),
-        },
+        }
+        | _supervision(sets.values()),
         splits={split: _split(found) for split, found in splits.items()},
     )
 
@@ -104,6 +111,9 @@ def open_objects(folder: Path, split: str) -> PreparedSet:
         category_ids=tuple(metadata["category_ids"]),
         frequencies=tuple(metadata["frequencies"]),
         has_instance_ids=metadata["has_instance_ids"],
+        most_points=metadata.get("most_points", 0),
+        without_points=metadata.get("without_points", 0),
+        lacks_masks=metadata.get("lacks_masks", False),
     )
 
 
@@ -167,6 +177,19 @@ def _annotations(
     return found
 
 
+def _supervision(sets: Iterable[CocoSet]) -> dict[str, Any]:
+    """What the metadata say about labelled points: nothing of sets that have none."""
+    objects = [o for found in sets for image in found.images for o in image.objects]
+    most_points = max((len(o.points) for o in objects), default=0)
+    if not most_points:
+        return {}
+    return {
+        "most_points": most_points,
+        "without_points": sum(not (o.points or o.is_crowd) for o in objects),
+        "lacks_masks": not all(o.segmentation for o in objects),
+    }
+
+
 def _features() -> tfds.features.FeaturesDict:
     objects = {
         "id": np.int64,
@@ -176,7 +199,8 @@ def _features() -> tfds.features.FeaturesDict:
         "label": np.int64,
         "is_crowd": np.bool_,
         # JSON, exact: "bbox" and "area" as the file has them, "box" (xyxy, inside the image),
-        # "segmentation" (polygons or compressed RLE).
+        # "segmentation" (polygons or compressed RLE), and [x, y, label] of labelled "points" where
+        # an object has some.
         "annotation": tfds.features.Text(),
     }
     return tfds.features.FeaturesDict(
@@ -249,6 +273,7 @@ def _example(image: CocoImage, encoded: bytes, ids: bytes) -> dict[str, Any]:
                 "is_crowd": o.is_crowd,
                 "annotation": json.dumps(
                     {"bbox": o.bbox, "area": o.area, "box": o.box, "segmentation": o.segmentation}
+                    | ({"points": o.points} if o.points else {})
                 ),
             }
             for o in image.objects

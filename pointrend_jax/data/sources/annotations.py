@@ -10,6 +10,12 @@ from collections import Counter
 from itertools import chain
 from typing import Any, NamedTuple
 
+from pointrend_jax.data.sources.labelled_points import (
+    BAD_POINTS,
+    LabelledPoint,
+    has_points,
+    parse_points,
+)
 from pointrend_jax.masks.polygons import (
     Box,
     Segmentation,
@@ -19,7 +25,8 @@ from pointrend_jax.masks.polygons import (
     outline_box,
     pixel_box,
 )
-from pointrend_jax.masks.rle import encode_runs, rle_area, run_lengths
+from pointrend_jax.masks.rle import rle_area
+from pointrend_jax.masks.runs import encode_runs, run_lengths
 
 NO_AREA = "skipped: neither box nor outline has an area inside the image"
 NO_SEGMENTATION = "skipped: no segmentation"
@@ -32,6 +39,8 @@ WRONG_RLE_SIZE = "skipped: RLE size differs from the image's"
 BAD_COUNTS = 'skipped: RLE "counts" are neither run lengths nor COCO\'s compressed text'
 BAD_RLE = "skipped: RLE run lengths do not fill the image"
 EMPTY_MASK = "skipped: mask without a pixel"
+NO_LABELLED_POINT = "skipped: neither a mask nor a labelled point in the image"
+POINTS_WITHOUT_BOX = "skipped: labelled points, but neither a mask nor a box"
 BAD_CROWD = "skipped: iscrowd is neither 0 nor 1"
 BAD_BOX = "kept: box was not four finite numbers, taken from the mask"
 ZERO_AREA_BOX = "kept: box had no area, taken from the mask"
@@ -65,9 +74,11 @@ class CocoObject(NamedTuple):
       box: xyxy in pixels of the original image, inside it.
       bbox: x, y, width, height as the file has them, unclipped; evaluation scores against these.
       label: class, 0..K-1.
-      segmentation: polygons in pixels of the original image, or compressed RLE.
+      segmentation: polygons in pixels of the original image, or compressed RLE; [] of an object
+        that has labelled points instead.
       is_crowd: a region of many objects; evaluation ignores it, training drops it.
-      area: square pixels, as the file gives it or else of the mask.
+      area: square pixels, as the file gives it or else of the mask, or of the box.
+      points: of the mask, known whether or not there is one.
     """
 
     id: int
@@ -77,6 +88,7 @@ class CocoObject(NamedTuple):
     segmentation: Segmentation
     is_crowd: bool
     area: float
+    points: tuple[LabelledPoint, ...] = ()
 
 
 class _SkipError(Exception):
@@ -99,8 +111,17 @@ def parse_annotation(
     try:
         if crowd not in (0, 1, None):
             raise _SkipError(BAD_CROWD)
-        segmentation = _parse_segmentation(annotation.get("segmentation"), hw, report)
-        bbox, box = _boxes(annotation.get("bbox"), segmentation, hw, report)
+        segmentation: Segmentation = []
+        if annotation.get("segmentation") in (None, [], {}) and has_points(annotation):
+            bbox, box = _box_alone(annotation.get("bbox"), hw, report)
+        else:
+            segmentation = _parse_segmentation(annotation.get("segmentation"), hw, report)
+            bbox, box = _boxes(annotation.get("bbox"), segmentation, hw, report)
+        points = parse_points(annotation, box, hw, report)
+        if points is None:
+            raise _SkipError(BAD_POINTS)
+        if not segmentation and all(point.label == -1 for point in points):
+            raise _SkipError(NO_LABELLED_POINT)
     except _SkipError as skip:
         report[str(skip)] += 1
         return None
@@ -111,8 +132,23 @@ def parse_annotation(
         label=label,
         segmentation=segmentation,
         is_crowd=bool(crowd),
-        area=_area(annotation.get("area"), segmentation, hw, report, is_crowd=bool(crowd)),
+        area=_area(annotation.get("area"), segmentation, hw, report, is_crowd=bool(crowd))
+        if segmentation
+        else (box[2] - box[0]) * (box[3] - box[1]),
+        points=points,
     )
+
+
+def _box_alone(value: Any, hw: tuple[int, int], report: Counter) -> tuple[Box, Box]:
+    """`_boxes` of an object without a mask, which has what the file says or is none."""
+    is_box = isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+    x, y, width, height = map(float, value) if is_box else (0.0, 0.0, 0.0, 0.0)
+    clipped = _clip((x, y, x + width, y + height), hw)
+    if width <= 0 or height <= 0 or clipped is None:
+        raise _SkipError(POINTS_WITHOUT_BOX)
+    if max(abs(c - b) for c, b in zip(_xywh(clipped), (x, y, width, height), strict=True)) > 1.0:
+        report[BOX_CLIPPED] += 1
+    return (x, y, width, height), clipped
 
 
 def _parse_segmentation(value: Any, hw: tuple[int, int], report: Counter) -> Segmentation:

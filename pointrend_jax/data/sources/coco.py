@@ -158,14 +158,21 @@ def _check_one_id_each(files: dict[int, StoredFile]) -> None:
         )
 
 
+def _furthest(found: CocoObject) -> float:
+    """The largest coordinate of an outline, or of the box of an object that has no mask."""
+    return max(outline_box(found.segmentation) if found.segmentation else found.box)
+
+
 def _check_pixels(
     images: dict[int, dict[str, Any]],
     objects: dict[int, list[CocoObject]],
     annotation_file: Path,
 ) -> None:
     """Raises ValueError if all coordinates are shares of the image instead of pixels."""
-    found = [o.segmentation for of_image in objects.values() for o in of_image]
-    if all(isinstance(s, list) and max(outline_box(s)) <= _LARGEST_SHARE for s in found) and any(
+    found = [o for of_image in objects.values() for o in of_image]
+    if all(
+        isinstance(o.segmentation, list) and _furthest(o) <= _LARGEST_SHARE for o in found
+    ) and any(
         max(images[i]["height"], images[i]["width"]) > _LARGEST_SHARE
         for i, o in objects.items()
         if o

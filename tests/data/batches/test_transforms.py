@@ -26,7 +26,8 @@ from pointrend_jax.data.batches.transforms import (
 )
 from pointrend_jax.data.images import read_image
 from pointrend_jax.masks.bits import pack_mask, resize_mask
-from pointrend_jax.masks.rle import encode_mask, encode_runs, run_lengths
+from pointrend_jax.masks.rle import encode_mask
+from pointrend_jax.masks.runs import encode_runs, run_lengths
 from tests.shared import shared_path
 
 _IMAGES = (229358, 183709, 231460)

@@ -10,7 +10,7 @@ from pointrend_jax.cityscapes_labels import INSTANCE_CLASSES
 from pointrend_jax.data.records.objects import instance_ids, prepare_objects
 from pointrend_jax.data.sources import cityscapes_instances
 from pointrend_jax.data.sources.cityscapes_instances import objects_of, read_cityscapes_objects
-from pointrend_jax.masks.rle import decode_rle
+from pointrend_jax.masks.runs import decode_rle
 from tests.data.label_sets import save_png, write_frame
 from tests.shared import shared_path
 

@@ -12,7 +12,8 @@ from pointrend_jax.data.sources.annotations import parse_annotation
 from pointrend_jax.data.sources.coco import print_findings, read_coco
 from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.masks.polygons import enclosed_area
-from pointrend_jax.masks.rle import decode_rle, encode_mask
+from pointrend_jax.masks.rle import encode_mask
+from pointrend_jax.masks.runs import decode_rle
 from tests.data.sources.coco_files import SQUARE, an_object, two_images, written
 from tests.shared import shared_path
 

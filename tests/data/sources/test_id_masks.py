@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.data.sources.id_masks import read_id_masks
-from pointrend_jax.masks.rle import decode_rle
+from pointrend_jax.masks.runs import decode_rle
 from tests.data.label_sets import save_png
 
 
