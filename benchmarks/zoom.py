@@ -3,9 +3,10 @@
     python -m benchmarks.zoom --checkpoint runs/demo
 
 Scenes of the demonstration are drawn that no run has seen. Every object that is found is compared
-with its outline, drawn again at 8 times the resolution: the mask of the prediction, upsampled; the
-same windows rendered by the point head; and the coarse mask. The boundary is the band of some width
-along an outline, in pixels of the image.
+with its outline, drawn again at 8 times the resolution: the windows of a scene, rendered by the
+point head; the mask of the prediction, upsampled; that of a model that stops at 56 x 56, upsampled;
+and the coarse mask. The boundary is the band of some width along an outline, in pixels of the
+image.
 """
 
 import argparse
@@ -33,12 +34,16 @@ def main() -> None:
     predictor = pointrend_jax.load(args.checkpoint)
     if not isinstance(predictor, pointrend_jax.Predictor):
         raise ValueError("the drawn scenes have instances; give a model of these.")
-    scores: dict[str, list[list[float]]] = {"rendered": [], "upsampled": [], "coarse": []}
+    # The same arrays: 7 x 7 cells, doubled three times.
+    short = pointrend_jax.load(args.checkpoint, {"model.mask.subdivision_steps": 3})
+    names = ("rendered", "upsampled", "upsampled from 56x56", "coarse, upsampled")
+    scores: dict[str, list[list[float]]] = {name: [] for name in names}
     seconds: list[float] = []
     for i in range(args.scenes):
         rng = np.random.default_rng([9000, i])
         pixels, objects = draw_scene(rng, args.side, 3, i % len(CATEGORIES))
-        scene = predictor.scene(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), score_threshold=0.5)
+        image = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+        scene, shorter = predictor.scene(image, score_threshold=0.5), short(image)
         truths = _fine_truths(objects, args.side)
         if not len(scene.instances):
             continue
@@ -48,12 +53,13 @@ def main() -> None:
             truth = max(truths, key=lambda truth: _iou(truth, upsampled))
             if _iou(truth, upsampled) < 0.5:
                 continue
-            masks = {
-                "rendered": _rendered(scene, k, args.side, seconds),
-                "upsampled": upsampled,
-                "coarse": instance.coarse_masks.probabilities(hw)[0] >= 0.5,
-            }
-            for name, mask in masks.items():
+            masks = (
+                _rendered(scene, k, args.side, seconds),
+                upsampled,
+                shorter.masks[k].probabilities(hw)[0] >= 0.5,
+                instance.coarse_masks.probabilities(hw)[0] >= 0.5,
+            )
+            for name, mask in zip(names, masks, strict=True):
                 row = [_iou(truth, mask)]
                 row += [_boundary_iou(truth, mask, width) for width in WIDTHS]
                 scores[name].append(row)

@@ -5,7 +5,7 @@ head instead, in a window of the image at any size, with points that scale with 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -80,14 +80,26 @@ class Scene:
         The first is the regular grid. Where the size is no multiple of 8, the last row and column
         of a step's cells may reach beyond the window.
         """
+        row = range(len(self.instances))[index]
+        return self._steps(self.instances.boxes[row], self.instances.classes[row], window, size)
+
+    def warmup(self, sizes: Sequence[Size]) -> None:
+        """Compiles ahead for windows of those sizes. Raises: ValueError as `render`."""
+        height, width = self.image.shape[:2]
+        whole = np.asarray([0, 0, width, height], np.float32)
+        for size in sizes:
+            self._steps(whole, 0, (0, 0, width, height), size)
+
+    def _steps(
+        self, box: np.ndarray, label: int, window: Window, size: Size
+    ) -> list[ExplainedStep]:
         _check_window(window, size)
-        box = self.instances.boxes[range(len(self.instances))[index]]
         hw, whole = _rendered(window, size)
         none = jnp.zeros(1, jnp.int32)
         regions = Regions(
             boxes=jnp.asarray(box * _to_input(self, self._seen), jnp.float32)[None],
             image_index=none,
-            classes=jnp.full(1, self.instances.classes[index], jnp.int32),
+            classes=jnp.full(1, label, jnp.int32),
             gt_index=none,
             valid=jnp.ones(1, bool),
         )
@@ -148,6 +160,14 @@ class LabelScene:
                 ExplainedLabelStep(labels[inside], step.uncertainty[0][inside], coords)
             )
         return explained
+
+    def warmup(self, sizes: Sequence[Size]) -> None:
+        """Compiles ahead for windows of those sizes, at every zoom. Raises: as `render`."""
+        scale = _to_input(self, self._seen)[0]
+        for height, width in sizes:
+            for subdivisions in range(_SUBDIVISIONS + 1):
+                pixel = 0.99 / scale / 2**subdivisions
+                self.render(window=(0, 0, width * pixel, height * pixel), size=(height, width))
 
 
 class Seen(NamedTuple):
