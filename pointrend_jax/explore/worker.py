@@ -51,7 +51,8 @@ class Worker:
             return waiting.result()
         finally:
             leaving.cancel()
-            waiting.cancel()
+            # No more than a wish where it has begun or ended.
+            future.cancel()
 
     def close(self) -> None:
         """Ends after what is being done; what waits is dropped."""
