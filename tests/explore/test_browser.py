@@ -123,7 +123,7 @@ def test_zooming_asks_for_what_is_seen_first_coarsely_then_at_the_screen_s_resol
     disc.asked.clear()
     page.mouse.move(*_middle(page))
     page.mouse.wheel(0, -600)
-    _says(page, "Rendered in")
+    playwright.expect(page.locator("#timing")).to_have_text(re.compile(r"Rendered in \d+ ms"))
     page.wait_for_timeout(300)
     (first, small), *_, (window, large) = disc.asked
     assert (small, large) in {(128, 512), (128, 1024)}

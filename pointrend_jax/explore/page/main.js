@@ -16,7 +16,8 @@ const page = {
 };
 const view = new View(canvas, moved);
 const picture = new Picture(canvas, view);
-const refiner = new Refiner(view, { said, drawn });
+const timed = (text) => { element("timing").textContent = text; };
+const refiner = new Refiner(view, { said, timed, drawn });
 const panel = new Panel({ filtered, chosen: choose, hovered: hover, save });
 
 function said(text) {

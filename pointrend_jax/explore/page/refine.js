@@ -9,10 +9,11 @@ const MOST_OBJECTS = 12;
 const MARGIN = 2; // px of the photo, around a box
 
 export class Refiner {
-  // said(text): how far it is; drawn(): something new is there.
-  constructor(view, { said, drawn }) {
+  // said(text): what went wrong; timed(text): how long it took; drawn(): something new is there.
+  constructor(view, { said, timed, drawn }) {
     this.view = view;
     this.said = said;
+    this.timed = timed;
     this.drawn = drawn;
     this.aborting = new AbortController();
   }
@@ -34,8 +35,8 @@ export class Refiner {
         await Promise.all(this.#jobs(page, seen, first).map((job) => job(signal)));
       }
       if (page.showsPoints) await this.#steps(page, seen, signal);
-      const seconds = (performance.now() - start) / 1000;
-      if (seconds > 0.02) this.said(`Rendered in ${seconds.toFixed(2)} s`);
+      const milliseconds = performance.now() - start;
+      if (milliseconds > 5) this.timed(`Rendered in ${milliseconds.toFixed(0)} ms`);
     } catch (error) {
       if (error.name !== "AbortError") this.said(error.message);
     }
