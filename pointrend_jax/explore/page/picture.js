@@ -21,13 +21,15 @@ const rgba = ([red, green, blue], alpha) =>
 export function maskPicture({ side, values }, color) {
   const inner = rgba(color, OPACITY);
   const border = rgba(color, 1);
+  // The line is a cell wide where cells are large, two where they are those of the screen.
+  const wide = side > 256 ? 2 : 1;
   const outside = (x, y) =>
     x >= 0 && y >= 0 && x < side && y < side && values[y * side + x] < 128;
   return painted(side, side, (i) => {
     if (values[i] < 128) return 0;
     const x = i % side;
     const y = (i - x) / side;
-    return outside(x - 1, y) || outside(x + 1, y) || outside(x, y - 1) || outside(x, y + 1)
+    return outside(x - wide, y) || outside(x + wide, y) || outside(x, y - wide) || outside(x, y + wide)
       ? border : inner;
   });
 }
