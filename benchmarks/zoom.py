@@ -31,11 +31,9 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=20)
     parser.add_argument("--side", type=int, default=192, help="of the images, in pixels")
     args = parser.parse_args()
-    predictor = pointrend_jax.load(args.checkpoint)
-    if not isinstance(predictor, pointrend_jax.Predictor):
-        raise ValueError("the drawn scenes have instances; give a model of these.")
+    predictor = _load(args.checkpoint, {})
     # The same arrays: 7 x 7 cells, doubled three times.
-    short = pointrend_jax.load(args.checkpoint, {"model.mask.subdivision_steps": 3})
+    short = _load(args.checkpoint, {"model.mask.subdivision_steps": 3})
     names = ("rendered", "upsampled", "upsampled from 56x56", "coarse, upsampled")
     scores: dict[str, list[list[float]]] = {name: [] for name in names}
     seconds: list[float] = []
@@ -73,6 +71,13 @@ def main() -> None:
     wins = np.mean(np.array(scores["rendered"]) > np.array(scores["upsampled"]), axis=0)
     print("objects whose rendered mask is the better one: " + ", ".join(f"{x:.0%}" for x in wins))
     print(f"a window of {TILE}x{TILE}: median {1000 * np.median(seconds):.0f} ms")
+
+
+def _load(checkpoint: str, changes: dict[str, int]) -> pointrend_jax.Predictor:
+    predictor = pointrend_jax.load(checkpoint, changes)
+    if not isinstance(predictor, pointrend_jax.Predictor):
+        raise ValueError("the drawn scenes have instances; give a model of these.")
+    return predictor
 
 
 def _fine_truths(objects: list, side: int) -> list[np.ndarray]:
