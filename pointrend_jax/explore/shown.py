@@ -183,7 +183,9 @@ def photo(image: np.ndarray) -> Saved:
 def warm_up(predictor: Predictor | SemanticPredictor, image_hw: tuple[int, int]) -> None:
     """Compiles what images of that size and their windows need."""
     scene = predictor.scene(np.zeros((*image_hw, 3), np.uint8))
-    scene.warmup([(side, side) for side in (FIRST_SIDE, *REFINED_SIDES)])
+    # Of label maps the whole one is the first picture, and each size has a program for a zoom.
+    sides = REFINED_SIDES[:1] if isinstance(scene, LabelScene) else (FIRST_SIDE, *REFINED_SIDES)
+    scene.warmup([(side, side) for side in sides])
 
 
 def _step(uncertainty: np.ndarray, point_coords: np.ndarray) -> dict[str, Any]:

@@ -215,12 +215,13 @@ def _render(
     """`Task.render`, as `RenderStep`s of numpy; says what is compiled."""
     programs = _programs(model.task)
     key = size, tuple(x.shape for x in jax.tree.leaves(maps))
-    height, width = size if isinstance(size[0], int) else size[0]
+    (height, width), *detail = (size,) if isinstance(size[0], int) else size
+    how = f", subdivisions: {detail[0]}" if detail else ""
     windows = jnp.asarray(window, jnp.float32)[None]
     with (
         nullcontext()
         if key in programs.sizes
-        else waiting_for(f"compiling the rendering of windows on {height}x{width} pixels")
+        else waiting_for(f"compiling the rendering of windows on {height}x{width} pixels{how}")
     ):
         steps = jax.device_get(programs.render(model.variables, maps, of, windows, size))
     programs.sizes.add(key)

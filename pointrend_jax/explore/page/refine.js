@@ -43,7 +43,10 @@ export class Refiner {
   }
 
   #jobs(page, seen, first) {
-    if (page.scene.kind === "labels") return [(signal) => this.#labels(page, seen, first, signal)];
+    if (page.scene.kind === "labels") {
+      // The whole map is the first picture.
+      return first ? [] : [(signal) => this.#labels(page, seen, signal)];
+    }
     return page.visible
       .map((item) => ({ item, window: cut(around(item.box), seen) }))
       .filter(({ item, window }) => window && this.#isFiner(page.scene, item))
@@ -71,8 +74,8 @@ export class Refiner {
     this.drawn();
   }
 
-  async #labels(page, seen, first, signal) {
-    const what = { object: 0, window: seen, side: this.#side(seen, first) };
+  async #labels(page, seen, signal) {
+    const what = { object: 0, window: seen, side: this.#side(seen, false) };
     const { values, side } = await api.window(page.scene.scene, what, signal);
     if (signal.aborted) return;
     const shows = (label) => page.showsClass(label);
