@@ -35,6 +35,8 @@ _SUBDIVISIONS = 3
 _MULTIPLE = 2**_SUBDIVISIONS
 # Pixels of a window, so that its maps and points fit a small device.
 MAX_WINDOW_PIXELS = 2**22
+# Pixels of the image; farther out, float32 knows no halves of them.
+_FARTHEST = 2**23
 
 
 class Scene:
@@ -230,10 +232,10 @@ def _render(
 
 def _check_window(window: Window, size: Size) -> None:
     x0, y0, x1, y1 = window
-    if not (np.isfinite(window).all() and x1 > x0 and y1 > y0):
+    if not (np.abs(window).max() <= _FARTHEST and x1 > x0 and y1 > y0):
         raise ValueError(
-            "window must be (x0, y0, x1, y1) in pixels of the image, of positive width and height, "
-            f"got {tuple(window)}."
+            "window must be (x0, y0, x1, y1) in pixels of the image, of positive width and height "
+            f"and within {_FARTHEST} pixels, got {tuple(window)}."
         )
     if min(size) < 1 or math.prod(size) > MAX_WINDOW_PIXELS:
         raise ValueError(

@@ -91,10 +91,11 @@ def test_panning_and_zooming_compile_nothing() -> None:
         ((4.0, 0.0, 4.0, 9.0), (8, 8), "window must be .* got .*4.0"),
         ((0.0, 0.0, float("nan"), 9.0), (8, 8), "window must be .* nan"),
         ((0.0, 0.0, float("inf"), 9.0), (8, 8), "window must be .* inf"),
+        ((0.0, 0.0, 1e9, 9.0), (8, 8), "within 8388608 pixels"),
         ((0.0, 0.0, 4.0, 9.0), (0, 8), "size must be .* at least 1 pixel"),
         ((0.0, 0.0, 4.0, 9.0), (4096, 4096), "render larger ones in several windows"),
     ],
-    ids=["flat", "nan", "infinite", "no pixel", "too many pixels"],
+    ids=["flat", "nan", "infinite", "far away", "no pixel", "too many pixels"],
 )
 def test_a_window_that_cannot_be_rendered_is_refused(window, size, message) -> None:
     with pytest.raises(ValueError, match=message):
