@@ -20,7 +20,6 @@ import pointrend_jax
 from pointrend_jax.data.sources.embedded import draw_scene
 from pointrend_jax.data.sources.embedded_shapes import CATEGORIES, cover_pixels
 from pointrend_jax.evaluation.boundary import mask_boundary
-from pointrend_jax.predict.scene import Scene
 
 ZOOM, TILE = 8, 512
 WIDTHS = (0.5, 1.0, 2.0)  # px of the image
@@ -102,7 +101,9 @@ def _fine_truths(objects: list, side: int) -> list[np.ndarray]:
     return truths
 
 
-def _rendered(scene: Scene, index: int, side: int, seconds: list[float]) -> np.ndarray:
+def _rendered(
+    scene: pointrend_jax.Scene, index: int, side: int, seconds: list[float]
+) -> np.ndarray:
     """The mask at the finer resolution, window by window."""
     whole = np.zeros((ZOOM * side, ZOOM * side), bool)
     x0, y0, x1, y1 = (int(v) for v in ZOOM * scene.instances.boxes[index])

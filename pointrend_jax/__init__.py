@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pointrend_jax.predict.labels import SemanticPredictor
     from pointrend_jax.predict.load import load
     from pointrend_jax.predict.npy_file import NpyImage, NpyLabels
+    from pointrend_jax.predict.scene import LabelScene, Scene
     from pointrend_jax.results.instances import PredictedInstances
     from pointrend_jax.results.label_maps import PredictedLabels
     from pointrend_jax.results.masks import PredictedMasks
@@ -30,24 +31,28 @@ else:
 
 
 _HOMES = {
+    "LabelScene": "predict.scene",
     "NpyImage": "predict.npy_file",
     "NpyLabels": "predict.npy_file",
     "PredictedInstances": "results.instances",
     "PredictedLabels": "results.label_maps",
     "PredictedMasks": "results.masks",
     "Predictor": "predict.instances",
+    "Scene": "predict.scene",
     "SemanticPredictor": "predict.labels",
     "load": "predict.load",
     "read_image": "data.images",
 }
 __version__ = "0.1.0"
 __all__ = [
+    "LabelScene",
     "NpyImage",
     "NpyLabels",
     "PredictedInstances",
     "PredictedLabels",
     "PredictedMasks",
     "Predictor",
+    "Scene",
     "SemanticPredictor",
     "load",
     "read_image",

@@ -82,8 +82,8 @@ class Scene:
         The first is the regular grid. Where the size is no multiple of 8, the last row and column
         of a step's cells may reach beyond the window.
         """
-        row = range(len(self.instances))[index]
-        return self._steps(self.instances.boxes[row], self.instances.classes[row], window, size)
+        found, row = self.instances, range(len(self.instances))[index]
+        return self._steps(found.boxes[row], int(found.classes[row]), window, size)
 
     def warmup(self, sizes: Sequence[Size]) -> None:
         """Compiles ahead for windows of those sizes. Raises: ValueError as `render`."""
@@ -168,7 +168,8 @@ class LabelScene:
         scale = _to_input(self, self._seen)[0]
         for height, width in sizes:
             for subdivisions in range(_SUBDIVISIONS + 1):
-                pixel = 0.99 / scale / 2**subdivisions
+                # A little larger than where the next subdivision begins.
+                pixel = 1.01 / scale / 2**subdivisions
                 self.render(window=(0, 0, width * pixel, height * pixel), size=(height, width))
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.compilations import counted_compilations
 from pointrend_jax.ops.resize import best_labels
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
@@ -113,6 +114,15 @@ def test_a_scene_s_detail_goes_on_from_the_label_map_by_its_points() -> None:
     assert len(scene.explain(window=window, size=(32, 32))) == 2
     with pytest.raises(ValueError, match="window must be"):
         scene.render(window=(0, 0, 0, 1), size=(8, 8))
+
+
+def test_a_scene_s_warmup_leaves_nothing_to_compile_at_any_zoom() -> None:
+    scene = _predictor().scene(_images()[0])
+    scene.warmup([(8, 8)])
+    with counted_compilations() as names:
+        for side in (16.0, 8.0, 4.0, 2.0, 1.0, 0.5):
+            scene.render(window=(0, 0, side, side), size=(8, 8))
+    assert not names
 
 
 def test_explained_steps_lead_from_the_coarse_labels_to_the_prediction() -> None:

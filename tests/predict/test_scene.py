@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import pointrend_jax
 from benchmarks.compilations import counted_compilations
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.masks.paste import probability
 from pointrend_jax.predict.instances import Predictor
-from pointrend_jax.predict.scene import Scene
 from pointrend_jax.structures import ImageBatch, SemanticPredictions
 from pointrend_jax.tasks.build import build_task
 from tests.tiny import tiny_config, tiny_semantic_config
@@ -18,7 +18,7 @@ from tests.tiny_predictor import NAMES, predictor_config, random_images, spread_
 
 
 @cache
-def _scene() -> Scene:
+def _scene() -> pointrend_jax.Scene:
     """Of an image that is twice as large as the network's input."""
     predictor = Predictor(spread_variables(), predictor_config(), NAMES)
     return predictor.scene(random_images()[2])
