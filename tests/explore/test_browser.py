@@ -31,6 +31,8 @@ Page = Any
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    # As long as a machine may take that does other things too.
+    playwright.expect.set_options(timeout=30_000)
     with playwright.sync_playwright() as running:
         # The sandbox needs rights that a container may lack; the page is ours.
         own = running.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])

@@ -42,6 +42,8 @@ function moved() {
 
 // --- photos ---
 
+let opening = new AbortController();
+
 async function open(file) {
   if (!file) return;
   if (file.size > refiner.limits.max_bytes) {
@@ -53,25 +55,26 @@ async function open(file) {
   // The browser's own picture is there before the server's, where it knows the format.
   const own = createImageBitmap(file).catch(() => null);
   const start = performance.now();
-  opening?.abort();
+  const before = page.scene;
+  opening.abort();
   opening = new AbortController();
+  const { signal } = opening;
   try {
-    own.then((photo) => photo && !opening.signal.aborted && showPhoto(photo));
-    const scene = await api.predict(file, opening.signal);
+    own.then((photo) => photo && !signal.aborted && page.scene === before && showPhoto(photo));
+    const scene = await api.predict(file, signal);
     await showScene(scene, await own);
     said(`${summary()} in ${((performance.now() - start) / 1000).toFixed(1)} s`);
   } catch (error) {
-    if (error.name !== "AbortError") said(`${file.name}: ${error.message}`);
-    if (page.scene) await showScene(page.scene, null);
-  } finally {
-    canvas.removeAttribute("aria-busy");
+    if (signal.aborted) return;
+    said(`${file.name}: ${error.message}`);
+    if (before) await showScene(before, null);
   }
+  canvas.removeAttribute("aria-busy");
 }
-let opening = null;
 
 function showPhoto(photo) {
-  Object.assign(page, { photo, items: [], visible: [], maps: null, refined: null, steps: null });
-  Object.assign(page, { chosen: null, hovered: null });
+  Object.assign(page, { photo, scene: null, items: [], visible: [], raw: null, maps: null });
+  Object.assign(page, { refined: null, steps: null, chosen: null, hovered: null });
   element("drop").hidden = true;
   view.photo = { width: photo.width, height: photo.height };
   view.fit();
@@ -218,6 +221,7 @@ function slideTo(percent) {
 }
 
 function save(kind) {
+  if (!page.scene) return;
   const link = document.createElement("a");
   link.href = api.saveAddress(page.scene.scene, kind, page.visible.map((item) => item.index));
   link.download = "";
