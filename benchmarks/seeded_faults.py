@@ -84,6 +84,30 @@ FAULTS = (
         ("ops/test_losses.py",),
     ),
     Fault(
+        "windows-in-place-of-regions", "layers/regions.py",
+        "return predict_points(jnp.clip(points_in_image(windows, point_coords), 0.0, 1.0))",
+        "return predict_points(jnp.clip(point_coords, 0.0, 1.0))",
+        ("layers/test_render_regions.py",),
+    ),
+    Fault(
+        "windows-shown-outside-the-box", "predict/scene.py",
+        "    probs[~_inside_box(whole, box, probs.shape)] = 0.0\n",
+        "",
+        ("predict/test_scene.py",),
+    ),
+    Fault(
+        "page-of-any-host", "explore/server.py",
+        'if headers.get("host", "") not in hosts:',
+        'if "host" not in headers:',
+        ("explore/test_server.py",),
+    ),
+    Fault(
+        "page-works-for-who-has-left", "explore/worker.py",
+        "            future.cancel()\n",
+        "            pass\n",
+        ("explore/test_server.py", "explore/test_worker.py"),
+    ),
+    Fault(
         "boxes-unclamped", "ops/boxes.py",
         "jnp.exp(jnp.minimum(deltas[..., 2:], SCALE_CLAMP))",
         "jnp.exp(deltas[..., 2:])",

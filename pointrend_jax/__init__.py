@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pointrend_jax.predict.labels import SemanticPredictor
     from pointrend_jax.predict.load import load
     from pointrend_jax.predict.npy_file import NpyImage, NpyLabels
+    from pointrend_jax.predict.scene import LabelScene, Scene
     from pointrend_jax.results.instances import PredictedInstances
     from pointrend_jax.results.label_maps import PredictedLabels
     from pointrend_jax.results.masks import PredictedMasks
@@ -41,6 +42,7 @@ else:
 
 
 _HOMES = {
+    "LabelScene": "predict.scene",
     "NpyImage": "predict.npy_file",
     "NpyLabels": "predict.npy_file",
     "OverlayStyle": "visualize.overlay",
@@ -48,6 +50,7 @@ _HOMES = {
     "PredictedLabels": "results.label_maps",
     "PredictedMasks": "results.masks",
     "Predictor": "predict.instances",
+    "Scene": "predict.scene",
     "SemanticPredictor": "predict.labels",
     "boundary_iou": "masks.boundary",
     "load": "predict.load",
@@ -61,6 +64,7 @@ _HOMES = {
 }
 __version__ = "0.1.0"
 __all__ = [
+    "LabelScene",
     "NpyImage",
     "NpyLabels",
     "OverlayStyle",
@@ -68,6 +72,7 @@ __all__ = [
     "PredictedLabels",
     "PredictedMasks",
     "Predictor",
+    "Scene",
     "SemanticPredictor",
     "boundary_iou",
     "load",

@@ -19,6 +19,7 @@ COMMANDS = {
     "train": ("train a model, or go on with a run", ("train",)),
     "eval": ("score a trained model", ("train",)),
     "predict": ("segment image files", ()),
+    "explore": ("zoom into predictions on a page of this machine", ("web",)),
     "convert": ("make a checkpoint of a Detectron2 file", ()),
     "prepare": ("record files of a data set, for training", ("train",)),
     "points": ("label points of objects, to train without masks", ()),

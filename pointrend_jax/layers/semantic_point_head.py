@@ -4,6 +4,7 @@ It gives `losses` for training and `predict` for inference. The method itself is
 here stands what it is given for label maps.
 """
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pointrend_jax.layers.point_head import PointHead
+from pointrend_jax.layers.regions import points_of_window
 from pointrend_jax.layers.training_points import (
     PointLoss,
     Sampler,
@@ -19,7 +21,8 @@ from pointrend_jax.layers.training_points import (
     training_points,
 )
 from pointrend_jax.ops.losses import LossTerm, softmax_cross_entropy
-from pointrend_jax.ops.points import point_sample, point_sample_nearest
+from pointrend_jax.ops.points import point_sample, point_sample_nearest, points_in_image
+from pointrend_jax.ops.resize import resize_windows
 from pointrend_jax.pointrend import (
     CandidatePoints,
     PredictPoints,
@@ -32,7 +35,12 @@ from pointrend_jax.pointrend import (
     render,
     render_steps,
 )
-from pointrend_jax.structures import IGNORE_LABEL, SemanticBatch
+from pointrend_jax.structures import (
+    IGNORE_LABEL,
+    ImageBatch,
+    SemanticBatch,
+    SemanticPredictions,
+)
 
 
 def probability_uncertainty(logits: Float[Array, "*S K"]) -> Float[Array, "*S"]:
@@ -110,6 +118,47 @@ class SemanticPointRend(nn.Module):
     ) -> list[RenderStep]:
         """Every step of `predict`."""
         return render_steps(coarse_logits, **self._how(maps, coarse_logits, images, padded_hw))
+
+    def render_windows(
+        self,
+        maps: dict[str, Array],
+        predictions: SemanticPredictions,
+        batch: ImageBatch,
+        windows: Float[Array, "B 4"],
+        *,
+        hw: tuple[int, int],
+        steps: int,
+    ) -> list[RenderStep]:
+        """Goes on from `predict` in a window of each image; what it has rendered comes first.
+
+        Its points a step are, for a side of pixels, as many as the whole map has.
+
+        Args:
+          predictions: of the batch. Their logits are the first step's, `2**steps` times as coarse.
+          windows: xyxy in pixels of the input, of each image.
+          hw: height and width of the last step, multiples of 2**steps.
+        """
+        height, width = batch.images.shape[1:3]
+        start = hw[0] >> steps, hw[1] >> steps
+        logits = resize_windows(predictions.logits, batch.image_hw, windows, start)
+        nothing = jnp.zeros((logits.shape[0], 0, 2))
+        first = RenderStep(
+            logits, self.uncertainty(logits), nothing[..., 0].astype(jnp.int32), nothing
+        )
+        scale = jnp.array([[width, height, width, height]], jnp.float32)
+        predict_points = self._point_logits(maps, batch.images, predictions.coarse_logits)
+
+        def in_window(point_coords: Float[Array, "B P 2"]) -> Float[Array, "B P K"]:
+            return predict_points(points_in_image(windows / scale, point_coords))
+
+        whole = math.sqrt(height * width) / self.coarse_stride * 2**self.subdivision_steps
+        return [
+            first,
+            *render_steps(
+                logits, in_window, self.uncertainty, subdivision_steps=steps,
+                subdivision_num_points=points_of_window(hw, whole, self.subdivision_num_points),
+            ),
+        ]  # fmt: skip
 
     def _how(
         self,

@@ -24,7 +24,7 @@ from pointrend_jax.layers.parts import (
     check_maps,
 )
 from pointrend_jax.layers.pixels import normalise
-from pointrend_jax.layers.regions import MaskLogits, Regions
+from pointrend_jax.layers.regions import MaskLogits, Regions, render_windows
 from pointrend_jax.layers.rpn import RPN
 from pointrend_jax.ops.boxes import decode_boxes
 from pointrend_jax.ops.chunks import in_chunks, merge_two_axes, on_first_rows, slot_numbers
@@ -189,9 +189,13 @@ class MaskRCNN(nn.Module):
 
     def predict(self, batch: ImageBatch) -> InstancePredictions:
         """Detections and their masks, in the frame of the network's input."""
+        return self.predict_scene(batch)[0]
+
+    def predict_scene(self, batch: ImageBatch) -> tuple[InstancePredictions, dict[str, Array]]:
+        """`predict`, and the pyramid, of which `render_windows` renders more."""
         pyramid, detections = self.find(batch)
         masks = self.segment(pyramid, detections, batch.padded_hw)
-        return InstancePredictions(detections, masks.rendered, masks.coarse)
+        return InstancePredictions(detections, masks.rendered, masks.coarse), pyramid
 
     def find(self, batch: ImageBatch) -> tuple[dict[str, Array], Detections]:
         """`predict` without its masks: p2..p6 and the detections, of which `segment` makes them."""
@@ -256,14 +260,36 @@ class MaskRCNN(nn.Module):
 
     def explain(self, batch: ImageBatch, regions: Regions) -> tuple[MaskLogits, list[RenderStep]]:
         """Every rendering step of given regions. Raises ValueError if the model renders nothing."""
-        if not isinstance(self.mask_head, ExplainedMaskHead):
-            raise ValueError(
-                "only a mask head that renders has subdivision steps to explain; that of this "
-                f"model is {type(self.mask_head).__name__}. Use one with "
-                "model.mask_head='pointrend' or 'implicit'."
-            )
+        mask_head = self._rendering_head()
         pyramid = self.pyramid(batch.images, batch.image_hw, batch.padded_hw)
-        return self.mask_head.explain(pyramid, regions)
+        return mask_head.explain(pyramid, regions)
+
+    def render_windows(
+        self,
+        pyramid: dict[str, Array],
+        regions: Regions,
+        windows: Float[Array, "N 4"],
+        hw: tuple[int, int],
+    ) -> list[RenderStep]:
+        """Every rendering step of a window of each region; see `layers.regions.render_windows`.
+
+        Raises: ValueError if the model renders nothing.
+        """
+        mask_head = self._rendering_head()
+        return render_windows(
+            mask_head.point_predictor(pyramid, regions), windows, hw=hw,
+            side=mask_head.side, coarse_side=mask_head.coarse_side,
+            subdivision_num_points=mask_head.subdivision_num_points,
+        )  # fmt: skip
+
+    def _rendering_head(self) -> ExplainedMaskHead:
+        if isinstance(self.mask_head, ExplainedMaskHead):
+            return self.mask_head
+        raise ValueError(
+            "only a mask head that renders has subdivision steps to explain and windows to render; "
+            f"that of this model is {type(self.mask_head).__name__}. Use one with "
+            "model.mask_head='pointrend' or 'implicit'."
+        )
 
 
 def regions_of(detections: Detections) -> Regions:

@@ -135,6 +135,10 @@ class SemanticSegmentor(nn.Module):
 
     def predict(self, batch: ImageBatch) -> SemanticPredictions:
         """Logits of every class, at the resolution of the network's input and coarse."""
+        return self.predict_scene(batch)[0]
+
+    def predict_scene(self, batch: ImageBatch) -> tuple[SemanticPredictions, dict[str, Array]]:
+        """`predict`, and the maps of its points, of which `render_windows` renders more."""
         maps = self.maps(batch.images, batch.image_hw, batch.padded_hw)
         coarse_logits = self._coarse_of(maps, batch)
         if self.point_head is None:
@@ -143,15 +147,36 @@ class SemanticSegmentor(nn.Module):
             logits = self.point_head.predict(maps, coarse_logits, batch.images, batch.padded_hw)
             rendered = batch.images.shape[1] // logits.shape[1]
             logits = upsample_by(logits, rendered, batch.padded_hw // rendered)
-        return SemanticPredictions(logits, coarse_logits)
+        fine = () if self.point_head is None else self.point_head.fine_maps
+        return SemanticPredictions(logits, coarse_logits), {name: maps[name] for name in fine}
 
     def explain(self, batch: ImageBatch) -> list[RenderStep]:
         """Every rendering step. Raises ValueError if the model renders nothing."""
-        if self.point_head is None:
-            raise ValueError(
-                "only a model with PointRend has subdivision steps to explain; this one has "
-                "model.semantic.pointrend=False."
-            )
+        point_head = self._rendering_head()
         maps = self.maps(batch.images, batch.image_hw, batch.padded_hw)
         coarse_logits = self._coarse_of(maps, batch)
-        return self.point_head.explain(maps, coarse_logits, batch.images, batch.padded_hw)
+        return point_head.explain(maps, coarse_logits, batch.images, batch.padded_hw)
+
+    def render_windows(
+        self,
+        maps: dict[str, Array],
+        predictions: SemanticPredictions,
+        batch: ImageBatch,
+        windows: Float[Array, "B 4"],
+        hw: tuple[int, int],
+        steps: int,
+    ) -> list[RenderStep]:
+        """Every rendering step of a window of each image; see `SemanticPointRend.render_windows`.
+
+        Raises: ValueError if the model renders nothing.
+        """
+        point_head = self._rendering_head()
+        return point_head.render_windows(maps, predictions, batch, windows, hw=hw, steps=steps)
+
+    def _rendering_head(self) -> SemanticPointRend:
+        if self.point_head is None:
+            raise ValueError(
+                "only a model with PointRend has subdivision steps to explain and windows to "
+                "render; this one has model.semantic.pointrend=False."
+            )
+        return self.point_head

@@ -19,10 +19,14 @@ from pointrend_jax.ops.scatter import add_rows
 MAX_INDEXABLE = 2**31 - 1
 
 
-def regular_grid(side: int) -> Float[Array, "P 2"]:
-    """Centres of the side x side cells of the unit square, row by row; P = side * side."""
-    centres = (jnp.arange(side, dtype=jnp.float32) + 0.5) / side
-    y, x = jnp.meshgrid(centres, centres, indexing="ij")
+def regular_grid(height: int, width: int | None = None) -> Float[Array, "P 2"]:
+    """Centres of the height x width cells of the unit square, row by row.
+
+    Args: width, None for a square grid.
+    """
+    sides = height, height if width is None else width
+    y, x = ((jnp.arange(side, dtype=jnp.float32) + 0.5) / side for side in sides)
+    y, x = jnp.meshgrid(y, x, indexing="ij")
     return jnp.stack([x.ravel(), y.ravel()], axis=-1)
 
 

@@ -109,6 +109,25 @@ def resize_within(
     return x
 
 
+def resize_windows(
+    x: Float[Array, "N H W C"],
+    inside_hw: Int[Array, "N 2"],
+    windows: Float[Array, "N 4"],
+    hw: tuple[int, int],
+) -> Float[Array, "N h w C"]:
+    """Bilinear values at the centres of h x w pixels over a window of each map.
+
+    Args:
+      windows: xyxy in pixels of the map, continuous; beyond the map its border is repeated.
+    """
+    for axis in (1, 2):
+        start, end = windows[:, 2 - axis], windows[:, 4 - axis]
+        centres = (jnp.arange(hw[axis - 1], dtype=jnp.float32)[None] + 0.5) / hw[axis - 1]
+        position = start[:, None] + centres * (end - start)[:, None] - 0.5
+        x = _blend(x, *_around(position, inside_hw[:, axis - 1]), axis)
+    return x
+
+
 def map_rows(
     logits: Float[Array, "N H W K"],
     inside_hw: Int[Array, "N 2"],
@@ -186,6 +205,11 @@ def _two_around(inside: Array, output: Array, size: int) -> tuple[Array, Array, 
     weight."""
     scale = inside.astype(jnp.float32) / output.astype(jnp.float32)
     position = (jnp.arange(size, dtype=jnp.float32)[None] + 0.5) * scale[:, None] - 0.5
+    return _around(position, inside)
+
+
+def _around(position: Array, inside: Array) -> tuple[Array, Array, Array]:
+    """`_two_around` of positions [N, size] in cells, where the centre of cell 0 is 0."""
     position = jnp.clip(position, 0.0, (inside - 1).astype(jnp.float32)[:, None])
     low = jnp.floor(position).astype(jnp.int32)
     high = jnp.minimum(low + 1, inside[:, None] - 1)

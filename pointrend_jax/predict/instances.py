@@ -11,6 +11,7 @@ from pointrend_jax.layers.regions import Regions
 from pointrend_jax.masks.paste import probability
 from pointrend_jax.predict.images import ImageLike, read_images, read_one
 from pointrend_jax.predict.loaded_model import LoadedModel
+from pointrend_jax.predict.scene import Scene, see
 from pointrend_jax.results.instances import (
     ExplainedInstance,
     ExplainedStep,
@@ -164,12 +165,7 @@ class Predictor:
         Raises: ValueError as `predict`; for an image, when it is taken, which is before the results
           of the images of its batch and of the batch before.
         """
-        if not 0 <= score_threshold <= 1:
-            raise ValueError(f"score_threshold must be in [0, 1], got {score_threshold}.")
-        if max_instances is not None and max_instances < 1:
-            raise ValueError(
-                f"max_instances must be at least 1, or None for all, got {max_instances}."
-            )
+        _check_choice(score_threshold, max_instances)
         _check_batch_size(batch_size)
         results = self._model.results(images, self._predict, batch_size)
         return (_best(instances, score_threshold, max_instances) for instances in results)
@@ -188,6 +184,25 @@ class Predictor:
         _check_batch_size(batch_size)
         for sample in self._model.blank_samples(sizes, batch_size):
             jax.block_until_ready(self._predict(sample))
+
+    def scene(
+        self,
+        image: ImageLike,
+        *,
+        score_threshold: float = 0.0,
+        max_instances: int | None = None,
+    ) -> Scene:
+        """An image to zoom into: its instances, any window of which is rendered at any size.
+
+        Its network is a program of its own, compiled once for a canvas. A scene keeps the maps of
+        its image on the device.
+
+        Args and errors: as of `predict`.
+        """
+        _check_choice(score_threshold, max_instances)
+        pixels = read_one(image, "the image")
+        instances, seen = see(self._model, pixels)
+        return Scene(self._model, seen, pixels, _best(instances, score_threshold, max_instances))
 
     def explain(
         self, image: ImageLike, boxes: np.ndarray, classes: np.ndarray
@@ -233,6 +248,13 @@ def _best(
     number = number if max_instances is None else min(number, max_instances)
     # Indices copy, so that the masks of the others are not kept in memory.
     return instances if number == len(instances) else instances[np.arange(number)]
+
+
+def _check_choice(score_threshold: float, max_instances: int | None) -> None:
+    if not 0 <= score_threshold <= 1:
+        raise ValueError(f"score_threshold must be in [0, 1], got {score_threshold}.")
+    if max_instances is not None and max_instances < 1:
+        raise ValueError(f"max_instances must be at least 1, or None for all, got {max_instances}.")
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Float32
 from pointrend_jax.pointrend import RenderStep
 from pointrend_jax.predict.images import ImageLike, read_images, read_one
 from pointrend_jax.predict.loaded_model import LoadedModel
+from pointrend_jax.predict.scene import LabelScene, see
 from pointrend_jax.predict.tiles import LabelSink, PixelSource, Tiling, predict_tiles
 from pointrend_jax.results.label_maps import ExplainedLabels, ExplainedLabelStep, PredictedLabels
 from pointrend_jax.structures import Array, Config, ImageBatch
@@ -115,6 +116,18 @@ class SemanticPredictor:
         predictions = self._logits(self._model.variables, sample.batch)
         probabilities = self._probabilities(predictions.logits, sample.batch, sizes, canvas)
         return np.asarray(probabilities)[0, : pixels.shape[0], : pixels.shape[1]]
+
+    def scene(self, image: ImageLike) -> LabelScene:
+        """An image to zoom into: its label map, any window of which is rendered at any size.
+
+        Its network is a program of its own, compiled once for a canvas. A scene keeps the logits
+        and maps of its image on the device.
+
+        Raises: ValueError if the image is of another type or shape.
+        """
+        pixels = read_one(image, "the image")
+        labels, seen = see(self._model, pixels)
+        return LabelScene(self._model, seen, pixels, labels)
 
     def explain(self, image: ImageLike) -> ExplainedLabels:
         """How the label map arises: the coarse one and every rendering step.

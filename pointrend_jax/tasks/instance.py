@@ -94,6 +94,21 @@ def instance_task(model: MaskRCNN, *, pastes_masks: bool = False) -> Task:
         steps: Any = model.apply(variables, batch, regions, method=MaskRCNN.explain)
         return steps
 
+    def predict_scene(
+        variables: Variables, batch: ImageBatch
+    ) -> tuple[InstancePredictions, dict[str, Array]]:
+        predicted: Any = model.apply(variables, batch, method=MaskRCNN.predict_scene)
+        return predicted
+
+    def render(
+        variables: Variables, pyramid: dict[str, Array], regions: Regions, windows: Array,
+        hw: tuple[int, int],
+    ) -> list[RenderStep]:  # fmt: skip
+        steps: Any = model.apply(
+            variables, pyramid, regions, windows, hw, method=MaskRCNN.render_windows
+        )
+        return steps
+
     is_trainable = all_but(model.backbone.frozen_modules())
 
     return Task(
@@ -103,9 +118,11 @@ def instance_task(model: MaskRCNN, *, pastes_masks: bool = False) -> Task:
         predict=predict,
         find=find,
         segment=segment,
+        predict_scene=predict_scene,
         deliver=pasted_instances if pastes_masks else None,
         results=pasted_results if pastes_masks else instance_results,
         explain=explain,
+        render=render,
         is_trainable=is_trainable,
     )
 

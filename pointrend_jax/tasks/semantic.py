@@ -78,6 +78,22 @@ def semantic_task(model: SemanticSegmentor) -> Task:
         steps: Any = model.apply(variables, batch, method=SemanticSegmentor.explain)
         return steps
 
+    def predict_scene(
+        variables: Variables, batch: ImageBatch
+    ) -> tuple[SemanticPredictions, dict[str, Array]]:
+        predicted: Any = model.apply(variables, batch, method=SemanticSegmentor.predict_scene)
+        return predicted
+
+    def render(
+        variables: Variables, maps: dict[str, Array],
+        seen: tuple[SemanticPredictions, ImageBatch], windows: Array,
+        size: tuple[tuple[int, int], int],
+    ) -> list[RenderStep]:  # fmt: skip
+        steps: Any = model.apply(
+            variables, maps, *seen, windows, *size, method=SemanticSegmentor.render_windows
+        )
+        return steps
+
     frozen: tuple[str, ...] = model.backbone.frozen_modules()  # pyright: ignore[reportAttributeAccessIssue]
     is_trainable = all_but(frozen)
 
@@ -88,9 +104,11 @@ def semantic_task(model: SemanticSegmentor) -> Task:
         predict=predict,
         find=None,
         segment=None,
+        predict_scene=predict_scene,
         deliver=predicted_label_maps,
         results=semantic_results,
         explain=explain,
+        render=render,
         is_trainable=is_trainable,
     )
 

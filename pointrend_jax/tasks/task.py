@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pointrend_jax.evaluation.results import Evaluation, Results
 from pointrend_jax.ops.losses import LossTerm
+from pointrend_jax.pointrend import RenderStep
 from pointrend_jax.report.sections import Pair
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.label_maps import PredictedLabels
@@ -90,12 +91,17 @@ class Task(NamedTuple):
       find, segment: the two halves of `predict` of instances, between which views are merged:
         (variables, images) to maps and `Detections`, and (variables, maps, detections, padded_hw)
         to `MaskLogits`. Pure; None for label maps.
+      predict_scene: (variables, images) to what `predict` gives and the maps that `render` reads.
       deliver: (predictions, images, original sizes int32 [B, 2], a canvas that holds them) to what
         `results` takes. Pure; None where that is the predictions as they are.
       results: (sample, what is delivered, class names) to what a user gets of each image, in order.
       explain: every rendering step: (variables, images, regions) to the mask logits of the regions
         and the steps, or (variables, images) to the steps of a semantic model. Raises ValueError if
         the model renders nothing.
+      render: every rendering step of windows, the last argument static: (variables, maps, regions,
+        windows [N, 4] of each region, (height, width)); or of a semantic model (variables, maps,
+        (predictions, images), windows [B, 4], ((height, width), subdivisions)). Raises ValueError
+        as `explain`.
       is_trainable: tuple of module names, outermost first, to whether the parameter there is
         trained.
     """
@@ -106,9 +112,11 @@ class Task(NamedTuple):
     predict: Callable[[Variables, ImageBatch], Any]
     find: Callable[..., Any] | None
     segment: Callable[..., Any] | None
+    predict_scene: Callable[[Variables, ImageBatch], tuple[Any, dict[str, Array]]]
     deliver: Callable[..., Any] | None
     results: Callable[[EvalSample, Any, tuple[str, ...]], Iterator[Prediction]]
     explain: Callable[..., Any]
+    render: Callable[..., list[RenderStep]]
     is_trainable: Callable[[tuple[str, ...]], bool]
 
 

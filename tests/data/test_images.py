@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from pointrend_jax.data import images
-from pointrend_jax.data.images import decode_image, decode_map, map_hw, read_image
+from pointrend_jax.data.images import decode_image, decode_map, encoded_hw, read_image
 
 
 def _encoded(image: Image.Image, image_format: str = "PNG", **options: object) -> bytes:
@@ -196,7 +196,7 @@ def test_damaged_bytes_raise_only_value_errors():
         for _ in range(30):
             damaged = intact.copy()
             damaged[rng.integers(0, len(damaged), 4)] = rng.integers(0, 256, 4)
-            for decode in (decode_image, decode_map, map_hw):
+            for decode in (decode_image, decode_map, encoded_hw):
                 try:
                     decode(damaged.tobytes(), "damaged")
                 except ValueError as error:

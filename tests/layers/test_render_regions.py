@@ -8,9 +8,12 @@ import pytest
 from pointrend_jax.layers.regions import (
     Regions,
     grid_step,
+    points_of_window,
     render_regions,
+    render_windows,
     skip_full_subdivisions,
     skipped_steps,
+    window_start,
 )
 from pointrend_jax.models.build import build_model
 from pointrend_jax.ops.resize import upsample_2x
@@ -83,6 +86,70 @@ def test_skip_full_subdivisions_skips_only_full_steps(
     side: int, steps: int, num_points: int, expected: tuple[int, int]
 ) -> None:
     assert skip_full_subdivisions(side, steps, num_points) == expected
+
+
+WHOLE = jnp.array([[0.0, 0.0, 1.0, 1.0]] * 2)
+
+
+def _window(windows: jax.Array, hw: tuple[int, int]) -> list:
+    return render_windows(
+        _predict_points, windows, hw=hw, side=64, coarse_side=8, subdivision_num_points=NUM_POINTS
+    )
+
+
+def test_the_window_of_a_whole_region_is_rendered_as_the_region_is():
+    np.testing.assert_array_equal(_window(WHOLE, (64, 64))[-1].logits, _rendered(3, 0.0))
+
+
+def test_points_of_a_window_are_predicted_where_they_lie_in_the_region():
+    # Three quarters of the width from a quarter on, the lower half.
+    window = jnp.array([[0.25, 0.5, 1.0, 1.0]])
+    # 40 pixels are few enough to be predicted all: rows at 0.55, 0.65 ..., columns at 0.25 + 3/64.
+    steps = render_windows(
+        _predict_points, window, hw=(5, 8), side=64, coarse_side=8, subdivision_num_points=900
+    )
+    assert len(steps) == 1
+    y, x = 0.5 + 0.5 * (np.arange(5) + 0.5) / 5, 0.25 + 0.75 * (np.arange(8) + 0.5) / 8
+    expected = np.sin(9 * x)[None] + np.sin(9 * y)[:, None]
+    np.testing.assert_allclose(steps[0].logits[0, ..., 0], expected, atol=1e-5)
+
+
+def test_beyond_the_region_its_border_is_repeated():
+    logits = _window(jnp.array([[0.0, 0.0, 1.0, 2.0]]), (8, 8))[0].logits[0, ..., 0]
+    # The lower half of the window lies below the region, at y = 1.
+    x = (np.arange(8) + 0.5) / 8
+    np.testing.assert_allclose(logits[4:], np.tile(np.sin(9 * x) + np.sin(9.0), (4, 1)), atol=1e-5)
+
+
+def test_a_window_of_twice_the_side_gets_twice_the_points_a_step():
+    assert points_of_window((224, 224), 224, 784) == 784
+    assert points_of_window((448, 448), 224, 784) == points_of_window((224, 896), 224, 784) == 1568
+    steps = _window(WHOLE, (128, 128))
+    assert [step.logits.shape[1] for step in steps] == [8, 16, 32, 64, 128]
+    assert [step.point_coords.shape[1] for step in steps] == [64, 40, 40, 40, 40]
+
+
+@pytest.mark.parametrize(
+    ("side", "steps", "num_points"),
+    [(7, 5, 784), (7, 5, 195), (7, 5, 196), (7, 1, 784), (28, 3, 784)],
+)
+def test_a_window_of_the_size_of_the_whole_mask_starts_as_it_does(
+    side: int, steps: int, num_points: int
+) -> None:
+    whole = side * 2**steps
+    start, left = skip_full_subdivisions(side, steps, num_points)
+    assert window_start((whole, whole), side, num_points) == ((start, start), left)
+
+
+@pytest.mark.parametrize(
+    ("hw", "expected"),
+    [((512, 512), ((16, 16), 5)), ((224, 448), ((7, 14), 5)), ((56, 448), ((7, 56), 3)),
+     ((100, 60), ((25, 15), 2)), ((33, 64), ((33, 64), 0))],
+)  # fmt: skip
+def test_windows_of_any_sides_start_from_a_grid_that_is_halved_as_often_as_it_can(
+    hw: tuple[int, int], expected: tuple[tuple[int, int], int]
+) -> None:
+    assert window_start(hw, 7, 300) == expected
 
 
 @pytest.mark.parametrize("field", ["min_cell_px", "detections_per_chunk"])

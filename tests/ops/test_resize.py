@@ -10,6 +10,7 @@ from pointrend_jax.ops.resize import (
     best_labels,
     map_rows,
     resize_bilinear,
+    resize_windows,
     resize_within,
     upsample_2x,
     upsample_by,
@@ -51,6 +52,26 @@ def test_what_lies_beyond_the_map_changes_no_upsampled_pixel(factor: int) -> Non
     expected = resize_bilinear(exact, (5 * factor, 7 * factor))
     ours = upsample_by(canvas, factor, inside)[:, : 5 * factor, : 7 * factor]
     np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_window_of_the_whole_map_is_its_resize():
+    exact, canvas, inside = _on_canvas()
+    window = jnp.array([[0.0, 0.0, 7.0, 5.0]])
+    ours = resize_windows(canvas, inside, window, (15, 14))
+    np.testing.assert_allclose(ours, resize_bilinear(exact, (15, 14)), rtol=1e-5, atol=1e-5)
+
+
+def test_a_window_is_sampled_at_the_centres_of_its_pixels_and_repeats_the_border():
+    # The value of a pixel is the place of its centre.
+    x = (jnp.arange(8, dtype=jnp.float32) + 0.5)[None, None, :, None]
+    inside = jnp.array([[1, 8]])
+    # Pixels of half a cell from 2 on; and of a cell, the last two of them beyond the map.
+    for window, expected in (
+        ([2.0, 0.0, 4.0, 1.0], [2.25, 2.75, 3.25, 3.75]),
+        ([6.0, 0.0, 10.0, 1.0], [6.5, 7.5, 7.5, 7.5]),
+    ):
+        ours = resize_windows(x, inside, jnp.array([window]), (1, 4))
+        np.testing.assert_allclose(ours[0, 0, :, 0], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(5, 7), (3, 4), (9, 20), (1, 1)])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.compilations import counted_compilations
 from pointrend_jax.ops.resize import best_labels
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
@@ -85,6 +86,43 @@ def test_probabilities_sum_to_one_and_rank_as_the_labels() -> None:
     assert probabilities.shape == (64, 96, 3)
     np.testing.assert_allclose(probabilities.sum(axis=-1), 1.0, rtol=1e-5)
     assert (probabilities.argmax(axis=-1) != _results()[0].labels).mean() < 1e-3
+
+
+def test_a_scene_s_window_of_the_whole_image_is_the_label_map() -> None:
+    # The image goes to the network as it is, so its pixels are those of the logits.
+    image = _images()[0]
+    scene = _predictor().scene(image)
+    np.testing.assert_array_equal(scene.labels.labels, _results()[0].labels)
+    steps = scene.explain(window=(0, 0, 96, 64), size=(64, 96))
+    assert len(steps) == 1
+    np.testing.assert_array_equal(steps[0].labels, _results()[0].labels)
+
+
+def test_a_scene_s_detail_goes_on_from_the_label_map_by_its_points() -> None:
+    scene = _predictor().scene(_images()[0])
+    window = (32.0, 16.0, 48.0, 32.0)
+    # A pixel is an eighth of the image's, so the first of three subdivisions' is one.
+    steps = scene.explain(window=window, size=(128, 128))
+    assert [len(step.labels) for step in steps] == [16, 32, 64, 128]
+    np.testing.assert_array_equal(steps[0].labels, scene.labels.labels[16:32, 32:48])
+    assert not len(steps[0].point_coords)
+    # 200 points a step for the whole map's 64 x 96 pixels.
+    assert [len(step.point_coords) for step in steps[1:]] == [round(200 * 128 / 6144**0.5)] * 3
+    assert len(np.unique(steps[-1].labels)) > 1
+    np.testing.assert_array_equal(scene.render(window=window, size=(128, 128)), steps[-1].labels)
+    # Pixels of half the image's take one.
+    assert len(scene.explain(window=window, size=(32, 32))) == 2
+    with pytest.raises(ValueError, match="window must be"):
+        scene.render(window=(0, 0, 0, 1), size=(8, 8))
+
+
+def test_a_scene_s_warmup_leaves_nothing_to_compile_at_any_zoom() -> None:
+    scene = _predictor().scene(_images()[0])
+    scene.warmup([(8, 8)])
+    with counted_compilations() as names:
+        for side in (16.0, 8.0, 4.0, 2.0, 1.0, 0.5):
+            scene.render(window=(0, 0, side, side), size=(8, 8))
+    assert not names
 
 
 def test_explained_steps_lead_from_the_coarse_labels_to_the_prediction() -> None:

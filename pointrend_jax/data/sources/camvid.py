@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pointrend_jax.data.images import map_hw
+from pointrend_jax.data.images import encoded_hw
 from pointrend_jax.data.sources.categories import CAMVID
 from pointrend_jax.data.sources.folders import (
     Files,
@@ -157,5 +157,5 @@ def _find(name: str, files: Files, plain: Mapping[str, str]) -> str | None:
 
 
 def _image(image: str, labels: str, files: Files) -> SemanticImage:
-    height, width = map_hw(files[labels].read_bytes(), str(files[labels]))
+    height, width = encoded_hw(files[labels].read_bytes(), str(files[labels]))
     return SemanticImage(image, files[image], files[labels], None, height, width)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pointrend_jax.cityscapes_labels import CLASSES, EVALUATED, INSTANCES, LABEL_IDS
-from pointrend_jax.data.images import map_hw
+from pointrend_jax.data.images import encoded_hw
 from pointrend_jax.data.sources.folders import Files, StoredFile, folder_files, zip_files
 from pointrend_jax.data.sources.label_set import SemanticImage, SemanticSet
 from pointrend_jax.messages import first
@@ -146,5 +146,5 @@ def _annotations_of(images: Files, files: Files, end: str) -> Files:
 
 
 def _image(frame: Frame) -> SemanticImage:
-    height, width = map_hw(frame.labels.read_bytes(), str(frame.labels))
+    height, width = encoded_hw(frame.labels.read_bytes(), str(frame.labels))
     return SemanticImage(frame.name, frame.image, frame.labels, frame.instance_ids, height, width)

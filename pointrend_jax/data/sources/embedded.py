@@ -52,7 +52,7 @@ _MIN_CONTRAST = 75.0
 _MIN_POLYGON_IOU = 0.97
 
 
-class _Object(NamedTuple):
+class DrawnObject(NamedTuple):
     """A placed object: what one sees of it, its whole area, and its rings in image pixels."""
 
     category_id: int
@@ -158,7 +158,7 @@ def _write_split(
     for i in watched(range(count), f"drawing {split}"):
         rng = np.random.default_rng(np.random.SeedSequence([seed, _SPLITS.index(split), i]))
         # The first object's category goes round, so that six images show all six.
-        pixels, objects = _draw_scene(rng, image_size, max_objects, i % len(CATEGORIES))
+        pixels, objects = draw_scene(rng, image_size, max_objects, i % len(CATEGORIES))
         name = f"{i:06d}.jpg"
         if not cv2.imwrite(str(folder / name), pixels, [cv2.IMWRITE_JPEG_QUALITY, 95]):
             raise OSError(f"{name} could not be encoded or written")
@@ -181,14 +181,14 @@ def _write_split(
     (root / "annotations" / f"{split}.json").write_text(json.dumps(coco))
 
 
-def _draw_scene(
+def draw_scene(
     rng: np.random.Generator, image_size: int, max_objects: int, first_category: int
-) -> tuple[np.ndarray, list[_Object]]:
-    """Returns uint8 [S, S, 3] in OpenCV's BGR, and the objects from back to front."""
+) -> tuple[np.ndarray, list[DrawnObject]]:
+    """One image of the set: uint8 [S, S, 3] in OpenCV's BGR, and its objects from back to front."""
     background = int(rng.integers(len(_PHOTOS)))
     pixels = _photo_crop(rng, background, image_size, image_size, (0.4, 1.0))
     pixels = np.clip(pixels.astype(np.float32) * rng.uniform(0.75, 1.2), 0, 255)
-    objects: list[_Object] = []
+    objects: list[DrawnObject] = []
     for k in range(int(rng.integers(1, max_objects + 1))):
         category = first_category if k == 0 else int(rng.integers(len(CATEGORIES)))
         for attempt in range(_TRIES):
@@ -208,12 +208,12 @@ def _draw_scene(
 
 
 def _add_object(
-    objects: list[_Object], category_id: int, rings: Outline, alpha: np.ndarray, full_area: int
-) -> list[_Object] | None:
+    objects: list[DrawnObject], category_id: int, rings: Outline, alpha: np.ndarray, full_area: int
+) -> list[DrawnObject] | None:
     """Lays an object over the others; None if it or one below would show too little."""
     mask = alpha >= 0.5
     covered = [item._replace(visible=item.visible & ~mask) for item in objects]
-    result = [*covered, _Object(category_id, mask, full_area, rings)]
+    result = [*covered, DrawnObject(category_id, mask, full_area, rings)]
     for item in result:
         needed = max(_MIN_VISIBLE_PIXELS, _MIN_VISIBLE_FRACTION * item.full_area)
         if item.visible.sum() < needed:
@@ -279,7 +279,7 @@ def _photo(name: str) -> np.ndarray:
     return photo
 
 
-def _annotation(item: _Object) -> dict[str, Any]:
+def _annotation(item: DrawnObject) -> dict[str, Any]:
     """The COCO fields of one object: its own outline if nothing cuts it, else the visible mask."""
     mask: Any = coco_mask.encode(np.asfortranarray(item.visible.astype(np.uint8)))
     polygon = _polygon(item, mask)
@@ -294,7 +294,7 @@ def _annotation(item: _Object) -> dict[str, Any]:
     }
 
 
-def _polygon(item: _Object, mask: Any) -> list[float] | None:
+def _polygon(item: DrawnObject, mask: Any) -> list[float] | None:
     """The outline as x, y, x, y, ...; None where one polygon can't say what is visible."""
     size = item.visible.shape[0]
     outline = item.rings[0]

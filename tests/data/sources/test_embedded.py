@@ -46,7 +46,7 @@ def _decode(annotation: dict[str, Any], size: int) -> np.ndarray:
 
 def _scenes(image_size: int, count: int) -> list[Any]:
     scenes = [
-        embedded._draw_scene(np.random.default_rng(i), image_size, 3, i % 6) for i in range(count)
+        embedded.draw_scene(np.random.default_rng(i), image_size, 3, i % 6) for i in range(count)
     ]
     return [item for _, objects in scenes for item in objects]
 
@@ -138,7 +138,7 @@ def test_annotations_fit_their_masks(drawn_set: Path):
 
 def test_objects_show_enough_and_do_not_overlap():
     for i in range(30):
-        _, objects = embedded._draw_scene(np.random.default_rng(i), 128, 6, i % 6)
+        _, objects = embedded.draw_scene(np.random.default_rng(i), 128, 6, i % 6)
         assert np.sum([item.visible for item in objects], axis=0).max() == 1
         for item in objects:
             assert item.visible.sum() >= max(60, 0.3 * item.full_area)

@@ -1,0 +1,96 @@
+"""How long the page of `explore` waits for its server, over HTTP, with everything compiled.
+
+    python -m benchmarks.explore --checkpoint runs/demo
+
+A photo of the demonstration's kind is sent again and again: the time until its masks and outlines
+are there, and, of windows that move over its best object at 8 times the resolution, that of the
+first picture and that of the refined one.
+"""
+
+import argparse
+import http.client
+import io
+import json
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+import uvicorn
+from PIL import Image
+
+import pointrend_jax
+from pointrend_jax.data.sources.embedded import draw_scene
+from pointrend_jax.explore.server import Explorer, application
+from pointrend_jax.explore.shown import FIRST_SIDE, REFINED_SIDES, shown, warm_up
+
+TOKEN, ZOOM = "benchmark", 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--side", type=int, default=640, help="of the photo, in pixels")
+    parser.add_argument("--repeats", type=int, default=10)
+    args = parser.parse_args()
+    predictor = pointrend_jax.load(args.checkpoint)
+    photo = _photo(args.side)
+    warm_up(predictor, (args.side, args.side))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        app = application(Explorer(partial(shown, predictor)), TOKEN, port)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        threading.Thread(target=server.run, args=([listening],), daemon=True).start()
+        ask = partial(_ask, port)
+        dropped = [_timed(ask, "photos", photo) for _ in range(args.repeats)]
+        scene = json.loads(dropped[-1][1])
+        print(f"{len(scene['objects'])} objects of a photo of {args.side} x {args.side}")
+        _tell("from sending the photo to its masks", [seconds for seconds, _ in dropped])
+        for side in (FIRST_SIDE, *REFINED_SIDES):
+            windows = (_window(scene["objects"][0]["box"], i) for i in range(args.repeats))
+            asked = (f"scenes/{scene['scene']}/window?window={w}&side={side}" for w in windows)
+            _tell(f"a window of {side} x {side}", [_timed(ask, path)[0] for path in asked])
+        server.should_exit = True
+
+
+def _photo(side: int) -> bytes:
+    pixels, _ = draw_scene(np.random.default_rng(9003), side, 3, 1)
+    buffer = io.BytesIO()
+    Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def _window(box: list[float], step: int) -> str:
+    x, y = box[0] + step, box[1] + step
+    return f"{x},{y},{x + REFINED_SIDES[0] / ZOOM},{y + REFINED_SIDES[0] / ZOOM}"
+
+
+def _ask(port: int, path: str, body: bytes | None = None) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    connection.request("GET" if body is None else "POST", f"/{TOKEN}/{path}", body)
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    if answer.status != 200:
+        raise ValueError(f"{path}: {answer.status} {content[:200]!r}")
+    return content
+
+
+def _timed(ask: Callable[..., bytes], *what: Any) -> tuple[float, bytes]:
+    start = time.monotonic()
+    content = ask(*what)
+    return time.monotonic() - start, content
+
+
+def _tell(what: str, seconds: list[float]) -> None:
+    ms = [1000 * s for s in seconds]
+    print(f"{what}: median {statistics.median(ms):.0f} ms, {min(ms):.0f} to {max(ms):.0f}")
+
+
+if __name__ == "__main__":
+    main()

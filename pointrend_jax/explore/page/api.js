@@ -1,0 +1,51 @@
+// What the page asks of its server. Addresses are relative, so the token in that of the page goes along.
+
+async function asked(address, options) {
+  const answer = await fetch(address, options);
+  if (answer.ok) return answer;
+  let text = answer.statusText;
+  try {
+    text = (await answer.json()).error ?? text;
+  } catch { /* no JSON: the status says it */ }
+  const error = new Error(text);
+  error.status = answer.status;
+  throw error;
+}
+
+const json = async (address, options) => (await asked(address, options)).json();
+const bytes = async (address, options) =>
+  new Uint8Array(await (await asked(address, options)).arrayBuffer());
+
+export const start = () => json("start");
+export const scene = (name) => json(`scenes/${name}`);
+export const predict = (file, signal) => json("photos", { method: "POST", body: file, signal });
+export const photoAddress = (name) => `scenes/${name}/photo`;
+export const map = (name, kind) => bytes(`scenes/${name}/map?kind=${kind}`);
+
+function ask({ object, window, side }) {
+  return `object=${object}&window=${window.map((v) => v.toFixed(4)).join(",")}&side=${side}`;
+}
+
+// A request that finds the queue full comes again, until it is aborted.
+async function patient(question, signal) {
+  for (;;) {
+    try {
+      return await question();
+    } catch (error) {
+      if (error.status !== 503 || signal.aborted) throw error;
+      await new Promise((done) => setTimeout(done, 500));
+    }
+  }
+}
+
+// {side, values}: side * side bytes over the window.
+export async function window(name, what, signal) {
+  const values = await patient(() => bytes(`scenes/${name}/window?${ask(what)}`, { signal }), signal);
+  return { side: Math.sqrt(values.length), values };
+}
+
+export const steps = (name, what, signal) =>
+  patient(() => json(`scenes/${name}/steps?${ask(what)}`, { signal }), signal);
+
+export const saveAddress = (name, kind, objects) =>
+  `scenes/${name}/save/${kind}?objects=${objects.join(",")}`;

@@ -1,0 +1,254 @@
+"""The server of the page: what it answers, whom, and what it survives."""
+
+import http.client
+import io
+import json
+import socket
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("starlette", reason="the page needs the extra `web`")
+pytest.importorskip("uvicorn", reason="the page needs the extra `web`")
+
+from pointrend_jax.explore import server
+from tests.explore.disc import TOKEN, Served, served
+
+
+class _Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Served]:
+    with served() as running:
+        yield running
+
+
+def _ask(
+    page: Served,
+    path: str,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+    token: str = TOKEN,
+) -> _Answer:
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=30)
+    try:
+        method = "GET" if body is None else "POST"
+        connection.request(method, f"/{token}/{path}", body, headers or {})
+        answer = connection.getresponse()
+        return _Answer(answer.status, dict(answer.getheaders()), answer.read())
+    finally:
+        connection.close()
+
+
+def _photo(width: int = 64, height: int = 48) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((height, width, 3), 90, np.uint8)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def _scene(page: Served) -> str:
+    answer = _ask(page, "photos", _photo())
+    assert answer.status == 200, answer.body
+    return answer.json["scene"]
+
+
+def test_the_page_and_its_files_are_served_and_may_load_nothing_from_elsewhere(page: Served):
+    html = _ask(page, "")
+    assert html.status == 200
+    assert "default-src 'self'" in html.headers["content-security-policy"]
+    for name in ("main.js", "view.js", "picture.js", "panel.js", "refine.js", "api.js"):
+        answer = _ask(page, f"page/{name}")
+        assert answer.status == 200
+        assert "javascript" in answer.headers["content-type"]
+        assert b"http://" not in answer.body
+        assert b"https://" not in answer.body
+    assert _ask(page, "page/../server.py").status == 404
+    assert _ask(page, "page/%2e%2e%2fserver.py").status == 404
+
+
+def test_a_photo_becomes_a_scene_whose_windows_are_bytes(page: Served):
+    answer = _ask(page, "photos", _photo()).json
+    assert (answer["width"], answer["height"]) == (64, 48)
+    assert [item["class_name"] for item in answer["objects"]] == ["disc", "shadow"]
+    name = answer["scene"]
+    assert _ask(page, "start").json["scene"] == name
+    # The disc's lower right quarter, of radius 16.
+    window = _ask(page, f"scenes/{name}/window?object=0&window=32,24,48,40&side=100")
+    mask = np.frombuffer(window.body, np.uint8).reshape(128, 128)
+    assert mask[0, 0] == 255
+    assert mask[-1, -1] == 0
+    assert abs((mask == 255).mean() - np.pi / 4) < 0.01
+    # Only a few sides are rendered: the next larger one, and none beyond the last.
+    assert len(_ask(page, f"scenes/{name}/window?window=0,0,9,9&side=129").body) == 512**2
+    assert len(_ask(page, f"scenes/{name}/window?window=0,0,9,9&side=9999").body) == 1024**2
+    assert _ask(page, f"scenes/{name}/steps?window=0,0,9,9&side=128").json[0]["width"] == 2
+    photo = _ask(page, f"scenes/{name}/photo")
+    assert Image.open(io.BytesIO(photo.body)).size == (64, 48)
+    saved = _ask(page, f"scenes/{name}/save/svg?objects=0,1")
+    assert saved.json == {"kind": "svg", "chosen": [0, 1]}
+    assert saved.headers["content-disposition"] == 'attachment; filename="disc.svg"'
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("window?window=0,0,9&side=9", 400, "window must be x0,y0,x1,y1"),
+        ("window?window=0,0,9,z&side=9", 400, "'z' is no number"),
+        ("window?window=0,0,9,9&side=9&object=7", 400, "there is one disc"),
+        ("map?kind=coarse", 400, "a disc has no label map"),
+        ("nothing", 404, "Not Found"),
+    ],
+    ids=["three numbers", "no number", "no such object", "no label map", "no such address"],
+)
+def test_a_wrong_question_is_told(page: Served, path: str, status: int, message: str):
+    answer = _ask(page, f"scenes/{_scene(page)}/{path}")
+    assert answer.status == status
+    assert message in answer.json["error"]
+
+
+def test_the_last_few_photos_are_kept(page: Served):
+    first = _scene(page)
+    for _ in range(4):
+        _scene(page)
+    answer = _ask(page, f"scenes/{first}/window?window=0,0,9,9&side=9")
+    assert answer.status == 410
+    assert "drop this one again" in answer.json["error"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "token", "status", "message"),
+    [
+        ({"Host": "attacker.example"}, TOKEN, 421, "this server is 127.0.0.1"),
+        ({"Host": "127.0.0.1"}, TOKEN, 421, "this server is 127.0.0.1"),
+        ({"Origin": "http://attacker.example"}, TOKEN, 403, "another site asks"),
+        ({"Origin": "null"}, TOKEN, 403, "another site asks"),
+        ({}, "another", 403, "open the whole address"),
+        ({}, "", 403, "open the whole address"),
+    ],
+    ids=["name that leads here", "no port", "other site", "file", "other token", "no token"],
+)
+def test_nobody_else_is_answered(
+    page: Served, headers: dict[str, str], token: str, status: int, message: str
+):
+    for path, body in (("start", None), ("photos", _photo())):
+        answer = _ask(page, path, body, headers, token)
+        assert answer.status == status
+        assert message in answer.json["error"]
+
+
+def _bomb(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header says so many pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(name + data)
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 10)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"Dear reader, this is no photo.", "is not an image that can be decoded"),
+        (b"", "is not an image that can be decoded"),
+        (_photo()[:300], "is damaged"),
+        (_bomb(10_000, 10_000), "must have at most"),
+        (_bomb(7_000, 7_000), "the image has 7000 x 7000 pixels"),
+    ],
+    ids=["text", "nothing", "half a photo", "100 megapixels", "49 megapixels"],
+)
+def test_a_bad_file_is_refused_and_the_next_one_is_taken(
+    page: Served, content: bytes, message: str
+):
+    answer = _ask(page, "photos", content)
+    assert answer.status == 400
+    assert message in answer.json["error"]
+    assert _ask(page, "photos", _photo()).status == 200
+
+
+def test_too_many_bytes_are_refused_before_they_are_sent(
+    page: Served, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(server, "MAX_BYTES", 2**20)
+    answer = _ask(page, "photos", b"", {"Content-Length": str(2**20 + 1)})
+    assert answer.status == 413
+    assert "1 MiB at most" in answer.json["error"]
+    # Without a length they are counted.
+    chunks = b"".join(b"10000\r\n" + b"\0" * 2**16 + b"\r\n" for _ in range(17)) + b"0\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", page.port), timeout=30) as connection:
+        head = f"POST /{TOKEN}/photos HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n"
+        connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunks)
+        assert b" 413 " in connection.recv(100)
+    assert _ask(page, "photos", _photo()).status == 200
+
+
+def test_twenty_requests_at_once_are_all_answered(page: Served):
+    name = _scene(page)
+    path = f"scenes/{name}/window?window=0,0,64,48&side=128"
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: _ask(page, path), range(20)))
+    assert [(answer.status, len(answer.body)) for answer in answers] == [(200, 128**2)] * 20
+
+
+def test_a_full_queue_asks_to_come_again(page: Served, monkeypatch: pytest.MonkeyPatch):
+    name = _scene(page)
+    disc = page.discs[-1]
+    path = f"scenes/{name}/window?window=0,0,64,48&side=128"
+    disc.free.clear()
+    with ThreadPoolExecutor(server.MOST_WAITING + 8) as pool:
+        waiting = [pool.submit(_ask, page, path) for _ in range(server.MOST_WAITING + 8)]
+        while sum(answer.done() for answer in waiting) < 8:
+            time.sleep(0.01)
+        refused = [answer.result() for answer in waiting if answer.done()]
+        disc.free.set()
+        statuses = sorted(answer.result().status for answer in waiting)
+    assert statuses == [200] * server.MOST_WAITING + [503] * 8
+    assert {answer.headers["retry-after"] for answer in refused} == {"1"}
+
+
+def test_who_has_left_is_not_worked_for(page: Served):
+    name = _scene(page)
+    disc = page.discs[-1]
+    disc.free.clear()
+
+    def leave(side: int) -> None:
+        with socket.create_connection(("127.0.0.1", page.port)) as connection:
+            target = f"/{TOKEN}/scenes/{name}/window?window=0,0,64,48&side={side}"
+            head = f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n\r\n"
+            connection.sendall(head.encode())
+            time.sleep(0.3)
+
+    # The first is in the model's hands when it leaves; the second waits for its turn.
+    leave(128)
+    leave(512)
+    time.sleep(0.3)
+    disc.free.set()
+    assert _ask(page, f"scenes/{name}/window?window=0,0,64,48&side=1024").status == 200
+    assert [side for _, side in disc.asked] == [128, 1024]
+
+
+def test_a_browser_that_closes_in_the_midst_of_a_photo_harms_nobody(page: Served):
+    photo, before = _photo(), len(page.discs)
+    with socket.create_connection(("127.0.0.1", page.port)) as connection:
+        head = f"POST /{TOKEN}/photos HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n"
+        head += f"Content-Length: {len(photo)}\r\n\r\n"
+        connection.sendall(head.encode() + photo[: len(photo) // 2])
+    assert _ask(page, "photos", photo).status == 200
+    assert len(page.discs) == before + 1
