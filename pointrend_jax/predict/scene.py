@@ -23,7 +23,7 @@ from pointrend_jax.predict.loaded_model import LoadedModel
 from pointrend_jax.results.instances import ExplainedStep, PredictedInstances
 from pointrend_jax.results.label_maps import ExplainedLabelStep, PredictedLabels
 from pointrend_jax.structures import Array, EvalSample
-from pointrend_jax.tasks.predictions import original_sizes
+from pointrend_jax.tasks.predict_batches import original_sizes
 from pointrend_jax.tasks.task import Task, Variables, kept
 
 # xyxy in pixels of the original image, continuous; height and width of what is rendered of it.
