@@ -26,12 +26,12 @@ _MOST_HIDDEN = 0.3
 _SMALLER, _LED, _LENGTH, _CROSSING = 0.4, 0.12, 0.015, 0.2
 # In heights of the text: a name that is farther from its object has a leader line.
 _NEAR = 0.6
-_MOST_ENDS = 400  # points of an outline that are looked at
+_MOST_ENDS = 200  # points of an outline that are looked at
 # Led names stand in these distances, in heights of the text, and in so many directions.
 _DISTANCES = (1.0, 2.0, 3.5, 5.5, 8.0, 12.0, 17.0, 23.0)
 _DIRECTIONS = 16
 _BESIDE = 16  # places beside an object
-_ON_A_LINE = np.linspace(0, 1, 24)[:, None]
+_ON_A_LINE = np.linspace(0, 1, 16)[:, None]
 
 
 class Tag(NamedTuple):
@@ -99,18 +99,20 @@ class _Room:
         """The best place for a text, which is taken; None if all hide too much."""
         found = [self._places(text, size, extent, font) for size in sizes]
         boxes = np.concatenate(found)
+        text_sizes = np.repeat(sizes, [len(places) for places in found])
+        # The places beside an object come first and are in the order of preference.
+        costs = np.concatenate([0.01 * np.minimum(np.arange(len(f)), _BESIDE) for f in found])
         hidden = self._hidden(boxes)
+        costs += hidden + _SMALLER * (1 - text_sizes / sizes[0])
         allowed = (hidden <= _MOST_HIDDEN) & ~_overlap(boxes, self._boxes).any(axis=1)
         if not allowed.any():
             return None
-        text_sizes = np.repeat(sizes, [len(places) for places in found])
+        boxes, text_sizes, costs = boxes[allowed], text_sizes[allowed], costs[allowed]
         gaps = _gaps(boxes, ends) / (boxes[:, 3] - boxes[:, 1])
         led = gaps > _NEAR
-        # The places beside an object come first and are in the order of preference.
-        costs = np.concatenate([0.01 * np.minimum(np.arange(len(f)), _BESIDE) for f in found])
-        costs += hidden + _SMALLER * (1 - text_sizes / sizes[0]) + led * (_LED + _LENGTH * gaps)
+        costs += led * (_LED + _LENGTH * gaps)
         costs += _CROSSING * self._crossings(boxes, led, extent)
-        best = int(np.where(allowed, costs, np.inf).argmin())
+        best = int(costs.argmin())
         leader = _leader(boxes[best], ends) if led[best] else None
         self._boxes = np.concatenate([self._boxes, boxes[best][None]])
         if leader is not None:
