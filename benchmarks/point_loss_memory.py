@@ -10,7 +10,7 @@ to which the dense loss upsamples the logits, as the loss of MaskFormer does.
 
 import argparse
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,7 @@ def memory(loss: Callable[[Array, Array], Array], queries: int, side: int, masks
     """Of value and gradient of `loss` of square maps, logits of `side` and masks of `masks`."""
     shapes = (jax.ShapeDtypeStruct((queries, n, n), jnp.float32) for n in (side, masks))
     compiled = jax.jit(jax.value_and_grad(loss)).lower(*shapes).compile()
-    found = compiled.memory_analysis()
+    found: Any = compiled.memory_analysis()
     sizes = found.argument_size_in_bytes, found.output_size_in_bytes, found.temp_size_in_bytes
     return Memory(*(size / MIB for size in sizes))
 
