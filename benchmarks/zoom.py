@@ -5,8 +5,7 @@
 Scenes of the demonstration are drawn that no run has seen. Every object that is found is compared
 with its outline, drawn again at 8 times the resolution: the windows of a scene, rendered by the
 point head; the mask of the prediction, upsampled; that of a model that stops at 56 x 56, upsampled;
-and the coarse mask. All are compared as well with the point head itself, asked at every pixel of
-the finer resolution. The boundary is the band of some width along an outline, in pixels of the
+and the coarse mask. The boundary is the band of some width along an outline, in pixels of the
 image.
 """
 
@@ -34,21 +33,14 @@ def main() -> None:
     predictor = _load(args.checkpoint, {})
     # The same arrays: 7 x 7 cells, doubled three times.
     short = _load(args.checkpoint, {"model.mask.subdivision_steps": 3})
-    # More points than pixels, so that every one is predicted.
-    dense = _load(
-        args.checkpoint,
-        {"model.mask.subdivision_num_points": 2**17, "model.box.score_threshold": 0.5},
-    )
     names = ("rendered", "upsampled", "upsampled from 56x56", "coarse, upsampled")
     scores: dict[str, list[list[float]]] = {name: [] for name in names}
-    of_head: dict[str, list[list[float]]] = {name: [] for name in names}
     seconds: list[float] = []
     for i in range(args.scenes):
         rng = np.random.default_rng([9000, i])
         pixels, objects = draw_scene(rng, args.side, 3, i % len(CATEGORIES))
         image = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
         scene, shorter = predictor.scene(image, score_threshold=0.5), short(image)
-        everywhere = dense.scene(image)
         truths = _fine_truths(objects, args.side)
         if not len(scene.instances):
             continue
@@ -64,24 +56,20 @@ def main() -> None:
                 shorter.masks[k].probabilities(hw)[0] >= 0.5,
                 instance.coarse_masks.probabilities(hw)[0] >= 0.5,
             )
-            head = _rendered(everywhere, k, args.side, [])
             for name, mask in zip(names, masks, strict=True):
-                scores[name].append(_row(truth, mask))
-                of_head[name].append(_row(head, mask))
-    number = f"{len(scores['rendered'])} objects of {args.scenes} scenes of {args.side} px"
-    _tell(f"{number}, against what was drawn, at {ZOOM}x", scores)
-    _tell("the same, against the point head at every pixel", of_head)
-    wins = np.mean(np.array(scores["rendered"]) > np.array(scores["upsampled"]), axis=0)
-    print("objects whose rendered mask is the better one: " + ", ".join(f"{x:.0%}" for x in wins))
-    print(f"a window of {TILE}x{TILE}: median {1000 * np.median(seconds):.0f} ms")
-
-
-def _tell(what: str, scores: dict[str, list[list[float]]]) -> None:
-    print(what)
+                row = [_iou(truth, mask)]
+                row += [_boundary_iou(truth, mask, width) for width in WIDTHS]
+                scores[name].append(row)
+    print(
+        f"{len(scores['rendered'])} objects of {args.scenes} scenes of {args.side} px, at {ZOOM}x"
+    )
     print("| mask | IoU | " + " | ".join(f"Boundary IoU, {w} px" for w in WIDTHS) + " |")
     print("|---|" + "---|" * (1 + len(WIDTHS)))
     for name, rows in scores.items():
         print(f"| {name} | " + " | ".join(f"{x:.3f}" for x in np.mean(rows, axis=0)) + " |")
+    wins = np.mean(np.array(scores["rendered"]) > np.array(scores["upsampled"]), axis=0)
+    print("objects whose rendered mask is the better one: " + ", ".join(f"{x:.0%}" for x in wins))
+    print(f"a window of {TILE}x{TILE}: median {1000 * np.median(seconds):.0f} ms")
 
 
 def _load(checkpoint: str, changes: dict[str, float]) -> pointrend_jax.Predictor:
@@ -116,10 +104,6 @@ def _rendered(
             part = whole[y : y + TILE, x : x + TILE]
             part[:] = tile[: part.shape[0], : part.shape[1]]
     return whole
-
-
-def _row(truth: np.ndarray, mask: np.ndarray) -> list[float]:
-    return [_iou(truth, mask), *(_boundary_iou(truth, mask, width) for width in WIDTHS)]
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> float:
