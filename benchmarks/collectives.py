@@ -10,6 +10,7 @@ it and lists its collectives: how many, how many arrays in each, their bytes.
 
 import argparse
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,14 @@ def lower_step(
     replicas: int,
     per_replica: int,
     canvas: tuple[int, int],
+    devices: Sequence[Any] | None = None,
 ) -> jax.stages.Lowered:
-    """The training step on `replicas` devices, from shapes alone."""
+    """The training step on `replicas` devices, from shapes alone. devices: see `build_replicas`."""
     shapes = task.shapes()
     optimizer, _ = build_optimizer(config, shapes["params"], task.is_trainable)
     options = StepOptions(config.train.accumulate_steps, config.train.average_decay)
     state = jax.eval_shape(partial(initial_state, optimizer=optimizer, options=options), shapes)
-    step: Any = build_replicas(strategy, task, optimizer, options).step
+    step: Any = build_replicas(strategy, task, optimizer, options, devices).step
     split = (replicas, per_replica) if strategy == "pmap" else (replicas * per_replica,)
     key = jax.eval_shape(lambda: jax.random.key(0))
     return step.lower(state, batch_shapes(config, split, canvas), key)

@@ -19,7 +19,7 @@ from pointrend_jax.structures import Detections, ImageBatch, Proposals
 def rpn_rows(stages: Stages) -> Iterator[Row]:
     stages.golden.require("rpn/0/logits")
     outputs = stages.run(
-        lambda m, p, hw: m.rpn(p, hw)._replace(anchors=None, level_sizes=None),
+        lambda m, p, hw: m.rpn(p, hw)._replace(grids=None),
         stages.pyramid,
         stages.batch.padded_hw,
     )
@@ -29,7 +29,7 @@ def rpn_rows(stages: Stages) -> Iterator[Row]:
         level_slice = slice(first, first + int(g["num"]))
         first += int(g["num"])
         name = f"p{level + 2}"
-        logits, deltas = outputs.logits[0, level_slice], outputs.deltas[0, level_slice]
+        logits, deltas = outputs.logits[0, level_slice], outputs.deltas[level][0].reshape(-1, 4)
         yield stages.row(f"RPN {name} number of anchors", len(logits), g["num"], 0)
         stride = int(g["stride"])
         yield stages.row(f"RPN {name} logits", logits[::stride], g["logits"], HEAD)

@@ -177,8 +177,9 @@ def anchors(g: dict) -> Iterator[Check]:
         cells = boxes.cell_anchors(size, (0.5, 1.0, 2.0))
         yield Check(f"cell p{level + 2}", cells, g[f"cell{level}"])
         height, width = (int(n) for n in g["grid_hw"][level])
-        grid = boxes.grid_anchors((height, width), 4 << level, size, (0.5, 1.0, 2.0))
-        yield Check(f"grid p{level + 2}", grid, g[f"grid{level}"])
+        grid = boxes.AnchorGrid((height, width), 4 << level, size, (0.5, 1.0, 2.0))
+        anchors = np.asarray(grid.anchors(jnp.arange(grid.number)))
+        yield Check(f"grid p{level + 2}", anchors, g[f"grid{level}"])
 
 
 def box_transform(g: dict) -> Iterator[Check]:

@@ -20,6 +20,7 @@ from pointrend_jax.layers.mask_head import PointRendMaskHead
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.masks.runs import decode_rle
 from pointrend_jax.models.mask_rcnn import InstanceNoise, MaskRCNN
+from pointrend_jax.ops.boxes import anchors_of
 from pointrend_jax.ops.matching import match_boxes
 from pointrend_jax.pointrend import CandidatePoints
 from pointrend_jax.structures import ObjectBatch, Proposals
@@ -141,10 +142,12 @@ def choose(m: MaskRCNN, batch: ObjectBatch, noise: InstanceNoise) -> Samples:
     """What `MaskRCNN.losses` chooses, without its losses."""
     pyramid = m.pyramid(batch.images, batch.image_hw, batch.padded_hw)
     outputs = m.rpn(pyramid, batch.padded_hw)
+    with jax.ensure_compile_time_eval():
+        anchors = anchors_of(outputs.grids, jnp.arange(outputs.inside.shape[1]))
 
     def match_anchors(inside: Any, gt_boxes: Any, gt_valid: Any) -> Any:
         return match_boxes(
-            jnp.asarray(outputs.anchors), gt_boxes, boxes_valid=inside, gt_valid=gt_valid,
+            anchors, gt_boxes, boxes_valid=inside, gt_valid=gt_valid,
             thresholds=m.rpn.iou_thresholds, allow_low_quality=True,
         )  # fmt: skip
 

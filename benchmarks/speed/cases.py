@@ -67,30 +67,36 @@ def _stages(
 def stage_calls(built: models.Benchmarked, batch: ImageBatch) -> dict[str, Callable[[], Any]]:
     """The network's stages by themselves, each on the results of those before it."""
     run = partial(_method, built)
-    pyramid_of = run(lambda m, b: m.pyramid(b.images, b.image_hw, b.padded_hw))
-    propose, detect, segment = (
-        run(m) for m in (MaskRCNN.propose, MaskRCNN.detect, MaskRCNN.segment)
-    )
-    box_head = run(_box_head)
+    pyramid_of, propose, find, detect, segment = (
+        run(m) for m in (
+            pyramid_stage, MaskRCNN.propose, box_stage, MaskRCNN.detect, MaskRCNN.segment
+        )
+    )  # fmt: skip
     pyramid = cache(lambda: pyramid_of(batch))
     proposals = cache(lambda: propose(pyramid(), batch))
     detections = cache(lambda: detect(pyramid(), batch))
     return {
         "backbone and FPN": lambda: pyramid_of(batch),
         "RPN": lambda: propose(pyramid(), batch),
-        "box head": lambda: box_head(pyramid(), proposals(), batch),
+        "box head": lambda: find(pyramid(), proposals(), batch),
         "RPN and box head": lambda: detect(pyramid(), batch),
         "masks": lambda: segment(pyramid(), detections(), batch.padded_hw),
     }
 
 
-def _box_head(model: MaskRCNN, pyramid: Any, proposals: Proposals, batch: ImageBatch) -> Detections:
+def pyramid_stage(model: MaskRCNN, batch: ImageBatch) -> dict[str, Any]:
+    """Backbone and FPN."""
+    return model.pyramid(batch.images, batch.image_hw, batch.padded_hw)
+
+
+def box_stage(model: MaskRCNN, pyramid: Any, proposals: Proposals, batch: ImageBatch) -> Detections:
+    """The box head, of proposals that are there already."""
     outputs = model.box_head(pyramid, proposals.boxes, batch.padded_hw)
     return model.box_head.detect(outputs, proposals, batch.image_hw)
 
 
 def _detect(model: MaskRCNN, batch: ImageBatch) -> Detections:
-    return model.detect(model.pyramid(batch.images, batch.image_hw, batch.padded_hw), batch)
+    return model.detect(pyramid_stage(model, batch), batch)
 
 
 def _mask_flops(

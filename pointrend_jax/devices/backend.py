@@ -20,6 +20,11 @@ class Forms(NamedTuple):
       convolves_by_products: grouped and depthwise convolutions, and the kernel's gradient of a 3x3
         one on a large map, are written as products of shifted maps (layers/grouped_conv.py,
         layers/conv.py); otherwise they are XLA's convolutions.
+      convolves_by_columns: a 3x3 convolution reads its three columns side by side as channels, and
+        the columns of the map are its batch (layers/conv.py).
+      doubles_by_products: maps are doubled by products with the weights of their rows and columns
+        (ops/resize.py).
+      stem_in_blocks: the stem of a ResNet works on blocks of 4x4 pixels (layers/stem_blocks.py).
       samples_by_rows: points read four cells each, region by region, and gradients are added so
         too; otherwise small maps are sampled by a product with interpolation weights, and
         gradients are added all at once (ops/points.py).
@@ -38,6 +43,9 @@ class Forms(NamedTuple):
     """
 
     convolves_by_products: bool
+    convolves_by_columns: bool
+    doubles_by_products: bool
+    stem_in_blocks: bool
     samples_by_rows: bool
     pools_by_windows: bool
     pastes_masks: bool
@@ -52,18 +60,25 @@ class Forms(NamedTuple):
 # want; four regions are what they hold. A round of NMS on a GPU waits for the host, so few large
 # ones are wanted there.
 _CPU = Forms(
-    convolves_by_products=True, samples_by_rows=True, pools_by_windows=False, pastes_masks=False,
+    convolves_by_products=True, convolves_by_columns=False, doubles_by_products=False,
+    stem_in_blocks=False, samples_by_rows=True, pools_by_windows=False, pastes_masks=False,
     works_on_all_rows=False, regions_at_a_time=4, nms_block=128, nms_rounds=4,
 )  # fmt: skip
 # Windows and pasting are chosen by their structure (no loop waits for the host, few and large
 # kernels, little to send); they have not been measured on a GPU or a TPU.
 _GPU = Forms(
-    convolves_by_products=False, samples_by_rows=False, pools_by_windows=True, pastes_masks=True,
+    convolves_by_products=False, convolves_by_columns=False, doubles_by_products=False,
+    stem_in_blocks=False, samples_by_rows=False, pools_by_windows=True, pastes_masks=True,
     works_on_all_rows=True, regions_at_a_time=32, nms_block=1024, nms_rounds=8,
 )  # fmt: skip
 # A TPU decides by itself whether a loop goes on. The end of pasting reads single numbers at
-# computed places; what a TPU takes for it is not known.
-_TPU = _GPU._replace(pastes_masks=False, works_on_all_rows=False)
+# computed places; what a TPU takes for it is not known. Of an image or two its compiler would split
+# the map of a convolution into a batch, by several copies; `python -m benchmarks.tpu` tells what it
+# expects of each form.
+_TPU = _GPU._replace(
+    convolves_by_columns=True, doubles_by_products=True, stem_in_blocks=True, pastes_masks=False,
+    works_on_all_rows=False,
+)  # fmt: skip
 _FORMS = MappingProxyType({"cpu": _CPU, "gpu": _GPU, "tpu": _TPU})
 _traced_for: ContextVar[Forms | None] = ContextVar("traced_for", default=None)
 _deterministic: ContextVar[bool] = ContextVar("deterministic", default=False)

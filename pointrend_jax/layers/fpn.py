@@ -34,13 +34,15 @@ class FPN(nn.Module):
                 self.channels, (1, 1), dtype=x.dtype, kernel_init=xavier, name=f"lateral{level}"
             )(x)
             # Sums before the output convolution travel down, not its results.
-            top_down = x if top_down is None else x + upsample_nearest_2x(top_down)
+            if top_down is not None:
+                x = x + upsample_nearest_2x(top_down)
+            # What a backbone leaves beyond the image may be anything.
+            top_down = zero_beyond(x, padded_hw, 2**level)
             output = Conv(
                 self.channels, (3, 3), padding=1, dtype=x.dtype, kernel_init=xavier,
                 name=f"output{level}",
             )  # fmt: skip
-            y = output(zero_beyond(top_down, padded_hw, 2**level))
-            pyramid[f"p{level}"] = zero_beyond(y, padded_hw, 2**level)
+            pyramid[f"p{level}"] = zero_beyond(output(top_down), padded_hw, 2**level)
         pyramid["p6"] = coarsest_level(pyramid["p5"])
         return {name: pyramid[name] for name in STRIDES}
 

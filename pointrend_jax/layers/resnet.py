@@ -14,11 +14,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pointrend_jax.devices.backend import forms
-from pointrend_jax.layers.conv import Conv
+from pointrend_jax.layers.conv import Conv, convolve
 from pointrend_jax.layers.grouped_conv import GroupedConv
 from pointrend_jax.layers.init import msra
 from pointrend_jax.layers.norm import BatchNormLayer, FrozenBatchNorm
 from pointrend_jax.layers.padding import zero_beyond
+from pointrend_jax.layers.stem_blocks import (
+    BLOCK,
+    kernel_of_blocks,
+    max_pool_parts,
+    pixels_to_blocks,
+)
 
 
 class ResNetSpec(NamedTuple):
@@ -64,10 +70,25 @@ class Stem(nn.Module):
     def __call__(
         self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "B h w 64"]:
-        x = _conv(zero_beyond(x, padded_hw, 1), 64, 7, 2, "conv")
-        x = nn.relu(self.norm(name="bn")(x))
+        x, norm = zero_beyond(x, padded_hw, 1), self.norm(name="bn")
+        if forms().stem_in_blocks and not any(side % BLOCK for side in x.shape[1:3]):
+            kernel = _Kernel((7, 7, x.shape[-1], 64), name="conv")().astype(x.dtype)
+            x = convolve(pixels_to_blocks(x), kernel_of_blocks(kernel), (1, 1), "SAME")
+            parts = nn.relu(norm(x.reshape(*x.shape[:3], 4, 64))).reshape(x.shape)
+            return max_pool_parts(jnp.split(zero_beyond(parts, padded_hw, BLOCK), 4, axis=-1))
+        x = nn.relu(norm(_conv(x, 64, 7, 2, "conv")))
         # After a ReLU, zeros in the padding equal the border of -inf that pooling asks for.
         return stem_pool(zero_beyond(x, padded_hw, 2))
+
+
+class _Kernel(nn.Module):
+    """The parameter of a convolution without bias, for a form that is no layer of its own."""
+
+    shape: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self) -> Array:
+        return self.param("kernel", msra, self.shape)
 
 
 class DeepStem(nn.Module):

@@ -5,17 +5,17 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.padding import inside_padded
 from pointrend_jax.ops.boxes import (
+    AnchorGrid,
+    anchors_of,
     clip_boxes,
     decode_boxes,
     encode_boxes,
-    grid_anchors,
     nonempty,
 )
 from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy, l1
@@ -26,18 +26,18 @@ from pointrend_jax.structures import ObjectBatch, Proposals
 
 
 class RPNOutputs(NamedTuple):
-    """Everything the head says, levels p2..p6 concatenated in the order (y, x, anchor).
+    """Everything the head says of levels p2..p6; anchors in the order (y, x, anchor).
 
-    logits [B, A], deltas [B, A, 4], anchors [A, 4], inside [B, A]: False for anchors of the
+    logits, inside [B, A]: of all levels, one after another; inside is False for anchors of the
     padding.
-    level_sizes: anchors of each level.
+    deltas: [B, cells, anchors of a cell * 4] of each level.
+    grids: of each level.
     """
 
     logits: Array
-    deltas: Array
-    anchors: np.ndarray
+    deltas: tuple[Array, ...]
     inside: Array
-    level_sizes: tuple[int, ...]
+    grids: tuple[AnchorGrid, ...]
 
 
 class RPN(nn.Module):
@@ -61,22 +61,21 @@ class RPN(nn.Module):
         conv = Conv(channels, (3, 3), padding=1, dtype=dtype, kernel_init=init, name="conv")
         objectness = Conv(num_anchors, (1, 1), kernel_init=init, name="objectness")
         regression = Conv(4 * num_anchors, (1, 1), kernel_init=init, name="deltas")
-        logits, deltas, anchors, inside = [], [], [], []
+        logits, deltas, inside, grids = [], [], [], []
         for (name, stride), size in zip(STRIDES.items(), self.anchor_sizes, strict=True):
             x = pyramid[name]
             batch, height, width, _ = x.shape
             x = nn.relu(conv(x)).astype(jnp.float32)
             logits.append(objectness(x).reshape(batch, -1))
-            deltas.append(regression(x).reshape(batch, -1, 4))
-            anchors.append(grid_anchors((height, width), stride, size, self.aspect_ratios))
+            deltas.append(regression(x).reshape(batch, height * width, -1))
+            grids.append(AnchorGrid((height, width), stride, size, self.aspect_ratios))
             cells = inside_padded(height, width, padded_hw, stride).reshape(batch, -1)
             inside.append(jnp.repeat(cells, num_anchors, axis=1))
         return RPNOutputs(
             logits=jnp.concatenate(logits, axis=1),
-            deltas=jnp.concatenate(deltas, axis=1),
-            anchors=np.concatenate(anchors),
+            deltas=tuple(deltas),
             inside=jnp.concatenate(inside, axis=1),
-            level_sizes=tuple(len(a) for a in anchors),
+            grids=tuple(grids),
         )
 
     def propose(
@@ -91,18 +90,19 @@ class RPN(nn.Module):
 
         No gradient flows through proposals. Source: Detectron2 find_top_rpn_proposals.
         """
-        logits = jax.lax.stop_gradient(outputs.logits)
-        deltas = jax.lax.stop_gradient(outputs.deltas)
+        logits, deltas = jax.lax.stop_gradient((outputs.logits, outputs.deltas))
 
-        def of_image(logits: Array, deltas: Array, inside: Array, image_hw: Array) -> Proposals:
-            index, levels = _top_k_of_levels(logits, inside, outputs.level_sizes, pre_nms_topk)
-            boxes = decode_boxes(jnp.asarray(outputs.anchors)[index], deltas[index])
-            boxes = clip_boxes(boxes, image_hw)
-            valid = inside[index] & nonempty(boxes)
-            order = jnp.argsort(jnp.where(valid, -logits[index], jnp.inf))
-            boxes, scores = boxes[order], logits[index][order]
+        def of_image(
+            logits: Array, deltas: tuple[Array, ...], inside: Array, image_hw: Array
+        ) -> Proposals:
+            scores = jnp.where(inside, logits, -jnp.inf)
+            best = _best_of_levels(scores, deltas, outputs.grids, pre_nms_topk)
+            boxes = clip_boxes(decode_boxes(best.anchors, best.deltas), image_hw)
+            valid = (best.scores > -jnp.inf) & nonempty(boxes)
+            order = jnp.argsort(jnp.where(valid, -best.scores, jnp.inf))
+            boxes, scores = boxes[order], best.scores[order]
             kept, kept_valid = nms_sorted(
-                boxes, levels[order], valid[order],
+                boxes, best.levels[order], valid[order],
                 iou_threshold=self.nms_threshold, max_outputs=post_nms_topk,
             )  # fmt: skip
             boxes = jnp.where(kept_valid[:, None], boxes[kept], 0.0)
@@ -118,7 +118,9 @@ class RPN(nn.Module):
         Args:
           priority: of each anchor for being sampled, lowest first.
         """
-        anchors = jnp.asarray(outputs.anchors)
+        # A constant: compared with each ground truth, they would be computed again for each.
+        with jax.ensure_compile_time_eval():
+            anchors = anchors_of(outputs.grids, jnp.arange(priority.shape[1]))
 
         def of_image(
             inside: Bool[Array, " A"], gt_boxes: Array, gt_valid: Array, priority: Array
@@ -131,14 +133,17 @@ class RPN(nn.Module):
                 matches.labels == 1, matches.labels == 0, priority,
                 num_samples=self.samples_per_image, positive_fraction=self.positive_fraction,
             )  # fmt: skip
-            targets = encode_boxes(anchors[index], gt_boxes[matches.gt_index[index]])
+            targets = encode_boxes(
+                anchors_of(outputs.grids, index), gt_boxes[matches.gt_index[index]]
+            )
             return index, foreground, valid, targets
 
         index, foreground, valid, targets = jax.vmap(of_image)(
             outputs.inside, batch.boxes, batch.valid, priority
         )
         logits = take_distinct(outputs.logits, index, valid)
-        deltas = take_distinct(outputs.deltas, index, valid)
+        of_anchors = [x.reshape(x.shape[0], -1, 4) for x in outputs.deltas]
+        deltas = take_distinct(jnp.concatenate(of_anchors, axis=1), index, valid)
         count = jnp.asarray(self.samples_per_image * batch.valid.shape[0], jnp.float32)
         labels = foreground.astype(logits.dtype)
         return {
@@ -147,18 +152,40 @@ class RPN(nn.Module):
         }
 
 
-def _top_k_of_levels(
-    logits: Float[Array, " A"],
-    inside: Bool[Array, " A"],
-    level_sizes: tuple[int, ...],
+class _Best(NamedTuple):
+    """scores, levels [k]; deltas, anchors [k, 4]."""
+
+    scores: Array
+    levels: Array
+    deltas: Array
+    anchors: Array
+
+
+def _best_of_levels(
+    scores: Float[Array, " A"],
+    deltas: tuple[Array, ...],
+    grids: tuple[AnchorGrid, ...],
     topk: int,
-) -> tuple[Int[Array, " k"], Int[Array, " k"]]:
-    """Indices of the `topk` best anchors of each level, and their level."""
-    index, levels, first = [], [], 0
-    scores = jnp.where(inside, logits, -jnp.inf)
-    for level, size in enumerate(level_sizes):
-        _, best = jax.lax.top_k(scores[first : first + size], min(topk, size))
-        index.append(best + first)
-        levels.append(jnp.full(best.shape, level, jnp.int32))
-        first += size
-    return jnp.concatenate(index), jnp.concatenate(levels)
+) -> _Best:
+    """The `topk` best anchors of each level.
+
+    Deltas are picked from each level by itself: all of them in one array, four beside each other,
+    would be the largest array of the detector.
+    """
+    found, first = [], 0
+    for level, (grid, of_cells) in enumerate(zip(grids, deltas, strict=True)):
+        number = grid.number
+        best_scores, best = jax.lax.top_k(scores[first : first + number], min(topk, number))
+        per_cell = len(grid.aspect_ratios)
+        of_cell = of_cells[best // per_cell].reshape(-1, per_cell, 4)
+        own = jnp.arange(per_cell)[None] == (best % per_cell)[:, None]
+        found.append(
+            _Best(
+                scores=best_scores,
+                levels=jnp.full(best.shape, level, jnp.int32),
+                deltas=jnp.sum(jnp.where(own[..., None], of_cell, 0.0), axis=1),
+                anchors=grid.anchors(best),
+            )
+        )
+        first += number
+    return jax.tree.map(lambda *levels: jnp.concatenate(levels), *found)

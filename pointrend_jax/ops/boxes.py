@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -84,21 +86,48 @@ def cell_anchors(size: float, aspect_ratios: Sequence[float]) -> np.ndarray:
     return np.array(rows, np.float32)
 
 
-def grid_anchors(
-    map_hw: tuple[int, int], stride: int, size: float, aspect_ratios: Sequence[float]
-) -> np.ndarray:
-    """Float32 [H * W * A, 4] anchors of one level in the order (y, x, anchor).
+class AnchorGrid(NamedTuple):
+    """The anchors of one level: map_hw cells, `stride` pixels apart, of area size**2 each.
 
-    Centres lie at 0, stride, 2 stride, ... (offset 0). Source: Detectron2 DefaultAnchorGenerator.
-    Host-side: the result is a constant of the compiled program.
+    Numbered in the order (y, x, anchor). Centres lie at 0, stride, 2 stride, ... (offset 0).
+    Source: Detectron2 DefaultAnchorGenerator.
     """
-    y, x = np.meshgrid(
-        np.arange(map_hw[0], dtype=np.float32) * stride,
-        np.arange(map_hw[1], dtype=np.float32) * stride,
-        indexing="ij",
-    )
-    centres = np.stack([x, y, x, y], axis=-1).reshape(-1, 1, 4)
-    return (centres + cell_anchors(size, aspect_ratios)).reshape(-1, 4)
+
+    map_hw: tuple[int, int]
+    stride: int
+    size: float
+    aspect_ratios: tuple[float, ...]
+
+    @property
+    def number(self) -> int:
+        return math.prod(self.map_hw) * len(self.aspect_ratios)
+
+    def anchors(self, index: Int[Array, "*S"]) -> Float[Array, "*S 4"]:
+        """Those with these numbers. Others are nothing.
+
+        Computed where they are wanted: as a constant of a program those of all levels take 4 MB,
+        and 128 MB where an axis of 4 takes the place of 128.
+        """
+        per_cell = len(self.aspect_ratios)
+        cell, kind = jax.lax.div(index, per_cell), jax.lax.rem(index, per_cell)
+        y, x = jax.lax.div(cell, self.map_hw[1]), jax.lax.rem(cell, self.map_hw[1])
+        centre = jnp.stack([x, y, x, y], axis=-1).astype(jnp.float32) * self.stride
+        anchors = jnp.zeros((), jnp.float32)
+        for number, around in enumerate(cell_anchors(self.size, self.aspect_ratios)):
+            shape = [1] * index.ndim + [4]
+            own = centre + jnp.asarray(around).reshape(shape)
+            anchors = jnp.where((kind == number)[..., None], own, anchors)
+        return anchors
+
+
+def anchors_of(grids: Sequence[AnchorGrid], index: Int[Array, "*S"]) -> Float[Array, "*S 4"]:
+    """The anchors with these numbers of several levels, one after another."""
+    anchors, first = jnp.zeros((), jnp.float32), 0
+    for grid in grids:
+        own = grid.anchors(index - first)
+        anchors = jnp.where((index >= first)[..., None], own, anchors)
+        first += grid.number
+    return anchors
 
 
 def assign_levels(

@@ -20,10 +20,24 @@ def upsample_2x(
     """Bilinear x2 with half-pixel centres and a repeated border.
 
     Each output lies a quarter cell from its nearest input, so it is 3/4 of that and 1/4 of the
-    next: two shifts and adds an axis, where a general resize would gather.
+    next: two shifts and adds an axis, where a general resize would gather. Or a product with the
+    weights an axis, which keeps narrow maps as they lie; then all must be finite.
     """
+    if inside_hw is None and forms().doubles_by_products:
+        return _doubled_by_products(x)
     rows, columns = (None, None) if inside_hw is None else (inside_hw[:, 0], inside_hw[:, 1])
     return _double(_double(x, rows, axis=1), columns, axis=2)
+
+
+def _doubled_by_products(x: Array) -> Array:
+    blended = x.astype(jnp.float32)
+    for axis, equation in ((1, "ah,nhwc->nawc"), (2, "aw,nhwc->nhac")):
+        size = x.shape[axis]
+        cells = jnp.arange(2 * size, dtype=jnp.float32)
+        place = jnp.clip((cells + 0.5) / 2 - 0.5, 0, size - 1)
+        weights = jnp.maximum(1 - jnp.abs(place[:, None] - cells[None, :size]), 0)
+        blended = jnp.einsum(equation, weights, blended, precision=jax.lax.Precision.HIGHEST)
+    return blended.astype(x.dtype)
 
 
 def _double(x: Array, inside: Array | None, axis: int) -> Array:
@@ -217,5 +231,14 @@ def _around(position: Array, inside: Array) -> tuple[Array, Array, Array]:
 
 
 def upsample_nearest_2x(x: Float[Array, "N H W C"]) -> Float[Array, "N 2*H 2*W C"]:
-    """Each pixel becomes a 2 x 2 block."""
-    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+    """Each pixel becomes a 2 x 2 block. All must be finite."""
+    if not forms().doubles_by_products:
+        return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+    # Columns are doubled by a product with zeros and ones, which is exact in every precision that
+    # holds `x`; rows lie one after another in memory.
+    width = x.shape[2]
+    is_copy = jnp.arange(2 * width)[:, None] // 2 == jnp.arange(width)[None]
+    doubled = jnp.einsum(
+        "dw,nhwc->nhdc", is_copy.astype(x.dtype), x, precision=jax.lax.Precision.HIGHEST
+    )
+    return jnp.repeat(doubled, 2, axis=1)

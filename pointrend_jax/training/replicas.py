@@ -4,7 +4,7 @@ The same per-replica function runs under `pmap` and under `shard_map`; what diff
 batches lie on the devices, and that is said here alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -40,9 +40,13 @@ def build_replicas(
     task: Task,
     optimizer: optax.GradientTransformation,
     options: StepOptions = DEFAULT_OPTIONS,
+    devices: Sequence[Any] | None = None,
 ) -> Replicas:
     """`train_step` on all devices, by "pmap" or "shard_map".
 
+    Args:
+      devices: of `shard_map`, instead of all that there are; for a step that is only compiled they
+        need not be there.
     Raises: ValueError as `check_strategy`.
     """
     check_strategy(strategy, deterministic=options.deterministic)
@@ -52,7 +56,7 @@ def build_replicas(
             step, axis_name=DATA_AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0
         )
         return Replicas(mapped, replicated, _place_for_pmap)
-    mesh = data_mesh(jax.devices())
+    mesh = data_mesh(list(devices or jax.devices()))
     everywhere, split = PartitionSpec(), PartitionSpec(DATA_AXIS)
     mapped = jax.shard_map(
         step,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from pointrend_jax.devices.backend import traced_for
 from pointrend_jax.layers.conv import Conv
 
 SMALL = (2, 7, 6, 8)
@@ -30,6 +31,7 @@ CASES: dict[str, tuple[tuple[int, ...], int, dict[str, Any]]] = {
     "windows, unequal": (SMALL, 4, {"kernel_size": (2, 3), "padding": "VALID", "strides": (2, 3)}),
     "windows, padded": (SMALL, 4, {"kernel_size": (2, 2), "padding": "SAME", "strides": (2, 2)}),
     "strided": (LARGE, 3, {"kernel_size": (3, 3), "padding": 1, "strides": (2, 2)}),
+    "small": (SMALL, 4, {"kernel_size": (3, 3), "padding": 1}),
     "large": (LARGE, 3, {"kernel_size": (3, 3), "padding": 1}),
     "large, SAME": (LARGE, 3, {"kernel_size": (3, 3), "padding": "SAME"}),
     "large, unpadded": (LARGE, 3, {"kernel_size": (3, 3), "padding": "VALID"}),
@@ -46,9 +48,13 @@ def _inputs(name: str) -> tuple[Any, jax.Array]:
     return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), (variables, x))
 
 
+# Those that have a form of their own on a TPU.
+ON_A_TPU = ("large", "large, SAME", "small")
+
+
 @cache
-def _values_and_gradients() -> tuple[Any, Any]:
-    """Values and gradients of all cases, ours and flax's: two programs."""
+def _values_and_gradients() -> tuple[Any, Any, Any]:
+    """Values and gradients of all cases, ours and flax's, and ours as on a TPU: three programs."""
 
     def weighted_sum(conv: Any, variables: Any, x: jax.Array) -> Any:
         y = conv.apply(variables, x)
@@ -65,12 +71,27 @@ def _values_and_gradients() -> tuple[Any, Any]:
 
     inputs = {name: _inputs(name) for name in CASES}
     ours, theirs = (jax.jit(of_all, static_argnums=0)(conv, inputs) for conv in (Conv, nn.Conv))
-    return ours, theirs
+    with traced_for("tpu"):
+        chosen = {name: inputs[name] for name in ON_A_TPU}
+        # A function of its own: what jax has traced already keeps its form.
+        on_a_tpu = jax.jit(lambda inputs: of_all(Conv, inputs))(chosen)
+    return ours, theirs, on_a_tpu
 
 
 @pytest.mark.parametrize("name", list(CASES))
 def test_conv_has_the_values_and_gradients_of_flax(name: str) -> None:
-    ((_, value), gradients), ((_, expected), of_flax) = (x[name] for x in _values_and_gradients())
+    ours, theirs, _ = _values_and_gradients()
+    _assert_equal(ours[name], theirs[name])
+
+
+@pytest.mark.parametrize("name", ON_A_TPU)
+def test_conv_has_them_in_the_form_of_a_tpu(name: str) -> None:
+    _, theirs, on_a_tpu = _values_and_gradients()
+    _assert_equal(on_a_tpu[name], theirs[name])
+
+
+def _assert_equal(ours: Any, theirs: Any) -> None:
+    ((_, value), gradients), ((_, expected), of_flax) = ours, theirs
     np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-4)
     # Sums over all pixels, in another order.
     jax.tree.map(
@@ -104,3 +125,13 @@ def test_forms_are_what_they_are_chosen_for(name: str, convolutions: int) -> Non
     program = str(jax.make_jaxpr(function)(variables))
     assert "dot_general" in program
     assert program.count("conv_general_dilated[") <= convolutions
+
+
+def test_on_a_tpu_the_columns_of_a_map_are_the_batch_of_a_3x3_convolution() -> None:
+    """So that of one image too there are many, and nothing varies along a convolution but rows."""
+    variables, x = _inputs("small")
+    with traced_for("tpu"):
+        program = str(
+            jax.make_jaxpr(Conv(CASES["small"][1], **CASES["small"][2]).apply)(variables, x)
+        )
+    assert "lhs_spec=(2, 3, 0, 1)" in program

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from pointrend_jax.ops.boxes import (
     SCALE_CLAMP,
+    AnchorGrid,
+    anchors_of,
     assign_levels,
     box_iou,
     clip_boxes,
     decode_boxes,
     encode_boxes,
-    grid_anchors,
     nonempty,
 )
 
@@ -62,7 +63,17 @@ def test_assign_levels_of_a_box_without_area_is_the_finest() -> None:
 
 
 def test_grid_anchors_go_y_x_anchor_from_the_corner() -> None:
-    anchors = grid_anchors((2, 2), 4, 8, (1.0, 0.25))
+    grid = AnchorGrid((2, 2), 4, 8, (1.0, 0.25))
+    anchors = grid.anchors(jnp.arange(grid.number))
     centres = (anchors[:, :2] + anchors[:, 2:]) / 2
     np.testing.assert_allclose(centres[::2], [[0, 0], [4, 0], [0, 4], [4, 4]])
     np.testing.assert_allclose(anchors[1], [-8, -2, 8, 2])
+
+
+def test_anchors_of_several_levels_are_numbered_one_level_after_another() -> None:
+    fine, coarse = AnchorGrid((1, 3), 4, 8, (1.0,)), AnchorGrid((1, 2), 8, 16, (1.0,))
+    assert (fine.number, coarse.number) == (3, 2)
+    anchors = anchors_of((fine, coarse), jnp.array([4, 2, 0, 3]))
+    np.testing.assert_allclose(
+        anchors, [[0, -8, 16, 8], [4, -4, 12, 4], [-4, -4, 4, 4], [-8, -8, 8, 8]]
+    )

@@ -1,5 +1,8 @@
 """Upsampling and resizing against the general resize, on canvases larger than the map too."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +23,15 @@ from pointrend_jax.ops.resize import (
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
 
-def test_upsample_2x_equals_the_general_bilinear_resize() -> None:
+# The two forms: shifts and sums, and products.
+PLATFORMS = ["gpu", "tpu"]
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_upsample_2x_equals_the_general_bilinear_resize(
+    platform: str, trace_for: Callable[[str], None]
+) -> None:
+    trace_for(platform)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 3, 4)), jnp.float32)
     np.testing.assert_allclose(upsample_2x(x), resize_bilinear(x, (10, 6)), atol=1e-6)
 
@@ -31,7 +42,18 @@ def test_upsample_2x_of_one_pixel_repeats_it() -> None:
     )
 
 
-def test_upsample_nearest_2x_makes_blocks() -> None:
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_upsample_nearest_2x_makes_blocks_exactly(
+    platform: str, dtype: Any, trace_for: Callable[[str], None]
+) -> None:
+    trace_for(platform)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 3, 4)), dtype)
+    expected = np.repeat(np.repeat(np.asarray(x), 2, axis=1), 2, axis=2)
+    np.testing.assert_array_equal(upsample_nearest_2x(x), expected)
+
+
+def test_upsample_nearest_2x_by_hand() -> None:
     x = jnp.array([[1.0, 2.0]]).reshape(1, 1, 2, 1)
     np.testing.assert_array_equal(
         upsample_nearest_2x(x)[0, ..., 0], [[1.0, 1.0, 2.0, 2.0], [1.0, 1.0, 2.0, 2.0]]
