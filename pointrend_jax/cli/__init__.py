@@ -20,6 +20,7 @@ COMMANDS = {
     "eval": ("score a trained model", ("train",)),
     "predict": ("segment image files", ()),
     "convert": ("make a checkpoint of a Detectron2 file", ()),
+    "export": ("write a model as a file that predicts with jax alone", ("export",)),
     "prepare": ("record files of a data set, for training", ("train",)),
     "inspect": ("show what a data set holds, before training", ("train",)),
     "demo": ("train, evaluate and show a small model", ("train", "pretrained")),

