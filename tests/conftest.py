@@ -60,9 +60,10 @@ _SLOW = (
     "importers/test_torch_legacy.py", "ops/test_roi_align.py", "ops/test_roi_forms.py",
     "ops/test_scatter.py", "predict/test_labels.py", "predict/test_load.py",
     "predict/test_published.py", "tasks/test_instance.py", "tasks/test_scoring.py",
-    "test_convert.py", "test_extend.py", "test_lvis_experiment.py", "test_weight_files.py",
-    "test_site.py", "test_weights.py", "test_wheel.py", "training/test_bucket.py",
-    "training/test_loop.py", "training/test_memory.py", "training/test_step.py",
+    "test_convert.py", "test_extend.py", "export/test_export.py", "test_lvis_experiment.py",
+    "test_weight_files.py", "test_site.py", "test_weights.py", "test_wheel.py",
+    "training/test_bucket.py", "training/test_loop.py", "training/test_memory.py",
+    "training/test_step.py",
 )  # fmt: skip
 
 

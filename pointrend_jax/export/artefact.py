@@ -16,7 +16,7 @@ import json
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,11 +100,10 @@ def _write_programs(
     canvases: Sequence[Canvases],
     platforms: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """The programs as files, and what the manifest says of them; the smallest of each platform
-    first, as the reader looks for one."""
+    """The programs as files, and what the manifest says of them, in the reader's order."""
     (folder / "programs").mkdir()
     data, found = model.config.data, []
-    wanted = [(p, c) for p in platforms for c in sorted(canvases, key=_by_size)]
+    wanted = [(p, c) for p in platforms for c in canvases_in_order(canvases)]
     for platform, own in watched(wanted, "lowering", unit="program"):
         program = image_program(
             model.task, own, min_size=data.eval_min_size, max_size=data.max_size
@@ -118,10 +117,15 @@ def _write_programs(
     return found
 
 
-def _by_size(canvases: Canvases) -> tuple[Any, ...]:
-    """Small originals first, and of those the network's canvas that `choose_bucket` takes."""
-    (height, width), (high, wide) = canvases.network, canvases.largest
-    return high * wide, canvases.largest, height * width, canvases.network
+def canvases_in_order(canvases: Iterable[Canvases]) -> list[Canvases]:
+    """As a reader looks for the first that holds an image: small originals first, and of those the
+    network's canvas that `choose_bucket` takes."""
+
+    def size(own: Canvases) -> tuple[Any, ...]:
+        (height, width), (high, wide) = own.network, own.largest
+        return high * wide, own.largest, height * width, own.network
+
+    return sorted(canvases, key=size)
 
 
 def _manifest(model: ExportedModel, programs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -153,7 +153,8 @@ def _table(report: dict[str, Any]) -> Iterator[str]:
     yield f"{what}: largest difference from predict(), and the limit"
     for kind, value in report["differences"].items():
         yield f"  {names[kind]:<44}{value:>10.2g}{report['limits'][kind]:>10.2g}"
-    yield f"on {report['device']}, jax {report['jax']}:{'predict()':>30}{'export':>10}"
+    where = f"on {report['device']}, jax {report['jax']}"
+    yield f"{where:<46}{'predict()':>10}{'export':>10}"
     yield (
         f"  {'a photo, ms':<44}{1e3 * report['predict_seconds']:>10.0f}"
         f"{1e3 * report['seconds']:>10.0f}"

@@ -2,7 +2,7 @@
 
 python -I runtime.py READER EXPORT PHOTOS RESULTS ROUNDS
 
-Nothing but jax, what it needs and flatbuffers can be imported there. PHOTOS and RESULTS are .npz
+Nothing but jax, what it needs and flatbuffers can be imported in it. PHOTOS and RESULTS are .npz
 files; what was measured is printed as JSON.
 """
 
@@ -19,20 +19,25 @@ import numpy as np
 _ALLOWED = {"numpy", "scipy", "ml_dtypes", "opt_einsum", "flatbuffers", "nvidia", "libtpu"}
 
 
-class _Refusal(importlib.abc.MetaPathFinder):
-    """Finds nothing, and lets nobody else find what is not allowed."""
+class _Bare(importlib.abc.MetaPathFinder):
+    """Finds what an export may need, and nothing else."""
+
+    def __init__(self, finders):
+        self.finders = finders
 
     def find_spec(self, fullname, path=None, target=None):
         top = fullname.partition(".")[0]
         known = _ALLOWED | sys.stdlib_module_names
         # Python has modules of its own that it does not name, such as _sysconfigdata of a machine.
         if top not in known and not top.startswith(("jax", "_")):
-            raise ModuleNotFoundError(f"an export must not need {fullname}", name=fullname)
+            return None
+        found = (finder.find_spec(fullname, path, target) for finder in self.finders)
+        return next((spec for spec in found if spec is not None), None)
 
 
-def refuse_other_modules():
-    """From here on only what an export may need can be imported."""
-    sys.meta_path.insert(0, _Refusal())
+def hide_other_modules():
+    """From here on there are no others than those that an export may need."""
+    sys.meta_path[:] = [_Bare(list(sys.meta_path))]
 
 
 class _Watched:
@@ -87,5 +92,5 @@ def run(reader, export, photos, results, rounds):
 
 
 if __name__ == "__main__":
-    refuse_other_modules()
+    hide_other_modules()
     print(json.dumps(run(*sys.argv[1:])))
