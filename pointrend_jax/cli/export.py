@@ -6,6 +6,7 @@ own config or on --photos.
 
 import argparse
 import tempfile
+from itertools import islice
 from pathlib import Path
 
 from pointrend_jax.cli.parser import CommandParser, count, names, path
@@ -45,8 +46,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    import itertools
-
     from pointrend_jax.predict.images import read_file
     from pointrend_jax.predict.load import load
     from pointrend_jax.predict.sources import find_images
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     if args.photos is not None:
         with tempfile.TemporaryDirectory() as downloads:
             found = find_images(args.photos, Path(downloads))
-            photos = [read_file(x.path) for x in itertools.islice(found, args.num_photos)]
+            photos = [read_file(x.path) for x in islice(found, args.num_photos)]
     load(args.checkpoint).export(
         args.output,
         photos=photos,

@@ -25,7 +25,6 @@ import jax
 import numpy as np
 
 from pointrend_jax.console import watched
-from pointrend_jax.data.batches.transforms import SIZE_DIVISIBILITY
 from pointrend_jax.export.program import Canvases, image_program, serialized
 from pointrend_jax.importers.safetensors_file import read_safetensors, write_safetensors
 from pointrend_jax.storage import sha256
@@ -139,7 +138,6 @@ def _manifest(model: ExportedModel, programs: list[dict[str, Any]]) -> dict[str,
         "category_ids": list(model.category_ids),
         "min_size": data.eval_min_size,
         "max_size": data.max_size,
-        "divisible_by": SIZE_DIVISIBILITY,
         "programs": programs,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "jax": jax.__version__,

@@ -1,6 +1,7 @@
 """From a model to an export that has been compared with it, and a report of both."""
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,17 +59,19 @@ def export_model(
         manifest = write_artefact(unfinished, model, chosen, options.platforms)
         tell_progress(f"comparing the export with predict() on {len(photos)} photos")
         gate = check_export(unfinished, predict, photos)
-        size = unfinished.stat().st_size
+        size, of_predict = unfinished.stat().st_size, predict_bytes(photos[0])
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
-    report = _report(file, gate, size, manifest, predict_bytes(photos[0]))
+    report = _report(file, gate, size, manifest, of_predict)
     write_json(file.with_suffix(".report.json"), report)
     tell("\n".join(_table(report)))
     return report
 
 
 def _check(file: Path, platforms: Sequence[str]) -> None:
+    if find_spec("flatbuffers") is None:
+        raise ValueError("an export needs flatbuffers: pip install 'pointrend_jax[export]'")
     if file.suffix != ".zip":
         raise ValueError(f"--output {file} must end in .zip.")
     if file.exists():
