@@ -32,8 +32,9 @@ def add_arguments(parser: CommandParser) -> None:
         "--num-photos", type=count(1), default=8, metavar="N", help="the first N of them (8)"
     )
     parser.add_argument(
-        "--largest", type=_size, metavar="HxW",
-        help="original images are taken up to so many pixels (1024x1024, or the longest canvas)",
+        "--largest", type=_size, action="append", metavar="HxW",
+        help="original images are taken up to so many pixels; may be repeated (1024x1024, or as "
+        "much as the longest canvas)",
     )  # fmt: skip
     parser.add_argument(
         "--canvas", dest="canvases", type=_size, action="append", metavar="HxW",

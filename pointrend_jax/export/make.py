@@ -24,13 +24,14 @@ class ExportOptions(NamedTuple):
     """What an export is made for.
 
     Attributes:
-      largest: (height, width) in pixels up to which original images are taken; None for a square
-        as long as the longest canvas, 1024 at least. Time and memory of pasting follow it.
+      largest: sizes (height, width) in pixels up to which original images are taken, each by
+        programs of its own; None for a square as long as the longest canvas, 1024 at least. Time
+        and memory of pasting follow the smallest that holds an image.
       canvases: (height, width) of the network's input; None for those of `config.data.buckets`.
       platforms: of "cpu", "cuda" and "tpu".
     """
 
-    largest: tuple[int, int] | None = None
+    largest: Sequence[tuple[int, int]] | None = None
     canvases: Sequence[tuple[int, int]] | None = None
     platforms: Sequence[str] = tuple(PLATFORMS)
 
@@ -96,27 +97,28 @@ def _canvases(model: ExportedModel, options: ExportOptions) -> list[Canvases]:
     networks = sorted({(int(height), int(width)) for height, width in networks})
     check_buckets(networks)
     side = max(_LARGEST_SIDE, *(side for canvas in networks for side in canvas))
-    largest = options.largest or (side, side)
-    if not 1 <= min(largest) <= max(largest) <= MAX_SIDE:
-        raise ValueError(
-            f"--largest must have sides of 1 to {MAX_SIDE} pixels, got {largest[0]}x{largest[1]}."
-        )
-    return [Canvases(network, largest) for network in networks]
+    largest = options.largest or [(side, side)]
+    for size in largest:
+        if not 1 <= min(size) <= max(size) <= MAX_SIDE:
+            raise ValueError(
+                f"--largest must have sides of 1 to {MAX_SIDE} pixels, got {size[0]}x{size[1]}."
+            )
+    return [Canvases(network, size) for size in sorted(set(largest)) for network in networks]
 
 
 def _check_photos(
     photos: Sequence[np.ndarray], canvases: Sequence[Canvases], model: ExportedModel
 ) -> None:
     """Raises ValueError for a photo that no program takes."""
-    data, largest = model.config.data, canvases[0].largest
-    networks = [own.network for own in canvases]
+    data, largest = model.config.data, sorted({own.largest for own in canvases})
+    networks = sorted({own.network for own in canvases})
     for number, photo in enumerate(photos):
         height, width = photo.shape[:2]
-        if height > largest[0] or width > largest[1]:
+        if not any(height <= high and width <= wide for high, wide in largest):
             raise ValueError(
                 f"photo {number} has {height} x {width} pixels (height x width), and the export "
-                f"takes originals of up to {largest[0]} x {largest[1]}; give a --largest that "
-                "holds it, or other --photos."
+                f"takes originals of up to {largest}; give a --largest that holds it, or other "
+                "--photos."
             )
         hw = resized_hw((height, width), data.eval_min_size, data.max_size)
         if choose_bucket(hw, networks) is None:

@@ -40,8 +40,8 @@ class Exported:
         sides = np.array([low, scale * width] if height < width else [scale * height, low])
         sides = np.maximum((sides * min(high / sides.max(), 1.0) + 0.5).astype(np.int32), 1)
         for program in self.programs:  # the smallest first
-            most, canvas = program["largest"], program["canvas"]
-            if height <= most[0] and width <= most[1] and all(-(-sides // 32) * 32 <= canvas):
+            most, canvas = program["largest"], np.array(program["canvas"])
+            if height <= most[0] and width <= most[1] and (-(-sides // 32) * 32 <= canvas).all():
                 break
         else:
             raise ValueError(f"no program is large enough for {height} x {width} pixels.")
@@ -52,7 +52,8 @@ class Exported:
             return {"labels": np.asarray(found["labels"])[:height, :width]}
         rows = np.flatnonzero(found["valid"])
         result = {name: np.asarray(found[name])[rows] for name in ("boxes", "scores", "classes")}
-        return result | {"runs": [run_lengths(found, row, height, width) for row in rows]}
+        result["runs"] = [run_lengths(found, row, height, width) for row in rows]
+        return result
 
 
 def run_lengths(found, row, height, width):

@@ -44,7 +44,7 @@ class _Watched:
     """A program, and what it was called with last."""
 
     def __init__(self, run):
-        self.run, self.arguments = run, None
+        self.run, self.arguments = run, ()
 
     def __call__(self, *arguments):
         self.arguments = arguments
@@ -81,7 +81,7 @@ def run(reader, export, photos, results, rounds):
                 found[f"{name}/runs/{i}"] = of_mask
             found |= {f"{name}/{key}": value for key, value in result.items()}
     np.savez(results, **found)
-    used = [p["run"] for p in exported.programs if p["run"].arguments is not None]
+    used = [p["run"] for p in exported.programs if p["run"].arguments]
     sizes = [program.bytes() for program in used]
     return {
         "load_seconds": loaded - started,

@@ -216,7 +216,7 @@ class Predictor:
         *,
         photos: Sequence[ImageLike] | None = None,
         num_photos: int = 8,
-        largest: tuple[int, int] | None = None,
+        largest: Sequence[tuple[int, int]] | None = None,
         canvases: Sequence[tuple[int, int]] | None = None,
         platforms: Sequence[str] = tuple(PLATFORMS),
     ) -> dict[str, Any]:
@@ -229,8 +229,8 @@ class Predictor:
           file: is called .zip and not there yet.
           photos: that the export is compared on, as `predict` takes them; None for the first
             `num_photos` evaluation images of `config`.
-          largest: (height, width) in pixels up to which original images are taken; None for a
-            square as long as the longest canvas, 1024 at least.
+          largest: sizes (height, width) in pixels up to which original images are taken, each by
+            programs of its own; None for a square as long as the longest canvas, 1024 at least.
           canvases: (height, width) of the network's input; None for `config.data.buckets`.
           platforms: of "cpu", "cuda" and "tpu", that of this machine among them.
         Returns: the report.

@@ -101,7 +101,7 @@ def test_label_maps_of_an_export_are_those_of_predict(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     photos = [rng.integers(0, 255, (*hw, 3), np.uint8) for hw in ((64, 96), (70, 100), (7, 9))]
     report = predictor.export(
-        tmp_path / "maps.zip", photos=photos, largest=(80, 110), platforms=["cpu"]
+        tmp_path / "maps.zip", photos=photos, largest=[(80, 110)], platforms=["cpu"]
     )
     assert set(report["differences"]) == {"labels"}
     assert report["objects"] == 0
