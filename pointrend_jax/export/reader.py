@@ -47,13 +47,13 @@ class Exported:
             raise ValueError(f"no program is large enough for {height} x {width} pixels.")
         placed = np.zeros((*most, 3), np.uint8)
         placed[:height, :width] = pixels
-        found = program["run"](self.weights, placed, np.int32([height, width]), sides)
+        size = np.array([height, width], np.int32)
+        found = program["run"](self.weights, placed, size, sides)
         if "labels" in found:
             return {"labels": np.asarray(found["labels"])[:height, :width]}
         rows = np.flatnonzero(found["valid"])
         result = {name: np.asarray(found[name])[rows] for name in ("boxes", "scores", "classes")}
-        result["runs"] = [run_lengths(found, row, height, width) for row in rows]
-        return result
+        return {**result, "runs": [run_lengths(found, row, height, width) for row in rows]}
 
 
 def run_lengths(found, row, height, width):

@@ -109,7 +109,7 @@ def test_label_maps_of_an_export_are_those_of_predict(tmp_path: Path) -> None:
 
 
 def test_a_model_whose_images_are_not_there_asks_for_photos(tiny_run: TinyRun) -> None:
-    moved = {"data.source": "folder", "data.dir": "nowhere", "data.eval_images": "a"}
+    moved = {"data.source": "coco", "data.dir": "nowhere"}
     predictor = load(tiny_run.workdir, moved)
     with pytest.raises(ValueError, match=r"cannot be had .*nowhere.*--photos FOLDER"):
         predictor.export("a.zip", platforms=["cpu"])
