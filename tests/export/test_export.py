@@ -1,4 +1,4 @@
-"""Whole exports: of the tiny run by the command, and of label maps; the gate is part of both."""
+"""Whole exports, of instances and of label maps, of which the gate is a part; and the command."""
 
 import json
 import subprocess
@@ -6,11 +6,13 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from jax import export
+from PIL import Image
 
 from pointrend_jax.cli import main
 from pointrend_jax.export import runtime
@@ -22,7 +24,7 @@ from pointrend_jax.predict.load import load, task_of
 from pointrend_jax.tasks.build import build_task
 from tests.shared import REPOSITORY
 from tests.tiny import tiny_semantic_config, tiny_variables
-from tests.tiny_run import TinyRun
+from tests.tiny_predictor import NAMES, predictor_config, random_images, spread_variables
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,14 +37,16 @@ def kept_programs() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def exported(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def predictor() -> Predictor:
+    return Predictor(spread_variables(), predictor_config(), NAMES, (7, 8, 9))
+
+
+@pytest.fixture(scope="module")
+def exported(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As it is, made smaller, and made larger."""
     file = tmp_path_factory.mktemp("export") / "tiny.zip"
-    main(
-        [
-            *("export", "--checkpoint", str(tiny_run.workdir), "--output", str(file)),
-            *("--largest", "70x80", "--num-photos", "3"),
-        ]
-    )
+    photos = [random_images()[i] for i in (0, 2, 4)]
+    predictor.export(file, photos=photos, largest=[(130, 200)], canvases=[(64, 96)])
     return file
 
 
@@ -68,17 +72,16 @@ def test_there_is_a_program_for_each_platform_and_weights_are_in_none(exported: 
             assert len(content) < weights / 10
             assert export.deserialize(bytearray(content)).platforms == (program["platform"],)
     assert manifest["jax"] == jax.__version__
-    assert manifest["class_names"] == list(load(exported).class_names)
+    assert manifest["class_names"] == list(NAMES)
 
 
-def test_an_export_is_loaded_like_the_run_that_it_is_of(exported: Path, tiny_run: TinyRun) -> None:
-    ours, theirs = load(exported), load(tiny_run.workdir)
-    assert isinstance(ours, Predictor)
-    assert isinstance(theirs, Predictor)
+def test_an_export_is_loaded_like_a_checkpoint(exported: Path, predictor: Predictor) -> None:
+    loaded = load(exported)
+    assert isinstance(loaded, Predictor)
     assert task_of(exported) == "instance"
-    assert ours.category_ids == theirs.category_ids
-    ours_arrays, theirs_arrays = (x._model.variables for x in (ours, theirs))
-    jax.tree.map(np.testing.assert_array_equal, ours_arrays, theirs_arrays)
+    assert (loaded.class_names, loaded.category_ids) == (NAMES, (7, 8, 9))
+    ours, theirs = (x._model.variables for x in (loaded, predictor))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 @pytest.mark.parametrize("part", ["weights.safetensors", "model.json"])
@@ -108,11 +111,34 @@ def test_label_maps_of_an_export_are_those_of_predict(tmp_path: Path) -> None:
     assert len(np.unique(predictor.predict(photos[1]).labels)) > 1
 
 
-def test_a_model_whose_images_are_not_there_asks_for_photos(tiny_run: TinyRun) -> None:
-    moved = {"data.source": "coco", "data.dir": "nowhere"}
-    predictor = load(tiny_run.workdir, moved)
-    with pytest.raises(ValueError, match=r"cannot be had .*nowhere.*--photos FOLDER"):
+def test_a_model_whose_images_are_not_there_asks_for_photos(predictor: Predictor) -> None:
+    with pytest.raises(ValueError, match=r"cannot be had .*instances.*--photos FOLDER"):
         predictor.export("a.zip", platforms=["cpu"])
+
+
+def test_the_command_exports_with_the_photos_that_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (20, 10)).save(tmp_path / f"{name}.png")
+    given: dict[str, Any] = {}
+
+    class Loaded:
+        def export(self, file: Path, **options: Any) -> None:
+            given.update(options, file=file)
+
+    monkeypatch.setattr("pointrend_jax.predict.load.load", lambda source: Loaded())
+    flags = ["--photos", str(tmp_path), "--num-photos", "2", "--platforms", "cpu,tpu"]
+    sizes = ["--largest", "30x40", "--largest", "50x60", "--canvas", "32x64"]
+    main(["export", "--checkpoint", "a", "--output", "a.zip", *flags, *sizes])
+    assert [photo.shape for photo in given.pop("photos")] == [(10, 20, 3)] * 2
+    assert given == {
+        "file": Path("a.zip"),
+        "num_photos": 2,
+        "largest": [(30, 40), (50, 60)],
+        "canvases": [(32, 64)],
+        "platforms": ("cpu", "tpu"),
+    }
 
 
 def test_the_runtime_of_the_gate_imports_nothing_but_jax_and_what_it_needs() -> None:
