@@ -133,9 +133,9 @@ class LoadedModel:
             images = build_task_eval_set(self.config).eval_images()
         except (ValueError, ImportError) as error:
             raise ValueError(
-                f"an export is compared with predict(), but the evaluation images of the model's "
-                f"config cannot be had ({error}). Give photos that it finds objects on: --photos "
-                "FOLDER (in Python photos=[...])."
+                "an export is compared with predict(), but the evaluation images of the model's "
+                "config cannot be had; give photos that it finds objects on: --photos FOLDER (in "
+                f"Python photos=[...]). {error}"
             ) from error
         return list(islice(images, number))
 
