@@ -42,6 +42,24 @@ class Fault(NamedTuple):
 
 FAULTS = (
     Fault(
+        "resize-in-another-order", "ops/pillow_resize.py",
+        "rows_first = (lost[0] > 0) & (lost[0] > 2 * lost[1])",
+        "rows_first = (lost[0] > 0) & (lost[0] > lost[1])",
+        ("ops/test_pillow_resize.py",),
+    ),
+    Fault(
+        "gate-open", "export/gate.py",
+        "if not value <= LIMITS[kind]:",
+        "if value < 0:",
+        ("export/test_gate.py",),
+    ),
+    Fault(
+        "export-looks-at-large-canvases-first", "export/artefact.py",
+        "return high * wide, own.largest, height * width, own.network",
+        "return high * wide, own.largest, -height * width, own.network",
+        ("export/test_reader.py",),
+    ),
+    Fault(
         "points-rows-for-columns", "pointrend.py",
         "x = (column.astype(jnp.float32) + 0.5) / width",
         "x = (row.astype(jnp.float32) + 0.5) / width",

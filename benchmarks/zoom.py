@@ -18,7 +18,7 @@ import numpy as np
 import pointrend_jax
 from pointrend_jax.data.sources.embedded import draw_scene
 from pointrend_jax.data.sources.embedded_shapes import CATEGORIES, cover_pixels
-from pointrend_jax.evaluation.boundary import mask_boundary
+from pointrend_jax.masks.boundary import mask_boundary
 
 ZOOM, TILE = 8, 512
 WIDTHS = (0.5, 1.0, 2.0)  # px of the image

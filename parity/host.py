@@ -19,7 +19,7 @@ from parity.kit import load_golden
 from pointrend_jax.data.batches import color_augmentation, transforms
 from pointrend_jax.data.images import read_image
 from pointrend_jax.data.sources.coco import read_coco
-from pointrend_jax.masks import paste, rle
+from pointrend_jax.masks import paste, rle, runs
 from pointrend_jax.masks.bits import resize_mask
 from pointrend_jax.masks.polygons import rasterize_polygons
 from pointrend_jax.ops.masks import crop_masks
@@ -132,7 +132,7 @@ def crowd_rle(path: Path) -> Iterator[Check]:
     yield Check("size", [c["size"] for c in crowds], g["hw"])
     same = np.array([c["counts"] for c in crowds]) == g["counts"]
     yield Check("counts", same, np.ones_like(same))
-    areas = [rle.decode_rle(c).sum() for c in crowds]
+    areas = [runs.decode_rle(c).sum() for c in crowds]
     yield Check("area", areas, g["area"])
     yield Check("box", [rle.rle_box(c) for c in crowds], g["bbox_xywh"])
 

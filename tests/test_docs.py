@@ -5,9 +5,11 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from ml_collections import ConfigDict
 
 import pointrend_jax
 from pointrend_jax.cli import COMMANDS, command_parser
@@ -53,9 +55,9 @@ def test_every_field_that_a_document_names_is_a_field(document: Path):
     )
     unknown = []
     for name in named:
-        part = config
+        part: Any = config
         for key in name[1:].split("."):
-            part = part.get(key) if isinstance(part, type(config)) else None
+            part = part.get(key) if isinstance(part, ConfigDict) else None
         if part is None and not name.endswith(".py"):
             unknown.append(f"config{name}")
     assert not unknown

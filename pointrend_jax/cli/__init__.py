@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": ("segment image files", ()),
     "explore": ("zoom into predictions on a page of this machine", ("web",)),
     "convert": ("make a checkpoint of a Detectron2 file", ()),
+    "export": ("write a model as a file that predicts with jax alone", ("export",)),
     "prepare": ("record files of a data set, for training", ("train",)),
     "points": ("label points of objects, to train without masks", ()),
     "inspect": ("show what a data set holds, before training", ("train",)),

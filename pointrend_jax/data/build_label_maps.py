@@ -1,10 +1,13 @@
 """From `config.data` to data sets with a class for every pixel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import grain.python as grain
+import numpy as np
 
+from pointrend_jax.data.batches.evaluation import eval_images
 from pointrend_jax.data.batches.label_maps import (
     CropAugmentation,
     SemanticPlan,
@@ -62,11 +65,15 @@ class SemanticDatasets(NamedTuple):
 
 
 class SemanticEvalSet(NamedTuple):
-    """The part of `SemanticDatasets` that an evaluation needs; no training image is touched."""
+    """The part of `SemanticDatasets` that an evaluation needs; no training image is touched.
+
+    eval_images: an iterator over the evaluation images as they are, uint8 [H, W, 3].
+    """
 
     class_names: tuple[str, ...]
     instance_classes: tuple[int, ...]
     eval_samples: EvalSamples
+    eval_images: Callable[[], Iterator[np.ndarray]]
     eval_truth: EvalTruth
 
     @property
@@ -144,6 +151,7 @@ def _eval_set(config: Config, find: Callable[[str], SemanticSet | PreparedMaps])
         source.class_names,
         source.instance_classes,
         samples_of(config, prepared),
+        partial(eval_images, prepared),
         EvalTruth(prepared),
     )
 

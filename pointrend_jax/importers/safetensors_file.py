@@ -50,7 +50,7 @@ def write_safetensors(
 ) -> None:
     """Writes the file whole or not at all. Raises ValueError as `write_whole`."""
     dense = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    write_whole(path, save(dense, dict(texts)))
+    write_whole(path, save(dense, dict(texts) or None))
 
 
 def _damaged(error: SafetensorError) -> str:

@@ -2,14 +2,17 @@
 
 Mask R-CNN, inference. The pixels are those of masks/paste.py, in the column-major order of COCO's
 RLE; what leaves the device is a few thousand numbers and no map. Nothing here sorts, and no loop
-waits for what was computed: every shape and number of rounds follows from the canvas.
+waits for what was computed: every shape and number of rounds follows from the canvas. Only where
+nobody waits for a branch is a mask without a box left out.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from pointrend_jax.devices.backend import forms
 
 # Bits of a word; a column of the canvas is a whole number of words.
 _BITS = 32
@@ -42,18 +45,35 @@ def mask_changes(
 ) -> MaskChanges:
     """Pastes, thresholds at one half, and lists the changes; one image.
 
+    Args: as those of `changed_bits` and `list_changes`.
+    """
+    changed = changed_bits(mask_logits, boxes, image_hw, canvas_hw=canvas_hw)
+    return list_changes(changed, image_hw, slots=slots)
+
+
+def changed_bits(
+    mask_logits: Float[Array, "D M M"],
+    boxes: Float[Array, "D 4"],
+    image_hw: Int[Array, "2"],
+    *,
+    canvas_hw: tuple[int, int],
+) -> UInt32[Array, "D w h"]:
+    """The changes of each pasted mask, pixel by pixel: bit b of word (x, y) is of row 32 y + b.
+
     Args:
       mask_logits: in the frame of their boxes.
       boxes: xyxy in pixels of the image that is pasted on; an empty one gives an empty mask.
       image_hw: (height, width) of that image.
-      canvas_hw: a size that holds the image; time follows it and the number of masks.
-      slots: S, of all masks together.
+      canvas_hw: (., w), a size that holds the image, of up to 32 h rows; time follows it and the
+        number of masks, or of boxes that are not empty (`Forms.works_on_all_rows`).
     """
     num_masks, (height, width) = len(boxes), canvas_hw
-    if num_masks == 0:
-        return MaskChanges(jnp.zeros(slots, jnp.int32), jnp.zeros(0, jnp.int32))
     words_high = -(-height // _BITS)
-    rounds = -(-num_masks * width * words_high * _BITS // _PIXELS_AT_A_TIME)
+    if num_masks == 0:
+        return jnp.zeros((0, width, words_high), jnp.uint32)
+    rounds = num_masks
+    if forms().works_on_all_rows:
+        rounds = -(-num_masks * width * words_high * _BITS // _PIXELS_AT_A_TIME)
     at_a_time = -(-num_masks // min(rounds, num_masks))
     rounds = -(-num_masks // at_a_time)
     missing = rounds * at_a_time - num_masks
@@ -62,14 +82,34 @@ def mask_changes(
         padded = jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1))
         return padded.reshape(rounds, at_a_time, *x.shape[1:])
 
-    def changes_of(masks: tuple[Array, Array]) -> UInt32[Array, "n w h"]:
+    def paste(masks: tuple[Array, Array]) -> UInt32[Array, "n w h"]:
         return _changed_bits(_pasted_bits(*masks, image_hw, width, words_high), image_hw)
 
-    changed = jax.lax.map(changes_of, (in_rounds(mask_logits), in_rounds(boxes)))
-    changed = changed.reshape(-1, width * words_high)[:num_masks].reshape(-1)
-    ends = jnp.cumsum(jax.lax.population_count(changed).astype(jnp.int32))
+    def paste_if_any(masks: tuple[Array, Array]) -> UInt32[Array, "n w h"]:
+        nothing = jnp.zeros((at_a_time, width, words_high), jnp.uint32)
+        return jax.lax.cond(jnp.any(_have_area(masks[1])), paste, lambda _: nothing, masks)
 
-    word, bit = _set_bits(changed, ends, slots)
+    paste_round = paste if forms().works_on_all_rows else paste_if_any
+    changed = jax.lax.map(paste_round, (in_rounds(mask_logits), in_rounds(boxes)))
+    return changed.reshape(-1, width, words_high)[:num_masks]
+
+
+def list_changes(
+    changed: UInt32[Array, "D w h"], image_hw: Int[Array, "2"], *, slots: int
+) -> MaskChanges:
+    """The places of the bits that are set.
+
+    Args:
+      changed: of `changed_bits`, with the same `image_hw`.
+      slots: S, of all masks together.
+    """
+    num_masks, width, words_high = changed.shape
+    if num_masks == 0:
+        return MaskChanges(jnp.zeros(slots, jnp.int32), jnp.zeros(0, jnp.int32))
+    words = changed.reshape(-1)
+    ends = jnp.cumsum(jax.lax.population_count(words).astype(jnp.int32))
+
+    word, bit = _set_bits(words, ends, slots)
     in_mask = word % (width * words_high)
     x, y = in_mask // words_high, in_mask % words_high * _BITS + bit
     positions = jnp.where(jnp.arange(slots) < ends[-1], x * image_hw[0] + y, 0)
@@ -110,11 +150,14 @@ def _pasted_bits(
     columns = _lerp(mask_columns, *_axis(boxes[:, 0], boxes[:, 2], width, side))
 
     in_image = (jnp.arange(width) < image_hw[1])[:, None] & (jnp.arange(height) < image_hw[0])[None]
-    has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    inside = (columns >= 0.5) & in_image[None] & has_area[:, None, None]
+    inside = (columns >= 0.5) & in_image[None] & _have_area(boxes)[:, None, None]
     bits = inside.reshape(-1, width, words_high, _BITS).astype(jnp.uint32)
     places = jnp.arange(_BITS, dtype=jnp.uint32).reshape(1, 1, 1, _BITS)
     return jnp.sum(bits << places, axis=-1, dtype=jnp.uint32)
+
+
+def _have_area(boxes: Float[Array, "n 4"]) -> Bool[Array, " n"]:
+    return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
 
 def _axis(

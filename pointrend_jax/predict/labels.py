@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, overload
 
 import jax
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
 
+from pointrend_jax.export.make import ExportOptions
+from pointrend_jax.export.program import PLATFORMS
 from pointrend_jax.pointrend import RenderStep
 from pointrend_jax.predict.images import ImageLike, read_images, read_one
 from pointrend_jax.predict.loaded_model import LoadedModel
@@ -190,6 +193,36 @@ class SemanticPredictor:
             out,
             progress=progress,
         )
+
+    def export(
+        self,
+        file: Path | str,
+        *,
+        photos: Sequence[ImageLike] | None = None,
+        num_photos: int = 8,
+        largest: Sequence[tuple[int, int]] | None = None,
+        canvases: Sequence[tuple[int, int]] | None = None,
+        platforms: Sequence[str] = tuple(PLATFORMS),
+    ) -> dict[str, Any]:
+        """Writes a file that predicts with jax and numpy alone, and compares it at once.
+
+        docs/export.md has the reader of the file, and what is in it. A report is written beside it
+        and printed. `load` takes the file too.
+
+        Args:
+          file: is called .zip and not there yet.
+          photos: that the export is compared on, as `predict` takes them; None for the first
+            `num_photos` evaluation images of `config`.
+          largest: sizes (height, width) in pixels up to which original images are taken, each by
+            programs of its own; None for a square as long as the longest canvas, 1024 at least.
+          canvases: (height, width) of the network's input; None for `config.data.buckets`.
+          platforms: of "cpu", "cuda" and "tpu", that of this machine among them.
+        Returns: the report.
+        Raises: ValueError for a wrong argument, or if the export does not give what `predict` does;
+          then no file is left.
+        """
+        options = ExportOptions(largest, canvases, platforms)
+        return self._model.export(file, self.predict, (), photos, num_photos, options)
 
 
 def _best(logits: Array) -> Array:

@@ -12,6 +12,7 @@ from pointrend_jax.config_rules import check_config
 from pointrend_jax.convert import description_of
 from pointrend_jax.data.sources.categories import category_ids
 from pointrend_jax.devices.compilation_cache import use_compilation_cache
+from pointrend_jax.export.artefact import read_artefact, read_description
 from pointrend_jax.importers.published import unknown_model, weights_url
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
@@ -39,8 +40,8 @@ def load(
     """A predictor from a checkpoint, a published model or a file of weights, on the default device.
 
     A checkpoint knows its configuration and its class names, so its directory is enough, and so are
-    a file that `convert --checkpoint` wrote and the name of a published model, which is downloaded
-    and made a checkpoint once. Other files do not: `config` says which model it is. Its
+    a file that `convert --checkpoint` or `export` wrote and the name of a published model, which is
+    downloaded and made a checkpoint once. Other files do not: `config` says which model it is. Its
     `config.task` decides what you get: a `Predictor` of instances, or a `SemanticPredictor` of
     label maps.
 
@@ -112,7 +113,7 @@ class _Saved(NamedTuple):
 def _saved(
     source: Path | str, config: Config | Mapping[str, Any] | Path | str | None
 ) -> _Saved | None:
-    """The model of a checkpoint, a published name or a file that `export` wrote.
+    """The model of a checkpoint, a published name or a file that says what its model is.
 
     None for another file, which does not say what its model is.
 
@@ -133,14 +134,19 @@ def _saved(
     meta = _description(source)
     if meta is None:
         return None
-    own = _own_config(meta)
+    own, file = _own_config(meta), local_path(source)
+    if read_description(file) is not None:
+        return _Saved(file, meta, read_artefact(file)[0])
     arrays = import_file(source, own, build_task(own)).arrays
-    return _Saved(local_path(source), meta, nested(arrays))
+    return _Saved(file, meta, nested(arrays))
 
 
 def _description(source: Path | str) -> CheckpointMeta | None:
     """What a file says of its model; None if it says nothing, or there is no file."""
-    return description_of(local_path(source)) if os.path.isfile(expanded(source)) else None
+    if not os.path.isfile(expanded(source)):
+        return None
+    file = local_path(source)
+    return description_of(file) or read_description(file)
 
 
 def _own_config(meta: CheckpointMeta) -> Config:

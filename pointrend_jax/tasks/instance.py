@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
@@ -14,7 +15,13 @@ from pointrend_jax.masks.paste import scale_boxes_to_original
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.mask_rcnn import MaskRCNN
 from pointrend_jax.ops.losses import LossTerm
-from pointrend_jax.ops.mask_changes import MaskChanges, boxes_of_original, mask_changes
+from pointrend_jax.ops.mask_changes import (
+    MaskChanges,
+    boxes_of_original,
+    changed_bits,
+    list_changes,
+    mask_changes,
+)
 from pointrend_jax.pointrend import RenderStep
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.late_rows import LateRows
@@ -120,6 +127,7 @@ def instance_task(model: MaskRCNN, *, pastes_masks: bool = False) -> Task:
         segment=segment,
         predict_scene=predict_scene,
         deliver=pasted_instances if pastes_masks else None,
+        exported=exported_instances,
         results=pasted_results if pastes_masks else instance_results,
         explain=explain,
         render=render,
@@ -153,8 +161,7 @@ def pasted_instances(
         return PastedInstances(predictions, None, None)
 
     def changes_of(mask_logits: Array) -> MaskChanges:
-        # As if each mask had two changes in every column; what some do not need, others take.
-        slots = 2 * mask_logits.shape[1] * canvas_hw[1]
+        slots = _slots(mask_logits, canvas_hw)
 
         def of_image(image: tuple[Array, ...]) -> MaskChanges:
             own_logits, boxes, image_hw, own_hw = image
@@ -167,6 +174,53 @@ def pasted_instances(
     return PastedInstances(
         predictions, changes_of(predictions.mask_logits), changes_of(predictions.coarse_logits)
     )
+
+
+def exported_instances(
+    predictions: InstancePredictions,
+    batch: ImageBatch,
+    original_hw: Int[Array, "1 2"],
+    canvas_hw: tuple[int, int],
+) -> dict[str, Array]:
+    """The instances of one image in the frame of the original, D slots, as plain arrays.
+
+    boxes float32 [D, 4], scores float32 [D], classes int32 [D], valid bool [D]; positions int32 [S]
+    and ends int32 [D] of `MaskChanges`; changed uint32 [D, w, h] of `changed_bits`, for masks that
+    have no slots left. What nobody asks the device for does not leave it.
+
+    Args:
+      canvas_hw: a size that holds the original image.
+    Raises: ValueError if the changes of all masks on it may be more than an int32 counts.
+    """
+    detections = jax.tree.map(lambda x: x[0], predictions.detections)
+    num_masks = len(detections.valid)
+    if num_masks * math.prod(canvas_hw) >= 2**31:
+        raise ValueError(
+            f"{num_masks} masks on originals of {canvas_hw[0]} x {canvas_hw[1]} pixels have more "
+            f"pixels than an int32 counts; originals may have {(2**31 - 1) // num_masks} pixels."
+        )
+    boxes = boxes_of_original(detections.boxes, batch.image_hw[0], original_hw[0])
+    # As the host drops them.
+    has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    valid = detections.valid & has_area
+    boxes = jnp.where(valid[:, None], boxes, 0.0)
+    changed = changed_bits(predictions.mask_logits[0], boxes, original_hw[0], canvas_hw=canvas_hw)
+    slots = _slots(predictions.mask_logits, canvas_hw)
+    listed = list_changes(changed, original_hw[0], slots=slots)
+    return {
+        "boxes": boxes,
+        "scores": detections.scores,
+        "classes": detections.classes,
+        "valid": valid,
+        "positions": listed.positions,
+        "ends": listed.ends,
+        "changed": changed,
+    }
+
+
+def _slots(mask_logits: Array, canvas_hw: tuple[int, int]) -> int:
+    """As if each mask had two changes in every column; what some do not need, others take."""
+    return 2 * mask_logits.shape[1] * canvas_hw[1]
 
 
 def instance_results(

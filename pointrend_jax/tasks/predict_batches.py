@@ -58,6 +58,25 @@ def on_local_devices(task: Task, variables: Variables, num_canvases: int) -> Pre
     return predict
 
 
+def program_bytes(task: Task, variables: Variables, sample: EvalSample) -> int | None:
+    """What the larger program of `on_one_device` takes: arguments, results and what is between.
+
+    None where the backend does not tell. What has been compiled is not compiled again.
+    """
+    network, deliver, _ = _programs(task)
+    sizes, canvas = original_sizes(sample)
+    programs = [network.lower(variables, sample.batch)]
+    if deliver is not None:
+        predictions = jax.eval_shape(network, variables, sample.batch)
+        programs.append(deliver.lower(predictions, sample.batch, sizes, canvas))
+    found = [program.compile().memory_analysis() for program in programs]
+    if None in found:
+        return None
+    return max(
+        x.argument_size_in_bytes + x.output_size_in_bytes + x.temp_size_in_bytes for x in found
+    )
+
+
 _Sample = TypeVar("_Sample")
 
 
@@ -109,7 +128,7 @@ def _originals(deliver: Any, canvas: tuple[int, int]) -> str:
 
 
 # The network, what is delivered of its predictions, and what both were compiled for so far.
-_Programs = tuple[Callable[..., Any], Callable[..., Any] | None, Compilations]
+_Programs = tuple[Any, Any | None, Compilations]
 
 
 @kept

@@ -106,6 +106,7 @@ def semantic_task(model: SemanticSegmentor) -> Task:
         segment=None,
         predict_scene=predict_scene,
         deliver=predicted_label_maps,
+        exported=exported_labels,
         results=semantic_results,
         explain=explain,
         render=render,
@@ -140,6 +141,21 @@ def predicted_label_maps(
             upsampled_coarse_logits(predictions, batch), batch.image_hw, original_hw, canvas_hw
         ),
     )
+
+
+def exported_labels(
+    predictions: SemanticPredictions,
+    batch: ImageBatch,
+    original_hw: Int[Array, "1 2"],
+    canvas_hw: tuple[int, int],
+) -> dict[str, Array]:
+    """labels uint8 [h, w], the best class of each pixel of one image; undefined beyond it.
+
+    Args:
+      canvas_hw: (h, w), a size that holds the original image.
+    """
+    labels = best_labels(predictions.logits, batch.image_hw, original_hw, canvas_hw)
+    return {"labels": labels[0]}
 
 
 def upsampled_coarse_logits(

@@ -94,6 +94,8 @@ class Task(NamedTuple):
       predict_scene: (variables, images) to what `predict` gives and the maps that `render` reads.
       deliver: (predictions, images, original sizes int32 [B, 2], a canvas that holds them) to what
         `results` takes. Pure; None where that is the predictions as they are.
+      exported: as `deliver`, of one image, but to arrays by name that need nothing of this package:
+        what an exported program gives (export/program.py). Pure.
       results: (sample, what is delivered, class names) to what a user gets of each image, in order.
       explain: every rendering step: (variables, images, regions) to the mask logits of the regions
         and the steps, or (variables, images) to the steps of a semantic model. Raises ValueError if
@@ -114,6 +116,7 @@ class Task(NamedTuple):
     segment: Callable[..., Any] | None
     predict_scene: Callable[[Variables, ImageBatch], tuple[Any, dict[str, Array]]]
     deliver: Callable[..., Any] | None
+    exported: Callable[..., dict[str, Array]]
     results: Callable[[EvalSample, Any, tuple[str, ...]], Iterator[Prediction]]
     explain: Callable[..., Any]
     render: Callable[..., list[RenderStep]]

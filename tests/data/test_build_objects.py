@@ -148,6 +148,14 @@ def test_evaluation_needs_no_training_set(config: Config):
     assert [a["id"] for a in evaluation.eval_ground_truth["annotations"]] == [9]
 
 
+def test_evaluation_images_come_as_they_were_before_they_are_resized(config: Config):
+    config.data.eval_min_size, config.data.max_size = 12, 16
+    images = list(build_eval_set(config).eval_images())
+    assert [(image.shape, image.min(), image.max()) for image in images] == [
+        ((24, 32, 3), n + 1, n + 1) for n in range(4)
+    ]
+
+
 def test_images_are_held_out_for_the_evaluation(config: Config, monkeypatch: pytest.MonkeyPatch):
     reads = []
     monkeypatch.setattr(

@@ -1,0 +1,180 @@
+"""Whether an export gives what `predict()` gives: run at once, in its own runtime, on photos."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from pointrend_jax.export import reader, runtime
+from pointrend_jax.messages import first_lines
+from pointrend_jax.results.instances import PredictedInstances
+from pointrend_jax.results.label_maps import PredictedLabels
+
+Predicted = PredictedInstances | PredictedLabels
+
+# What may differ: of an object the symmetric difference of its masks, as a share of their union;
+# its score; its box in pixels of the original image; of a photo the share of pixels with other
+# labels.
+LIMITS = {"mask": 1e-3, "score": 1e-3, "box": 0.05, "labels": 1e-3}
+# How often all photos are predicted for the time, after once for the results.
+_ROUNDS = 3
+# An error lists this many differences.
+_LISTED = 5
+
+
+class Gate(NamedTuple):
+    """What was measured of an export that passed.
+
+    Attributes:
+      photos, objects: how many were compared.
+      differences: the largest of each kind of `LIMITS`.
+      predict_seconds, seconds: medians for one photo, from pixels to run lengths or labels.
+      load_seconds: of opening the export. program_bytes: arguments, results and temporaries of its
+        largest program, None where the backend does not tell. peak_bytes: resident memory of its
+        process, compiling included.
+    """
+
+    photos: int
+    objects: int
+    differences: dict[str, float]
+    predict_seconds: float
+    seconds: float
+    load_seconds: float
+    program_bytes: int | None
+    peak_bytes: int
+
+
+def check_export(
+    file: Path, predict: Callable[[np.ndarray], Any], photos: Sequence[np.ndarray]
+) -> Gate:
+    """Runs the export of `file` and compares it with `predict`.
+
+    Raises: ValueError, naming photos and objects, if it differs by more than `LIMITS`, does not
+      run, or there is nothing to compare.
+    """
+    expected: list[Predicted] = [predict(photo) for photo in photos]
+    objects = sum(len(e) for e in expected if isinstance(e, PredictedInstances))
+    of_instances = any(isinstance(e, PredictedInstances) for e in expected)
+    if not photos or (of_instances and objects == 0):
+        raise ValueError(
+            f"the model finds nothing on the {len(photos)} photos that the export is compared on; "
+            "give others, of what it was trained for: --photos (in Python photos=[...])."
+        )
+    seconds = []
+    for photo in list(photos) * _ROUNDS:
+        start = time.perf_counter()
+        _delivered(predict(photo))
+        seconds.append(time.perf_counter() - start)
+    found, measured = _run(file, photos)
+    worst = dict.fromkeys(LIMITS, 0.0)
+    wrong = []
+    for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
+        for where, kind, value in differences(ours, theirs):
+            worst[kind] = max(worst[kind], value)
+            if not value <= LIMITS[kind]:
+                wrong.append(
+                    f"photo {number}, {where}: {kind} {value:.3g} (at most {LIMITS[kind]})"
+                )
+    if wrong:
+        raise ValueError(
+            f"the export differs from predict() at {len(wrong)} places, so it was not kept:\n  "
+            + "\n  ".join(first_lines(wrong, _LISTED))
+        )
+    kinds = ("mask", "score", "box") if of_instances else ("labels",)
+    return Gate(
+        len(photos), objects, {k: worst[k] for k in kinds}, float(np.median(seconds)), **measured
+    )
+
+
+def differences(ours: Predicted, theirs: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
+    """Where, in which kind of `LIMITS` and by how much an export's result differs.
+
+    An object that the other has not, or a result of another shape, differs without bound.
+    """
+    if isinstance(ours, PredictedLabels):
+        same = theirs["labels"].shape == ours.labels.shape
+        yield (
+            "its label map",
+            "labels",
+            float((theirs["labels"] != ours.labels).mean()) if same else float("inf"),
+        )
+        return
+    left = list(range(len(theirs["boxes"])))
+    for i, (box, score, label) in enumerate(
+        zip(ours.boxes, ours.scores, ours.classes, strict=True)
+    ):
+        where = f"object {i} ({ours.class_names[i]} {score:.2f})"
+        apart = {
+            j: float(np.abs(theirs["boxes"][j] - box).max())
+            for j in left
+            if theirs["classes"][j] == label
+        }
+        if not apart:
+            yield where, "box", float("inf")
+            continue
+        nearest = min(apart, key=lambda j: apart[j])
+        left.remove(nearest)
+        yield where, "box", apart[nearest]
+        yield where, "score", float(abs(theirs["scores"][nearest] - score))
+        mask = reader.mask_of(theirs["runs"][nearest], *ours.image_hw)
+        yield where, "mask", _apart(ours.masks.boolean(i), mask)
+    for j in left:
+        yield f"object {j} of the export, which predict() has not", "box", float("inf")
+
+
+def _apart(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The symmetric difference as a share of the union; 0 of two empty masks."""
+    return float((ours ^ theirs).sum() / max((ours | theirs).sum(), 1))
+
+
+def _delivered(predicted: Predicted) -> object:
+    """As much of a prediction as an export gives."""
+    return predicted.masks.rle() if isinstance(predicted, PredictedInstances) else predicted.labels
+
+
+def _run(file: Path, photos: Sequence[np.ndarray]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The export's results, photo by photo, and what it took."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        given, results = folder / "photos.npz", folder / "results.npz"
+        arrays: dict[str, Any] = {str(i): photo for i, photo in enumerate(photos)}
+        np.savez(given, **arrays)
+        arguments = [reader.__file__, str(file), str(given), str(results), str(_ROUNDS)]
+        # One process alone may hold a TPU, and that is this one.
+        apart = jax.default_backend() != "tpu"
+        measured = _in_its_own_process(arguments) if apart else runtime.run(*arguments)
+        with np.load(results) as stored:
+            values = {name: stored[name] for name in stored.files}
+    found: list[dict[str, Any]] = [{} for _ in photos]
+    runs: list[dict[int, np.ndarray]] = [{} for _ in photos]
+    for name, value in values.items():
+        photo, kind, *number = name.split("/")
+        if number:
+            runs[int(photo)][int(number[0])] = value
+        else:
+            found[int(photo)][kind] = value
+    for own, of_masks in zip(found, runs, strict=True):
+        own["runs"] = [of_masks[i] for i in range(len(of_masks))]
+    return found, measured
+
+
+def _in_its_own_process(arguments: Sequence[str]) -> dict[str, Any]:
+    # On the device of this process, which may hold most of its memory.
+    backend = jax.default_backend().replace("gpu", "cuda")
+    environment = {"JAX_PLATFORMS": backend, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    done = subprocess.run(
+        [sys.executable, "-I", runtime.__file__, *arguments],
+        env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        said = "\n  ".join(done.stderr.strip().splitlines()[-_LISTED:])
+        raise ValueError(f"the export does not run by its reader, so it was not kept:\n  {said}")
+    return json.loads(done.stdout.splitlines()[-1])

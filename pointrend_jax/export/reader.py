@@ -1,0 +1,73 @@
+"""Runs an export with jax, numpy and flatbuffers alone."""
+
+import hashlib
+import json
+import zipfile
+
+import jax
+import numpy as np
+from jax import export
+
+
+class Exported:
+    def __init__(self, path):
+        with zipfile.ZipFile(path) as file:
+            self.about = json.loads(file.read("manifest.json"))
+            parts = {name: file.read(name) for name in self.about["sha256"]}
+        for name, digest in self.about["sha256"].items():
+            if hashlib.sha256(parts[name]).hexdigest() != digest:
+                raise ValueError(f"{path}: {name} is damaged.")
+        data = parts["weights.safetensors"]
+        head, self.weights = 8 + int.from_bytes(data[:8], "little"), {}
+        for name, tensor in json.loads(data[8:head]).items():
+            start, end = (head + offset for offset in tensor["data_offsets"])
+            array = np.frombuffer(data[start:end], {"F32": "<f4", "I32": "<i4"}[tensor["dtype"]])
+            self.weights[name] = jax.device_put(array.reshape(tensor["shape"]))
+        here = jax.default_backend().replace("gpu", "cuda")
+        self.programs = [p for p in self.about["programs"] if p["platform"] == here]
+        for program in self.programs:
+            part = export.deserialize(bytearray(parts[program["file"]]))
+            program["run"] = jax.jit(part.call)
+
+    def __call__(self, pixels):
+        """uint8 [H, W, 3] in RGB order to a dict of arrays."""
+        (height, width), low, high = (
+            pixels.shape[:2],
+            self.about["min_size"],
+            self.about["max_size"],
+        )
+        scale = low / min(height, width)
+        sides = np.array([low, scale * width] if height < width else [scale * height, low])
+        sides = np.maximum((sides * min(high / sides.max(), 1.0) + 0.5).astype(np.int32), 1)
+        for program in self.programs:  # the smallest first
+            most, canvas = program["largest"], np.array(program["canvas"])
+            if height <= most[0] and width <= most[1] and (-(-sides // 32) * 32 <= canvas).all():
+                break
+        else:
+            raise ValueError(f"no program is large enough for {height} x {width} pixels.")
+        placed = np.zeros((*most, 3), np.uint8)
+        placed[:height, :width] = pixels
+        size = np.array([height, width], np.int32)
+        found = program["run"](self.weights, placed, size, sides)
+        if "labels" in found:
+            return {"labels": np.asarray(found["labels"])[:height, :width]}
+        rows = np.flatnonzero(found["valid"])
+        result = {name: np.asarray(found[name])[rows] for name in ("boxes", "scores", "classes")}
+        return {**result, "runs": [run_lengths(found, row, height, width) for row in rows]}
+
+
+def run_lengths(found, row, height, width):
+    """COCO's uncompressed RLE: lengths of runs down the columns, the first of pixels outside."""
+    ends, positions = np.append(0, found["ends"]), found["positions"]
+    changes = np.asarray(positions)[ends[row] : ends[row + 1]]
+    if ends[row + 1] > len(positions):  # the list had no room: the same changes, bit by bit
+        words = np.asarray(found["changed"][row])
+        bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")
+        x, y = np.nonzero(bits)
+        changes = x * height + y
+    return np.diff(changes, prepend=0, append=height * width)
+
+
+def mask_of(runs, height, width):
+    """bool [H, W]"""
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T

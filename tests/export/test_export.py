@@ -1,0 +1,162 @@
+"""Whole exports, of instances and of label maps, of which the gate is a part; and the command."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from jax import export
+from PIL import Image
+
+from pointrend_jax.cli import main
+from pointrend_jax.export import gate, runtime
+from pointrend_jax.export.gate import LIMITS
+from pointrend_jax.export.program import PLATFORMS
+from pointrend_jax.predict.instances import Predictor
+from pointrend_jax.predict.labels import SemanticPredictor
+from pointrend_jax.predict.load import load, task_of
+from pointrend_jax.tasks.build import build_task
+from tests.shared import REPOSITORY
+from tests.tiny import tiny_semantic_config, tiny_variables
+from tests.tiny_predictor import NAMES, predictor_config, random_images, spread_variables
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept_programs() -> Iterator[None]:
+    """The gate's process keeps what it compiles where this one does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / ".cache" / "jax"))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        # Once for the results and once for the time.
+        patch.setattr(gate, "_ROUNDS", 1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor(spread_variables(), predictor_config(), NAMES, (7, 8, 9))
+
+
+@pytest.fixture(scope="module")
+def exported(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compared on an image that is made smaller and one that is made larger."""
+    file = tmp_path_factory.mktemp("export") / "tiny.zip"
+    photos = [random_images()[i] for i in (2, 4)]
+    predictor.export(file, photos=photos, largest=[(130, 200)], canvases=[(64, 96)])
+    return file
+
+
+def test_an_export_is_kept_with_a_report_of_what_it_was_compared_on(exported: Path) -> None:
+    report = json.loads(exported.with_suffix(".report.json").read_text())
+    assert {path.name for path in exported.parent.iterdir()} == {"tiny.zip", "tiny.report.json"}
+    assert report["photos"] == 2
+    assert report["objects"] > 3
+    assert set(report["differences"]) == {"mask", "score", "box"}
+    assert all(value <= LIMITS[kind] for kind, value in report["differences"].items())
+    assert report["bytes"] == exported.stat().st_size
+    for name in ("seconds", "predict_seconds", "program_bytes", "peak_bytes", "load_seconds"):
+        assert report[name] > 0
+
+
+def test_there_is_a_program_for_each_platform_and_weights_are_in_none(exported: Path) -> None:
+    with zipfile.ZipFile(exported) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        assert [p["platform"] for p in manifest["programs"]] == list(PLATFORMS)
+        weights = archive.getinfo("weights.safetensors").file_size
+        for program in manifest["programs"]:
+            content = archive.read(program["file"])
+            assert len(content) < weights / 10
+            assert export.deserialize(bytearray(content)).platforms == (program["platform"],)
+    assert manifest["jax"] == jax.__version__
+    assert manifest["class_names"] == list(NAMES)
+
+
+def test_an_export_is_loaded_like_a_checkpoint(exported: Path, predictor: Predictor) -> None:
+    loaded = load(exported)
+    assert isinstance(loaded, Predictor)
+    assert task_of(exported) == "instance"
+    assert (loaded.class_names, loaded.category_ids) == (NAMES, (7, 8, 9))
+    ours, theirs = (x._model.variables for x in (loaded, predictor))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+@pytest.mark.parametrize("part", ["weights.safetensors", "model.json"])
+def test_a_damaged_export_is_not_loaded(part: str, exported: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(exported) as archive, zipfile.ZipFile(tmp_path / "a.zip", "w") as other:
+        for name in archive.namelist():
+            content = archive.read(name)
+            other.writestr(name, content.replace(b"e", b"f", 1) if name == part else content)
+    with pytest.raises(ValueError, match=rf"a\.zip is no sound export: {part} has another sha256"):
+        load(tmp_path / "a.zip")
+
+
+def test_label_maps_of_an_export_are_those_of_predict(tmp_path: Path) -> None:
+    config = tiny_semantic_config()
+    config.data.eval_min_size, config.data.max_size = 64, 128
+    config.data.buckets = ((64, 96),)
+    predictor = SemanticPredictor(
+        tiny_variables(build_task(config)), config.lock(), ("sky", "road", "car")
+    )
+    rng = np.random.default_rng(0)
+    photos = [rng.integers(0, 255, (*hw, 3), np.uint8) for hw in ((70, 100), (7, 9))]
+    report = predictor.export(
+        tmp_path / "maps.zip", photos=photos, largest=[(80, 110)], platforms=["cpu"]
+    )
+    assert set(report["differences"]) == {"labels"}
+    assert report["objects"] == 0
+    assert len(np.unique(predictor.predict(photos[0]).labels)) > 1
+
+
+def test_a_model_whose_images_are_not_there_asks_for_photos(predictor: Predictor) -> None:
+    with pytest.raises(ValueError, match=r"cannot be had; .*--photos FOLDER .*data/coco"):
+        predictor.export("a.zip", platforms=["cpu"])
+
+
+def test_the_command_exports_with_the_photos_that_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (20, 10)).save(tmp_path / f"{name}.png")
+    given: dict[str, Any] = {}
+
+    class Loaded:
+        def export(self, file: Path, **options: Any) -> None:
+            given.update(options, file=file)
+
+    monkeypatch.setattr("pointrend_jax.predict.load.load", lambda source: Loaded())
+    flags = ["--photos", str(tmp_path), "--num-photos", "2", "--platforms", "cpu,tpu"]
+    sizes = ["--largest", "30x40", "--largest", "50x60", "--canvas", "32x64"]
+    main(["export", "--checkpoint", "a", "--output", "a.zip", *flags, *sizes])
+    assert [photo.shape for photo in given.pop("photos")] == [(10, 20, 3)] * 2
+    assert given == {
+        "file": Path("a.zip"),
+        "num_photos": 2,
+        "largest": [(30, 40), (50, 60)],
+        "canvases": [(32, 64)],
+        "platforms": ("cpu", "tpu"),
+    }
+
+
+def test_the_runtime_of_the_gate_imports_nothing_but_jax_and_what_it_needs() -> None:
+    code = f"""
+import runpy
+runpy.run_path({runtime.__file__!r})["hide_other_modules"]()
+import jax.export, flatbuffers
+for name in ("pointrend_jax", "flax", "PIL", "orbax"):
+    try:
+        __import__(name)
+    except ModuleNotFoundError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+    assert done.stdout.splitlines() == [
+        f"No module named {name!r}" for name in ("pointrend_jax", "flax", "PIL", "orbax")
+    ]
