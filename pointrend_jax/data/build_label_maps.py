@@ -1,13 +1,12 @@
 """From `config.data` to data sets with a class for every pixel."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import NamedTuple
 
 import grain.python as grain
 import numpy as np
+from jaxtyping import UInt8
 
-from pointrend_jax.data.batches.evaluation import eval_images
 from pointrend_jax.data.batches.label_maps import (
     CropAugmentation,
     SemanticPlan,
@@ -65,20 +64,20 @@ class SemanticDatasets(NamedTuple):
 
 
 class SemanticEvalSet(NamedTuple):
-    """The part of `SemanticDatasets` that an evaluation needs; no training image is touched.
-
-    eval_images: an iterator over the evaluation images as they are, uint8 [H, W, 3].
-    """
+    """The part of `SemanticDatasets` that an evaluation needs; no training image is touched."""
 
     class_names: tuple[str, ...]
     instance_classes: tuple[int, ...]
     eval_samples: EvalSamples
-    eval_images: Callable[[], Iterator[np.ndarray]]
     eval_truth: EvalTruth
 
     @property
     def num_eval_images(self) -> int:
         return len(self.eval_truth)
+
+    def eval_images(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        """The evaluation images as they are."""
+        return (self.eval_truth.image(image_id) for image_id in range(len(self.eval_truth)))
 
 
 def build_semantic_datasets(config: Config) -> SemanticDatasets:
@@ -151,7 +150,6 @@ def _eval_set(config: Config, find: Callable[[str], SemanticSet | PreparedMaps])
         source.class_names,
         source.instance_classes,
         samples_of(config, prepared),
-        partial(eval_images, prepared),
         EvalTruth(prepared),
     )
 

@@ -1,7 +1,6 @@
 """From `config.data` to data sets of objects."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import grain.python as grain
@@ -9,7 +8,6 @@ import numpy as np
 from jaxtyping import Float, Int32, UInt8
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.batches.evaluation import eval_images
 from pointrend_jax.data.batches.objects import (
     Augmentation,
     PointSupervision,
@@ -80,15 +78,11 @@ class Datasets(NamedTuple):
 
 
 class EvalSet(NamedTuple):
-    """The part of `Datasets` that an evaluation needs; the training set is not touched.
-
-    eval_images: an iterator over the evaluation images as they are, uint8 [H, W, 3].
-    """
+    """The part of `Datasets` that an evaluation needs; the training set is not touched."""
 
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
     eval_samples: EvalSamples
-    eval_images: Callable[[], Iterator[np.ndarray]]
     eval_ground_truth: dict[str, Any]
     eval_pixels: Pixels
     eval_instance_ids: InstanceIds | None
@@ -96,6 +90,10 @@ class EvalSet(NamedTuple):
     @property
     def num_eval_images(self) -> int:
         return len(self.eval_ground_truth["images"])
+
+    def eval_images(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        """The evaluation images as they are."""
+        return (self.eval_pixels(image["id"]) for image in self.eval_ground_truth["images"])
 
 
 def build_datasets(config: Config) -> Datasets:
@@ -176,7 +174,6 @@ def _eval_set(config: Config, prepare: Callable[[str], PreparedSet]) -> EvalSet:
         class_names=prepared.class_names,
         category_ids=prepared.category_ids,
         eval_samples=samples_of(config, prepared),
-        eval_images=partial(eval_images, prepared),
         eval_ground_truth=ground_truth(prepared),
         eval_pixels=pixels(prepared),
         eval_instance_ids=instance_ids(prepared) if prepared.has_instance_ids else None,

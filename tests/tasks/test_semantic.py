@@ -58,7 +58,7 @@ def test_every_image_is_counted_with_its_own_labels_though_a_batch_has_none():
     config = tiny_semantic_config()
     truth: Any = _Truth()
     unused: Any = None
-    data = SemanticEvalSet(("a", "b", "c"), (), unused, unused, truth)
+    data = SemanticEvalSet(("a", "b", "c"), (), unused, truth)
     task = build_task(config)
     evaluator = SemanticScorer(data, config)
     samples = [_sample((20, 30), (20, 30)), _sample(), _sample((20, 30), first=2)]

@@ -1,10 +1,8 @@
 """The images of an evaluation, once, in batches of one canvas; for every kind of set."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
-from jaxtyping import UInt8
 
 from pointrend_jax.data.batches.loading import evaluation_parts
 from pointrend_jax.data.batches.samples import make_sample
@@ -71,24 +69,13 @@ def eval_samples(
 
     canvases = {bucket: canvas_of(bucket) for bucket in groups}
 
+    def read(record: int) -> Any:
+        return decode_image(prepared.source[record]["image"], prepared.images[record].name)
+
     def sample(bucket: Bucket, part: tuple[int, ...]) -> EvalSample:
-        images = [_image(prepared, record) for record in part]
+        images = [must_read(prepared.images[record], partial(read, record)) for record in part]
         images = [image[:, ::-1] for image in images] if flip else images
         ids = tuple(prepared.images[record].id for record in part)
         return make_sample(images, ids, canvases[bucket], *scaled, batch_size // process_count)
 
     return (sample(bucket, part) for bucket, part in parts)
-
-
-def eval_images(prepared: Records) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    """Every image as it was before it is resized. Raises ValueError for one that is unreadable."""
-    return (_image(prepared, record) for record in range(len(prepared.images)))
-
-
-def _image(prepared: Records, record: int) -> UInt8[np.ndarray, "H W 3"]:
-    facts = prepared.images[record]
-
-    def read() -> UInt8[np.ndarray, "H W 3"]:
-        return decode_image(prepared.source[record]["image"], facts.name)
-
-    return must_read(facts, read)
