@@ -62,7 +62,7 @@ def get_config() -> ConfigDict:
     # "masks" | "points": what the mask head of an instance model learns from; labelled points of
     # objects ("point_coords", "point_labels") need no masks.
     data.supervision = "masks"
-    # Labelled points of an object in a step, drawn anew each time (Cheng et al. 2022: 5 of 10);
+    # Labelled points of an object in a step, drawn anew each epoch (Cheng et al. 2022: 5 of 10);
     # 0 = all.
     data.points_per_step = 0
     # (height, width) canvases, multiples of 32; an image goes to the smallest that holds it.

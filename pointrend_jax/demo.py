@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +22,6 @@ from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.storage import check_workdir
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.tasks.instance import instance_results
 from pointrend_jax.tasks.predict_batches import on_local_devices
 from pointrend_jax.tasks.scoring import score
 from pointrend_jax.tasks.task import Task, Variables
@@ -120,7 +120,7 @@ def _found(
             for slot, (height, width) in enumerate(sample.batch.image_hw)
             if sample.batch.valid[slot]
         )
-        results = instance_results(sample, predict(sample), data.class_names)
+        results: Any = task.results(sample, predict(sample), data.class_names)
         for image, image_id, found in zip(images, sample.image_ids, results, strict=True):
             sure = found[found.scores >= _SCORE_THRESHOLD]
             best = sure[:1].to_coco(category_ids=data.category_ids)

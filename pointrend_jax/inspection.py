@@ -26,6 +26,7 @@ from pointrend_jax.visualize import (
     save_picture,
     sheet,
 )
+from pointrend_jax.visualize.drawing import MOST_ENLARGED
 
 PAGE = "training.png"
 _PICTURES, _FIELD = 12, 400  # on the page, and the longer side of each, in px
@@ -151,7 +152,7 @@ def _objects_picture(image: Rgb, batch: ObjectBatch, i: int, names: tuple[str, .
 
 def _scale(image: Rgb) -> float:
     """At which a picture has the size of its field on the page, with lines and names to match."""
-    return _FIELD / max(image.shape[:2])
+    return min(_FIELD / max(image.shape[:2]), MOST_ENLARGED)
 
 
 def _point_mask(coords: np.ndarray, labels: np.ndarray, image_hw: tuple[int, int]) -> np.ndarray:

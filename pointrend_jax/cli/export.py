@@ -47,7 +47,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from pointrend_jax.predict.images import read_file
+    from pointrend_jax.predict.inputs import NamedFile, read_inputs
     from pointrend_jax.predict.load import load
     from pointrend_jax.predict.sources import find_images
 
@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> None:
     if args.photos is not None:
         with tempfile.TemporaryDirectory() as downloads:
             found = find_images(args.photos, Path(downloads))
-            photos = [read_file(x.path) for x in islice(found, args.num_photos)]
+            chosen = islice(found, args.num_photos)
+            photos = list(read_inputs([NamedFile(s.stem, s, s.stem) for s in chosen]))
     load(args.checkpoint).export(
         args.output,
         photos=photos,

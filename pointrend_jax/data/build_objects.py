@@ -166,7 +166,8 @@ def _eval_set(config: Config, prepare: Callable[[str], PreparedSet]) -> EvalSet:
     if prepared.lacks_masks:
         raise ValueError(
             "masks are scored against masks, but objects of the evaluation set have labelled "
-            "points alone; evaluate on a set with masks (config.data.eval_annotations)."
+            "points alone; evaluate on a set with masks (config.data.eval_annotations, and "
+            "config.data.held_out = 0)."
         )
     # Before a training and not at its first evaluation.
     check_eval_sizes(config, [(image.height, image.width) for image in prepared.images])

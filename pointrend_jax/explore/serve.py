@@ -1,5 +1,6 @@
 """Opens the page: a port of this machine, a token, and the address that leads there."""
 
+import os
 import secrets
 import socket
 from functools import partial
@@ -29,6 +30,9 @@ def serve(predictor: Predictor | SemanticPredictor, image: Path | None, *, port:
     pixels = None if image is None else read_image(image)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
         # Bound first: a port that is taken is told before the model is compiled.
+        if os.name == "posix":
+            # The port of a server that has just ended can be had at once.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
         own = listening.getsockname()[1]
         tell_progress("preparing the model for photos and their windows")

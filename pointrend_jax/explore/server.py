@@ -30,6 +30,7 @@ from pointrend_jax.predict.scene import Window
 
 MAX_BYTES = 2**26
 MAX_PIXELS = 40_000_000
+MAX_SIDE = 2**15  # px
 # Requests that wait for the model or are in it; what comes beyond is to come again.
 MOST_WAITING = 32
 # The last ones stay, with their features on the device.
@@ -97,22 +98,21 @@ class Explorer:
 
         def predict() -> Response:
             hw = encoded_hw(data, "you sent")
-            if hw[0] * hw[1] > MAX_PIXELS:
+            if hw[0] * hw[1] > MAX_PIXELS or max(hw) > MAX_SIDE:
                 raise ValueError(
                     f"the image has {hw[1]} x {hw[0]} pixels; this page takes at most "
-                    f"{MAX_PIXELS}. Make it smaller first."
+                    f"{MAX_PIXELS}, and {MAX_SIDE} a side. Make it smaller first."
                 )
-            return self._description(self.add(decode_image(data, "you sent")))
+            name = self.add(decode_image(data, "you sent"))
+            return JSONResponse({"scene": name, **self._scenes[name].description()})
 
         return await self._result(request, predict)
 
     async def _described(self, request: Request) -> Response:
-        name = request.path_params["scene"]
-        self._scene(request)
-        return await self._result(request, lambda: self._description(name))
-
-    def _description(self, name: str) -> Response:
-        return JSONResponse({"scene": name, **self._scenes[name].description()})
+        name, scene = request.path_params["scene"], self._scene(request)
+        return await self._result(
+            request, lambda: JSONResponse({"scene": name, **scene.description()})
+        )
 
     async def _photo(self, request: Request) -> Response:
         image = self._scene(request).image
@@ -161,6 +161,8 @@ class Explorer:
             ) from error  # fmt: skip
         except (ValueError, IndexError) as error:
             raise HTTPException(400, str(error)) from error
+        except (RuntimeError, MemoryError) as error:
+            raise HTTPException(500, f"the model failed: {str(error)[:300]}") from error
 
 
 def application(explorer: Explorer, token: str, port: int) -> ASGIApp:
@@ -169,7 +171,9 @@ def application(explorer: Explorer, token: str, port: int) -> ASGIApp:
         routes=explorer.routes(),
         exception_handlers={HTTPException: _told, Gone: _nobody, ClientDisconnect: _nobody},
     )
-    hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+    names = ("127.0.0.1", "localhost")
+    # Browsers leave the usual port of a site out.
+    hosts = (*(f"{name}:{port}" for name in names), *(names if port == 80 else ()))
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -184,7 +184,7 @@ def warm_up(predictor: Predictor | SemanticPredictor, image_hw: tuple[int, int])
     """Compiles what images of that size and their windows need."""
     scene = predictor.scene(np.zeros((*image_hw, 3), np.uint8))
     # Of label maps the whole one is the first picture, and each size has a program for a zoom.
-    sides = REFINED_SIDES[:1] if isinstance(scene, LabelScene) else (FIRST_SIDE, *REFINED_SIDES)
+    sides = REFINED_SIDES if isinstance(scene, LabelScene) else (FIRST_SIDE, *REFINED_SIDES)
     scene.warmup([(side, side) for side in sides])
 
 

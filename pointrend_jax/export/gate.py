@@ -171,7 +171,7 @@ def _in_its_own_process(arguments: Sequence[str]) -> dict[str, Any]:
     backend = jax.default_backend().replace("gpu", "cuda")
     environment = {"JAX_PLATFORMS": backend, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     done = subprocess.run(
-        [sys.executable, "-I", runtime.__file__, *arguments],
+        [sys.executable, "-P", runtime.__file__, *arguments],
         env=os.environ | environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:

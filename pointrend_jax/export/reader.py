@@ -28,9 +28,13 @@ class Exported:
         for program in self.programs:
             part = export.deserialize(bytearray(parts[program["file"]]))
             program["run"] = jax.jit(part.call)
+        if not self.programs:
+            raise ValueError(f"{path} has no program for {here}.")
 
     def __call__(self, pixels):
         """uint8 [H, W, 3] in RGB order to a dict of arrays."""
+        if pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
+            raise ValueError("an image is uint8 [H, W, 3].")
         (height, width), low, high = (
             pixels.shape[:2],
             self.about["min_size"],

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from pointrend_jax.layers.conv import Conv
@@ -119,8 +120,7 @@ class RPN(nn.Module):
           priority: of each anchor for being sampled, lowest first.
         """
         # A constant: compared with each ground truth, they would be computed again for each.
-        with jax.ensure_compile_time_eval():
-            anchors = anchors_of(outputs.grids, jnp.arange(priority.shape[1]))
+        anchors = jnp.asarray(np.concatenate([grid.every_anchor() for grid in outputs.grids]))
 
         def of_image(
             inside: Bool[Array, " A"], gt_boxes: Array, gt_valid: Array, priority: Array

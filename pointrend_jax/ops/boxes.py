@@ -102,6 +102,13 @@ class AnchorGrid(NamedTuple):
     def number(self) -> int:
         return math.prod(self.map_hw) * len(self.aspect_ratios)
 
+    def every_anchor(self) -> Float[np.ndarray, "A 4"]:
+        """All of them, made on the host: a constant of a program."""
+        y, x = np.divmod(np.arange(math.prod(self.map_hw)), self.map_hw[1])
+        centre = np.stack([x, y, x, y], axis=-1).astype(np.float32) * self.stride
+        around = cell_anchors(self.size, self.aspect_ratios)
+        return (centre[:, None] + around).reshape(-1, 4).astype(np.float32)
+
     def anchors(self, index: Int[Array, "*S"]) -> Float[Array, "*S 4"]:
         """Those with these numbers. Others are nothing.
 

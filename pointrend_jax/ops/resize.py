@@ -21,7 +21,7 @@ def upsample_2x(
 
     Each output lies a quarter cell from its nearest input, so it is 3/4 of that and 1/4 of the
     next: two shifts and adds an axis, where a general resize would gather. Or a product with the
-    weights an axis, which keeps narrow maps as they lie; then all must be finite.
+    weights an axis, which keeps narrow maps as they lie; there an infinite logit is 1e30.
     """
     if inside_hw is None and forms().doubles_by_products:
         return _doubled_by_products(x)
@@ -30,7 +30,8 @@ def upsample_2x(
 
 
 def _doubled_by_products(x: Array) -> Array:
-    blended = x.astype(jnp.float32)
+    # Infinity times a weight of zero would be NaN.
+    blended = jnp.clip(x.astype(jnp.float32), -1e30, 1e30)
     for axis, equation in ((1, "ah,nhwc->nawc"), (2, "aw,nhwc->nhac")):
         size = x.shape[axis]
         cells = jnp.arange(2 * size, dtype=jnp.float32)

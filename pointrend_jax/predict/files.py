@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def predict_instances(
     names = yolo_names(predictor.class_names)
     if "yolo" in formats:
         check_same(output / YOLO_NAMES, names)
-    truth = load_ground_truth(ids.source) if ids and ids.annotated and num_explained else None
+    truth = _truth(ids, files) if ids and ids.annotated and num_explained else None
     rows = zip(watched(files, "predicting"), pictures, predicted, strict=True)
     with Predictions(output, categories, settings, formats) as predictions:
         if "yolo" in formats:
@@ -273,3 +274,17 @@ def _write_classes(predictor: SemanticPredictor, output: Path) -> None:
     text = (json.dumps(content, indent=2) + "\n").encode()
     check_same(output / CLASSES, text)
     write_whole(output / CLASSES, text)
+
+
+def _truth(ids: SetIds, files: Sequence[NamedFile]) -> Any:
+    """The true masks of the images, None if they are no use; pictures alone want them."""
+    content = json.loads(ids.source.read_bytes())
+    shown = {ids.images[file.file_name] for file in files}
+    try:
+        content["annotations"] = [
+            a for a in content["annotations"] if a["image_id"] in shown and a.get("segmentation")
+        ]
+        return load_ground_truth(content)
+    except (ValueError, KeyError, TypeError) as error:
+        tell(f"pictures of rendering have no truth beside them: {error}")
+        return None

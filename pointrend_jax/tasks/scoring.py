@@ -92,7 +92,7 @@ def score(task: Task, variables: Variables, data: AnyData, config: Config) -> Sc
         f"{time.monotonic() - finished:.1f} s of scoring"
     )
     table = evaluator.table(results)
-    if views(config):
+    if results and views(config):
         of_views = _SCORERS[config.task](data, config)
         predicted = _AUGMENTED[config.task](
             task, variables, data.eval_samples, config, process=process

@@ -29,6 +29,8 @@ _REFUSED, _TIGHT = 1.15, 0.85
 _GENEROUS = 2**14
 # Images, and objects of each, that are counted: slots of objects take little.
 _COUNTED, _OBJECTS = 2, 8
+# Labelled points of an object, where a step takes all.
+_POINTS = 10
 
 
 class StepMemory(NamedTuple):
@@ -130,12 +132,16 @@ def batch_shapes(config: Config) -> ObjectBatch | SemanticBatch:
     }
     if config.task == "semantic":
         return SemanticBatch(**common, labels=of(jnp.uint8, height, width))
+    points = config.data.supervision == "points"
+    num_points = config.data.points_per_step or _POINTS
     return ObjectBatch(
         **common,
         boxes=of(jnp.float32, _OBJECTS, 4),
         classes=of(jnp.int32, _OBJECTS),
-        mask_bits=of(jnp.uint8, _OBJECTS, height, width // 8),
+        mask_bits=None if points else of(jnp.uint8, _OBJECTS, height, width // 8),
         valid=of(jnp.bool_, _OBJECTS),
+        point_coords=of(jnp.float32, _OBJECTS, num_points, 2) if points else None,
+        point_labels=of(jnp.int32, _OBJECTS, num_points) if points else None,
     )
 
 

@@ -35,7 +35,7 @@ OUTSIDE: Color = (92, 98, 106)
 CAPTION = 14  # px, size of the text below panels
 GAP = 12  # px, between panels
 _SMALLEST_TEXT = 8  # px
-_MOST_ENLARGED = 16  # times
+MOST_ENLARGED = 16  # times
 
 _GOLDEN_ANGLE = 0.381966  # of a turn
 # Fractions of a pixel in OpenCV's fixed-point coordinates: 2**4.
@@ -241,8 +241,8 @@ def fit(panel: Rgb, side: int) -> Rgb:
 
 def check_scale(scale: float) -> None:
     """Raises ValueError unless a picture may have so many times the image's size."""
-    if not 0 < scale <= _MOST_ENLARGED:
-        raise ValueError(f"scale must be above 0 and at most {_MOST_ENLARGED}, got {scale}.")
+    if not 0 < scale <= MOST_ENLARGED:
+        raise ValueError(f"scale must be above 0 and at most {MOST_ENLARGED}, got {scale}.")
 
 
 def scaled(panel: Rgb, scale: float) -> Rgb:

@@ -286,14 +286,19 @@ def train_batches(
     Raises: ValueError if the processes cannot have equal parts of a batch.
     """
     load = _LoadBatch(
-        prepared, slot_sizes(prepared, plan), process_index, process_count, max_broken_share, points
-    )
+        prepared, slot_sizes(prepared, plan, points), process_index, process_count,
+        max_broken_share, points,
+    )  # fmt: skip
     return iterate_batches(
         plan, load, start=start, process_count=process_count, num_threads=num_threads
     )
 
 
-def slot_sizes(prepared: PreparedSet, plan: TrainPlan) -> tuple[int, ...]:
+def slot_sizes(
+    prepared: PreparedSet, plan: TrainPlan, points: PointSupervision | None = None
+) -> tuple[int, ...]:
     """The values of G that the batches of `plan` may have; crowd regions are left out."""
     num_objects = [len(image.labels) for image in prepared.images]
-    return choose_slot_sizes(num_objects, plan.batch_size, plan.mask_bytes)
+    # A labelled point is two coordinates and a label.
+    slot_bytes = plan.mask_bytes if points is None else 12 * points.number
+    return choose_slot_sizes(num_objects, plan.batch_size, slot_bytes)

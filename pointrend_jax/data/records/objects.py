@@ -5,7 +5,7 @@ that has the record files needs neither images nor annotations. Equal for every 
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +43,7 @@ class PreparedSet(NamedTuple):
       frequencies: "r", "c" or "f" of each class in a federated set (LVIS); () in others.
       has_instance_ids: whether records hold Cityscapes' instance id maps.
       most_points: labelled points that an object has, at most; 0 if none has any.
-      without_points: objects that have no labelled point, crowd regions left out, in all splits.
+      without_points: objects that have no labelled point, crowd regions left out.
       lacks_masks: whether some object has no mask.
     """
 
@@ -96,7 +96,7 @@ def object_records(name: str, splits: Mapping[str, FoundObjects]) -> RecordSet:
             "frequencies": list(one.frequencies),
             "has_instance_ids": any(found.instance_files for found in splits.values()),
         }
-        | _supervision(sets.values()),
+        | _supervision(sets),
         splits={split: _split(found) for split, found in splits.items()},
     )
 
@@ -104,6 +104,7 @@ def object_records(name: str, splits: Mapping[str, FoundObjects]) -> RecordSet:
 def open_objects(folder: Path, split: str) -> PreparedSet:
     """A split of the record files in `folder`. Raises ValueError if they are of another kind."""
     source, images, metadata = open_split(folder, split, KIND)
+    own = metadata.get("supervision", {}).get(split, {})
     return PreparedSet(
         source=source,
         images=images,
@@ -111,9 +112,9 @@ def open_objects(folder: Path, split: str) -> PreparedSet:
         category_ids=tuple(metadata["category_ids"]),
         frequencies=tuple(metadata["frequencies"]),
         has_instance_ids=metadata["has_instance_ids"],
-        most_points=metadata.get("most_points", 0),
-        without_points=metadata.get("without_points", 0),
-        lacks_masks=metadata.get("lacks_masks", False),
+        most_points=own.get("most_points", 0),
+        without_points=own.get("without_points", 0),
+        lacks_masks=own.get("lacks_masks", False),
     )
 
 
@@ -177,17 +178,17 @@ def _annotations(
     return found
 
 
-def _supervision(sets: Iterable[CocoSet]) -> dict[str, Any]:
-    """What the metadata say about labelled points: nothing of sets that have none."""
-    objects = [o for found in sets for image in found.images for o in image.objects]
-    most_points = max((len(o.points) for o in objects), default=0)
-    if not most_points:
-        return {}
-    return {
-        "most_points": most_points,
-        "without_points": sum(not (o.points or o.is_crowd) for o in objects),
-        "lacks_masks": not all(o.segmentation for o in objects),
-    }
+def _supervision(sets: Mapping[str, CocoSet]) -> dict[str, Any]:
+    """What the metadata say of each split's labelled points: nothing if no set has any."""
+    found = {}
+    for split, one in sets.items():
+        objects = [o for image in one.images for o in image.objects]
+        found[split] = {
+            "most_points": max((len(o.points) for o in objects), default=0),
+            "without_points": sum(not (o.points or o.is_crowd) for o in objects),
+            "lacks_masks": not all(o.segmentation for o in objects),
+        }
+    return {"supervision": found} if any(own["most_points"] for own in found.values()) else {}
 
 
 def _features() -> tfds.features.FeaturesDict:

@@ -18,9 +18,11 @@ const bytes = async (address, options) =>
 
 export const start = () => json("start");
 export const scene = (name) => json(`scenes/${name}`);
-export const predict = (file, signal) => json("photos", { method: "POST", body: file, signal });
+export const predict = (file, signal) =>
+  patient(() => json("photos", { method: "POST", body: file, signal }), signal);
 export const photoAddress = (name) => `scenes/${name}/photo`;
-export const map = (name, kind) => bytes(`scenes/${name}/map?kind=${kind}`);
+export const map = (name, kind) =>
+  patient(() => bytes(`scenes/${name}/map?kind=${kind}`), new AbortController().signal);
 
 function ask({ object, window, side }) {
   return `object=${object}&window=${window.map((v) => v.toFixed(4)).join(",")}&side=${side}`;

@@ -46,7 +46,7 @@ let opening = new AbortController();
 
 async function open(file) {
   if (!file) return;
-  if (file.size > refiner.limits.max_bytes) {
+  if (file.size > refiner.limits?.max_bytes) {
     said(`${file.name} is too large: at most ${refiner.limits.max_bytes >> 20} MiB`);
     return;
   }
