@@ -176,7 +176,9 @@ def _rendered(stages: Stages, regions: Any) -> Iterator[Row]:
     names = ("which", "final_logits", "final_all_instances", "final_positive_fraction")
     stages.golden.require(*(f"mask/{name}" for name in names))
     _, steps = stages.run(lambda m, p, r: m.mask_head.explain(p, r), stages.pyramid, regions)
-    for number, step in enumerate(steps[1:], 1):
+    # The first ones predict every pixel; Detectron2 has the last of them alone.
+    choosing = [s for s in steps if s.point_indices.shape[1] < s.uncertainty[0].size]
+    for number, step in enumerate(choosing, 1):
         uncertainty = step.uncertainty.reshape(len(regions.boxes), -1)
         num_points = stages.kit.config.model.mask.subdivision_num_points
         ordered = -np.sort(-np.asarray(uncertainty), axis=1)

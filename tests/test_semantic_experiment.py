@@ -104,7 +104,7 @@ def test_predict_writes_labels_overlays_and_explanations(root: Path, tmp_path: P
     options = ["--checkpoint", str(root / "work"), "--explain", "--output", str(out)]
     main(["predict", *images, *options])
     with Image.open(out / "a_labels.png") as labels:
-        assert (labels.size, labels.mode) == ((120, 80), "L")
+        assert (labels.size, labels.mode) == ((120, 80), "P")
         assert np.asarray(labels).max() < 11
     names = {path.name for path in out.iterdir()}
     assert {"a.png", "a_explain.png", "b.png", "b_explain.png", "b_labels.png"} < names
