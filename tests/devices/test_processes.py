@@ -79,7 +79,8 @@ def _assert_alike(ours: Any, theirs: Any) -> None:
     assert [a for a, b in pairs if (a, b) not in numbers] == [
         b for a, b in pairs if (a, b) not in numbers
     ]
-    np.testing.assert_allclose(*np.reshape(numbers, (-1, 2)).T, atol=1e-6)
+    ours_and_theirs = np.asarray(numbers, np.float64).reshape(-1, 2)
+    np.testing.assert_allclose(ours_and_theirs[:, 0], ours_and_theirs[:, 1], atol=1e-6)
 
 
 def test_sigterm_to_one_process_stops_both_and_the_run_goes_on_and_scores_as_one_process_does(
