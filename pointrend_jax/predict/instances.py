@@ -1,17 +1,15 @@
 """A trained model as a function of images: numpy RGB in, instances of the original image out."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pointrend_jax.export.make import ExportOptions
-from pointrend_jax.export.program import PLATFORMS
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.masks.paste import probability
+from pointrend_jax.predict.exportable import Exportable
 from pointrend_jax.predict.images import ImageLike, read_images, read_one
 from pointrend_jax.predict.loaded_model import LoadedModel
 from pointrend_jax.predict.scene import Scene, see
@@ -25,7 +23,7 @@ from pointrend_jax.tasks.predict_batches import on_one_device
 from pointrend_jax.tasks.task import Variables
 
 
-class Predictor:
+class Predictor(Exportable):
     """A model with its variables on the device: images in, `PredictedInstances` out.
 
     Every image is resized as in evaluation (`data.eval_min_size`, `data.max_size`) and placed on
@@ -224,38 +222,6 @@ class Predictor:
             self._explain_one(sample, box, int(label))
             for box, label in zip(boxes, classes, strict=True)
         ]
-
-    def export(
-        self,
-        file: Path | str,
-        *,
-        photos: Sequence[ImageLike] | None = None,
-        num_photos: int = 8,
-        largest: Sequence[tuple[int, int]] | None = None,
-        canvases: Sequence[tuple[int, int]] | None = None,
-        platforms: Sequence[str] = tuple(PLATFORMS),
-    ) -> dict[str, Any]:
-        """Writes a file that predicts with jax and numpy alone, and compares it at once.
-
-        docs/export.md has the reader of the file, and what is in it. A report is written beside it
-        and printed. `load` takes the file too.
-
-        Args:
-          file: is called .zip and not there yet.
-          photos: that the export is compared on, as `predict` takes them; None for the first
-            `num_photos` evaluation images of `config`.
-          largest: sizes (height, width) in pixels up to which original images are taken, each by
-            programs of its own; None for a square as long as the longest canvas, 1024 at least.
-          canvases: (height, width) of the network's input; None for `config.data.buckets`.
-          platforms: of "cpu", "cuda" and "tpu", that of this machine among them.
-        Returns: the report.
-        Raises: ValueError for a wrong argument, or if the export does not give what `predict` does;
-          then no file is left.
-        """
-        options = ExportOptions(largest, canvases, platforms)
-        return self._model.export(
-            file, self.predict, self.category_ids, photos, num_photos, options
-        )
 
     def _explain_one(self, sample: EvalSample, box: np.ndarray, label: int) -> ExplainedInstance:
         regions = Regions(

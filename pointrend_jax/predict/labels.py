@@ -2,7 +2,6 @@
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, overload
 
 import jax
@@ -10,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
 
-from pointrend_jax.export.make import ExportOptions
-from pointrend_jax.export.program import PLATFORMS
 from pointrend_jax.pointrend import RenderStep
+from pointrend_jax.predict.exportable import Exportable
 from pointrend_jax.predict.images import ImageLike, read_images, read_one
 from pointrend_jax.predict.loaded_model import LoadedModel
 from pointrend_jax.predict.scene import LabelScene, see
@@ -24,7 +22,7 @@ from pointrend_jax.tasks.semantic import class_probabilities
 from pointrend_jax.tasks.task import Task, Variables, kept
 
 
-class SemanticPredictor:
+class SemanticPredictor(Exportable):
     """A model with its variables on the device: images in, `PredictedLabels` out.
 
     Every image is resized as in evaluation (`data.eval_min_size`, `data.max_size`) and placed on
@@ -193,36 +191,6 @@ class SemanticPredictor:
             out,
             progress=progress,
         )
-
-    def export(
-        self,
-        file: Path | str,
-        *,
-        photos: Sequence[ImageLike] | None = None,
-        num_photos: int = 8,
-        largest: Sequence[tuple[int, int]] | None = None,
-        canvases: Sequence[tuple[int, int]] | None = None,
-        platforms: Sequence[str] = tuple(PLATFORMS),
-    ) -> dict[str, Any]:
-        """Writes a file that predicts with jax and numpy alone, and compares it at once.
-
-        docs/export.md has the reader of the file, and what is in it. A report is written beside it
-        and printed. `load` takes the file too.
-
-        Args:
-          file: is called .zip and not there yet.
-          photos: that the export is compared on, as `predict` takes them; None for the first
-            `num_photos` evaluation images of `config`.
-          largest: sizes (height, width) in pixels up to which original images are taken, each by
-            programs of its own; None for a square as long as the longest canvas, 1024 at least.
-          canvases: (height, width) of the network's input; None for `config.data.buckets`.
-          platforms: of "cpu", "cuda" and "tpu", that of this machine among them.
-        Returns: the report.
-        Raises: ValueError for a wrong argument, or if the export does not give what `predict` does;
-          then no file is left.
-        """
-        options = ExportOptions(largest, canvases, platforms)
-        return self._model.export(file, self.predict, (), photos, num_photos, options)
 
 
 def _best(logits: Array) -> Array:

@@ -1,8 +1,6 @@
 """What every predictor is made of: a checked model on the device, and images as its input."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,17 +9,13 @@ import numpy as np
 
 from pointrend_jax.data.batches.samples import make_sample
 from pointrend_jax.data.batches.transforms import check_buckets
-from pointrend_jax.export.artefact import ExportedModel
-from pointrend_jax.export.make import ExportOptions, export_model
-from pointrend_jax.predict.images import ImageLike, choose_canvas, read_images, read_one
-from pointrend_jax.storage import local_path
+from pointrend_jax.predict.images import ImageLike, choose_canvas, read_one
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.predict_batches import (
     Predict,
     one_ahead,
     original_canvas,
-    program_bytes,
 )
 from pointrend_jax.tasks.task import Variables
 from pointrend_jax.training.trees import check_finite, check_same_tree
@@ -97,47 +91,6 @@ class LoadedModel:
         """
         for sample, delivered in one_ahead(self._samples(images, batch_size), predict):
             yield from self.task.results(sample, delivered, self.class_names)
-
-    def export(
-        self,
-        file: Path | str,
-        predict: Callable[[np.ndarray], Any],
-        category_ids: tuple[int, ...],
-        photos: Sequence[ImageLike] | None,
-        num_photos: int,
-        options: ExportOptions,
-    ) -> dict[str, Any]:
-        """`Predictor.export` and `SemanticPredictor.export`, which say what the others are.
-
-        Args: predict, of the predictor that is exported.
-        """
-        model = ExportedModel(
-            self.task, self.variables, self.config, self.class_names, category_ids
-        )
-        images = self._held_out(num_photos) if photos is None else read_images(photos)
-        return export_model(
-            local_path(file),
-            model,
-            predict,
-            images,
-            options,
-            lambda photo: program_bytes(self.task, self.variables, self.sample(photo)),
-        )
-
-    def _held_out(self, number: int) -> list[np.ndarray]:
-        """The first evaluation images of the config. Raises ValueError if they cannot be had."""
-        try:
-            # What reads data sets is an extra.
-            from pointrend_jax.tasks.scoring import build_task_eval_set
-
-            images = build_task_eval_set(self.config).eval_images()
-        except (ValueError, ImportError) as error:
-            raise ValueError(
-                "an export is compared with predict(), but the evaluation images of the model's "
-                "config cannot be had; give photos that it finds objects on: --photos FOLDER (in "
-                f"Python photos=[...]). {error}"
-            ) from error
-        return list(islice(images, number))
 
     def _samples(self, images: Iterable[ImageLike], batch_size: int) -> Iterator[EvalSample]:
         """Batches of images that follow one another and share a canvas; the last slots may be

@@ -23,7 +23,7 @@ from pointrend_jax.predict.loaded_model import LoadedModel
 from pointrend_jax.results.instances import ExplainedStep, PredictedInstances
 from pointrend_jax.results.label_maps import ExplainedLabelStep, PredictedLabels
 from pointrend_jax.structures import Array, EvalSample
-from pointrend_jax.tasks.predict_batches import original_sizes
+from pointrend_jax.tasks.predict_batches import original_sizes, originals_in_words
 from pointrend_jax.tasks.task import Task, Variables, kept
 
 # xyxy in pixels of the original image, continuous; height and width of what is rendered of it.
@@ -185,7 +185,8 @@ def see(model: LoadedModel, image: np.ndarray) -> tuple[Any, Seen]:
     """What a user gets of an image, and what its scene keeps."""
     programs, sample = _programs(model.task), model.sample(image)
     sizes, canvas = original_sizes(sample)
-    with programs.compilations.of(sample.batch, model.num_canvases):
+    originals = originals_in_words(programs.deliver, canvas)
+    with programs.compilations.of(sample.batch, model.num_canvases, originals):
         predictions, maps = programs.predict(model.variables, sample.batch)
         delivered = predictions
         if programs.deliver is not None:

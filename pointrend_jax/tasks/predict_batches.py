@@ -32,7 +32,7 @@ def on_one_device(task: Task, variables: Variables, num_canvases: int) -> Predic
 
     def predict(sample: EvalSample) -> Any:
         sizes, canvas = original_sizes(sample)
-        with compilations.of(sample.batch, num_canvases, _originals(deliver, canvas)):
+        with compilations.of(sample.batch, num_canvases, originals_in_words(deliver, canvas)):
             predictions = network(variables, sample.batch)
             if deliver is not None:
                 predictions = deliver(predictions, sample.batch, sizes, canvas)
@@ -49,7 +49,7 @@ def on_local_devices(task: Task, variables: Variables, num_canvases: int) -> Pre
     def predict(sample: EvalSample) -> Any:
         batch = shard(sample.batch, num_devices)
         sizes, canvas = original_sizes(sample)
-        with compilations.of(batch, num_canvases, _originals(deliver, canvas)):
+        with compilations.of(batch, num_canvases, originals_in_words(deliver, canvas)):
             predictions = network(variables, batch)
             if deliver is not None:
                 predictions = deliver(predictions, batch, shard(sizes, num_devices), canvas)
@@ -122,7 +122,7 @@ def _canvas_side(pixels: int) -> int:
     return next(side for side in (octave, 3 * octave // 2, 2 * octave) if side >= pixels)
 
 
-def _originals(deliver: Any, canvas: tuple[int, int]) -> str:
+def originals_in_words(deliver: Any, canvas: tuple[int, int]) -> str:
     """What else a prediction is compiled for, in words."""
     return "" if deliver is None else f"originals of up to {canvas[0]}x{canvas[1]}"
 

@@ -171,8 +171,9 @@ def _bomb(width: int, height: int) -> bytes:
         (_photo()[:300], "is damaged"),
         (_bomb(10_000, 10_000), "must have at most"),
         (_bomb(7_000, 7_000), "the image has 7000 x 7000 pixels"),
+        (_bomb(40_000, 1), "and 32768 a side"),
     ],
-    ids=["text", "nothing", "half a photo", "100 megapixels", "49 megapixels"],
+    ids=["text", "nothing", "half a photo", "100 megapixels", "49 megapixels", "a thread"],
 )
 def test_a_bad_file_is_refused_and_the_next_one_is_taken(
     page: Served, content: bytes, message: str

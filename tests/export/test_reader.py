@@ -115,3 +115,14 @@ def test_a_damaged_part_is_refused(tmp_path: Path) -> None:
         archive.writestr("manifest.json", json.dumps({"sha256": {"weights.safetensors": "0" * 64}}))
     with pytest.raises(ValueError, match=r"weights\.safetensors is damaged"):
         Exported(file)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8)],
+    ids=["shares", "grey", "with alpha"],
+)
+def test_what_is_no_image_is_refused(pixels: np.ndarray) -> None:
+    model = _exported([Canvases(BUCKETS[0], (200, 200))], [])
+    with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\]"):
+        model(pixels)

@@ -77,3 +77,9 @@ def test_anchors_of_several_levels_are_numbered_one_level_after_another() -> Non
     np.testing.assert_allclose(
         anchors, [[0, -8, 16, 8], [4, -4, 12, 4], [-4, -4, 4, 4], [-8, -8, 8, 8]]
     )
+
+
+def test_every_anchor_is_the_constant_of_those_that_are_computed() -> None:
+    grid = AnchorGrid((13, 7), 4, 31, (0.5, 1.0, 2.0))
+    computed = grid.anchors(jnp.arange(grid.number))
+    np.testing.assert_array_equal(grid.every_anchor(), computed)

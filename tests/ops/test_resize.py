@@ -155,3 +155,13 @@ def test_labels_of_maps_that_keep_their_size_are_those_of_resizing() -> None:
         for image, (height, width) in enumerate(inside):
             expected = rows[image, :height, :width]
             np.testing.assert_array_equal(ours[image, :height, :width], expected)
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_an_infinite_logit_spoils_none_beside_its_own(
+    platform: str, trace_for: Callable[[str], None]
+) -> None:
+    trace_for(platform)
+    doubled = upsample_2x(jnp.array([0.0, -jnp.inf, 1.0, 2.0]).reshape(1, 1, 4, 1))[0, 0, :, 0]
+    np.testing.assert_allclose(doubled[jnp.array([0, 5, 6, 7])], [0, 1.25, 1.75, 2], atol=1e-6)
+    assert (doubled[1:5] < -1e20).all()

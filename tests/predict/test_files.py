@@ -41,6 +41,14 @@ class _Squares(Predictor):
             yield PredictedInstances(box, scores, label, ("dog",), masks, masks)
 
 
+class _Nothing(_Squares):
+    def stream(self, images: Iterable[ImageLike], **_: Any) -> Iterator[PredictedInstances]:
+        return (found[:0] for found in super().stream(images))
+
+    def explain(self, image: Any, boxes: Any, classes: Any) -> list[Any]:
+        return []
+
+
 def _images(folder: Path, *names: str | bytes) -> list[Path]:
     folder.mkdir(exist_ok=True, parents=True)
     paths = [folder / os.fsdecode(name) for name in names]
@@ -233,3 +241,32 @@ def test_a_name_that_is_no_utf8_is_predicted_like_others(
     assert len(_content(tmp_path / "out")["images"]) == 2
     with pytest.raises(ValueError, match=r"caf\\udce9"):
         _predict(paths, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        {"bbox": [1, 1, 4, 4], "point_coords": [[2, 2]], "point_labels": [1]},
+        {"bbox": [1, 1, 4, 4], "segmentation": [[1, 1, 4]]},
+    ],
+    ids=["labelled points", "a broken polygon"],
+)
+def test_a_truth_that_is_no_mask_costs_the_pictures_their_truth_alone(
+    tmp_path: Path, annotation: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = {
+        "images": [{"id": 7, "file_name": "x/a.png", "height": 20, "width": 30}],
+        "categories": [{"id": 2, "name": "cat"}, {"id": 5, "name": "dog"}],
+        "annotations": [annotation | {"id": 1, "image_id": 7, "category_id": 2, "iscrowd": 0}],
+    }
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    ids = read_set_ids(tmp_path / "set.json")
+    images = _images(tmp_path / "x", "a.png")
+    files = _check_files(images, tmp_path / "out", ids=ids, resume=False)
+    predict_instances(
+        _Nothing((2, 5)), files, tmp_path / "out", formats=chosen_formats((), "instance"),
+        score_threshold=0.5, num_explained=1, ids=ids,
+    )  # fmt: skip
+    assert _content(tmp_path / "out")["images"][0]["id"] == 7
+    broken = "segmentation" in annotation
+    assert ("have no truth beside them" in "".join(capfd.readouterr())) == broken

@@ -1,5 +1,7 @@
 """What a training step needs is counted before anything is compiled; what cannot fit is refused."""
 
+from typing import Any
+
 import jax
 import pytest
 
@@ -102,3 +104,12 @@ def test_the_largest_canvas_is_that_of_a_batch_of_tall_and_wide_images():
     config = tiny_config()
     config.data.buckets = ((256, 416), (416, 256))
     assert memory.canvas_hw(config) == (416, 416)
+
+
+def test_a_step_of_labelled_points_is_counted_without_masks():
+    config = tiny_config()
+    config.data.supervision, config.data.points_per_step = "points", 5
+    batch: Any = memory.batch_shapes(config)
+    assert batch.mask_bits is None
+    assert batch.point_coords.shape[2:] == (5, 2)
+    assert batch.point_labels.shape == batch.point_coords.shape[:3]

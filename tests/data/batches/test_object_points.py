@@ -1,6 +1,7 @@
 """Labelled points in a batch: where they lie, which of them, and how many."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from pointrend_jax.data.batches.objects import (
     Augmentation,
     PointSupervision,
     TrainPlan,
+    slot_sizes,
     train_batches,
 )
 from pointrend_jax.data.batches.transforms import ImageObjects
-from pointrend_jax.data.records.objects import PreparedSet
+from pointrend_jax.data.records.objects import PreparedSet, object_records, open_objects
+from pointrend_jax.data.records.write import write_records
 from pointrend_jax.structures import ObjectBatch, check_shapes
-from tests.data.object_sets import prepare
+from tests.data.object_sets import find, prepare
 
 
 def _placed(points: list, number: int, *, flip: bool = False, seed: int = 0) -> PlacedPoints:
@@ -113,3 +116,33 @@ def test_a_batch_with_half_of_the_points_is_told(prepared: PreparedSet, field: s
     (batch,) = _batches(prepared, 2, 1)
     with pytest.raises(ValueError, match="either mask_bits, or point_coords and point_labels"):
         check_shapes(batch._replace(**{field: None}))
+
+
+def test_each_split_of_record_files_says_what_supervises_it(tmp_path: Path) -> None:
+    found = {}
+    for split, annotation in (
+        ("train", {"bbox": [4, 4, 20, 10], "point_coords": [[5, 6]], "point_labels": [1]}),
+        ("val", {"bbox": [4, 4, 4, 4], "segmentation": [[4, 4, 8, 4, 8, 8, 4, 8]]}),
+    ):
+        folder = tmp_path / split
+        folder.mkdir()
+        Image.new("RGB", (32, 32)).save(folder / "a.png")
+        content = {
+            "images": [{"id": 1, "file_name": "a.png", "height": 32, "width": 32}],
+            "annotations": [annotation | {"id": 1, "image_id": 1, "category_id": 1}],
+            "categories": [{"id": 1, "name": "box"}],
+        }
+        (folder / "a.json").write_text(json.dumps(content))
+        found[split] = find(folder / "a.json", folder)
+    write_records(object_records("both", found), tmp_path / "records")
+    opened = [open_objects(tmp_path / "records", split) for split in ("train", "val")]
+    says = [(o.most_points, o.without_points, o.lacks_masks) for o in opened]
+    assert says == [(1, 0, True), (0, 1, False)]
+
+
+def test_points_need_no_sizes_of_masks(prepared: PreparedSet) -> None:
+    choices = Augmentation((32,), 2**14, 0.0, ((2**14, 2**14),))
+    plan = TrainPlan([(32, 32)] * 300, [0, 1, 2] * 100, choices, batch_size=16, seed=0)
+    many = prepared._replace(images=prepared.images * 100)
+    (alone,) = slot_sizes(many, plan, PointSupervision(10, 0))
+    assert alone == max(slot_sizes(many, plan))

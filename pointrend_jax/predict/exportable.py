@@ -1,0 +1,84 @@
+"""What every predictor can do beside predicting: leave itself as one file."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointrend_jax.export.artefact import ExportedModel
+from pointrend_jax.export.make import ExportOptions, export_model
+from pointrend_jax.export.program import PLATFORMS
+from pointrend_jax.predict.images import ImageLike, read_images
+from pointrend_jax.predict.loaded_model import LoadedModel
+from pointrend_jax.storage import local_path
+from pointrend_jax.tasks.predict_batches import program_bytes
+
+
+class Exportable(ABC):
+    """A predictor as `export` sees it."""
+
+    _model: LoadedModel
+    # Of the data set, where the model knows them.
+    category_ids: tuple[int, ...] = ()
+
+    @abstractmethod
+    def predict(self, images: Any) -> Any:
+        """What a user gets of images, and an export is compared with."""
+
+    def export(
+        self,
+        file: Path | str,
+        *,
+        photos: Sequence[ImageLike] | None = None,
+        num_photos: int = 8,
+        largest: Sequence[tuple[int, int]] | None = None,
+        canvases: Sequence[tuple[int, int]] | None = None,
+        platforms: Sequence[str] = tuple(PLATFORMS),
+    ) -> dict[str, Any]:
+        """Writes a file that predicts with jax and numpy alone, and compares it at once.
+
+        docs/export.md has the reader of the file, and what is in it. A report is written beside it
+        and printed. `load` takes the file too.
+
+        Args:
+          file: is called .zip and not there yet.
+          photos: that the export is compared on, as `predict` takes them; None for the first
+            `num_photos` evaluation images of `config`.
+          largest: sizes (height, width) in pixels up to which original images are taken, each by
+            programs of its own; None for a square as long as the longest canvas, 1024 at least.
+          canvases: (height, width) of the network's input; None for `config.data.buckets`.
+          platforms: of "cpu", "cuda" and "tpu", that of this machine among them.
+        Returns: the report.
+        Raises: ValueError for a wrong argument, or if the export does not give what `predict` does;
+          then no file is left.
+        """
+        model = self._model
+        images = self._held_out(num_photos) if photos is None else read_images(photos)
+        return export_model(
+            local_path(file),
+            ExportedModel(
+                model.task, model.variables, model.config, model.class_names, self.category_ids
+            ),
+            self.predict,
+            images,
+            ExportOptions(largest, canvases, platforms),
+            lambda photo: program_bytes(model.task, model.variables, model.sample(photo)),
+        )
+
+    def _held_out(self, number: int) -> list[np.ndarray]:
+        """The first evaluation images of the config. Raises ValueError if they cannot be had."""
+        try:
+            # What reads data sets is an extra.
+            from pointrend_jax.tasks.scoring import build_task_eval_set
+
+            images = build_task_eval_set(self._model.config).eval_images()
+        except (ValueError, ImportError) as error:
+            raise ValueError(
+                "an export is compared with predict(), but the evaluation images of the model's "
+                "config cannot be had; give photos that it finds objects on: --photos FOLDER (in "
+                f"Python photos=[...]). {error}"
+            ) from error
+        return list(islice(images, number))
