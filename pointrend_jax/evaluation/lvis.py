@@ -21,7 +21,6 @@ from pycocotools.coco import COCO
 
 from pointrend_jax.coco_file import FREQUENCIES, check_federated
 from pointrend_jax.evaluation.coco import (
-    InstanceEvaluator,
     KindScores,
     OverlapKind,
     ap_by_category,
@@ -29,6 +28,7 @@ from pointrend_jax.evaluation.coco import (
     open_evaluation,
     precision_curves,
 )
+from pointrend_jax.evaluation.instances import InstanceEvaluator
 from pointrend_jax.masks.rle import rle_area
 from pointrend_jax.structures import FEDERATED_LISTS
 

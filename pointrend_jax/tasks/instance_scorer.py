@@ -10,13 +10,9 @@ import numpy as np
 from pointrend_jax.console import tell
 from pointrend_jax.data.build_objects import Datasets, EvalSet
 from pointrend_jax.evaluation.cityscapes_instances import CityscapesInstanceEvaluator
-from pointrend_jax.evaluation.coco import (
-    MAX_DETECTIONS,
-    InstanceEvaluator,
-    coco_scores,
-    distinct_names,
-)
+from pointrend_jax.evaluation.coco import MAX_DETECTIONS, coco_scores
 from pointrend_jax.evaluation.extremes import extremes_in_words
+from pointrend_jax.evaluation.instances import InstanceEvaluator, distinct_names
 from pointrend_jax.evaluation.lvis import MAX_DETECTIONS as LVIS_MAX_DETECTIONS
 from pointrend_jax.evaluation.lvis import is_federated, lvis_evaluator
 from pointrend_jax.evaluation.matches import SURE, MatchFinder

@@ -5,14 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from pointrend_jax.evaluation.coco import (
-    STAT_NAMES,
-    InstanceEvaluator,
-    coco_scores,
-    evaluate_detections,
-    summarize,
-)
+from pointrend_jax.evaluation.coco import STAT_NAMES, coco_scores, evaluate_detections, summarize
 from pointrend_jax.evaluation.ground_truth import load_ground_truth
+from pointrend_jax.evaluation.instances import InstanceEvaluator
 from pointrend_jax.masks.rle import encode_mask
 from tests.evaluation.scenes import annotation, detection, ellipse, ground_truth, noisy_scene
 from tests.shared import shared_path

@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from pointrend_jax.data.sources.coco import read_coco
-from pointrend_jax.evaluation.coco import InstanceEvaluator
+from pointrend_jax.evaluation.instances import InstanceEvaluator
 from pointrend_jax.masks.rle import encode_mask, rle_area
 from pointrend_jax.masks.runs import Rle, decode_rle
 from pointrend_jax.results.predictions import (
