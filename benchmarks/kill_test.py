@@ -44,12 +44,19 @@ class Life(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A training that may be killed. cache: of its data. variables: of its environment."""
+    """A training that may be killed.
+
+    Attributes:
+      cache: of its data.
+      variables: of its environment.
+      flags: further ones of train.py.
+    """
 
     workdir: Path
     cache: Path
     steps: int = 24
     variables: Mapping[str, str] = MappingProxyType({})
+    flags: tuple[str, ...] = ()
 
 
 def live(run: Run, moment: str, number: signal.Signals, delay: float) -> Life:
@@ -105,7 +112,7 @@ def _command(run: Run) -> list[str]:
     return [
         sys.executable, "train.py", "--config", "configs/tiny.py", "--workdir", str(run.workdir),
         f"--config.data.cache_dir={run.cache}", f"--config.train.steps={run.steps}",
-        "--config.train.log_every=1", "--config.train.checkpoint_every=2",
+        "--config.train.log_every=1", "--config.train.checkpoint_every=2", *run.flags,
     ]  # fmt: skip
 
 

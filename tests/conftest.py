@@ -44,6 +44,11 @@ from pointrend_jax.devices.backend import traced_for  # noqa: E402  (checked, as
 from pointrend_jax.experiment import train  # noqa: E402
 from tests.tiny_run import TinyRun, tiny_run_config  # noqa: E402
 
+# What was imported stays, so the collector need not look at it, nor often: tracing makes many
+# objects.
+gc.freeze()
+gc.set_threshold(100_000, 20, 20)
+
 # The same examples in every run, on machines of any speed (a compile may take seconds).
 settings.register_profile("reproducible", deadline=None, derandomize=True, database=None)
 settings.load_profile("reproducible")

@@ -171,6 +171,8 @@ def initial(
     draw: Callable[[Array], Variables],
 ) -> tuple[Callable[..., Variables], Callable[[], Variables]]:
     """`Task.init` and `Task.shapes` of a model whose variables `draw` makes from a key."""
+    # Traced once for both.
+    draw = jax.jit(draw)
 
     @partial(jax.jit, static_argnums=1)
     def drawn(key: Array, without: frozenset[str]) -> Variables:

@@ -9,7 +9,7 @@ from benchmarks.kill_prepare import contents, prepare
 from benchmarks.kill_test import Run, content, live
 from tests.data.label_sets import blocks, write_camvid
 from tests.shared import REPOSITORY
-from tests.tiny_run import TinyRun
+from tests.tiny_run import TinyRun, tiny_run_flags
 
 _STEPS = 4
 # What tests/conftest.py sets for this process.
@@ -23,7 +23,8 @@ _VARIABLES = {
 def test_a_training_killed_while_it_saves_ends_as_one_that_was_left_alone(
     tiny_run: TinyRun, tmp_path: Path
 ) -> None:
-    run = Run(tmp_path / "killed", tiny_run.cache, _STEPS, _VARIABLES)
+    flags = tiny_run_flags(tiny_run.cache)
+    run = Run(tmp_path / "killed", tiny_run.cache, _STEPS, _VARIABLES, flags)
     killed = live(run, "save", signal.SIGKILL, 0.02)
     assert killed.status == -signal.SIGKILL
     assert live(run, "", signal.SIGKILL, 0.0).status == 0

@@ -2,7 +2,7 @@
 
 The process of the tests with its two devices is the one that they are compared with, so that only
 what needs a second process is started: a run that is stopped, and the same run going on. jax keeps
-compiled programs of the first process alone, so each of these costs a compilation.
+compiled programs of the first process alone, which the second run finds there.
 """
 
 import json
@@ -20,16 +20,13 @@ from benchmarks.launch import CLUSTER_FLAGS, finish, run_processes, started, wai
 from pointrend_jax.devices.processes import Cluster, join_processes
 from pointrend_jax.experiment import train
 from pointrend_jax.training.interruptions import StopSignal
-from tests.tiny_run import TinyRun, tiny_run_config
+from tests.tiny_run import TinyRun, tiny_run_config, tiny_run_flags
 
 
-def _command(cache: Path, workdir: Path, *more: str) -> Sequence[str]:
-    """train.py with the settings of `tiny_run_config`."""
-    return (
-        "train.py", "--config=configs/tiny.py", f"--workdir={workdir}",
-        f"--config.data.cache_dir={cache}", "--config.data.embedded.num_eval=5",
-        "--config.train.log_every=1", *more,
-    )  # fmt: skip
+def _command(cache: Path, workdir: Path) -> Sequence[str]:
+    """train.py with the settings of `tiny_run_config`, but by shard_map."""
+    strategy = "--config.train.strategy=shard_map"
+    return ("train.py", f"--workdir={workdir}", *tiny_run_flags(cache), strategy)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +84,7 @@ def test_sigterm_to_one_process_stops_both_and_the_run_goes_on_and_scores_as_one
     tiny_run: TinyRun, stopped: Path, tmp_path: Path
 ) -> None:
     workdir = shutil.copytree(stopped, tmp_path / "resumed")
-    # By shard_map, where it was begun by pmap.
-    command = _command(tiny_run.cache, workdir, "--config.train.strategy=shard_map")
+    command = _command(tiny_run.cache, workdir)
     lead, other = run_processes(command, 2, cluster_flags=CLUSTER_FLAGS)
     _assert_close(workdir, tiny_run.workdir)
     # Five images in batches of two: the last has none for the second process.
@@ -107,6 +103,7 @@ def test_a_checkpoint_of_two_processes_goes_on_in_one(
     tiny_run: TinyRun, stopped: Path, tmp_path: Path
 ) -> None:
     workdir = shutil.copytree(stopped, tmp_path / "alone")
+    # By pmap, where it was begun by shard_map.
     train(tiny_run_config(tiny_run.cache), workdir, evaluate_at_end=False)
     _assert_close(workdir, tiny_run.workdir)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pointrend_jax.data.sources import annotations as reasons
+from pointrend_jax.data.sources import annotation_masks as mask_reasons
 from pointrend_jax.data.sources.coco import print_findings, read_coco
 from pointrend_jax.data.sources.object_set import FoundObjects
 from tests.data.sources.coco_files import an_object, two_images, written
@@ -91,7 +91,7 @@ _ERRORS = [
     ("no annotations key", {"images": [], "categories": []}, '"annotations" is missing'),
     ("no annotation at all", two_images(), "at least one usable annotation"),
     ("crowd only", two_images(an_object(iscrowd=1)), "at least one usable annotation"),
-    ("nothing usable", two_images(an_object(segmentation=[])), reasons.NO_SEGMENTATION),
+    ("nothing usable", two_images(an_object(segmentation=[])), mask_reasons.NO_SEGMENTATION),
     (
         "shares of the image",
         two_images(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pointrend_jax.data.sources import annotation_masks as mask_reasons
 from pointrend_jax.data.sources import annotations as reasons
 from pointrend_jax.data.sources.annotations import parse_annotation
 from pointrend_jax.data.sources.coco import print_findings, read_coco
@@ -25,54 +26,58 @@ _SKIPS = [
         reasons.NO_AREA,
     ),
     ("outline outside", {"bbox": None, "segmentation": [[20, 2, 24, 2, 24, 6]]}, reasons.NO_AREA),
-    ("polygon of NaN", {"segmentation": [[1, 1, 5, float("nan"), 5, 5]]}, reasons.BAD_NUMBERS),
-    ("polygon beyond floats", {"segmentation": [[10**400] * 6]}, reasons.BAD_NUMBERS),
-    ("polygon far out", {"segmentation": [[1, 1, 1e9, 1, 5, 5]]}, reasons.POLYGON_FAR_OUTSIDE),
-    ("polygon that scribbles", {"segmentation": [[0, 0, 9, 7] * 200]}, reasons.OUTLINE_TOO_LONG),
-    ("segmentation of text", {"segmentation": "2 2 6 2 6 6"}, reasons.BAD_SEGMENTATION),
-    ("RLE in a list", {"segmentation": [{"size": [8, 10]}]}, reasons.BAD_SEGMENTATION),
-    ("polygons too deep", {"segmentation": [[[[2, 2], [6, 2], [6, 6]]]]}, reasons.BAD_NUMBERS),
-    ("RLE without counts", {"segmentation": {"size": [8, 10]}}, reasons.BAD_COUNTS),
+    ("polygon of NaN", {"segmentation": [[1, 1, 5, float("nan"), 5, 5]]}, mask_reasons.BAD_NUMBERS),
+    ("polygon beyond floats", {"segmentation": [[10**400] * 6]}, mask_reasons.BAD_NUMBERS),
+    ("polygon far out", {"segmentation": [[1, 1, 1e9, 1, 5, 5]]}, mask_reasons.POLYGON_FAR_OUTSIDE),
+    (
+        "polygon that scribbles",
+        {"segmentation": [[0, 0, 9, 7] * 200]},
+        mask_reasons.OUTLINE_TOO_LONG,
+    ),
+    ("segmentation of text", {"segmentation": "2 2 6 2 6 6"}, mask_reasons.BAD_SEGMENTATION),
+    ("RLE in a list", {"segmentation": [{"size": [8, 10]}]}, mask_reasons.BAD_SEGMENTATION),
+    ("polygons too deep", {"segmentation": [[[[2, 2], [6, 2], [6, 6]]]]}, mask_reasons.BAD_NUMBERS),
+    ("RLE without counts", {"segmentation": {"size": [8, 10]}}, mask_reasons.BAD_COUNTS),
     (
         "RLE of half a pixel",
         {"segmentation": {"size": [8, 10], "counts": [10.5, 5, 64.5]}},
-        reasons.BAD_COUNTS,
+        mask_reasons.BAD_COUNTS,
     ),
     (
         "RLE of Python's bytes",
         {"segmentation": {"size": [8, 10], "counts": "b'04'"}},
-        reasons.BAD_COUNTS,
+        mask_reasons.BAD_COUNTS,
     ),
     ("crowd of text", {"iscrowd": "0"}, reasons.BAD_CROWD),
     (
         # 10, 5 and 65, the last with ten groups of zero bits that the decoder has no room for.
         "compressed RLE of a number too long",
         {"segmentation": {"size": [8, 10], "counts": ":5QR" + "P" * 10 + "0"}},
-        reasons.BAD_COUNTS,
+        mask_reasons.BAD_COUNTS,
     ),
-    ("no segmentation", {"segmentation": []}, reasons.NO_SEGMENTATION),
-    ("empty polygon", {"segmentation": [[]]}, reasons.FEW_POINTS),
-    ("two-point polygon", {"segmentation": [[1, 1, 5, 5]]}, reasons.FEW_POINTS),
-    ("polygon of text", {"segmentation": [["x"] * 6]}, reasons.BAD_NUMBERS),
+    ("no segmentation", {"segmentation": []}, mask_reasons.NO_SEGMENTATION),
+    ("empty polygon", {"segmentation": [[]]}, mask_reasons.FEW_POINTS),
+    ("two-point polygon", {"segmentation": [[1, 1, 5, 5]]}, mask_reasons.FEW_POINTS),
+    ("polygon of text", {"segmentation": [["x"] * 6]}, mask_reasons.BAD_NUMBERS),
     (
         "wrong RLE size",
         {"segmentation": {"size": [10, 8], "counts": [10, 5, 65]}},
-        reasons.WRONG_RLE_SIZE,
+        mask_reasons.WRONG_RLE_SIZE,
     ),
     (
         "RLE too long",
         {"segmentation": {"size": [8, 10], "counts": [10, 500, 65]}},
-        reasons.BAD_RLE,
+        mask_reasons.BAD_RLE,
     ),
     (
         "compressed RLE too short",
         {"segmentation": {"size": [8, 10], "counts": "04"}},
-        reasons.BAD_RLE,
+        mask_reasons.BAD_RLE,
     ),
     (
         "RLE without a pixel",
         {"segmentation": {"size": [8, 10], "counts": [80]}},
-        reasons.EMPTY_MASK,
+        mask_reasons.EMPTY_MASK,
     ),
 ]
 
@@ -104,16 +109,16 @@ _REPAIRS = [
     ("area below 0", {"area": -1}, reasons.AREA_REPLACED),
     ("area of 0", {"area": 0}, reasons.AREA_CONTRADICTS),
     ("area beyond the image", {"area": 1e12}, reasons.AREA_CONTRADICTS),
-    ("flat polygon", {"segmentation": SQUARE}, reasons.POLYGON_REREAD),
+    ("flat polygon", {"segmentation": SQUARE}, mask_reasons.POLYGON_REREAD),
     (
         "list of points",
         {"segmentation": [[2.0, 2.0], [6.0, 2.0], [6.0, 6.0], [2.0, 6.0]]},
-        reasons.POLYGON_REREAD,
+        mask_reasons.POLYGON_REREAD,
     ),
     (
         "polygons of points",
         {"segmentation": [[[2.0, 2.0], [6.0, 2.0], [6.0, 6.0], [2.0, 6.0]]]},
-        reasons.POLYGON_REREAD,
+        mask_reasons.POLYGON_REREAD,
     ),
 ]
 
@@ -155,7 +160,7 @@ def test_outline_has_a_bound_in_an_image_of_any_size():
     # 90 kB that would take GiB to rasterise.
     across = an_object(segmentation=[[0, 0, 9000, 9000] * 2000])
     assert parse_annotation(across, (9000, 9000), 0, report) is None
-    assert report == {reasons.OUTLINE_TOO_LONG: 1}
+    assert report == {mask_reasons.OUTLINE_TOO_LONG: 1}
 
 
 def test_polygons_enclose_their_areas():
@@ -168,7 +173,7 @@ def test_run_lengths_with_a_decimal_point_are_read_and_counted(tmp_path: Path):
     rle = {"size": [8.0, 10.0], "counts": [18.0, 4.0, 58.0]}
     path = written(tmp_path, two_images(an_object(bbox=[2, 2, 1, 4], area=4, segmentation=rle)))
     dataset = read_coco(path, tmp_path)
-    assert dataset.skipped == {reasons.RUNS_REREAD: 1}
+    assert dataset.skipped == {mask_reasons.RUNS_REREAD: 1}
     segmentation = dataset.images[0].objects[0].segmentation
     assert isinstance(segmentation, dict)
     assert np.argwhere(decode_rle(segmentation)).tolist() == [[y, 2] for y in range(2, 6)]
@@ -195,7 +200,7 @@ def test_polygon_keeps_its_good_parts(tmp_path: Path):
     path = written(tmp_path, two_images(an_object(segmentation=[[1, 1, 2, 2], SQUARE])))
     dataset = read_coco(path, tmp_path)
     assert dataset.images[0].objects[0].segmentation == [SQUARE]
-    assert dataset.skipped == {reasons.PART_DROPPED: 1}
+    assert dataset.skipped == {mask_reasons.PART_DROPPED: 1}
 
 
 @pytest.mark.parametrize("compressed", [False, True])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pointrend_jax.cli import main
+from pointrend_jax.data.sources import annotation_masks as mask_reasons
 from pointrend_jax.data.sources import annotations as reasons
 from pointrend_jax.data.sources import labelled_points
 from pointrend_jax.data.sources.annotations import CocoObject
@@ -147,7 +148,7 @@ def test_crowds_keep_their_masks_and_unusable_objects_are_left_out(
     made = _made(tmp_path, two_images(an_object(1), crowd, bad))
     assert made[1] == crowd
     assert len(made) == 2
-    assert reasons.FEW_POINTS in capsys.readouterr().out
+    assert mask_reasons.FEW_POINTS in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
