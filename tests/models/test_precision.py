@@ -12,7 +12,8 @@ from pointrend_jax.devices.placement import shard
 from pointrend_jax.structures import DATA_AXIS, Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.optimizer import build_optimizer
-from pointrend_jax.training.step import StepOptions, TrainState, initial_state, train_step
+from pointrend_jax.training.replicas import build_replicas
+from pointrend_jax.training.step import StepOptions, TrainState, initial_state
 from tests.programs import products
 from tests.tiny import (
     images_of,
@@ -100,15 +101,13 @@ def _trained(steps: int = 6) -> tuple[TrainState, list[dict[str, float]]]:
     variables = tiny_variables(task)
     optimizer, _ = build_optimizer(config, variables["params"], task.is_trainable)
 
-    def step(state: TrainState, batch: Any, key: jax.Array) -> Any:
-        return train_step(state, batch, key, task=task, optimizer=optimizer)
-
-    replica = jax.jit(jax.vmap(step, in_axes=(None, 0, None), out_axes=0, axis_name=DATA_AXIS))
-    state, losses = initial_state(variables, optimizer, StepOptions()), []
+    one = build_replicas("shard_map", task, optimizer, devices=(jax.devices()[0],))
+    state = initial_state(variables, optimizer, StepOptions())
+    state, key = one.replicate((state, jax.random.key(7)))
+    losses = []
     for _ in range(steps):
-        stacked, metrics = replica(state, shard(_batch(config), 1), jax.random.key(7))
-        state = jax.tree.map(lambda x: x[0], stacked)
-        losses.append({name: float(value[0]) for name, value in metrics.items()})
+        state, metrics = one.step(state, one.place(_batch(config)), key)
+        losses.append({name: float(value) for name, value in metrics.items()})
     return state, losses
 
 

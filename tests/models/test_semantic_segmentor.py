@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pointrend_jax.devices.placement import shard
 from pointrend_jax.models.build_semantic import build_semantic_model
 from pointrend_jax.models.semantic_segmentor import SemanticSegmentor
 from pointrend_jax.ops.points import point_sample, regular_grid
@@ -16,7 +15,7 @@ from pointrend_jax.structures import IGNORE_LABEL, Config, SemanticBatch, Semant
 from pointrend_jax.tasks.semantic import build_semantic_task, semantic_task
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.replicas import build_replicas
-from pointrend_jax.training.step import StepOptions, TrainState, initial_state, train_step
+from pointrend_jax.training.step import StepOptions, initial_state
 from tests.tiny import images_of, on_device, semantic_batch, tiny_semantic_config, tiny_variables
 
 # Convolutions of another canvas may be split differently by the compiler: rounding, no more.
@@ -162,23 +161,17 @@ def _trained(config: Config) -> Any:
 def test_two_devices_equal_one_with_the_batch_norm_of_both() -> None:
     task, optimizer, before = _trained(tiny_semantic_config("deeplabv3"))
     key, batches = jax.random.key(7), [semantic_batch(4, seed) for seed in range(2)]
-
-    def step(state: TrainState, batch: SemanticBatch) -> Any:
-        return train_step(state, batch, key, task=task, optimizer=optimizer)
-
-    # One replica under a named axis of size one.
-    replica = jax.jit(jax.vmap(step, in_axes=(None, 0), axis_name="data"))
-    one = before
+    single = build_replicas("shard_map", task, optimizer, devices=(jax.devices()[0],))
+    one, single_key = single.replicate((before, key))
     replicas = build_replicas("pmap", task, optimizer)
     two, placed_key = replicas.replicate((before, key))
     # Sums run in another order, and batch norm enlarges that where a deviation is small. So in the
     # second step a pixel or a point may be chosen for another that is as hard: parts of the loss
     # and of the largest number of an array; 4.9e-4 and 0.075 were seen (jax 0.12).
     for batch, (of_loss, of_array) in zip(batches, ((1e-5, 5e-3), (2e-3, 0.15)), strict=True):
-        stacked, losses = replica(one, shard(on_device(batch), 1))
-        one = jax.tree.map(lambda x: x[0], stacked)
+        one, losses = single.step(one, single.place(batch), single_key)
         two, metrics = replicas.step(two, replicas.place(batch), placed_key)
-        np.testing.assert_allclose(metrics["loss"], losses["loss"][0], rtol=of_loss)
+        np.testing.assert_allclose(metrics["loss"], losses["loss"], rtol=of_loss)
 
         def assert_close(a: Any, b: Any, part: float = of_array) -> None:
             np.testing.assert_allclose(a, b, rtol=0, atol=max(1e-3, part * np.abs(b).max()))
