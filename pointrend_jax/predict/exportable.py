@@ -11,7 +11,7 @@ import numpy as np
 from pointrend_jax.export.artefact import ExportedModel
 from pointrend_jax.export.make import ExportOptions, export_model
 from pointrend_jax.export.program import PLATFORMS
-from pointrend_jax.pixel_format import PHOTO
+from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from pointrend_jax.predict.images import ImageLike, read_images
 from pointrend_jax.predict.loaded_model import LoadedModel
 from pointrend_jax.storage import local_path
@@ -22,6 +22,8 @@ class Exportable(ABC):
     """A predictor as `export` sees it."""
 
     _model: LoadedModel
+    # What images must have.
+    pixel_format: PixelFormat = PHOTO
     # Of the data set, where the model knows them.
     category_ids: tuple[int, ...] = ()
 
