@@ -96,7 +96,7 @@ class RasterImage:
 
         Raises: ValueError if the file is no TIFF, or of other channels or another type.
         """
-        self.name = name or str(file)
+        self.name, self._memory = name or str(file), None
         self._source = self._opened(file)
         self.shape = (self._source.height, self._source.width, self._source.count)
         self.crs, self.transform = self._source.crs, self._source.transform
@@ -140,12 +140,13 @@ class RasterImage:
         traceback: TracebackType | None,
     ) -> None:
         self._source.close()
+        if self._memory is not None:
+            self._memory.close()
 
     def _opened(self, file: Path | str | bytes) -> Any:
         module = rasterio()
         try:
             if isinstance(file, bytes):
-                # It ends with the last reference to it.
                 self._memory = module.MemoryFile(file)
                 return self._memory.open(driver="GTiff")
             return module.open(file, driver="GTiff")

@@ -6,6 +6,7 @@ of a part, and of the polygons that are found.
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +19,8 @@ from pointrend_jax.structures import IGNORE_LABEL
 
 # Longitude and latitude in degrees, as GeoJSON has them (RFC 7946, section 4), to a centimetre.
 _DEGREES, _PLACES = "OGC:CRS84", 7
+# Polygons that are placed by one call: to make a transformation takes longer than to use it.
+_AT_ONCE = 1000
 # px, a multiple of 16, which TIFF asks for.
 _BLOCK = 256
 
@@ -110,10 +113,12 @@ def _areas(labels: Path) -> Iterator[tuple[dict[str, Any], int]]:
     """Polygons in degrees, each with its label."""
     module = rasterio()
     with module.open(labels, driver="GTiff") as source:
-        for geometry, value in module.features.shapes(module.band(source, 1)):
-            if int(value) != IGNORE_LABEL:
-                placed = module.warp.transform_geom(source.crs, _DEGREES, geometry)
-                yield _wound(placed), int(value)
+        areas = module.features.shapes(module.band(source, 1))
+        known = ((shape, int(value)) for shape, value in areas if int(value) != IGNORE_LABEL)
+        while some := list(islice(known, _AT_ONCE)):
+            shapes = [shape for shape, _ in some]
+            placed = module.warp.transform_geom(source.crs, _DEGREES, shapes)
+            yield from zip(map(_wound, placed), (label for _, label in some), strict=True)
 
 
 def _wound(geometry: dict[str, Any]) -> dict[str, Any]:

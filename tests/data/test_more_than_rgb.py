@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pointrend_jax.cli import main
 from pointrend_jax.configs import base
 from pointrend_jax.data.batches.transforms import resize_image
 from pointrend_jax.data.build_label_maps import build_semantic_datasets
@@ -81,6 +82,20 @@ def test_other_pixels_than_the_config_says_are_refused(
 ) -> None:
     config.data.update(changes)
     with pytest.raises(ValueError, match=match):
+        build_semantic_datasets(config)
+
+
+def test_prepared_records_give_what_the_files_give(config: Config, tmp_path: Path) -> None:
+    expected = next(build_semantic_datasets(config).train_batches(0, 1))
+    main([
+        "prepare", "--dataset", "camvid", "--name", "fields", "--source", config.data.dir,
+        "--data-dir", str(tmp_path / "records"), "--channels", "4", "--dtype", "uint16", "--subset",
+    ])  # fmt: skip
+    config.data.source, config.data.dir = "tfds", str(tmp_path / "records" / "fields" / "1.0.0")
+    found = next(build_semantic_datasets(config).train_batches(0, 1))
+    np.testing.assert_array_equal(found.images, expected.images)
+    config.data.channels, config.data.rgb_channels = 3, ()
+    with pytest.raises(ValueError, match=r"4 channels of uint16, but config\.data\.channels is 3"):
         build_semantic_datasets(config)
 
 
