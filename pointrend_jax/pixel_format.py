@@ -43,6 +43,15 @@ class PixelFormat(NamedTuple):
         order = " array in RGB order" if self.is_photo and self.is_rgb else " array"
         return f"{self.dtype} [height, width, {self.channels}]{order}"
 
+    @property
+    def black(self) -> float:
+        """The lower end of the range, or what of the type comes nearest to it."""
+        low = self.value_range[0]
+        if self.dtype == "float32":
+            return low
+        most = np.iinfo(self.dtype).max
+        return float(min(max(round(low), 0), most))
+
     def as_bytes(self, values: np.ndarray) -> np.ndarray:
         """Values as float32 of 0 to 255, black to white; not clipped."""
         low, high = self.value_range

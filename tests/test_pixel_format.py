@@ -65,6 +65,14 @@ def test_photos_are_shown_as_they_are_and_others_by_their_range() -> None:
     assert grey.shown(np.array([[[-1.0], [0.2]]], np.float32)).tolist() == [[[0] * 3, [153] * 3]]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "low", "black"),
+    [("uint8", -3.5, 0), ("uint16", 12.4, 12), ("float32", -3.5, -3.5), ("uint8", 300.0, 255)],
+)
+def test_black_is_a_value_of_the_type(dtype: str, low: float, black: float) -> None:
+    assert PixelFormat(1, dtype, (low, 1000.0), ()).black == black
+
+
 @pytest.mark.parametrize("backbone", ["resnet50", "resnet50_torchvision", "efficientnet_lite0"])
 def test_a_stated_range_brings_values_to_where_those_of_photos_are(backbone: str) -> None:
     spec = BACKBONES[backbone]

@@ -100,11 +100,12 @@ class RasterImage:
         self._source = self._opened(file)
         self.shape = (self._source.height, self._source.width, self._source.count)
         self.crs, self.transform = self._source.crs, self._source.transform
-        self._filler, missing = pixels.value_range[0], self._source.nodatavals
+        missing = self._source.nodatavals
         self._missing = None if None in missing else np.asarray(missing)[:, None, None]
         types = sorted(set(self._source.dtypes))
         self._check(types, pixels)
         self.dtype = np.dtype(types[0])
+        self._filler = pixels.black
 
     def __getitem__(self, window: Window) -> Num[np.ndarray, "h w C"]:
         values, missing = self._read(window)
