@@ -191,21 +191,21 @@ def _problem(
     source: ImageSource, formats: Sequence[str], pixels: PixelFormat, *, tiled: bool
 ) -> str:
     """What is wrong with an image, in words."""
-    if source.frame is not None:
-        return "" if pixels.is_photo else f"{source} has photos, the model takes a {pixels}."
+    is_frame = source.frame is not None
+    if is_frame and not pixels.is_photo:
+        return f"{source} has photos, the model takes a {pixels}."
     try:
-        in_parts = tiled and is_read_in_parts(source.path, pixels)
-        parts = open_in_parts(source.path, pixels) if in_parts else None
+        in_parts = tiled and not is_frame and is_read_in_parts(source.path, pixels)
+        if in_parts or source.path.suffix == ARRAY:
+            parts = open_in_parts(source.path, pixels)
+        else:
+            parts = None if is_frame else read_file(source.path, pixels)
         if "geojson" in formats:
-            if not isinstance(parts, RasterImage):
+            if not (tiled and isinstance(parts, RasterImage)):
                 return (
                     f"{source} has no place on the earth: geojson is of GeoTIFF files, with --tile."
                 )
             check_places(parts)
-        if parts is None and source.path.suffix == ARRAY:
-            NpyImage(source.path, pixels)
-        elif parts is None:
-            read_file(source.path, pixels)
     except ValueError as error:
         return str(error)
     return ""
