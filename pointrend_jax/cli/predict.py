@@ -20,7 +20,7 @@ from pointrend_jax.predict.formats import FORMATS, chosen_formats, in_words
 from pointrend_jax.predict.inputs import NamedFile, check_files
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
-from pointrend_jax.predict.load import config_of, load
+from pointrend_jax.predict.load import load, model_config
 from pointrend_jax.predict.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict.sources import find_images
 from pointrend_jax.visualize import DEFAULT_STYLE, OverlayStyle, check_matplotlib
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> None:
     style = OverlayStyle(args.color_by, not args.no_boxes, args.line_width, args.scale, args.font)
     style.check()
     source = _source(args)
-    own = config_of(source, args.config)
+    own = model_config(source, args.config)
     task = own.task
     formats = chosen_formats(args.format, task)
     ids = read_set_ids(args.annotations) if args.annotations else None

@@ -83,7 +83,7 @@ def load(
     return _predictor(variables, whole, class_names, ids)
 
 
-def config_of(source: Path | str, config: Config | Path | str | None = None) -> Config:
+def model_config(source: Path | str, config: Config | Path | str | None = None) -> Config:
     """The configuration of what `load` gives, without a download and without its arrays.
 
     Raises: ValueError as `load`, if there is no such source or its description is damaged.
