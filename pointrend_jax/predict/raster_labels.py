@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from pointrend_jax.data.rasters import RasterImage, Window, rasterio
 from pointrend_jax.structures import IGNORE_LABEL
 
 # Longitude and latitude in degrees, as GeoJSON has them (RFC 7946, section 4), to a centimetre.
 _DEGREES, _PLACES = "OGC:CRS84", 7
-# Polygons that are placed by one call: to make a transformation takes longer than to use it.
+# Polygons that are placed by one call.
 _AT_ONCE = 1000
 # px, a multiple of 16, which TIFF asks for.
 _BLOCK = 256
@@ -116,17 +116,27 @@ def _areas(labels: Path) -> Iterator[tuple[dict[str, Any], int]]:
         areas = module.features.shapes(module.band(source, 1))
         known = ((shape, int(value)) for shape, value in areas if int(value) != IGNORE_LABEL)
         while some := list(islice(known, _AT_ONCE)):
-            shapes = [shape for shape, _ in some]
-            placed = module.warp.transform_geom(source.crs, _DEGREES, shapes)
-            yield from zip(map(_wound, placed), (label for _, label in some), strict=True)
+            placed = _in_degrees(source.crs, [shape["coordinates"] for shape, _ in some])
+            for rings, (_, label) in zip(placed, some, strict=True):
+                yield {"type": "Polygon", "coordinates": rings}, label
 
 
-def _wound(geometry: dict[str, Any]) -> dict[str, Any]:
-    """The outline against the clock and holes with it, as RFC 7946 asks (section 3.1.6)."""
-    rings = []
-    for place, ring in enumerate(geometry["coordinates"]):
-        points = np.round(np.asarray(ring, np.float64), _PLACES)
-        x, y = points.T
-        against_clock = np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) > 0
-        rings.append((points if against_clock == (place == 0) else points[::-1]).tolist())
-    return {"type": "Polygon", "coordinates": rings}
+def _in_degrees(crs: Any, polygons: Sequence[Sequence[Any]]) -> Iterator[list[Any]]:
+    """Polygons of a coordinate system, each its outline and then its holes, point by point.
+
+    All points in one call, as rasterio's own transformation of polygons goes one by one. Polygons
+    are not cut where longitudes begin anew.
+    """
+    rings = [np.asarray(ring, np.float64) for polygon in polygons for ring in polygon]
+    x, y = rasterio().warp.transform(crs, _DEGREES, *np.concatenate(rings).T)
+    points = np.round(np.stack([x, y], axis=1), _PLACES)
+    placed = iter(np.split(points, np.cumsum([len(ring) for ring in rings])[:-1]))
+    for polygon in polygons:
+        yield [_wound(next(placed), is_hole=place > 0) for place in range(len(polygon))]
+
+
+def _wound(ring: Float[np.ndarray, "P 2"], *, is_hole: bool) -> list[list[float]]:
+    """An outline against the clock, a hole with it, as RFC 7946 asks (section 3.1.6)."""
+    x, y = (ring - ring[0]).T
+    against_clock = np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) > 0
+    return (ring if against_clock != is_hole else ring[::-1]).tolist()
