@@ -50,6 +50,7 @@ def rasterio() -> Any:
     os.environ.setdefault("GDAL_CACHEMAX", _CACHE_MIB)
     try:
         import rasterio
+        import rasterio.errors
         import rasterio.features
         import rasterio.warp
     except ImportError as error:
@@ -120,7 +121,7 @@ class RasterImage:
         if self._missing is None:
             return None
         _, missing = self._read(window)
-        return None if missing is None else missing.all(axis=0)
+        return None if missing is None else np.asarray(missing.all(axis=0))
 
     def thinned(self, step: int) -> Num[np.ndarray, "h w C"]:
         """About every `step`-th row and column; what is missing is as in a part."""
