@@ -48,6 +48,20 @@ def get_config() -> ConfigDict:
     # their names and the seed; 0 = it has its own. Not for record files.
     data.held_out = 0.0
     data.held_out_seed = 0
+    # What the pixels of every image are. Photos are 3 channels of "uint8": of any file that Pillow
+    # opens, made RGB. Others are read as they were stored (docs/more_than_rgb.md).
+    data.channels = 3  # 1 to 13
+    data.dtype = "uint8"  # "uint8" | "uint16" | "float32"
+    # The values of black and of white, such as (0.0, 4095.0) of a camera of 12 bits; () = (0, 255)
+    # of uint8, others must say theirs.
+    data.value_range = ()
+    # The places of red, green and blue among the channels, from 0 on; () = (0, 1, 2) of three
+    # channels, none of others. These alone are what is shown, and what color_augmentation changes.
+    data.rgb_channels = ()
+    # Of each channel over the training images, in the files' own values, as `inspect` measures
+    # them; () = as the backbone's weights expect photos, with value_range in the place of 0..255.
+    data.channel_mean = ()
+    data.channel_std = ()
     # Prepared record files; "" = $POINTREND_JAX_CACHE or ~/.cache/pointrend_jax.
     data.cache_dir = ""
     # Images without annotations: dropped when True (Detectron2), negatives when False.

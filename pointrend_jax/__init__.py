@@ -17,16 +17,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pointrend_jax.data.images import read_image
+    from pointrend_jax.data.rasters import RasterImage
     from pointrend_jax.masks.boundary import boundary_iou
     from pointrend_jax.masks.paste import paste_mask
     from pointrend_jax.ops.nms import nms_sorted
     from pointrend_jax.ops.points import point_sample, point_scatter
     from pointrend_jax.ops.roi_align import roi_align
+    from pointrend_jax.pixel_format import PixelFormat
     from pointrend_jax.pointrend import render
     from pointrend_jax.predict.instances import Predictor
     from pointrend_jax.predict.labels import SemanticPredictor
     from pointrend_jax.predict.load import load
     from pointrend_jax.predict.npy_file import NpyImage, NpyLabels
+    from pointrend_jax.predict.raster_labels import RasterLabels
     from pointrend_jax.predict.scene import LabelScene, Scene
     from pointrend_jax.results.instances import PredictedInstances
     from pointrend_jax.results.label_maps import PredictedLabels
@@ -46,10 +49,13 @@ _HOMES = {
     "NpyImage": "predict.npy_file",
     "NpyLabels": "predict.npy_file",
     "OverlayStyle": "visualize.overlay",
+    "PixelFormat": "pixel_format",
     "PredictedInstances": "results.instances",
     "PredictedLabels": "results.label_maps",
     "PredictedMasks": "results.masks",
     "Predictor": "predict.instances",
+    "RasterImage": "data.rasters",
+    "RasterLabels": "predict.raster_labels",
     "Scene": "predict.scene",
     "SemanticPredictor": "predict.labels",
     "boundary_iou": "masks.boundary",
@@ -68,10 +74,13 @@ __all__ = [
     "NpyImage",
     "NpyLabels",
     "OverlayStyle",
+    "PixelFormat",
     "PredictedInstances",
     "PredictedLabels",
     "PredictedMasks",
     "Predictor",
+    "RasterImage",
+    "RasterLabels",
     "Scene",
     "SemanticPredictor",
     "boundary_iou",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pointrend_jax.messages import first
+from pointrend_jax.pixel_format import DTYPES, MOST_CHANNELS, pixel_format
 from pointrend_jax.structures import Config
 
 # Steps are counted in int32 on the devices.
@@ -80,6 +81,22 @@ _SIDE = Rule(
 )
 _CANVAS = _sequence(_SIDE, least=2, most=2)
 _NAMES = _sequence(_TEXT)
+_DTYPE = Rule(" or ".join(f'"{name}"' for name in DTYPES), lambda v: v in DTYPES)
+_RANGE = Rule(
+    "() or a pair of numbers, the lower one first",
+    lambda v: (
+        isinstance(v, (list, tuple))
+        and (len(v) == 0 or (len(v) == 2 and all(map(_is_number, v)) and v[0] < v[1]))
+    ),
+)
+_RGB = Rule(
+    "() or three different places from 0 on",
+    lambda v: (
+        isinstance(v, (list, tuple))
+        and all(_is_integer(place) and 0 <= place < MOST_CHANNELS for place in v)
+        and len(v) == len(set(v)) in (0, 3)
+    ),
+)
 _SUPERVISION = Rule('"masks" or "points"', lambda v: v in ("masks", "points"))
 _OVERSAMPLE = Rule(
     "0 (a regular grid) or a number from 1 to 1000",
@@ -98,8 +115,10 @@ _OUTPUT = {"task": _TEXT, "num_classes": _integer(1, 100_000)}
 _DATA = {
     "source": _TEXT, "dir": _TEXT, "categories": _TEXT, "class_names": _NAMES,
     "train_images": _TEXT, "train_annotations": _TEXT, "eval_images": _TEXT,
-    "eval_annotations": _TEXT, "cache_dir": _TEXT, "filter_empty_annotations": _BOOLEAN,
-    "repeat_threshold": _SHARE,
+    "eval_annotations": _TEXT, "channels": _integer(1, MOST_CHANNELS), "dtype": _DTYPE,
+    "value_range": _RANGE, "rgb_channels": _RGB, "channel_mean": _sequence(_number(-math.inf)),
+    "channel_std": _sequence(_number(0, above=True)), "cache_dir": _TEXT,
+    "filter_empty_annotations": _BOOLEAN, "repeat_threshold": _SHARE,
     "held_out": _below_one(), "held_out_seed": _integer(0, 2**32 - 1),
     "train_min_sizes": _sequence(_PIXELS, least=1), "eval_min_size": _PIXELS, "max_size": _PIXELS,
     "flip_probability": _SHARE, "supervision": _SUPERVISION,
@@ -207,6 +226,7 @@ def check_config(config: Config, *, to_train: bool = False) -> None:
         raise ValueError(f"config.task must be 'instance' or 'semantic', got {_short(task)}.")
     needed = RULES.keys() if to_train else {*_FED_BY, *_built_of(task)} - _OF_TRAINING
     _check(config, RULES, needed)
+    pixel_format(config)
 
 
 def check_model_fields(config: Config, task: str) -> None:

@@ -10,11 +10,15 @@ import numpy as np
 
 from pointrend_jax.config_rules import check_config
 from pointrend_jax.console import tell
+from pointrend_jax.data.build_label_maps import SemanticDatasets
+from pointrend_jax.data.build_objects import Datasets
+from pointrend_jax.data.channel_statistics import ChannelStatistics, channel_statistics, in_words
 from pointrend_jax.data.sources.known import LABEL_SETS, OBJECT_SETS
 from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.data.splits import NAMES, split_finder
 from pointrend_jax.masks.bits import unpack_masks
 from pointrend_jax.messages import first
+from pointrend_jax.pixel_format import PHOTO, PixelFormat, pixel_format
 from pointrend_jax.storage import check_workdir
 from pointrend_jax.structures import Config, ObjectBatch, SemanticBatch
 from pointrend_jax.tasks.scoring import build_task_datasets
@@ -27,9 +31,12 @@ from pointrend_jax.visualize import (
     sheet,
 )
 from pointrend_jax.visualize.drawing import MOST_ENLARGED
+from pointrend_jax.workers import in_order
 
 PAGE = "training.png"
 _PICTURES, _FIELD = 12, 400  # on the page, and the longer side of each, in px
+# Images that statistics of channels are of, at most.
+_MEASURED = 500
 # Classes whose numbers are shown each.
 _SHOWN = 30
 # Square pixels. Source: COCO's evaluation, small below 32^2 and large from 96^2 on.
@@ -47,6 +54,7 @@ def inspect(config: Config, output: Path) -> None:
     Raises: ValueError for what a training would refuse, with all that is wrong, and for record
       files, which were checked when they were prepared.
     """
+    config = _readable(config)
     check_config(config, to_train=True)
     if config.data.source == "tfds":
         raise ValueError(
@@ -58,7 +66,14 @@ def inspect(config: Config, output: Path) -> None:
     for lines in described(config):
         tell("\n".join(lines))
     datasets = build_task_datasets(config)
-    pictures = _pictures(datasets.train_batches(0, 1), datasets.class_names)
+    pixels = pixel_format(config)
+    if pixels != PHOTO:
+        statistics = _statistics(datasets)
+        tell("\n".join(in_words(statistics, datasets.num_train_images)))
+        # Shown by what was measured, whatever was stated.
+        if statistics.most[0] < statistics.most[1]:
+            pixels = pixels._replace(value_range=statistics.most)
+    pictures = _pictures(datasets.train_batches(0, 1), datasets.class_names, pixels)
     page = sheet(list(islice(pictures, _PICTURES)), columns=4, side=_FIELD)
     save_picture(output / PAGE, page)
     tell(f"the first training images under their truth: {output / PAGE}; look at it, then train")
@@ -124,11 +139,26 @@ def _of_objects(found: FoundObjects) -> Iterator[str]:
         yield f"  {number} annotations {reason}"
 
 
-def _pictures(batches: Iterator[Any], names: tuple[str, ...]) -> Iterator[Rgb]:
+def _readable(config: Config) -> Config:
+    """The config itself, or with all values that its images may have where it states no range."""
+    dtype, readable = config.data.get("dtype"), config.copy_and_resolve_references()
+    if not config.data.get("value_range") and dtype in ("uint16", "float32"):
+        readable.data.value_range = (0.0, 65535.0 if dtype == "uint16" else 1.0)
+    return readable
+
+
+def _statistics(datasets: Datasets | SemanticDatasets) -> ChannelStatistics:
+    """Of all training images, or of many that are evenly spaced among them."""
+    total = datasets.num_train_images
+    places = range(0, total, -(-total // _MEASURED))
+    return channel_statistics(in_order(datasets.train_image, places))
+
+
+def _pictures(batches: Iterator[Any], names: tuple[str, ...], pixels: PixelFormat) -> Iterator[Rgb]:
     """The images of batches under their truth, without what lies beyond them on the canvas."""
     for batch in batches:
         for i, (height, width) in enumerate(batch.image_hw.tolist()):
-            image = np.ascontiguousarray(batch.images[i, :height, :width])
+            image = pixels.shown(np.ascontiguousarray(batch.images[i, :height, :width]))
             if isinstance(batch, SemanticBatch):
                 labels = batch.labels[i, :height, :width]
                 yield overlay_labels(image, labels, names, scale=_scale(image))

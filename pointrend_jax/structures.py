@@ -27,7 +27,7 @@ class ImageBatch(NamedTuple):
     """Images on the canvas of one bucket.
 
     Attributes:
-      images: uint8 [B, H, W, 3], RGB, top-left aligned, zero beyond `image_hw`.
+      images: [B, H, W, C], of photos uint8 in RGB, top-left aligned, zero beyond `image_hw`.
       image_hw: int32 [B, 2], height and width of the resized image.
       padded_hw: int32 [B, 2], `image_hw` rounded up to the size divisibility (32): the region that
         the network sees. What lies between `padded_hw` and the canvas changes no result.
@@ -156,7 +156,7 @@ class SemanticPredictions(NamedTuple):
 
 
 _BATCH_SHAPES = {
-    "images": "B H W 3",
+    "images": "B H W C",
     "image_hw": "B 2",
     "padded_hw": "B 2",
     "image_index": "B",
@@ -173,9 +173,9 @@ _BATCH_SHAPES = {
 def check_shapes(batch: ObjectBatch | SemanticBatch) -> None:
     """Raises ValueError, naming the field, if the fields of `batch` do not fit one another."""
     kind, images = type(batch).__name__, np.shape(batch.images)
-    if len(images) != 4 or images[3] != 3:
-        raise ValueError(f"{kind}.images must be [B, H, W, 3], got shape {images}.")
-    sizes = {"B": images[0], "H": images[1], "W": images[2], "W/8": images[2] // 8}
+    if len(images) != 4:
+        raise ValueError(f"{kind}.images must be [B, H, W, C], got shape {images}.")
+    sizes = dict(zip("BHWC", images, strict=True)) | {"W/8": images[2] // 8}
     if isinstance(batch, ObjectBatch):
         sizes["G"] = np.shape(batch.valid)[1] if len(np.shape(batch.valid)) == 2 else -1
         labels = np.shape(batch.point_labels)

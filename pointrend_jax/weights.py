@@ -15,7 +15,9 @@ from pointrend_jax.importers.detectron2 import backbone_prefix, detectron2_rules
 from pointrend_jax.importers.detectron2_names import canonical_names
 from pointrend_jax.importers.download import resolve_weights
 from pointrend_jax.importers.efficientnet_lite import PACKAGED_BACKBONES, packaged_weights
+from pointrend_jax.importers.first_convolution import inflate_first
 from pointrend_jax.importers.take_tensors import (
+    Rule,
     Shapes,
     TensorReport,
     own_rules,
@@ -25,6 +27,7 @@ from pointrend_jax.importers.weights_file import read_weights_file
 from pointrend_jax.messages import first
 from pointrend_jax.models.backbones import BACKBONES
 from pointrend_jax.models.own_parts import own_modules
+from pointrend_jax.pixel_format import pixel_format
 from pointrend_jax.storage import AnyPath, as_path, is_folder, sha256
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
@@ -45,6 +48,7 @@ class Weights(NamedTuple):
       wrapper: the prefix that all names in the file had; "" for none.
       renamed: names in the file to those of the report, where they differ.
       not_needed: what the file has beside the model: classifiers, counters, an optimiser's state.
+      inflated: what became of the first convolution for images that are no photos; "" for nothing.
     """
 
     arrays: dict[str, np.ndarray]
@@ -55,6 +59,7 @@ class Weights(NamedTuple):
     wrapper: str = ""
     renamed: Mapping[str, str] = MappingProxyType({})
     not_needed: tuple[str, ...] = ()
+    inflated: str = ""
 
 
 def load_weights(source: str | Path, config: Config) -> tuple[Variables, tuple[str, ...]]:
@@ -99,13 +104,16 @@ def import_file(
         _check_pixels(canonical.scheme, config.model.backbone)
         _check_statistics(file.tensors, canonical.wrapper, config.model.backbone)
         is_backbone = canonical.scheme != "detectron2"
+        named, inflated = canonical.tensors, ""
+        if starting:
+            named, inflated = _for_pixels(named, rules, config)
         if is_backbone and not starting:
             raise ValueError(
                 "it holds a backbone alone, from which training can start "
                 "(config.init.weights), and no model that predicts."
             )
         arrays, report = take_tensors(
-            canonical.tensors,
+            named,
             rules,
             shapes,
             reset=tuple(config.init.reset) if starting else (),
@@ -123,6 +131,7 @@ def import_file(
         wrapper=canonical.wrapper,
         renamed=canonical.renamed,
         not_needed=canonical.dropped + file.ignored,
+        inflated=inflated,
     )
 
 
@@ -216,6 +225,8 @@ def describe_weights(weights: Weights) -> str:
     ):
         if names:
             lines.append(f"  {label}: {len(names)} arrays of {_modules(names)}")
+    if weights.inflated:
+        lines.append(f"  {weights.inflated}")
     if weights.not_needed:
         lines.append(f"  beside the model, not needed: {first(weights.not_needed, 8)}")
     return "\n".join(lines)
@@ -251,18 +262,35 @@ def _checkpoint_weights(workdir: AnyPath, config: Config, task: Task) -> Weights
     check_config(own)
     check_same_backbone(workdir, own.model.backbone, config)
     shapes: Shapes = array_shapes(task.shapes())
+    tensors: Mapping[str, np.ndarray]
     tensors = {_own_name(n, shapes): np.asarray(a) for n, a in flat(variables).items()}
+    rules, inflated = own_rules(shapes), ""
+    if pixel_format(own).is_rgb:
+        tensors, inflated = _for_pixels(tensors, rules, config)
     try:
         arrays, report = take_tensors(
             tensors,
-            own_rules(shapes),
+            rules,
             shapes,
             reset=tuple(config.init.reset),
             allow_unused=tuple(config.init.ignore),
         )
     except ValueError as error:
         raise ValueError(f"{workdir}: {error}") from error
-    return Weights(arrays, workdir, "", "pointrend_jax", report)
+    return Weights(arrays, workdir, "", "pointrend_jax", report, inflated=inflated)
+
+
+def _for_pixels(
+    tensors: Mapping[str, np.ndarray], rules: Mapping[str, Rule], config: Config
+) -> tuple[Mapping[str, np.ndarray], str]:
+    """Tensors of a model of photos for the images of `config`, and in words what was changed."""
+    pixels, bgr = pixel_format(config), BACKBONES[config.model.backbone].bgr
+    words = ""
+    if not pixels.is_rgb:
+        tensors, words = inflate_first(tensors, rules, pixels, bgr=bgr)
+    if words and config.model.freeze_at > 0:
+        words += "; it is not trained (config.model.freeze_at = 0 trains it)"
+    return tensors, words
 
 
 def _own_name(name: str, shapes: Shapes) -> str:

@@ -12,7 +12,7 @@ from pointrend_jax.convert import convert, export
 from pointrend_jax.importers.detectron2 import export_detectron2
 from pointrend_jax.importers.safetensors_file import write_safetensors
 from pointrend_jax.predict.instances import Predictor
-from pointrend_jax.predict.load import load, task_of
+from pointrend_jax.predict.load import load, model_config
 from pointrend_jax.training.checkpoints import CheckpointMeta, Checkpoints, Retention
 from pointrend_jax.training.saved_variables import load_variables, save_variables
 from pointrend_jax.training.step import TrainState
@@ -73,7 +73,7 @@ def test_a_checkpoint_goes_to_a_safetensors_file_and_back_to_the_last_bit(
     loaded = load(file, {"model.box.score_threshold": 0.25})
     assert loaded.class_names == ("ant", "bee", "cow")
     assert loaded.config.model.box.score_threshold == 0.25
-    assert task_of(file) == "instance"
+    assert model_config(file).task == "instance"
     # As any other file of these tensors.
     again = import_file(file, weights_config(), task_of_classes()).arrays
     assert again.keys() == model_arrays().keys()
@@ -84,7 +84,7 @@ def test_a_checkpoint_goes_to_a_safetensors_file_and_back_to_the_last_bit(
 def test_a_safetensors_file_of_others_needs_a_config(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     write_safetensors(file, export_detectron2(model_arrays()), {"format": "pt"})
-    for of in (load, task_of):
+    for of in (load, model_config):
         with pytest.raises(ValueError, match=r"model\.safetensors does not say .*load\(file, conf"):
             of(file)
     assert load(file, weights_config()).class_names == ("class 0", "class 1", "class 2")

@@ -98,7 +98,8 @@ def _check(command: str, arguments: list[str]) -> None:
     overrides, others = split_overrides(arguments)
     args = command_parser(command).parse_args([hyphened(argument) for argument in others])
     name = getattr(args, "config", None)
-    if name is not None:
+    # A file beside the reader is one that the document shows.
+    if name is not None and not name.startswith("./"):
         in_repository = name.startswith("configs/")
         apply_overrides(load_config(REPOSITORY / name if in_repository else name), overrides)
 

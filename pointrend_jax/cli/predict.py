@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pointrend_jax.cli.parser import CommandParser, count, path
 from pointrend_jax.console import tell
+from pointrend_jax.pixel_format import pixel_format
 from pointrend_jax.predict.files import (
     predict_instances,
     predict_labels,
@@ -19,7 +20,7 @@ from pointrend_jax.predict.formats import FORMATS, chosen_formats, in_words
 from pointrend_jax.predict.inputs import NamedFile, check_files
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
-from pointrend_jax.predict.load import load, task_of
+from pointrend_jax.predict.load import load, model_config
 from pointrend_jax.predict.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict.sources import find_images
 from pointrend_jax.visualize import DEFAULT_STYLE, OverlayStyle, check_matplotlib
@@ -119,15 +120,17 @@ def run(args: argparse.Namespace) -> None:
     style = OverlayStyle(args.color_by, not args.no_boxes, args.line_width, args.scale, args.font)
     style.check()
     source = _source(args)
-    task = task_of(source, args.config)
+    own = model_config(source, args.config)
+    task = own.task
     formats = chosen_formats(args.format, task)
     ids = read_set_ids(args.annotations) if args.annotations else None
     if {"svg", "pdf"} & set(formats):
         check_matplotlib()
     images = find_images(args.images, args.output, every=args.every)
     files = check_files(
-        images, args.output, formats=formats, task=task, ids=ids, resume=args.resume
-    )
+        images, args.output, formats=formats, task=task, pixels=pixel_format(own),
+        tiled=args.tile > 0, ids=ids, resume=args.resume,
+    )  # fmt: skip
     options = Options(
         formats, args.score_threshold, args.explain, args.tile, args.overlap, ids, style
     )

@@ -8,6 +8,7 @@ import argparse
 from pointrend_jax.cli.parser import CommandParser, names, path
 from pointrend_jax.console import own_command, tell
 from pointrend_jax.data.sources.known import SPLITS, known_releases
+from pointrend_jax.pixel_format import DTYPES, MOST_CHANNELS, PHOTO, PixelFormat
 from pointrend_jax.storage import as_path, expanded
 
 EXAMPLES = (
@@ -31,6 +32,14 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--class-names", type=names, default=(), metavar="NAME,...",
         help="of a set of your own that has none, as config.data.class_names",
+    )  # fmt: skip
+    parser.add_argument(
+        "--channels", type=int, default=PHOTO.channels, metavar="N",
+        help="of the images, as config.data.channels (3)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default=PHOTO.dtype,
+        help="of their pixels, as config.data.dtype (uint8)",
     )  # fmt: skip
     parser.add_argument("--splits", nargs="+", default=SPLITS, choices=SPLITS, help="(both)")
     parser.add_argument(
@@ -56,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
         {split: expanded(getattr(args, f"{split}_annotations")) for split in SPLITS},
         {split: expanded(getattr(args, f"{split}_images")) for split in SPLITS},
         args.class_names,
+        _pixels(args),
     )
     options = Options(
         name=args.name, splits=tuple(args.splits), subset=args.subset, verify=args.verify
@@ -68,3 +78,10 @@ def run(args: argparse.Namespace) -> None:
         f"--config.data.dir={folder}",
     )  # fmt: skip
     tell(f"Next:\n  {train}")
+
+
+def _pixels(args: argparse.Namespace) -> PixelFormat:
+    """Raises ValueError for a number of channels that no image may have."""
+    if not 1 <= args.channels <= MOST_CHANNELS:
+        raise ValueError(f"--channels must be 1 to {MOST_CHANNELS}, got {args.channels}.")
+    return PHOTO._replace(channels=args.channels, dtype=args.dtype)

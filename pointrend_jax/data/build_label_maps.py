@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import grain.python as grain
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Num
 
 from pointrend_jax.data.batches.label_maps import (
     CropAugmentation,
@@ -32,6 +32,7 @@ from pointrend_jax.data.splits import (
     samples_of,
     split_finder,
 )
+from pointrend_jax.pixel_format import pixel_format
 from pointrend_jax.structures import Config
 
 
@@ -44,6 +45,7 @@ class SemanticDatasets(NamedTuple):
       train_digest: of the training images and their sizes.
       train_batches: (process_index, process_count, start) to this process's batches from number
         `start` on, without end.
+      train_image: from a place among the training images to the image at its original size.
       eval_samples: an iterator over the evaluation images; `image_ids` are positions in
         `eval_truth`.
       eval_truth: pixels, labels, instance ids and names of the evaluation images, at original
@@ -55,6 +57,7 @@ class SemanticDatasets(NamedTuple):
     num_train_images: int
     train_digest: str
     train_batches: Callable[..., grain.DatasetIterator]
+    train_image: Callable[[int], Num[np.ndarray, "H W C"]]
     eval_samples: EvalSamples
     eval_truth: EvalTruth
 
@@ -75,7 +78,7 @@ class SemanticEvalSet(NamedTuple):
     def num_eval_images(self) -> int:
         return len(self.eval_truth)
 
-    def eval_images(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    def eval_images(self) -> Iterator[Num[np.ndarray, "H W C"]]:
         """The evaluation images as they are."""
         return (self.eval_truth.image(image_id) for image_id in range(len(self.eval_truth)))
 
@@ -86,6 +89,7 @@ def build_semantic_datasets(config: Config) -> SemanticDatasets:
     Raises: ValueError that says what is wrong with the files or the config.
     """
     data = config.data
+    _check_colors(config)
     find = _finder(config)
     source = find("train")
     images = source.images
@@ -128,6 +132,7 @@ def build_semantic_datasets(config: Config) -> SemanticDatasets:
         num_train_images=len(images),
         train_digest=facts_digest(training.images),
         train_batches=batches,
+        train_image=EvalTruth(training).image,
         eval_samples=evaluation.eval_samples,
         eval_truth=evaluation.eval_truth,
     )
@@ -172,6 +177,16 @@ def _check_scoring(config: Config) -> None:
         )
 
 
+def _check_colors(config: Config) -> None:
+    """Raises ValueError if colours are to change of images that have none."""
+    if config.data.color_augmentation and not pixel_format(config).rgb_channels:
+        raise ValueError(
+            "config.data.color_augmentation changes red, green and blue, but none of the "
+            f"{config.data.channels} channels is said to be these: state "
+            "config.data.rgb_channels, or set config.data.color_augmentation = False."
+        )
+
+
 def _finder(config: Config) -> Callable[[str], SemanticSet | PreparedMaps]:
     """From "train" or "eval" to that split before its images are read: files as they came, or
     record files."""
@@ -179,7 +194,7 @@ def _finder(config: Config) -> Callable[[str], SemanticSet | PreparedMaps]:
 
     def find(split: str) -> SemanticSet | PreparedMaps:
         if of_files is None:
-            dataset = open_maps(local_records(config), NAMES[split])
+            dataset = open_maps(local_records(config), NAMES[split], pixel_format(config))
         else:
             dataset = of_files(split)
         check_classes(config, dataset.class_names)
@@ -191,4 +206,4 @@ def _finder(config: Config) -> Callable[[str], SemanticSet | PreparedMaps]:
 def _prepared(config: Config, source: SemanticSet | PreparedMaps) -> PreparedMaps:
     if isinstance(source, PreparedMaps):
         return source
-    return prepare_maps(source, cache_dir(config))
+    return prepare_maps(source, cache_dir(config), pixel_format(config))

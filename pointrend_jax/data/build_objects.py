@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 
 import grain.python as grain
 import numpy as np
-from jaxtyping import Float, Int32, UInt8
+from jaxtyping import Float, Int32, Num
 
 from pointrend_jax.console import tell
 from pointrend_jax.data.batches.objects import (
     Augmentation,
     PointSupervision,
     TrainPlan,
+    read_record,
     train_batches,
 )
 from pointrend_jax.data.batches.repeat_factors import image_repeat_factors
@@ -19,9 +20,9 @@ from pointrend_jax.data.records.layout import facts_digest
 from pointrend_jax.data.records.objects import (
     PreparedSet,
     ground_truth,
+    image_reader,
     instance_ids,
     open_objects,
-    pixels,
     prepare_objects,
 )
 from pointrend_jax.data.sources.findings import tell_absent_classes
@@ -37,12 +38,13 @@ from pointrend_jax.data.splits import (
     samples_of,
     split_finder,
 )
+from pointrend_jax.pixel_format import pixel_format
 from pointrend_jax.storage import expanded, local_path
 from pointrend_jax.structures import Config
 
 _CALLED = {"train": "training", "eval": "evaluation"}
 # From the id of an image to its pixels at original size.
-Pixels = Callable[[int], UInt8[np.ndarray, "H W 3"]]
+Pixels = Callable[[int], Num[np.ndarray, "H W C"]]
 # From the id of an image to its map of Cityscapes' label ids and instance ids.
 InstanceIds = Callable[[int], Int32[np.ndarray, "H W"]]
 
@@ -56,6 +58,7 @@ class Datasets(NamedTuple):
       num_train_images: after leaving out images without annotations, if the config says so.
       train_batches: (process_index, process_count, start) to this process's batches from number
         `start` on, without end.
+      train_image: from a place among the training images to the image at its original size.
       eval_samples: an iterator over the evaluation images.
       eval_ground_truth: the checked annotations as a COCO dictionary.
       eval_pixels: from an image id of it to the image.
@@ -67,6 +70,7 @@ class Datasets(NamedTuple):
     num_train_images: int
     train_digest: str
     train_batches: Callable[..., grain.DatasetIterator]
+    train_image: Pixels
     eval_samples: EvalSamples
     eval_ground_truth: dict[str, Any]
     eval_pixels: Pixels
@@ -91,7 +95,7 @@ class EvalSet(NamedTuple):
     def num_eval_images(self) -> int:
         return len(self.eval_ground_truth["images"])
 
-    def eval_images(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    def eval_images(self) -> Iterator[Num[np.ndarray, "H W C"]]:
         """The evaluation images as they are."""
         return (self.eval_pixels(image["id"]) for image in self.eval_ground_truth["images"])
 
@@ -145,6 +149,7 @@ def build_datasets(config: Config) -> Datasets:
         num_train_images=len(records),
         train_digest=facts_digest(images),
         train_batches=batches,
+        train_image=lambda place: read_record(training, records[place])[0],
         eval_samples=evaluation.eval_samples,
         eval_ground_truth=evaluation.eval_ground_truth,
         eval_pixels=evaluation.eval_pixels,
@@ -176,7 +181,7 @@ def _eval_set(config: Config, prepare: Callable[[str], PreparedSet]) -> EvalSet:
         category_ids=prepared.category_ids,
         eval_samples=samples_of(config, prepared),
         eval_ground_truth=ground_truth(prepared),
-        eval_pixels=pixels(prepared),
+        eval_pixels=image_reader(prepared),
         eval_instance_ids=instance_ids(prepared) if prepared.has_instance_ids else None,
     )
 
@@ -209,15 +214,15 @@ def _preparer(
     config: Config, *, may_lack_annotations: bool = False
 ) -> Callable[[str], PreparedSet]:
     """From "train" or "eval" to that split, checked and prepared."""
-    find = None
+    find, pixels = None, pixel_format(config)
     if config.data.source != "tfds":
         find = split_finder(config, OBJECT_SETS, may_lack_annotations=may_lack_annotations)
 
     def prepare(split: str) -> PreparedSet:
         if find is None:
-            prepared = open_objects(local_records(config), NAMES[split])
+            prepared = open_objects(local_records(config), NAMES[split], pixels)
         else:
-            prepared = prepare_objects(find(split), cache_dir(config))
+            prepared = prepare_objects(find(split), cache_dir(config), pixels)
         check_classes(config, prepared.class_names)
         present = (label for image in prepared.images for label in image.labels)
         tell_absent_classes(f"{_CALLED[split]} set", prepared.class_names, present)

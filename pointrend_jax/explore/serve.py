@@ -12,6 +12,7 @@ from pointrend_jax.console import tell, tell_progress
 from pointrend_jax.data.images import read_image
 from pointrend_jax.explore.server import Explorer, application
 from pointrend_jax.explore.shown import shown, warm_up
+from pointrend_jax.pixel_format import PHOTO, pixel_format
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
 
@@ -25,8 +26,14 @@ def serve(predictor: Predictor | SemanticPredictor, image: Path | None, *, port:
     Args:
       image: the photo that the page opens with; None for an empty one.
       port: of 127.0.0.1; 0 for one that is free.
-    Raises: ValueError if the photo cannot be read; OSError if the port is taken.
+    Raises: ValueError if the photo cannot be read, or the model takes other images; OSError if the
+      port is taken.
     """
+    if pixel_format(predictor.config) != PHOTO:
+        raise ValueError(
+            "the page shows photos, uint8 in RGB; this model takes a "
+            f"{pixel_format(predictor.config)} (config.data). `pointrend_jax predict` draws those."
+        )
     pixels = None if image is None else read_image(image)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
         # Bound first: a port that is taken is told before the model is compiled.

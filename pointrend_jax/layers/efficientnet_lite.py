@@ -101,7 +101,7 @@ class Stem(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
+        self, x: Float[Array, "B H W Ci"], padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "B h w C"]:
         x = zero_beyond(x, padded_hw, 1)
         x = _conv(_STEM_CHANNELS, kernel_size=3, stride=2, dtype=x.dtype, name="conv")(x)
@@ -170,7 +170,7 @@ class EfficientNetLite(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
+        self, x: Float[Array, "B H W Ci"], padded_hw: Int[Array, "B 2"]
     ) -> dict[str, Array]:
         """Maps res2, res3, res4, res5 at strides 4, 8, 16, 32, none above `output_stride`.
 

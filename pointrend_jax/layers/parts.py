@@ -33,7 +33,7 @@ class Backbone(Protocol):
         (`layers.padding.zero_beyond`) before every window that could read it.
 
         Args:
-          x: [B, H, W, 3], normalised as its `BackboneSpec` says, float32 or bfloat16.
+          x: [B, H, W, C], normalised as its `BackboneSpec` says, float32 or bfloat16.
           padded_hw: int32 [B, 2], multiples of 32: the part of the canvas that is the image's.
         """
         ...

@@ -68,7 +68,7 @@ class Stem(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
+        self, x: Float[Array, "B H W Ci"], padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "B h w 64"]:
         x, norm = zero_beyond(x, padded_hw, 1), self.norm(name="bn")
         if forms().stem_in_blocks and not any(side % BLOCK for side in x.shape[1:3]):
@@ -101,7 +101,7 @@ class DeepStem(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
+        self, x: Float[Array, "B H W Ci"], padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "B h w 128"]:
         for i, (channels, stride) in enumerate(((64, 2), (64, 1), (128, 1)), 1):
             x = zero_beyond(x, padded_hw, 1 if i == 1 else 2)
@@ -223,7 +223,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W 3"], padded_hw: Int[Array, "B 2"]
+        self, x: Float[Array, "B H W Ci"], padded_hw: Int[Array, "B 2"]
     ) -> dict[str, Array]:
         """Args: x, normalised pixels; padded_hw, multiples of 32. Maps beyond it are undefined."""
         x = (DeepStem if self.deep_stem else Stem)(self._norm(1), name="stem")(x, padded_hw)

@@ -7,6 +7,7 @@ from pointrend_jax.layers.efficientnet_lite import EfficientNetLite
 from pointrend_jax.layers.norm import BatchNorm, BatchNormLayer, FrozenBatchNorm
 from pointrend_jax.layers.parts import Backbone, check_module
 from pointrend_jax.layers.resnet import ResNet
+from pointrend_jax.pixel_format import PHOTO, pixel_format
 from pointrend_jax.registry import Registry
 from pointrend_jax.structures import Config
 
@@ -27,6 +28,9 @@ class BackboneSpec(NamedTuple):
     bgr: bool
     map_scales: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
 
+
+# Red, green and blue of ImageNet's photos, 0 to 255. Source: torchvision's transforms.
+_PHOTO_STD = (58.395, 57.120, 57.375)
 
 _MSRA_PIXELS = ((103.530, 116.280, 123.675), (1.0, 1.0, 1.0), True)
 _TORCHVISION_PIXELS = ((123.675, 116.280, 103.530), (58.395, 57.120, 57.375), False)
@@ -83,6 +87,54 @@ _BUILT_IN = {
 BACKBONES: Registry[BackboneSpec] = Registry("config.model.backbone", _BUILT_IN)
 
 
+class PixelScale(NamedTuple):
+    """What brings the values of images to what weights expect, by channel.
+
+    Attributes:
+      mean, std: in the values of the images, and the order of channels that `bgr` says.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    bgr: bool
+
+
+def pixel_scale(config: Config, spec: BackboneSpec) -> PixelScale:
+    """That of the images of `config.data` for the weights of a backbone.
+
+    With statistics of each channel, channels get the mean and the deviation that photos of ImageNet
+    have for these weights. Without, black and white of the images become 0 and 255 of a photo, and
+    a channel that is no colour is taken for a grey one.
+    """
+    pixels, data = pixel_format(config), config.data
+    bgr = spec.bgr and pixels.is_rgb
+    mean, std = data.get("channel_mean", ()), data.get("channel_std", ())
+    if mean:
+        colours = _PHOTO_STD[::-1] if spec.bgr else _PHOTO_STD
+        usual = sum(of / own for of, own in zip(colours, spec.pixel_std, strict=True)) / 3
+        order = slice(None, None, -1) if bgr else slice(None)
+        return PixelScale(
+            tuple(float(value) for value in mean)[order],
+            tuple(float(value) / usual for value in std)[order],
+            bgr,
+        )
+    if pixels == PHOTO:
+        return PixelScale(spec.pixel_mean, spec.pixel_std, spec.bgr)
+    low, high = pixels.value_range
+    unit = (high - low) / 255
+    of_colours = list(zip(spec.pixel_mean, spec.pixel_std, strict=True))
+    if spec.bgr:
+        of_colours.reverse()
+    grey = tuple(sum(values) / 3 for values in zip(*of_colours, strict=True))
+    chosen = [grey] * pixels.channels
+    for colour, place in zip(of_colours, pixels.rgb_channels, strict=False):
+        chosen[place] = colour
+    if bgr:
+        chosen.reverse()
+    means = tuple(low + m * unit for m, _ in chosen)
+    return PixelScale(means, tuple(s * unit for _, s in chosen), bgr)
+
+
 class BackboneOptions(NamedTuple):
     """What an experiment chooses of a backbone; see `configs/base.py`, `model` and `train`."""
 
@@ -120,11 +172,12 @@ def backbone_options(config: Config) -> BackboneOptions:
 
 
 class BuiltBackbone(NamedTuple):
-    """A backbone, what belongs to it, and what an experiment chose of it."""
+    """A backbone, what belongs to it, what an experiment chose of it, and what images become."""
 
     module: Backbone
     spec: BackboneSpec
     options: BackboneOptions
+    pixels: PixelScale
 
 
 def build_backbone(config: Config) -> BuiltBackbone:
@@ -133,7 +186,7 @@ def build_backbone(config: Config) -> BuiltBackbone:
     spec, options = BACKBONES[name], backbone_options(config)
     module = spec.make(options)
     check_module(module, Backbone, f"config.model.backbone {name!r}")
-    return BuiltBackbone(module, spec, options)
+    return BuiltBackbone(module, spec, options, pixel_scale(config, spec))
 
 
 _NORMS: dict[str, BatchNormLayer] = {"frozen": FrozenBatchNorm, "batch_norm": BatchNorm}

@@ -24,7 +24,7 @@ def build_semantic_model(config: Config) -> SemanticSegmentor:
     check_model_fields(config, "semantic")
     model, semantic = config.model, config.model.semantic
     _check_choices(config)
-    module, spec, options = build_backbone(config)
+    module, spec, options, pixels = build_backbone(config)
     has_fpn = SEMANTIC_HEADS[semantic.coarse_head].reads_fpn
     coarse_head = _coarse_head(config)
     return SemanticSegmentor(
@@ -35,9 +35,9 @@ def build_semantic_model(config: Config) -> SemanticSegmentor:
         fpn=FPN(model.fpn_channels, spec.map_scales) if has_fpn else None,
         coarse_head=coarse_head,
         point_head=_point_head(config, options, coarse_head.stride) if semantic.pointrend else None,
-        pixel_mean=spec.pixel_mean,
-        pixel_std=spec.pixel_std,
-        bgr=spec.bgr,
+        pixel_mean=pixels.mean,
+        pixel_std=pixels.std,
+        bgr=pixels.bgr,
         compute_dtype=compute_dtype(config),
         hard_pixel_fraction=(
             semantic.hard_pixel_fraction if semantic.loss == "hard_pixels" else None

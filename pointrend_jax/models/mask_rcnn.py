@@ -68,7 +68,8 @@ class MaskRCNN(nn.Module):
 
     Attributes:
       backbone, mask_head: see `layers/parts.py`.
-      pixel_mean, pixel_std, bgr: what the backbone's weights expect.
+      pixel_mean, pixel_std, bgr: what makes of images, whose channels these count, what the
+        backbone's weights expect.
       compute_dtype: of the maps, and so of the layers that read them.
       train_on_pred_boxes: the mask head trains on the boxes that the box head predicts.
       detections_per_chunk: slots whose points go through the mask head at a time at inference; 0 =
@@ -80,8 +81,8 @@ class MaskRCNN(nn.Module):
     rpn: RPN
     box_head: BoxHead
     mask_head: MaskHead
-    pixel_mean: tuple[float, float, float]
-    pixel_std: tuple[float, float, float]
+    pixel_mean: tuple[float, ...]
+    pixel_std: tuple[float, ...]
     bgr: bool
     compute_dtype: jnp.dtype
     proposals_train: ProposalCounts
@@ -90,7 +91,7 @@ class MaskRCNN(nn.Module):
     detections_per_chunk: int = 0
 
     def pyramid(self, images: Array, image_hw: Array, padded_hw: Array) -> dict[str, Array]:
-        """p2..p6 of uint8 RGB images, zero beyond `padded_hw`."""
+        """p2..p6 of images, zero beyond `padded_hw`."""
         pixels = normalise(images, image_hw, self.pixel_mean, self.pixel_std, bgr=self.bgr)
         pixels = pixels.astype(self.compute_dtype)
         maps = self.backbone(pixels, padded_hw)

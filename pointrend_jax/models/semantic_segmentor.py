@@ -34,7 +34,8 @@ class SemanticSegmentor(nn.Module):
       backbone_strides: of those maps. map_scales: what brings them to a deviation near 1.
       fpn: None for a coarse head that reads the backbone.
       point_head: None for the coarse prediction alone.
-      pixel_mean, pixel_std, bgr: what the backbone's weights expect.
+      pixel_mean, pixel_std, bgr: what makes of images, whose channels these count, what the
+        backbone's weights expect.
       compute_dtype: of the maps, and so of the layers that read them.
       hard_pixel_fraction: the coarse loss is the mean over this fraction of the pixels, those of
         highest loss; None for the mean over all labelled ones.
@@ -47,15 +48,15 @@ class SemanticSegmentor(nn.Module):
     fpn: FPN | None
     coarse_head: SemanticHead
     point_head: SemanticPointRend | None
-    pixel_mean: tuple[float, float, float]
-    pixel_std: tuple[float, float, float]
+    pixel_mean: tuple[float, ...]
+    pixel_std: tuple[float, ...]
     bgr: bool
     compute_dtype: jnp.dtype
     hard_pixel_fraction: float | None = None
     coarse_loss_weight: float = 1.0
 
     def maps(self, images: Array, image_hw: Array, padded_hw: Array) -> dict[str, Array]:
-        """res2..res5, and p2..p6 if there is an FPN, of uint8 RGB images; 0 beyond `padded_hw`."""
+        """res2..res5, and p2..p6 if there is an FPN, of images; 0 beyond `padded_hw`."""
         pixels = normalise(images, image_hw, self.pixel_mean, self.pixel_std, bgr=self.bgr)
         pixels = pixels.astype(self.compute_dtype)
         maps = self.backbone(pixels, padded_hw)

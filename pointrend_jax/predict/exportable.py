@@ -11,6 +11,7 @@ import numpy as np
 from pointrend_jax.export.artefact import ExportedModel
 from pointrend_jax.export.make import ExportOptions, export_model
 from pointrend_jax.export.program import PLATFORMS
+from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from pointrend_jax.predict.images import ImageLike, read_images
 from pointrend_jax.predict.loaded_model import LoadedModel
 from pointrend_jax.storage import local_path
@@ -21,6 +22,8 @@ class Exportable(ABC):
     """A predictor as `export` sees it."""
 
     _model: LoadedModel
+    # What images must have.
+    pixel_format: PixelFormat = PHOTO
     # Of the data set, where the model knows them.
     category_ids: tuple[int, ...] = ()
 
@@ -56,6 +59,11 @@ class Exportable(ABC):
           then no file is left.
         """
         model = self._model
+        if model.pixels != PHOTO:
+            raise ValueError(
+                "an export takes photos, uint8 [H, W, 3] in RGB order; this model takes a "
+                f"{model.pixels} (config.data), and is predicted with by the package alone."
+            )
         images = self._held_out(num_photos) if photos is None else read_images(photos)
         return export_model(
             local_path(file),

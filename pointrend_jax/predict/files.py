@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pointrend_jax.console import tell, watched
+from pointrend_jax.data.rasters import RasterImage
 from pointrend_jax.data.sources.categories import are_made_up
 from pointrend_jax.evaluation.ground_truth import load_ground_truth, true_mask
 from pointrend_jax.masks.outlines import coco_polygons
@@ -22,10 +23,11 @@ from pointrend_jax.predict.formats import (
     write_yolo,
     yolo_names,
 )
-from pointrend_jax.predict.inputs import NamedFile, read_inputs
+from pointrend_jax.predict.inputs import NamedFile, is_read_in_parts, open_in_parts, read_inputs
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
-from pointrend_jax.predict.npy_file import ARRAY, NpyImage, NpyLabels
+from pointrend_jax.predict.npy_file import NpyImage, NpyLabels
+from pointrend_jax.predict.raster_labels import RasterLabels, write_geojson
 from pointrend_jax.predict.set_ids import SetIds
 from pointrend_jax.predict.tiles import Tiling
 from pointrend_jax.results.instances import PredictedInstances
@@ -69,7 +71,8 @@ def predict_instances(
     Raises: ValueError, before anything is written, if the set has not the model's classes, or
       `output` holds predictions of other classes, with another threshold or in other formats.
     """
-    pictures, copies = itertools.tee(read_inputs(files))
+    pixels = predictor.pixel_format
+    pictures, copies = itertools.tee(read_inputs(files, pixels))
     predicted = predictor.stream(copies, score_threshold=score_threshold)
     category_ids = _category_ids(predictor, ids)
     categories = [
@@ -86,16 +89,17 @@ def predict_instances(
         if "yolo" in formats:
             write_whole(output / YOLO_NAMES, names)
         for (name, source, file_name), image, instances in rows:
+            shown = pixels.shown(image)
             records = instances.to_coco(category_ids=category_ids)
             masks = [record["segmentation"] for record in records]
             if "overlay" in formats:
                 overlay = overlay_masks(
-                    image, instances.boxes, masks, instances.class_names, instances.scores,
+                    shown, instances.boxes, masks, instances.class_names, instances.scores,
                     classes=instances.classes, style=style,
                 )  # fmt: skip
                 save_picture(output / f"{name}.png", overlay)
             for kind in {"svg", "pdf"} & set(formats):
-                instances.save(output / f"{name}.{kind}", image, style=style)
+                instances.save(output / f"{name}.{kind}", shown, style=style)
             if "png" in formats:
                 write_masks(output, name, records, instances.class_names)
             if {"polygons", "yolo"} & set(formats):
@@ -143,19 +147,21 @@ def predict_labels(
     """
     if explained:
         predictor.check_explains()
-    pictures, copies = itertools.tee(read_inputs(files))
+    pixels = predictor.pixel_format
+    pictures, copies = itertools.tee(read_inputs(files, pixels))
     rows = zip(watched(files, "predicting"), pictures, predictor.stream(copies), strict=True)
     _write_classes(predictor, output)
     for (name, source, _), image, result in rows:
+        shown = pixels.shown(image)
         if "overlay" in formats:
-            save_picture(output / f"{name}.png", result.plot(image, scale=scale, font=font))
+            save_picture(output / f"{name}.png", result.plot(shown, scale=scale, font=font))
         if "png" in formats:
             result.save_labels(output / f"{name}_labels.png")
         tell(f"{source}: {_shares(result)}")
         if explained:
             how = predictor.explain(image)
             picture = explain_labels_picture(
-                image, how.coarse_labels, how.steps, result.labels, result.class_names, font=font
+                shown, how.coarse_labels, how.steps, result.labels, result.class_names, font=font
             )
             save_picture(output / f"{name}_explain.png", picture)
 
@@ -174,22 +180,29 @@ def predict_labels_in_tiles(
     """As `predict_labels`, at the images' own size, tile by tile.
 
     The labels of a .npy file, which may be larger than the memory, are a .npy file too, whatever
-    the formats, and its picture shows every nth pixel. Other files are decoded as a whole.
+    the formats, and those of a TIFF file that is no photo or lies on the earth a GeoTIFF; their
+    pictures show every nth pixel. Other files are decoded as a whole.
     Raises: ValueError, before anything is written, for impossible tiles.
     """
     Tiling.checked((tile, tile), overlap)
     _write_classes(predictor, output)
     names = predictor.class_names
-    images = read_inputs([file for file in files if file.source.path.suffix != ARRAY])
-    for name, source, _ in files:
-        if source.path.suffix == ARRAY:
-            image, file = NpyImage(source.path), output / f"{name}_labels.npy"
-            with NpyLabels(file, (image.shape[0], image.shape[1])) as labels:
+    pixels = predictor.pixel_format
+    in_parts = [is_read_in_parts(file.source.path, pixels) for file in files]
+    images = read_inputs([f for f, parts in zip(files, in_parts, strict=True) if not parts], pixels)
+    for (name, source, _), parts in zip(files, in_parts, strict=True):
+        if parts:
+            image = open_in_parts(source.path, pixels)
+            with _labels_of(image, output / f"{name}_labels") as labels:
                 predictor.predict_tiles(
                     image, tile=tile, overlap=overlap, out=labels, progress=True
                 )
+            if "geojson" in formats:
+                write_geojson(output / f"{name}_labels.tif", output / f"{name}.geojson", names)
             if "overlay" in formats:
-                picture = overlay_labels(*_thinned(image, file), names, scale=scale, font=font)
+                step = -(-max(image.shape[:2]) // _OVERVIEW_SIDE)
+                seen, found = pixels.shown(image.thinned(step)), labels.thinned(step)
+                picture = overlay_labels(seen, found, names, scale=scale, font=font)
                 save_picture(output / f"{name}.png", picture)
         else:
             image = next(images)
@@ -198,7 +211,8 @@ def predict_labels_in_tiles(
             if "png" in formats:
                 save_label_map(output / f"{name}_labels.png", labels, names)
             if "overlay" in formats:
-                picture = overlay_labels(image, labels, names, scale=scale, font=font)
+                seen = pixels.shown(image)
+                picture = overlay_labels(seen, labels, names, scale=scale, font=font)
                 save_picture(output / f"{name}.png", picture)
         tell(f"{source}: {image.shape[0]} x {image.shape[1]} pixels")
 
@@ -242,11 +256,12 @@ def _explain(
     font: Path | None,
 ) -> None:
     """How the first instances are rendered, as many as `truths`: true masks, None if not known."""
+    shown = predictor.pixel_format.shown(image)
     for i, (instance, truth) in enumerate(zip(instances, truths, strict=False), 1):
         (how,) = predictor.explain(image, instance.boxes, instance.classes)
         label = f"{instance.class_names[0]} {instance.scores[0]:.2f}"
         picture = explain_picture(
-            image, instance.boxes[0], how.coarse_probs, how.steps, label, truth=truth, font=font
+            shown, instance.boxes[0], how.coarse_probs, how.steps, label, truth=truth, font=font
         )
         save_picture(stem.with_name(f"{stem.name}_explain_{i}.png"), picture)
 
@@ -255,14 +270,11 @@ def _shares(result: PredictedLabels) -> str:
     return ", ".join(f"{name} {share:.1%}" for name, share in result.shares().items())
 
 
-def _thinned(image: NpyImage, labels_file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Every nth row and column of an image and of its labels."""
-    height, width = image.shape[:2]
-    step = -(-max(height, width) // _OVERVIEW_SIDE)
-    rows = range(0, height, step)
-    pixels = np.concatenate([image[row : row + 1, 0:width][:, ::step] for row in rows])
-    labels = np.load(labels_file, mmap_mode="r")[::step, ::step]
-    return pixels, np.asarray(labels)
+def _labels_of(image: NpyImage | RasterImage, path: Path) -> NpyLabels | RasterLabels:
+    """The file of labels of an image that is read in parts. Args: path, without its ending."""
+    if isinstance(image, RasterImage):
+        return RasterLabels(path.with_name(f"{path.name}.tif"), image)
+    return NpyLabels(path.with_name(f"{path.name}.npy"), (image.shape[0], image.shape[1]))
 
 
 def _write_classes(predictor: SemanticPredictor, output: Path) -> None:

@@ -19,8 +19,15 @@ _DEFAULT: Mapping[str, tuple[str, ...]] = {
     "instance": ("overlay", "coco", "polygons"),
     "semantic": ("overlay", "png"),
 }
-_OTHERS: Mapping[str, tuple[str, ...]] = {"instance": ("png", "yolo", "svg", "pdf"), "semantic": ()}
-FORMATS = (*_DEFAULT["instance"], *_OTHERS["instance"])
+_OTHERS: Mapping[str, tuple[str, ...]] = {
+    "instance": ("png", "yolo", "svg", "pdf"),
+    "semantic": ("geojson",),
+}
+FORMATS = tuple(
+    dict.fromkeys(
+        name for task in _DEFAULT for kinds in (_DEFAULT, _OTHERS) for name in kinds[task]
+    )
+)
 
 YOLO_NAMES, CLASSES = "data.yaml", "classes.json"
 # Folders in the folder of results.
@@ -39,6 +46,7 @@ _IN_WORDS: Mapping[str, Mapping[str, str]] = {
     "semantic": {
         "overlay": "NAME.png (the classes in colour)",
         "png": f"NAME_labels.png (their indices) and {CLASSES}",
+        "geojson": "NAME.geojson (the areas of each class as polygons in degrees)",
     },
 }
 _NOT_IN_NAMES = r"[^\w.-]+"
@@ -76,8 +84,8 @@ def result_paths(name: str, formats: Sequence[str], task: str) -> list[list[str]
     Returns: for each format that has files of an image, those of which one is written.
     """
     if task == "semantic":
-        maps = [f"{name}_labels.png", f"{name}_labels.npy"]
-        paths = {"overlay": [f"{name}.png"], "png": maps}
+        maps = [f"{name}_labels{suffix}" for suffix in (".png", ".npy", ".tif")]
+        paths = {"overlay": [f"{name}.png"], "png": maps, "geojson": [f"{name}.geojson"]}
     else:
         paths = {
             "overlay": [f"{name}.png"],

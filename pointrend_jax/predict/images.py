@@ -8,13 +8,15 @@ import jax
 import numpy as np
 from PIL import Image
 
+from pointrend_jax.data.bands import check_format
 from pointrend_jax.data.batches.transforms import choose_bucket, padded_hw, resized_hw
 from pointrend_jax.data.images import read_image, rgb_pixels
+from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from pointrend_jax.predict.npy_file import ARRAY, NpyImage
 from pointrend_jax.predict.sources import download, is_address
 from pointrend_jax.storage import local_path
 
-# uint8 [H, W, 3] in RGB order, or what `read_one` makes such an array of.
+# [H, W, C] as the model's pixel format says, or what `read_one` makes such an array of.
 ImageLike = np.ndarray | jax.Array | Image.Image | Path | str
 
 
@@ -44,52 +46,57 @@ def choose_canvas(
     return (long, short) if hw[0] > hw[1] else (short, long)
 
 
-def read_images(images: Sequence[object]) -> list[np.ndarray]:
+def read_images(images: Sequence[object], pixels: PixelFormat = PHOTO) -> list[np.ndarray]:
     """`read_one` of each, which an error calls by its position."""
-    return [read_one(image, f"image {position}") for position, image in enumerate(images)]
+    return [read_one(image, f"image {i}", pixels) for i, image in enumerate(images)]
 
 
-def read_one(image: object, which: str) -> np.ndarray:
-    """The pixels of an image in any form that is accepted: uint8 [H, W, 3] in RGB order.
+def read_one(image: object, which: str, pixels: PixelFormat = PHOTO) -> np.ndarray:
+    """The pixels of an image in any form that is accepted: of photos uint8 [H, W, 3] in RGB order.
 
     Args:
-      image: such an array, of numpy or jax; a Pillow image, which is turned upright and made RGB as
-        a file is; the path of an image or .npy file; the http(s) address of an image.
+      image: such an array, of numpy or jax; where photos are meant a Pillow image, which is turned
+        upright and made RGB as a file is; the path of an image or .npy file; the http(s) address of
+        an image.
       which: what an error calls it.
+      pixels: what it must have.
     Raises: ValueError, saying what to do about it, for anything else, or what cannot be read.
     """
     if isinstance(image, str) and is_address(image):
         with tempfile.TemporaryDirectory() as folder:
-            return read_file(download(image, Path(folder)))
+            return read_file(download(image, Path(folder)), pixels)
     if isinstance(image, (str, Path)):
-        return read_file(local_path(image))
-    if isinstance(image, Image.Image):
+        return read_file(local_path(image), pixels)
+    if isinstance(image, Image.Image) and pixels.is_photo:
         return rgb_pixels(image, which)
     if isinstance(image, jax.Array):
         image = np.asarray(image)
-    return check_image(image, which)
+    return check_image(image, which, pixels)
 
 
-def read_file(path: Path) -> np.ndarray:
-    """The image of a file as uint8 [H, W, 3]. Raises ValueError if it is none."""
+def read_file(path: Path, pixels: PixelFormat = PHOTO) -> np.ndarray:
+    """The image of a file as [H, W, C]. Raises ValueError if it is none, or has other pixels."""
     if path.suffix != ARRAY:
-        return read_image(path)
-    return NpyImage(path)[:, :]
+        return read_image(path, pixels)
+    return NpyImage(path, pixels)[:, :]
 
 
-def check_image(image: object, which: str) -> np.ndarray:
-    """`image` itself if it is a uint8 [H, W, 3] array of numpy.
+def check_image(image: object, which: str, pixels: PixelFormat = PHOTO) -> np.ndarray:
+    """`image` itself if it is an array of numpy of these pixels.
 
     Args:
       which: what an error calls it.
     Raises: ValueError, saying what to do about it, for anything else.
     """
     if not isinstance(image, np.ndarray):
+        or_pillow = ", a Pillow image" if pixels.is_photo else ""
         raise ValueError(
-            f"{which} must be a uint8 [height, width, 3] array in RGB order, a Pillow image or a "
+            f"{which} must be a {pixels}{or_pillow} or a "
             f"path, got {type(image).__name__}; make an array of it with np.asarray, "
             "or give several images as a list."
         )
+    if not pixels.is_photo and image.ndim != 4:
+        return check_format(image, which, pixels)
     if image.ndim == 4:
         advice = "give a batch as a sequence: list(images)"
     elif image.ndim == 2 or image.shape[2:] == (1,):
@@ -102,7 +109,4 @@ def check_image(image: object, which: str) -> np.ndarray:
         advice = "bring values of 0 to 1 to bytes: (image * 255).round().astype(np.uint8)"
     else:
         return image
-    raise ValueError(
-        f"{which} must be a uint8 [height, width, 3] array in RGB order, got {image.dtype} "
-        f"{image.shape}; {advice}."
-    )
+    raise ValueError(f"{which} must be a {pixels}, got {image.dtype} {image.shape}; {advice}.")

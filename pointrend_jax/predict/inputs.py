@@ -10,10 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from pointrend_jax.console import tell
+from pointrend_jax.data.rasters import SUFFIXES, RasterImage, is_placed
 from pointrend_jax.messages import first
+from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from pointrend_jax.predict.formats import result_paths
 from pointrend_jax.predict.images import read_file
 from pointrend_jax.predict.npy_file import ARRAY, NpyImage
+from pointrend_jax.predict.raster_labels import check_places
 from pointrend_jax.predict.set_ids import SetIds
 from pointrend_jax.predict.sources import ImageSource
 from pointrend_jax.predict.video import read_frames
@@ -40,6 +43,8 @@ def check_files(
     *,
     formats: Sequence[str],
     task: str,
+    pixels: PixelFormat = PHOTO,
+    tiled: bool = False,
     ids: SetIds | None = None,
     resume: bool = False,
 ) -> list[NamedFile]:
@@ -49,6 +54,7 @@ def check_files(
 
     Args:
       formats: what will be written. task: `config.task` of the model.
+      pixels: what the images must have. tiled: whether they are predicted in tiles.
       ids: of the data set that the images are of.
       resume: images whose predictions `output` holds are left out, and counted.
     Raises: ValueError if an image cannot be read or is not of the set, names clash, `output` cannot
@@ -60,14 +66,32 @@ def check_files(
     check_workdir(output, "--output")
     _check_results(files, output, formats, task)
     files = _not_yet_predicted(files, output, formats, task, resume=resume)
-    problems = [problem for file in files if (problem := _problem(file.source))]
+    problems = [
+        problem
+        for file in files
+        if (problem := _problem(file.source, formats, pixels, tiled=tiled))
+    ]
     if problems:
         raise ValueError("no image was predicted:\n  " + "\n  ".join(problems))
     return files
 
 
-def read_inputs(files: Sequence[NamedFile]) -> Iterator[np.ndarray]:
-    """The images as uint8 [H, W, 3], one by one; a video is decoded once for frames in a row.
+def is_read_in_parts(path: Path, pixels: PixelFormat) -> bool:
+    """Whether a file is predicted in tiles without being decoded as a whole.
+
+    .npy files are, and those TIFF files that lie on the earth or are no photos.
+    """
+    is_raster = path.suffix.lower() in SUFFIXES and (not pixels.is_photo or is_placed(path))
+    return path.suffix == ARRAY or is_raster
+
+
+def open_in_parts(path: Path, pixels: PixelFormat) -> NpyImage | RasterImage:
+    """Such a file. Raises: ValueError if it has other pixels, or is damaged."""
+    return NpyImage(path, pixels) if path.suffix == ARRAY else RasterImage(path, pixels)
+
+
+def read_inputs(files: Sequence[NamedFile], pixels: PixelFormat = PHOTO) -> Iterator[np.ndarray]:
+    """The images as [H, W, C], one by one; a video is decoded once for frames in a row.
 
     Raises: ValueError, when its turn comes, if one cannot be read any more.
     """
@@ -76,7 +100,7 @@ def read_inputs(files: Sequence[NamedFile]) -> Iterator[np.ndarray]:
         if frames:
             yield from read_frames(path, frames)
         else:
-            yield read_file(path)
+            yield read_file(path, pixels)
 
 
 def _output_names(sources: Sequence[ImageSource]) -> list[str]:
@@ -163,12 +187,25 @@ def _not_yet_predicted(
     return left
 
 
-def _problem(source: ImageSource) -> str:
+def _problem(
+    source: ImageSource, formats: Sequence[str], pixels: PixelFormat, *, tiled: bool
+) -> str:
+    """What is wrong with an image, in words."""
+    is_frame = source.frame is not None
+    if is_frame and not pixels.is_photo:
+        return f"{source} has photos, the model takes a {pixels}."
     try:
-        if source.path.suffix == ARRAY:
-            NpyImage(source.path)
-        elif source.frame is None:
-            read_file(source.path)
+        in_parts = tiled and not is_frame and is_read_in_parts(source.path, pixels)
+        if in_parts or source.path.suffix == ARRAY:
+            parts = open_in_parts(source.path, pixels)
+        else:
+            parts = None if is_frame else read_file(source.path, pixels)
+        if "geojson" in formats:
+            if not (tiled and isinstance(parts, RasterImage)):
+                return (
+                    f"{source} has no place on the earth: geojson is of GeoTIFF files, with --tile."
+                )
+            check_places(parts)
     except ValueError as error:
         return str(error)
     return ""

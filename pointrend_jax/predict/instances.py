@@ -39,6 +39,7 @@ class Predictor(Exportable):
       category_ids: the data set's own id of each class; empty where none is known, as of
         checkpoints that older versions wrote.
       config: the model's whole configuration, locked.
+      pixel_format: what images must have; `pixel_format.shown(image)` is one as people see it.
 
     Example:
       predictor = pointrend_jax.load("runs/people")
@@ -71,6 +72,7 @@ class Predictor(Exportable):
             )
         self._model = model = LoadedModel(variables, config, class_names)
         self.class_names, self.config = model.class_names, model.config
+        self.pixel_format = model.pixels
         self.category_ids = tuple(category_ids)
         given = len(self.category_ids), len(set(self.category_ids))
         if self.category_ids and given != (len(self.class_names),) * 2:
@@ -115,7 +117,8 @@ class Predictor(Exportable):
 
         Args:
           images: one image or a sequence of images of any sizes. An image is a uint8 [H, W, 3]
-            array in RGB order, of numpy or jax; a Pillow image; a path; or an http(s) address.
+            array in RGB order, of numpy or jax (of a model of other pixels [H, W, C] of these); a
+            Pillow image; a path; or an http(s) address.
           score_threshold: leaves out what scores lower. The model has a threshold of its own,
             `model.box.score_threshold`, below which nothing is found.
           max_instances: the most instances an image, the best ones; None for all that the model
@@ -129,12 +132,12 @@ class Predictor(Exportable):
           an option is out of range; it says which and what to do.
         """
         if isinstance(images, str) or not isinstance(images, Sequence):
-            image = read_one(images, "the image")
+            image = read_one(images, "the image", self._model.pixels)
             _check_batch_size(batch_size)
             return next(
                 self.stream([image], score_threshold=score_threshold, max_instances=max_instances)
             )
-        read = read_images(images)
+        read = read_images(images, self._model.pixels)
         # Images of a canvas one after another, so that they share batches.
         canvases = [self._model.canvas((x.shape[0], x.shape[1])) for x in read]
         order = sorted(range(len(read)), key=lambda i: canvases[i] if batch_size > 1 else (0, 0))
@@ -201,7 +204,7 @@ class Predictor(Exportable):
         Args and errors: as of `predict`.
         """
         _check_choice(score_threshold, max_instances)
-        pixels = read_one(image, "the image")
+        pixels = read_one(image, "the image", self._model.pixels)
         instances, seen = see(self._model, pixels)
         return Scene(self._model, seen, pixels, _best(instances, score_threshold, max_instances))
 
@@ -214,7 +217,7 @@ class Predictor(Exportable):
           boxes: [n, 4] xyxy in pixels of the image, such as predicted ones. classes: [n].
         Raises: ValueError if the model has no rendering steps.
         """
-        pixels = read_one(image, "the image")
+        pixels = read_one(image, "the image", self._model.pixels)
         sample = self._model.sample(pixels)
         scale = np.asarray(sample.batch.image_hw[0] / np.array(pixels.shape[:2]), np.float32)
         boxes = np.asarray(boxes, np.float32) * scale[[1, 0, 1, 0]]

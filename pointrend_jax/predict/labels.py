@@ -33,6 +33,7 @@ class SemanticPredictor(Exportable):
     Attributes:
       class_names: K names; the index is the class.
       config: the model's whole configuration, locked.
+      pixel_format: what images must have; `pixel_format.shown(image)` is one as people see it.
 
     Example:
       predictor = pointrend_jax.load("runs/camvid")
@@ -57,6 +58,7 @@ class SemanticPredictor(Exportable):
             )
         self._model = model = LoadedModel(variables, config, class_names)
         self.class_names, self.config = model.class_names, model.config
+        self.pixel_format = model.pixels
         self._logits = jax.jit(model.task.predict)
         self._predict = on_one_device(model.task, model.variables, model.num_canvases)
         self._probabilities = jax.jit(class_probabilities, static_argnums=3)
@@ -78,12 +80,13 @@ class SemanticPredictor(Exportable):
 
         Args:
           images: one image or a sequence of images of any sizes. An image is a uint8 [H, W, 3]
-            array in RGB order, of numpy or jax; a Pillow image; a path; or an http(s) address.
+            array in RGB order, of numpy or jax (of a model of other pixels [H, W, C] of these); a
+            Pillow image; a path; or an http(s) address.
         Raises: ValueError, before anything is predicted, if an image is of another type or shape.
         """
         if isinstance(images, str) or not isinstance(images, Sequence):
-            return next(self.stream([read_one(images, "the image")]))
-        return list(self.stream(read_images(images)))
+            return next(self.stream([read_one(images, "the image", self._model.pixels)]))
+        return list(self.stream(read_images(images, self._model.pixels)))
 
     __call__ = predict
 
@@ -111,7 +114,7 @@ class SemanticPredictor(Exportable):
 
         Raises: ValueError if the image is of another type or shape.
         """
-        pixels = read_one(image, "the image")
+        pixels = read_one(image, "the image", self._model.pixels)
         sample = self._model.sample(pixels)
         sizes, canvas = original_sizes(sample)
         predictions = self._logits(self._model.variables, sample.batch)
@@ -126,7 +129,7 @@ class SemanticPredictor(Exportable):
 
         Raises: ValueError if the image is of another type or shape.
         """
-        pixels = read_one(image, "the image")
+        pixels = read_one(image, "the image", self._model.pixels)
         labels, seen = see(self._model, pixels)
         return LabelScene(self._model, seen, pixels, labels)
 
@@ -136,7 +139,7 @@ class SemanticPredictor(Exportable):
         Raises: ValueError if the model has no rendering steps.
         """
         self.check_explains()
-        batch = self._model.sample(read_one(image, "the image")).batch
+        batch = self._model.sample(read_one(image, "the image", self._model.pixels)).batch
         coarse, steps = jax.device_get(self._explain(self._model.variables, batch))
         return ExplainedLabels(
             _inside(coarse, batch), [_explained_step(step, batch) for step in steps]
@@ -170,8 +173,9 @@ class SemanticPredictor(Exportable):
         image pooling of DeepLabV3. Each tile gets the N points of a whole image.
 
         Args:
-          image: uint8 [H, W, 3] in RGB order: an array, or anything with `shape` and `dtype` that
-            gives `image[y0:y1, x0:x1]`: np.memmap, tifffile.memmap, zarr, `NpyImage`.
+          image: uint8 [H, W, 3] in RGB order (of a model of other pixels [H, W, C] of these): an
+            array, or anything with `shape` and `dtype` that gives `image[y0:y1, x0:x1]`: np.memmap,
+            tifffile.memmap, zarr, `NpyImage`, `RasterImage`.
           tile: side or (height, width) in pixels, multiples of 32.
           overlap: of neighbouring tiles in pixels, a multiple of 32, at most half a tile.
           out: where the labels go, uint8 [H, W], by `out[y0:y1, x0:x1] = labels`; None for a new
@@ -189,6 +193,7 @@ class SemanticPredictor(Exportable):
             image,
             Tiling.checked(tile_hw, overlap),
             out,
+            pixels=self._model.pixels,
             progress=progress,
         )
 

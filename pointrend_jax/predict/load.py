@@ -83,23 +83,23 @@ def load(
     return _predictor(variables, whole, class_names, ids)
 
 
-def task_of(source: Path | str, config: Config | Path | str | None = None) -> str:
-    """ "instance" or "semantic": what `load` gives, without a download and without its arrays.
+def model_config(source: Path | str, config: Config | Path | str | None = None) -> Config:
+    """The configuration of what `load` gives, without a download and without its arrays.
 
     Raises: ValueError as `load`, if there is no such source or its description is damaged.
     """
     if is_folder(source):
-        return _own_config(load_description(as_path(source))).task
+        return _own_config(load_description(as_path(source)))
     if is_published(source):
-        return load_config(str(source)).task
+        return load_config(str(source))
     described = _description(source)
     if described is not None:
-        return _own_config(described).task
-    task = _config_of_file(source, config).task
+        return _own_config(described)
+    own = _config_of_file(source, config)
     if not os.path.isfile(expanded(source)):
         # Refuses what is no address either.
         weights_url(str(source))
-    return task
+    return own
 
 
 class _Saved(NamedTuple):

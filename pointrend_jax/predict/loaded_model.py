@@ -9,6 +9,7 @@ import numpy as np
 
 from pointrend_jax.data.batches.samples import make_sample
 from pointrend_jax.data.batches.transforms import check_buckets
+from pointrend_jax.pixel_format import pixel_format
 from pointrend_jax.predict.images import ImageLike, choose_canvas, read_one
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
@@ -29,6 +30,7 @@ class LoadedModel:
       variables: on the device.
       class_names: K names; the index is the class.
       config: the model's whole configuration, locked.
+      pixels: what images must have.
     """
 
     def __init__(self, variables: Variables, config: Config, class_names: Sequence[str]) -> None:
@@ -41,6 +43,7 @@ class LoadedModel:
                 f"config.num_classes is {config.num_classes}, but there are {len(class_names)} "
                 f"class names: {list(class_names)}; there must be a name for each class."
             )
+        self.pixels = pixel_format(config)
         # Lists in a checkpoint's JSON.
         self._buckets = tuple((int(height), int(width)) for height, width in config.data.buckets)
         check_buckets(self._buckets)
@@ -78,7 +81,7 @@ class LoadedModel:
             originals = original_canvas(hw) if self.task.deliver else (1, 1)
             programs.setdefault((canvas, originals), hw)
         # One cell is enough: what an image contains changes no program.
-        cell = np.zeros((1, 1, 3), np.uint8)
+        cell = np.zeros((1, 1, self.pixels.channels), self.pixels.dtype)
         for (canvas, _), hw in sorted(programs.items()):
             yield make_sample([cell], (0,), canvas, 1, 1, batch_size)._replace(original_hw=(hw,))
 
@@ -98,7 +101,7 @@ class LoadedModel:
         waiting: list[np.ndarray] = []
         canvas = (0, 0)
         for position, given in enumerate(images):
-            image = read_one(given, f"image {position}")
+            image = read_one(given, f"image {position}", self.pixels)
             own = self.canvas((image.shape[0], image.shape[1]))
             if waiting and own != canvas:
                 yield self._batch(waiting, canvas, batch_size)

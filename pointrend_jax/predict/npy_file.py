@@ -5,52 +5,59 @@ process's memory for as long as the map is there.
 """
 
 import os
-import tokenize
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Num, UInt8
 from numpy.lib.format import open_memmap
+
+from pointrend_jax.data.bands import NPY_ERRORS
+from pointrend_jax.pixel_format import PHOTO, PixelFormat, check_finite
 
 # Images that may be larger than the memory.
 ARRAY = ".npy"
-
-# numpy parses the header as a Python literal.
-_HEADER_ERRORS = (
-    *(ValueError, TypeError, SyntaxError, LookupError, ArithmeticError, AttributeError),
-    *(RuntimeError, MemoryError, tokenize.TokenError),
-)
 
 Window = tuple[slice, slice]
 
 
 class NpyImage:
-    """A uint8 [H, W, 3] .npy file: `image[y0:y1, x0:x1]` reads that part.
+    """A [H, W, C] .npy file (of one channel [H, W] too): `image[y0:y1, x0:x1]` reads that part.
 
-    Raises: ValueError if the file is not such an array.
+    Raises: ValueError if the file is not such an array, or a part has values that are no numbers.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pixels: PixelFormat = PHOTO) -> None:
+        """Args: pixels, what the image must have."""
         self._path = path
-        pixels = self._mapped()
-        shape, ordered = pixels.shape, pixels.flags.c_contiguous
+        mapped = self._mapped()
+        shape, ordered = mapped.shape, mapped.flags.c_contiguous
+        channels = shape[2:] or (1,)
         if (
             not ordered
-            or pixels.dtype != np.uint8
-            or len(shape) != 3
-            or shape[2] != 3
+            or mapped.dtype != pixels.dtype
+            or len(shape) not in (2, 3)
+            or channels != (pixels.channels,)
             or 0 in shape
         ):
             order = "C" if ordered else "Fortran"
             raise ValueError(
-                f"{path} must hold a uint8 [height, width, 3] array in C order and RGB, got "
-                f"{str(pixels.dtype)[:100]} {str(shape)[:100]} in {order} order."
+                f"{path} must hold a {pixels}, in C order, got "
+                f"{str(mapped.dtype)[:100]} {str(shape)[:100]} in {order} order."
             )
-        self.shape, self.dtype = shape, pixels.dtype
+        self.shape, self.dtype = (*shape[:2], *channels), mapped.dtype
 
-    def __getitem__(self, window: Window) -> UInt8[np.ndarray, "h w 3"]:
-        return np.array(self._mapped()[window])
+    def __getitem__(self, window: Window) -> Num[np.ndarray, "h w C"]:
+        part = np.array(self._mapped()[window])
+        part = part.reshape(*part.shape[:2], self.shape[2])
+        check_finite(part, f"a part of {self._path}")
+        return part
+
+    def thinned(self, step: int) -> Num[np.ndarray, "h w C"]:
+        """Every `step`-th row and column."""
+        rows = range(0, self.shape[0], step)
+        every = slice(0, self.shape[1])
+        return np.concatenate([self[row : row + 1, every][:, ::step] for row in rows])
 
     def _mapped(self) -> np.memmap:
         try:
@@ -61,7 +68,7 @@ class NpyImage:
             raise ValueError(
                 f"{self._path} cannot be read ({error.strerror}); check the path."
             ) from error
-        except _HEADER_ERRORS as error:
+        except NPY_ERRORS as error:
             reason = f"{type(error).__name__}: {error}"[:200]
             raise ValueError(
                 f"{self._path} is no whole .npy file of numbers ({reason}); restore it."
@@ -95,6 +102,10 @@ class NpyLabels:
 
     def __setitem__(self, window: Window, part: UInt8[np.ndarray, "h w"]) -> None:
         open_memmap(self._unfinished, mode="r+")[window] = part
+
+    def thinned(self, step: int) -> UInt8[np.ndarray, "h w"]:
+        """Every `step`-th row and column of the finished file."""
+        return np.asarray(np.load(self._path, mmap_mode="r")[::step, ::step])
 
     def __enter__(self) -> "NpyLabels":
         return self

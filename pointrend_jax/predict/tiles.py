@@ -10,14 +10,15 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from pointrend_jax.console import watched
-from pointrend_jax.data.batches.transforms import SIZE_DIVISIBILITY, padded_hw
+from pointrend_jax.data.batches.transforms import SIZE_DIVISIBILITY, padded_hw, place_image
+from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from pointrend_jax.structures import Array, ImageBatch
 from pointrend_jax.tasks.predict_batches import one_ahead
 
 
 @runtime_checkable
 class PixelSource(Protocol):
-    """uint8 [H, W, 3] in RGB order, of which parts can be read."""
+    """An image [H, W, C], of which parts can be read."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -88,15 +89,17 @@ def predict_tiles(
     tiling: Tiling,
     out: LabelSink | None,
     *,
+    pixels: PixelFormat = PHOTO,
     progress: bool,
 ) -> LabelSink:
     """Reads, predicts and writes tile by tile; the next is read while one is predicted.
 
     Args:
+      pixels: what the image must have.
       predict: from a batch of one tile to its labels, uint8 [1, H, W], perhaps still on their way.
     Raises: ValueError if `image` or `out` is of another type or shape.
     """
-    image_hw = _check(image, out)
+    image_hw = _check(image, out, pixels)
     labels: LabelSink = np.empty(image_hw, np.uint8) if out is None else out
     rows, columns = tiling.along(0, image_hw[0]), tiling.along(1, image_hw[1])
     tiles = ((row, column) for row in rows for column in columns)
@@ -105,8 +108,8 @@ def predict_tiles(
 
     def predict_tile(tile: tuple[Tile, Tile]) -> Array:
         row, column = tile
-        pixels = np.asarray(image[row.start : row.end, column.start : column.end])
-        return predict(_batch(pixels, tiling.tile_hw))
+        part = np.asarray(image[row.start : row.end, column.start : column.end])
+        return predict(_batch(part, tiling.tile_hw))
 
     for (row, column), predicted in one_ahead(tiles, predict_tile):
         own = slice(row.first - row.start, row.last - row.start)
@@ -116,31 +119,27 @@ def predict_tiles(
     return labels
 
 
-def _batch(pixels: np.ndarray, tile_hw: tuple[int, int]) -> ImageBatch:
-    height, width = pixels.shape[:2]
-    canvas = np.zeros((1, *tile_hw, 3), np.uint8)
-    canvas[0, :height, :width] = pixels
+def _batch(part: np.ndarray, tile_hw: tuple[int, int]) -> ImageBatch:
+    height, width = part.shape[:2]
     return ImageBatch(
-        images=canvas,
+        images=place_image(part, tile_hw)[None],
         image_hw=np.array([[height, width]], np.int32),
         padded_hw=np.array([padded_hw((height, width))], np.int32),
         valid=np.ones(1, bool),
     )
 
 
-def _check(image: PixelSource, out: LabelSink | None) -> tuple[int, int]:
+def _check(image: PixelSource, out: LabelSink | None, pixels: PixelFormat) -> tuple[int, int]:
     """(height, width) of the image."""
     if not isinstance(image, PixelSource):
         raise ValueError(
-            "the image must be uint8 [height, width, 3] in RGB order, or something with shape, "
+            f"the image must be a {pixels}, or something with shape, "
             f"dtype and parts, got {type(image).__name__}; make an array of it with np.asarray."
         )
     shape = tuple(image.shape)
-    if len(shape) != 3 or shape[2] != 3 or min(shape) < 1 or np.dtype(image.dtype) != np.uint8:
-        raise ValueError(
-            "the image must be uint8 [height, width, 3] in RGB order, got "
-            f"{np.dtype(image.dtype)} {shape}."
-        )
+    dtype = np.dtype(image.dtype)
+    if len(shape) != 3 or shape[2] != pixels.channels or min(shape) < 1 or dtype != pixels.dtype:
+        raise ValueError(f"the image must be a {pixels}, got {dtype} {shape}.")
     if out is not None and (tuple(out.shape) != shape[:2] or np.dtype(out.dtype) != np.uint8):
         raise ValueError(
             f"out must be uint8 {shape[:2]}, the height and width of the image, got "

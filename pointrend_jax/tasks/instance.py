@@ -68,7 +68,9 @@ def instance_task(model: MaskRCNN, *, pastes_masks: bool = False) -> Task:
 
     def draw(key: Array) -> Variables:
         # The compiler drops the forward pass.
-        return {"buffers": {}} | dict(model.init(key, black_image(), method=MaskRCNN.predict))
+        return {"buffers": {}} | dict(
+            model.init(key, black_image(len(model.pixel_mean)), method=MaskRCNN.predict)
+        )
 
     init, shapes = initial(draw)
 

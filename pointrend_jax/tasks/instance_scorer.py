@@ -26,6 +26,7 @@ from pointrend_jax.evaluation.results import (
 )
 from pointrend_jax.evaluation.tables import format_cityscapes_results, format_results
 from pointrend_jax.messages import first
+from pointrend_jax.pixel_format import pixel_format
 from pointrend_jax.report.sections import Drawn, Pair
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.predictions import write_results_list
@@ -57,6 +58,7 @@ class InstanceScorer:
         self._cityscapes = CityscapesInstanceEvaluator()
         self._category_ids = np.asarray(data.category_ids)
         self._instance_ids, self._pixels = data.eval_instance_ids, data.eval_pixels
+        self._format = pixel_format(config)
         self._file_names = {image["id"]: image["file_name"] for image in truth["images"]}
         _tell_limit(most, federated=federated)
 
@@ -101,7 +103,8 @@ class InstanceScorer:
 
     def pair(self, image_id: int) -> Pair:
         truth: Any = self._evaluator.ground_truth
-        image, objects = self._pixels(image_id), truth.imgToAnns[image_id]
+        image = self._format.shown(self._pixels(image_id))
+        objects = truth.imgToAnns[image_id]
         found = [d for d in self._evaluator.of_image(image_id) if d["score"] >= SURE]
         scores = np.asarray([d["score"] for d in found])
         return Pair(self._drawn(image, objects, None), self._drawn(image, found, scores))

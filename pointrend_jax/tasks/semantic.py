@@ -49,7 +49,7 @@ def semantic_task(model: SemanticSegmentor) -> Task:
     def draw(key: Array) -> Variables:
         # The compiler drops the forward pass.
         return {"buffers": {}} | dict(
-            model.init(key, black_image(), method=SemanticSegmentor.predict)
+            model.init(key, black_image(len(model.pixel_mean)), method=SemanticSegmentor.predict)
         )
 
     init, shapes = initial(draw)

@@ -57,7 +57,8 @@ class SemanticScorer:
         return Evaluation(self._evaluator.results(), self._evaluator.details() | details)
 
     def pair(self, image_id: int) -> Pair:
-        image, truth = self._truth.image(image_id), self._truth.labels(image_id)
+        image = self._truth.pixels.shown(self._truth.image(image_id))
+        truth = self._truth.labels(image_id)
         return Pair(*(self._drawn(image, labels) for labels in (truth, self._kept[image_id])))
 
     def _drawn(self, image: Rgb, labels: np.ndarray) -> Drawn:

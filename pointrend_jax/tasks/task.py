@@ -123,10 +123,10 @@ class Task(NamedTuple):
     is_trainable: Callable[[tuple[str, ...]], bool]
 
 
-def black_image() -> ImageBatch:
+def black_image(channels: int) -> ImageBatch:
     """A batch to initialise a network with: no parameter depends on its size or content."""
     return ImageBatch(
-        images=jnp.zeros((1, 64, 64, 3), jnp.uint8),
+        images=jnp.zeros((1, 64, 64, channels), jnp.uint8),
         image_hw=jnp.full((1, 2), 64),
         padded_hw=jnp.full((1, 2), 64),
         valid=jnp.ones((1,), bool),

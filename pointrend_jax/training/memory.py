@@ -16,6 +16,7 @@ import numpy as np
 from pointrend_jax.console import tell
 from pointrend_jax.data.batches.transforms import training_canvases
 from pointrend_jax.devices.memory import memory_of_device
+from pointrend_jax.pixel_format import pixel_format
 from pointrend_jax.structures import DATA_AXIS, Config, ObjectBatch, SemanticBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
@@ -120,12 +121,13 @@ def kept_for_gradient(task: Task, variables: Variables, batch: Any) -> int:
 def batch_shapes(config: Config) -> ObjectBatch | SemanticBatch:
     """A training batch on the largest canvas, as shapes and types."""
     height, width = canvas_hw(config)
+    pixels = pixel_format(config)
 
     def of(dtype: Any, *shape: int) -> Any:
         return jax.ShapeDtypeStruct((_COUNTED, *shape), dtype)
 
     common: dict[str, Any] = {
-        "images": of(jnp.uint8, height, width, 3),
+        "images": of(pixels.dtype, height, width, pixels.channels),
         "image_hw": of(jnp.int32, 2),
         "padded_hw": of(jnp.int32, 2),
         "image_index": of(jnp.int32),

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from pointrend_jax.data import images
+from pointrend_jax.data import pillow_file
 from pointrend_jax.data.images import decode_image, decode_map, encoded_hw, read_image
 
 
@@ -217,7 +217,7 @@ def test_whatever_a_decoder_raises_names_the_file(
 
 
 def test_too_many_pixels_is_an_error(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 5)
+    monkeypatch.setattr(pillow_file, "MAX_PIXELS", 5)
     with pytest.raises(ValueError, match="at most 5 pixels"):
         _decoded(Image.new("RGB", (3, 2)))
 

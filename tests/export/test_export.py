@@ -20,7 +20,7 @@ from pointrend_jax.export.gate import LIMITS
 from pointrend_jax.export.program import PLATFORMS
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
-from pointrend_jax.predict.load import load, task_of
+from pointrend_jax.predict.load import load, model_config
 from pointrend_jax.tasks.build import build_task
 from tests.shared import REPOSITORY
 from tests.tiny import tiny_semantic_config, tiny_variables
@@ -80,7 +80,7 @@ def test_there_is_a_program_for_each_platform_and_weights_are_in_none(exported: 
 def test_an_export_is_loaded_like_a_checkpoint(exported: Path, predictor: Predictor) -> None:
     loaded = load(exported)
     assert isinstance(loaded, Predictor)
-    assert task_of(exported) == "instance"
+    assert model_config(exported).task == "instance"
     assert (loaded.class_names, loaded.category_ids) == (NAMES, (7, 8, 9))
     ours, theirs = (x._model.variables for x in (loaded, predictor))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)

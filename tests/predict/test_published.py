@@ -16,7 +16,7 @@ from pointrend_jax.convert import CARD
 from pointrend_jax.importers.detectron2 import export_detectron2
 from pointrend_jax.importers.published import MODELS, PublishedWeights
 from pointrend_jax.predict.instances import Predictor
-from pointrend_jax.predict.load import load, task_of
+from pointrend_jax.predict.load import load, model_config
 from pointrend_jax.predict.published import published_checkpoint
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.saved_variables import load_variables
@@ -95,7 +95,7 @@ def test_predict_takes_a_name(server: WeightServer, tmp_path: Path) -> None:
 def test_nothing_is_downloaded_before_images_and_fields_are_checked(
     server: WeightServer, tmp_path: Path
 ) -> None:
-    assert task_of(NAME) == "instance"
+    assert model_config(NAME).task == "instance"
     with pytest.raises(ValueError, match=r"Did you mean config\.data\.eval_min_size"):
         load(NAME, {"data.eval_minsize": 5})
     with pytest.raises(ValueError, match=r"missing\.png"):
@@ -186,7 +186,7 @@ def test_without_a_network_it_is_said_what_to_do_with_a_file_fetched_by_hand(
 
 def test_a_folder_of_that_name_is_not_the_published_model(server: WeightServer) -> None:
     Path(NAME).mkdir()
-    for of in (load, task_of):
+    for of in (load, model_config):
         with pytest.raises(ValueError, match="tiny has no checkpoints"):
             of(NAME)
     assert server.ranges == []
@@ -194,7 +194,7 @@ def test_a_folder_of_that_name_is_not_the_published_model(server: WeightServer) 
 
 @pytest.mark.parametrize("source", ["pointrend_rcnn_r50_fpn_x3_coco", "model_final.pkl"])
 def test_an_unknown_name_is_told_what_there_is(source: str) -> None:
-    for of in (load, task_of):
+    for of in (load, model_config):
         with pytest.raises(ValueError, match=rf"{source} is no .*{', '.join(MODELS)}") as caught:
             of(source)
         close = "Did you mean pointrend_rcnn_r50_fpn_3x_coco or " in str(caught.value)

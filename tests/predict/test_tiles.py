@@ -90,7 +90,7 @@ def test_impossible_tiles_are_refused(tile_hw: tuple, overlap: int, match: str) 
 @pytest.mark.parametrize(
     ("image", "out", "match"),
     [
-        (np.zeros((9, 9), np.uint8), None, r"the image must be uint8 \[height, width, 3\]"),
+        (np.zeros((9, 9), np.uint8), None, r"the image must be a uint8 \[height, width, 3\]"),
         (np.zeros((9, 9, 3)), None, "got float64"),
         (np.zeros((9, 9, 3), np.uint8), np.zeros((9, 8), np.uint8), r"out must be uint8 \(9, 9\)"),
         (np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), np.int32), "got int32"),

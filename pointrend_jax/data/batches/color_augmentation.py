@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, Num, UInt8
+
+from pointrend_jax.pixel_format import PHOTO, PixelFormat
 
 Pixels = UInt8[np.ndarray, "H W 3"]
 
@@ -50,6 +52,35 @@ def draw_color_change(rng: np.random.Generator) -> ColorChange:
     )
 
 
+def change_color_channels(
+    image: Num[np.ndarray, "H W C"], change: ColorChange, pixels: PixelFormat
+) -> Num[np.ndarray, "H W C"]:
+    """The steps on the red, green and blue of an image; its other channels stay as they are.
+
+    Values of another type than uint8 are changed as numbers of 0 to 255 that need not be whole, so
+    those beyond the format's range are clipped to it where anything changes.
+
+    Args:
+      pixels: of the image; has `rgb_channels`.
+    """
+    if pixels == PHOTO:
+        return change_color(np.ascontiguousarray(image), change)
+    places = list(pixels.rgb_channels)
+    colours = np.ascontiguousarray(image[..., places])
+    if image.dtype == np.uint8:
+        changed = change_color(colours, change)
+    elif change._replace(contrast_first=False) == ColorChange(None, None, None, None, False):
+        return image
+    else:
+        low, high = pixels.value_range
+        bytes_ = np.clip(pixels.as_bytes(colours), 0, 255)
+        changed = _change_numbers(bytes_, change) * np.float32((high - low) / 255) + low
+        changed = np.rint(changed) if image.dtype.kind == "u" else changed
+    image = image.copy()
+    image[..., places] = changed.astype(image.dtype)
+    return image
+
+
 def change_color(image: Pixels, change: ColorChange) -> Pixels:
     """The steps in their order."""
     if change.brightness is not None:
@@ -83,6 +114,24 @@ def change_hue(image: Pixels, delta: int) -> Pixels:
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0].astype(np.int32) + delta) % 180
     return _from_hsv(hsv)
+
+
+def _change_numbers(
+    image: Float32[np.ndarray, "H W 3"], change: ColorChange
+) -> Float32[np.ndarray, "H W 3"]:
+    """`change_color` without its rounding. Args: image, 0 to 255."""
+    contrast = np.float32(1.0 if change.contrast is None else change.contrast)
+    first, last = (contrast, 1.0) if change.contrast_first else (1.0, contrast)
+    image = np.clip(image + np.float32(change.brightness or 0.0), 0, 255)
+    image = np.clip(image * np.float32(first), 0, 255)
+    if change.saturation is not None or change.hue is not None:
+        # Of floats OpenCV has the hue in degrees, and the others from 0 to 1.
+        hsv = cv2.cvtColor(image / np.float32(255), cv2.COLOR_RGB2HSV)
+        factor = 1.0 if change.saturation is None else change.saturation
+        hsv[..., 1] = np.clip(hsv[..., 1] * np.float32(factor), 0, 1)
+        hsv[..., 0] = (hsv[..., 0] + 2 * (change.hue or 0)) % 360
+        image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * np.float32(255)
+    return np.clip(image * np.float32(last), 0, 255)
 
 
 def _from_hsv(hsv: np.ndarray) -> Pixels:

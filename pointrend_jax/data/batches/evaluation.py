@@ -10,6 +10,7 @@ from pointrend_jax.data.batches.transforms import Bucket, choose_bucket, padded_
 from pointrend_jax.data.images import decode_image
 from pointrend_jax.data.records.broken import must_read
 from pointrend_jax.data.records.layout import ImageFacts
+from pointrend_jax.pixel_format import PixelFormat
 from pointrend_jax.structures import EvalSample
 
 
@@ -22,6 +23,9 @@ class Records(Protocol):
 
     @property
     def images(self) -> tuple[ImageFacts, ...]: ...
+
+    @property
+    def pixels(self) -> PixelFormat: ...
 
 
 def eval_samples(
@@ -70,7 +74,8 @@ def eval_samples(
     canvases = {bucket: canvas_of(bucket) for bucket in groups}
 
     def read(record: int) -> Any:
-        return decode_image(prepared.source[record]["image"], prepared.images[record].name)
+        encoded, name = prepared.source[record]["image"], prepared.images[record].name
+        return decode_image(encoded, name, prepared.pixels)
 
     def sample(bucket: Bucket, part: tuple[int, ...]) -> EvalSample:
         images = [must_read(prepared.images[record], partial(read, record)) for record in part]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import grain.python as grain
 import numpy as np
 
-from pointrend_jax.data.batches.color_augmentation import change_color, draw_color_change
+from pointrend_jax.data.batches.color_augmentation import change_color_channels, draw_color_change
 from pointrend_jax.data.batches.loading import ForEach, iterate_batches
 from pointrend_jax.data.batches.semantic_transforms import (
     CROP_TRIES,
@@ -137,8 +137,9 @@ class _LoadCrops:
         index, count = self._process
         part = len(batch) // count
         height, width = self._augmentation.crop_hw
+        pixels = self._prepared.pixels
         loaded = SemanticBatch(
-            images=np.empty((part, height, width, 3), np.uint8),
+            images=np.empty((part, height, width, pixels.channels), pixels.dtype),
             image_hw=np.empty((part, 2), np.int32),
             # The whole canvas, as Detectron2, which pads to the shape of the batch.
             padded_hw=np.tile(np.asarray((height, width), np.int32), (part, 1)),
@@ -165,7 +166,7 @@ class _LoadCrops:
         labels = labels[y : y + height, x : x + width]
         image = resize_image(image, planned.image_hw)[y : y + height, x : x + width]
         if choices.color:
-            image = change_color(np.ascontiguousarray(image), change)
+            image = change_color_channels(image, change, self._prepared.pixels)
         if flip:
             image, labels = image[:, ::-1], labels[:, ::-1]
         canvas = choices.crop_hw

@@ -203,9 +203,10 @@ class _LoadBatch:
         most = max(len(self._prepared.images[image.record].labels) for image in batch.images)
         slots = slots_for(most, self._slot_sizes)
         height, width = batch.bucket
+        pixels = self._prepared.pixels
         hw = np.empty((part, 2), np.int32)
         loaded = ObjectBatch(
-            images=np.empty((part, height, width, 3), np.uint8),
+            images=np.empty((part, height, width, pixels.channels), pixels.dtype),
             image_hw=hw,
             padded_hw=hw,
             image_index=np.arange(index * part, (index + 1) * part, dtype=np.int32),
@@ -257,7 +258,7 @@ class _LoadBatch:
 def read_record(prepared: PreparedSet, record: int) -> tuple[np.ndarray, ImageObjects]:
     """An image of the prepared set with its objects; crowd regions are left out of training."""
     content = prepared.source[record]
-    image = decode_image(content["image"], prepared.images[record].name)
+    image = decode_image(content["image"], prepared.images[record].name, prepared.pixels)
     objects = content["objects"]
     kept = np.flatnonzero(~np.asarray(objects["is_crowd"], bool))
     annotations = [json.loads(text(objects["annotation"][i])) for i in kept]

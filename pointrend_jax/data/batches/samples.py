@@ -22,8 +22,12 @@ def make_sample(
     max_size: int,
     batch_size: int,
 ) -> EvalSample:
-    """Images of one bucket, resized and placed, in a batch of `batch_size` slots."""
-    pixels = np.zeros((batch_size, *bucket, 3), np.uint8)
+    """Images of one bucket, resized and placed, in a batch of `batch_size` slots.
+
+    Args:
+      images: at least one, all of the same channels and type.
+    """
+    pixels = np.zeros((batch_size, *bucket, images[0].shape[2]), images[0].dtype)
     # A slot that only fills the batch is one black cell.
     hw = np.full((batch_size, 2), SIZE_DIVISIBILITY, np.int32)
     for slot, image in enumerate(images):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32, UInt8
+from jaxtyping import Bool, Float, Float32, Int32, Num, UInt8
 from PIL import Image
 
 from pointrend_jax.masks.bits import pack_mask, resize_mask
@@ -120,14 +120,32 @@ def check_fit(
 
 
 def resize_image(
-    image: UInt8[np.ndarray, "h w 3"], new_hw: tuple[int, int]
-) -> UInt8[np.ndarray, "H W 3"]:
-    """Bilinear with antialiasing, on uint8, by Pillow, as Detectron2's ResizeTransform."""
+    image: Num[np.ndarray, "h w C"], new_hw: tuple[int, int]
+) -> Num[np.ndarray, "H W C"]:
+    """Bilinear with antialiasing by Pillow, as Detectron2's ResizeTransform.
+
+    uint8 in whole numbers, a photo at once; other types as float32, channel by channel.
+    """
     height, width = new_hw
     if image.shape[:2] == (height, width):
         return image
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(resized)
+    if image.dtype == np.uint8 and image.shape[2] == 3:
+        return _resized(image, new_hw)
+    resized = np.empty((height, width, image.shape[2]), image.dtype)
+    for place in range(image.shape[2]):
+        channel = image[..., place]
+        if image.dtype == np.uint8:
+            resized[..., place] = _resized(np.ascontiguousarray(channel), new_hw)
+        else:
+            of_floats = _resized(channel.astype(np.float32), new_hw)
+            whole = image.dtype.kind == "u"
+            resized[..., place] = np.rint(of_floats) if whole else of_floats
+    return resized
+
+
+def _resized(pixels: np.ndarray, new_hw: tuple[int, int]) -> np.ndarray:
+    image = Image.fromarray(pixels)
+    return np.asarray(image.resize((new_hw[1], new_hw[0]), Image.Resampling.BILINEAR))
 
 
 def transform_objects(
@@ -202,9 +220,9 @@ def pack_masks(
 
 
 def place_image(
-    image: UInt8[np.ndarray, "h w 3"], canvas_hw: tuple[int, int]
-) -> UInt8[np.ndarray, "H W 3"]:
+    image: Num[np.ndarray, "h w C"], canvas_hw: tuple[int, int]
+) -> Num[np.ndarray, "H W C"]:
     """The image at the top left of a canvas of zeros."""
-    canvas = np.zeros((*canvas_hw, 3), np.uint8)
+    canvas = np.zeros((*canvas_hw, image.shape[2]), image.dtype)
     canvas[: image.shape[0], : image.shape[1]] = image
     return canvas

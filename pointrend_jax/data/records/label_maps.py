@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Int32, Int64, UInt8
+from jaxtyping import Int32, Int64, Num, UInt8
 from PIL import Image
 
 from pointrend_jax.console import tell
@@ -23,12 +23,16 @@ from pointrend_jax.data.records.layout import (
     RecordSet,
     Split,
     check_same_classes,
+    check_same_pixels,
+    image_feature,
     open_split,
+    pixels_metadata,
 )
 from pointrend_jax.data.records.manifest import FORMAT
 from pointrend_jax.data.records.write import CACHED, write_if_absent
 from pointrend_jax.data.sources.label_set import SemanticImage, SemanticSet, to_classes
 from pointrend_jax.messages import first
+from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from pointrend_jax.storage import content_key
 from pointrend_jax.structures import IGNORE_LABEL
 from pointrend_jax.workers import in_order
@@ -41,60 +45,76 @@ class PreparedMaps(NamedTuple):
 
     Attributes:
       instance_classes: classes whose objects `instance_ids` of a record tells apart, ascending.
+      pixels: what the images are decoded to.
     """
 
     source: Sequence[Any]
     images: tuple[ImageFacts, ...]
     class_names: tuple[str, ...]
     instance_classes: tuple[int, ...]
+    pixels: PixelFormat = PHOTO
 
 
-def prepare_maps(dataset: SemanticSet, cache_dir: Path) -> PreparedMaps:
+def prepare_maps(
+    dataset: SemanticSet, cache_dir: Path, pixels: PixelFormat = PHOTO
+) -> PreparedMaps:
     """The prepared set, made now if it is not there yet.
 
-    Raises: ValueError if images or label images are damaged, of unlike sizes or have unknown
-      values, or if the cache cannot be written.
+    Args:
+      pixels: what the images must have.
+    Raises: ValueError if images or label images are damaged, of unlike sizes, of other pixels or
+      of unknown values, or if the cache cannot be written.
     """
-    content = map_records("label_maps", {CACHED: dataset})
+    content = map_records("label_maps", {CACHED: dataset}, pixels)
     key = content.splits[CACHED].key
     parts = [str([FORMAT, content.metadata]), *(f"{key(i)}\n" for i in range(len(dataset.images)))]
-    return open_maps(write_if_absent(content, cache_dir / content_key(parts)), CACHED)
+    folder = write_if_absent(content, cache_dir / content_key(parts))
+    return open_maps(folder, CACHED, pixels)
 
 
-def map_records(name: str, splits: Mapping[str, SemanticSet]) -> RecordSet:
+def map_records(
+    name: str, splits: Mapping[str, SemanticSet], pixels: PixelFormat = PHOTO
+) -> RecordSet:
     """What becomes a folder of record files, of checked sets with the same classes.
 
+    Args:
+      pixels: what the images must have.
     Raises: ValueError if the sets differ in their classes.
     """
     check_same_classes({s: (d.class_names, d.instance_classes) for s, d in splits.items()})
     one = next(iter(splits.values()))
     return RecordSet(
         name=name,
-        features=_features(),
+        features=_features(pixels),
         metadata={
             "kind": KIND,
             "class_names": list(one.class_names),
             "instance_classes": list(one.instance_classes),
-        },
-        splits={split: _split(dataset) for split, dataset in splits.items()},
+        }
+        | pixels_metadata(pixels),
+        splits={split: _split(dataset, pixels) for split, dataset in splits.items()},
     )
 
 
-def open_maps(folder: Path, split: str) -> PreparedMaps:
-    """A split of the record files in `folder`. Raises ValueError if they are of another kind."""
+def open_maps(folder: Path, split: str, pixels: PixelFormat = PHOTO) -> PreparedMaps:
+    """A split of the record files in `folder`.
+
+    Raises: ValueError if they are of another kind, or their images of other pixels.
+    """
     source, images, metadata = open_split(folder, split, KIND)
+    check_same_pixels(folder, metadata, pixels)
     names, instance_classes = metadata["class_names"], metadata["instance_classes"]
-    return PreparedMaps(source, images, tuple(names), tuple(instance_classes))
+    return PreparedMaps(source, images, tuple(names), tuple(instance_classes), pixels)
 
 
 def read_image_and_labels(
     prepared: PreparedMaps, record: int
-) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:
+) -> tuple[Num[np.ndarray, "H W C"], UInt8[np.ndarray, "H W"]]:
     """An image with its classes (0..K-1 or `IGNORE_LABEL`), both at original size."""
     content = prepared.source[record]
     name = prepared.images[record].name
     return (
-        decode_image(content["image"], name),
+        decode_image(content["image"], name, prepared.pixels),
         np.asarray(decode_map(content["labels"], name), np.uint8),
     )
 
@@ -151,9 +171,13 @@ class EvalTruth:
     def name(self, image_id: int) -> str:
         return self._prepared.images[image_id].name
 
-    def image(self, image_id: int) -> UInt8[np.ndarray, "H W 3"]:
+    @property
+    def pixels(self) -> PixelFormat:
+        return self._prepared.pixels
+
+    def image(self, image_id: int) -> Num[np.ndarray, "H W C"]:
         content = self._prepared.source[image_id]
-        return decode_image(content["image"], self.name(image_id))
+        return decode_image(content["image"], self.name(image_id), self.pixels)
 
     def labels(self, image_id: int) -> UInt8[np.ndarray, "H W"]:
         """0..K-1 or `IGNORE_LABEL`."""
@@ -168,10 +192,10 @@ class EvalTruth:
         return np.asarray(decode_map(encoded, self.name(image_id)), np.int32)
 
 
-def _features() -> tfds.features.FeaturesDict:
+def _features(pixels: PixelFormat) -> tfds.features.FeaturesDict:
     return tfds.features.FeaturesDict(
         {
-            "image": tfds.features.Image(shape=(None, None, 3)),
+            "image": image_feature(pixels),
             "labels": tfds.features.Image(shape=(None, None, 1)),
             # Bytes and no Image, which cannot be absent.
             "instance_ids": tfds.features.Text(),
@@ -182,7 +206,7 @@ def _features() -> tfds.features.FeaturesDict:
     )
 
 
-def _split(dataset: SemanticSet) -> Split:
+def _split(dataset: SemanticSet, pixels: PixelFormat) -> Split:
     images = dataset.images
     meaning = str(sorted(dataset.label_values.items()))
 
@@ -193,15 +217,19 @@ def _split(dataset: SemanticSet) -> Split:
 
     facts = (ImageFacts(i, x.name, x.height, x.width, ()) for i, x in enumerate(images))
     return Split(
-        tuple(facts), key, lambda index: _checked_record(images[index], dataset.label_values)
+        tuple(facts),
+        key,
+        lambda index: _checked_record(images[index], dataset.label_values, pixels),
     )
 
 
-def _checked_record(image: SemanticImage, label_values: Any) -> dict[str, Any] | str:
+def _checked_record(
+    image: SemanticImage, label_values: Any, pixels: PixelFormat
+) -> dict[str, Any] | str:
     """The example of an image, or what is wrong with it."""
     try:
         encoded = image.image.read_bytes()
-        pixels_hw = decode_image(encoded, str(image.image)).shape[:2]
+        pixels_hw = decode_image(encoded, str(image.image), pixels).shape[:2]
         values = decode_map(image.labels.read_bytes(), str(image.labels))
         classes = to_classes(values, label_values, str(image.labels))
         instance_ids = image.instance_ids.read_bytes() if image.instance_ids else b""

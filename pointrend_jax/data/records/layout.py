@@ -20,6 +20,7 @@ from google.protobuf.json_format import ParseError
 
 from pointrend_jax.data.records.manifest import MANIFEST, Manifest, parse_manifest
 from pointrend_jax.messages import first
+from pointrend_jax.pixel_format import PixelFormat
 from pointrend_jax.storage import AnyPath, content_key, sha256
 
 VERSION = "1.0.0"
@@ -119,6 +120,31 @@ def check_same_classes(classes: Mapping[str, Any]) -> None:
                 f"the splits must have the same classes, {first_split} has {expected}, {split} has "
                 f"{found}."
             )
+
+
+def image_feature(pixels: PixelFormat) -> tfds.features.FeatureConnector:
+    """Of the encoded image of an example: of photos one that other programs decode too."""
+    if pixels.is_photo:
+        return tfds.features.Image(shape=(None, None, 3))
+    return tfds.features.Text()
+
+
+def pixels_metadata(pixels: PixelFormat) -> dict[str, Any]:
+    """What the metadata say of the pixels: nothing of photos."""
+    if pixels.is_photo:
+        return {}
+    return {"pixels": {"channels": pixels.channels, "dtype": pixels.dtype}}
+
+
+def check_same_pixels(folder: Path, metadata: Mapping[str, Any], pixels: PixelFormat) -> None:
+    """Raises ValueError unless the records have the pixels that the config says."""
+    found = metadata.get("pixels") or {"channels": 3, "dtype": "uint8"}
+    if (found["channels"], found["dtype"]) != (pixels.channels, pixels.dtype):
+        raise ValueError(
+            f"{folder} has images of {found['channels']} channels of {found['dtype']}, but "
+            f"config.data.channels is {pixels.channels} and config.data.dtype {pixels.dtype!r}; "
+            "set them to those."
+        )
 
 
 def facts_digest(images: Sequence[ImageFacts]) -> str:

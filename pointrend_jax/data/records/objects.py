@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32, Num
 
 from pointrend_jax.data.images import decode_image, decode_map
 from pointrend_jax.data.records.broken import must_read
@@ -21,7 +21,10 @@ from pointrend_jax.data.records.layout import (
     RecordSet,
     Split,
     check_same_classes,
+    check_same_pixels,
+    image_feature,
     open_split,
+    pixels_metadata,
     text,
 )
 from pointrend_jax.data.records.manifest import FORMAT
@@ -29,6 +32,7 @@ from pointrend_jax.data.records.write import CACHED, write_if_absent
 from pointrend_jax.data.sources.coco import print_findings
 from pointrend_jax.data.sources.folders import StoredFile
 from pointrend_jax.data.sources.object_set import CocoImage, CocoSet, FoundObjects
+from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from pointrend_jax.storage import content_key
 from pointrend_jax.structures import FEDERATED_LISTS
 
@@ -45,6 +49,7 @@ class PreparedSet(NamedTuple):
       most_points: labelled points that an object has, at most; 0 if none has any.
       without_points: objects that have no labelled point, crowd regions left out.
       lacks_masks: whether some object has no mask.
+      pixels: what the images are decoded to.
     """
 
     source: Sequence[Any]
@@ -56,17 +61,22 @@ class PreparedSet(NamedTuple):
     most_points: int
     without_points: int
     lacks_masks: bool
+    pixels: PixelFormat = PHOTO
 
 
-def prepare_objects(found: FoundObjects, cache_dir: Path) -> PreparedSet:
+def prepare_objects(
+    found: FoundObjects, cache_dir: Path, pixels: PixelFormat = PHOTO
+) -> PreparedSet:
     """The prepared set, made now if it is not there yet.
 
-    Raises: ValueError if images are damaged or of other sizes than their annotations say, or if the
-      cache cannot be written.
+    Args:
+      pixels: what the images must have.
+    Raises: ValueError if images are damaged, of other pixels or of other sizes than their
+      annotations say, or if the cache cannot be written.
     """
     print_findings(found)
     dataset = found.dataset
-    content = object_records("coco_instances", {CACHED: found})
+    content = object_records("coco_instances", {CACHED: found}, pixels)
     # What the keys of the shards say, but for the objects, which the annotation file stands for:
     # millions of coordinates would take long to write out.
     images = (f"{_image_key(image, found.instance_files)}\n" for image in dataset.images)
@@ -75,12 +85,16 @@ def prepare_objects(found: FoundObjects, cache_dir: Path) -> PreparedSet:
     if dataset.skipped:
         meaning += json.dumps(dataset.skipped, sort_keys=True)
     key = content_key([meaning, found.annotations.read_bytes(), *images])
-    return open_objects(write_if_absent(content, cache_dir / key), CACHED)
+    return open_objects(write_if_absent(content, cache_dir / key), CACHED, pixels)
 
 
-def object_records(name: str, splits: Mapping[str, FoundObjects]) -> RecordSet:
+def object_records(
+    name: str, splits: Mapping[str, FoundObjects], pixels: PixelFormat = PHOTO
+) -> RecordSet:
     """What becomes a folder of record files, of checked sets with the same classes.
 
+    Args:
+      pixels: what the images must have.
     Raises: ValueError if the sets differ in their classes.
     """
     sets = {split: found.dataset for split, found in splits.items()}
@@ -88,7 +102,7 @@ def object_records(name: str, splits: Mapping[str, FoundObjects]) -> RecordSet:
     one = next(iter(sets.values()))
     return RecordSet(
         name=name,
-        features=_features(),
+        features=_features(pixels),
         metadata={
             "kind": KIND,
             "class_names": list(one.class_names),
@@ -96,14 +110,19 @@ def object_records(name: str, splits: Mapping[str, FoundObjects]) -> RecordSet:
             "frequencies": list(one.frequencies),
             "has_instance_ids": any(found.instance_files for found in splits.values()),
         }
-        | _supervision(sets),
-        splits={split: _split(found) for split, found in splits.items()},
+        | _supervision(sets)
+        | pixels_metadata(pixels),
+        splits={split: _split(found, pixels) for split, found in splits.items()},
     )
 
 
-def open_objects(folder: Path, split: str) -> PreparedSet:
-    """A split of the record files in `folder`. Raises ValueError if they are of another kind."""
+def open_objects(folder: Path, split: str, pixels: PixelFormat = PHOTO) -> PreparedSet:
+    """A split of the record files in `folder`.
+
+    Raises: ValueError if they are of another kind, or their images of other pixels.
+    """
     source, images, metadata = open_split(folder, split, KIND)
+    check_same_pixels(folder, metadata, pixels)
     own = metadata.get("supervision", {}).get(split, {})
     return PreparedSet(
         source=source,
@@ -115,13 +134,14 @@ def open_objects(folder: Path, split: str) -> PreparedSet:
         most_points=own.get("most_points", 0),
         without_points=own.get("without_points", 0),
         lacks_masks=own.get("lacks_masks", False),
+        pixels=pixels,
     )
 
 
-def pixels(prepared: PreparedSet) -> Callable[[int], UInt8[np.ndarray, "H W 3"]]:
-    """From an image id to the image at its original size, RGB."""
+def image_reader(prepared: PreparedSet) -> Callable[[int], Num[np.ndarray, "H W C"]]:
+    """From an image id to the image at its original size."""
     content = _by_id(prepared, "image")
-    return lambda image_id: decode_image(*content(image_id))
+    return lambda image_id: decode_image(*content(image_id), prepared.pixels)
 
 
 def instance_ids(prepared: PreparedSet) -> Callable[[int], Int32[np.ndarray, "H W"]]:
@@ -191,7 +211,7 @@ def _supervision(sets: Mapping[str, CocoSet]) -> dict[str, Any]:
     return {"supervision": found} if any(own["most_points"] for own in found.values()) else {}
 
 
-def _features() -> tfds.features.FeaturesDict:
+def _features(pixels: PixelFormat) -> tfds.features.FeaturesDict:
     objects = {
         "id": np.int64,
         # x, y, width, height; for other programs, as records round numbers to 32 bits.
@@ -206,7 +226,7 @@ def _features() -> tfds.features.FeaturesDict:
     }
     return tfds.features.FeaturesDict(
         {
-            "image": tfds.features.Image(shape=(None, None, 3)),
+            "image": image_feature(pixels),
             "image_id": np.int64,
             "file_name": tfds.features.Text(),
             "height": np.int64,
@@ -219,7 +239,7 @@ def _features() -> tfds.features.FeaturesDict:
     )
 
 
-def _split(found: FoundObjects) -> Split:
+def _split(found: FoundObjects, pixels: PixelFormat) -> Split:
     images, instance_files = found.dataset.images, found.instance_files
 
     def key(index: int) -> str:
@@ -229,7 +249,7 @@ def _split(found: FoundObjects) -> Split:
         image = images[index]
         try:
             ids = instance_files(image.id).read_bytes() if instance_files else b""
-            return _example(image, _encoded(image), ids)
+            return _example(image, _encoded(image, pixels), ids)
         except ValueError as error:
             return str(error)
 
@@ -247,10 +267,10 @@ def _facts(image: CocoImage) -> ImageFacts:
     return ImageFacts(image.id, image.file.name, image.height, image.width, labels)
 
 
-def _encoded(image: CocoImage) -> bytes:
-    """Raises ValueError if the image is damaged or of another size than its annotation says."""
+def _encoded(image: CocoImage, pixels: PixelFormat) -> bytes:
+    """Raises ValueError if the image is damaged, of other pixels or of another size than said."""
     encoded = image.file.read_bytes()
-    height, width, _ = decode_image(encoded, str(image.file)).shape
+    height, width, _ = decode_image(encoded, str(image.file), pixels).shape
     if (height, width) != (image.height, image.width):
         raise ValueError(
             f"{image.file} has {height} x {width} pixels (height x width, after the rotation that "

@@ -24,6 +24,7 @@ from pointrend_jax.data.sources.known import SPLITS, Place, known_releases
 from pointrend_jax.data.sources.label_set import SemanticSet
 from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.messages import first
+from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from pointrend_jax.storage import AnyPath, is_remote
 
 # Source: tensorflow_datasets/core/naming.py, in ASCII.
@@ -37,12 +38,14 @@ class Folder(NamedTuple):
       root: the folder that it was unpacked (or, for Cityscapes and CamVid, downloaded) to.
       annotations, images: by split, relative to `root`, where the usual ones are not meant.
       class_names: of a set of a user's own that has none.
+      pixels: what the images must have; its range is not stored.
     """
 
     root: Path
     annotations: Mapping[str, str] = {}
     images: Mapping[str, str] = {}
     class_names: tuple[str, ...] = ()
+    pixels: PixelFormat = PHOTO
 
 
 class Options(NamedTuple):
@@ -112,7 +115,7 @@ def prepare_records(dataset: str, source: Folder, data_dir: AnyPath, options: Op
                 "again:\n  " + "\n  ".join(problems)
             )
     _tell(content, folder, verified=options.verify)
-    _tell_absent(content, folder)
+    _tell_absent(content, folder, source.pixels)
     return folder
 
 
@@ -140,7 +143,9 @@ def _read(source: Folder, dataset: str, options: Options) -> RecordSet:
             print_findings(found)
             objects[split] = found
     name = options.name or release.name
-    return map_records(name, maps) if maps else object_records(name, objects)
+    if maps:
+        return map_records(name, maps, source.pixels)
+    return object_records(name, objects, source.pixels)
 
 
 def _check_numbers(content: RecordSet, published: Mapping[str, int], *, subset: bool) -> None:
@@ -169,11 +174,11 @@ def _tell(content: RecordSet, folder: AnyPath, *, verified: bool) -> None:
     print(f"{folder}: complete{' and verified' if verified else ''}", flush=True)
 
 
-def _tell_absent(content: RecordSet, folder: AnyPath) -> None:
+def _tell_absent(content: RecordSet, folder: AnyPath, pixels: PixelFormat) -> None:
     """Says which classes have no object or, where the records are on this machine, no pixel."""
     for split, what in content.splits.items():
         if content.metadata["kind"] == OBJECTS:
             present = (label for facts in what.facts for label in facts.labels)
             tell_absent_classes(split, content.metadata["class_names"], present)
         elif not is_remote(folder):
-            check_pixels(split, open_maps(Path(folder), split))
+            check_pixels(split, open_maps(Path(folder), split, pixels))

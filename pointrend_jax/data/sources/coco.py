@@ -14,7 +14,7 @@ from typing import Any
 
 from pointrend_jax.coco_file import check_ids, load_coco_file
 from pointrend_jax.console import tell
-from pointrend_jax.data.images import MAX_PIXELS
+from pointrend_jax.data.pillow_file import MAX_PIXELS
 from pointrend_jax.data.sources.annotations import CocoObject, parse_annotation
 from pointrend_jax.data.sources.findings import (
     crowd_remarks,

@@ -7,11 +7,13 @@ from pointrend_jax.data.batches.color_augmentation import (
     ColorChange,
     change_brightness,
     change_color,
+    change_color_channels,
     change_contrast,
     change_hue,
     change_saturation,
     draw_color_change,
 )
+from pointrend_jax.pixel_format import PHOTO, PixelFormat
 
 _NOTHING = ColorChange(None, None, None, None, contrast_first=True)
 _ALL = ColorChange(20.0, 1.4, 0.6, 9, contrast_first=True)
@@ -87,3 +89,35 @@ def test_equal_seeds_draw_equal_changes():
         return [draw_color_change(rng) for _ in range(5)]
 
     assert drawn(1) == drawn(1) != drawn(2)
+
+
+def test_photos_change_as_before_and_other_channels_never_do(noise: np.ndarray):
+    expected = change_color(noise, _ALL)
+    np.testing.assert_array_equal(change_color_channels(noise, _ALL, PHOTO), expected)
+    # Blue, nothing, green, red, nothing.
+    many = np.dstack([noise[..., 2], noise[..., 0], noise[..., 1], noise[..., 0], noise[..., 1]])
+    before, pixels = many.copy(), PixelFormat(5, "uint8", (0.0, 255.0), (3, 2, 0))
+    changed = change_color_channels(many, _ALL, pixels)
+    np.testing.assert_array_equal(changed[..., [3, 2, 0]], expected)
+    np.testing.assert_array_equal(changed[..., [1, 4]], before[..., [1, 4]])
+    np.testing.assert_array_equal(many, before)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("first", [True, False])
+def test_values_of_other_types_change_as_bytes_do(noise: np.ndarray, dtype: str, first: bool):
+    pixels = PixelFormat(4, dtype, (100.0, 1120.0), (0, 1, 2))  # 4 for each step of a byte
+    image = np.dstack([noise, noise[..., :1]]).astype(np.float32) * 4 + 100
+    image = image.astype(dtype)
+    change = _ALL._replace(contrast_first=first)
+    changed = change_color_channels(image, change, pixels)
+    assert changed.dtype == dtype
+    np.testing.assert_array_equal(changed[..., 3], image[..., 3])
+    expected = change_color(noise, change)
+    found = (changed[..., :3].astype(np.float32) - 100) / 4
+    # Bytes are cut off after every step, and hues of bytes are whole: 8 of 255 in places.
+    assert np.abs(found - expected).mean() < 2
+    assert np.abs(found - expected).max() < 10
+    outside = np.full((2, 2, 4), 2000, dtype)
+    nothing = change_color_channels(outside, _NOTHING, pixels)
+    np.testing.assert_array_equal(nothing, outside)

@@ -1,0 +1,195 @@
+"""TIFF files, of which parts can be read; GeoTIFF with where they lie on the earth.
+
+Read by GDAL through rasterio, an extra of the package that is imported when a file needs it.
+Only GDAL's driver of TIFF is used, so no file leads to another one.
+"""
+
+import math
+import os
+import struct
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from jaxtyping import Bool, Num
+
+from pointrend_jax.pixel_format import DTYPES, PixelFormat, check_finite
+
+SUFFIXES = (".tif", ".tiff")
+# Little and big endian, and the same of BigTIFF.
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_BIG = 43  # in the header of BigTIFF
+_MOST_TAGS = 1000  # that are looked at
+# Tags of GeoTIFF: scale, tie points, transformation, and keys of the coordinate system.
+_PLACES = {33550, 33922, 34264, 34735}
+# MiB that GDAL keeps of what it has decoded; its default is a twentieth of the machine's memory.
+_CACHE_MIB = "64"
+
+Window = tuple[slice, slice]
+_ALL = (slice(None), slice(None))
+
+
+def is_tiff(data: bytes) -> bool:
+    """Whether the bytes begin as a TIFF file."""
+    return data.startswith(_TIFF)
+
+
+def is_placed(path: Path) -> bool:
+    """Whether a TIFF file itself says where it lies on the earth; False for a file that is none."""
+    try:
+        with path.open("rb") as file:
+            return not _PLACES.isdisjoint(_tags(file))
+    except (OSError, struct.error):
+        return False
+
+
+def rasterio() -> Any:
+    """The module. Raises ValueError, saying what to install, if it is not there."""
+    os.environ.setdefault("GDAL_CACHEMAX", _CACHE_MIB)
+    try:
+        import rasterio
+        import rasterio.errors
+        import rasterio.features
+        import rasterio.warp
+    except ImportError as error:
+        raise ValueError(
+            "TIFF files of other pixels than photos have, and GeoTIFF, are read with rasterio: "
+            "pip install 'pointrend_jax[geo]'."
+        ) from error
+    # A TIFF file need not lie anywhere on the earth.
+    warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
+    return rasterio
+
+
+def _tags(file: BinaryIO) -> set[int]:
+    """The tags of the first image of a TIFF file; none of other files.
+
+    Source: TIFF 6.0, section 2, and the BigTIFF proposal.
+    """
+    header = file.read(16)
+    if not is_tiff(header):
+        return set()
+    order, is_big = "<" if header.startswith(b"I") else ">", _BIG in header[2:4]
+    # The types of an offset and of the number of entries, and the bytes of an entry.
+    offset, number, size = ("Q", "Q", 20) if is_big else ("I", "H", 12)
+    (start,) = struct.unpack_from(order + offset, header, 8 if is_big else 4)
+    file.seek(start)
+    (entries,) = struct.unpack(order + number, file.read(struct.calcsize(number)))
+    found = file.read(min(entries, _MOST_TAGS) * size)
+    return {struct.unpack_from(f"{order}H", found, at)[0] for at in range(0, len(found), size)}
+
+
+class RasterImage:
+    """A TIFF file [H, W, C]: `image[y0:y1, x0:x1]` reads that part.
+
+    A value that the file declares to be missing (nodata) reads as the lower end of the format's
+    range. A context manager; without, the file is closed when nothing refers to the image any more.
+
+    Attributes:
+      shape: (H, W, C). dtype: of numpy.
+      crs, transform: of rasterio, where it lies on the earth; crs is None if the file has none.
+    """
+
+    def __init__(self, file: Path | str | bytes, pixels: PixelFormat, name: str = "") -> None:
+        """Args: file, its path or content; name, what an error calls it, the path if "".
+
+        Raises: ValueError if the file is no TIFF, or of other channels or another type.
+        """
+        self.name, self._memory = name or str(file), None
+        self._source = self._opened(file)
+        self.shape = (self._source.height, self._source.width, self._source.count)
+        self.crs, self.transform = self._source.crs, self._source.transform
+        missing = self._source.nodatavals
+        self._missing = None if None in missing else np.asarray(missing)[:, None, None]
+        types = sorted(set(self._source.dtypes))
+        self._check(types, pixels)
+        self.dtype = np.dtype(types[0])
+        self._filler = pixels.black
+
+    def __getitem__(self, window: Window) -> Num[np.ndarray, "h w C"]:
+        values, missing = self._read(window)
+        if missing is not None:
+            values[missing] = self._filler
+        part = np.ascontiguousarray(np.moveaxis(values, 0, 2))
+        check_finite(part, self.name if window == _ALL else f"a part of {self.name}")
+        return part
+
+    def void(self, window: Window) -> Bool[np.ndarray, "h w"] | None:
+        """Where every channel is missing; None if the file declares no value of missing ones."""
+        if self._missing is None:
+            return None
+        _, missing = self._read(window)
+        return None if missing is None else np.asarray(missing.all(axis=0))
+
+    def thinned(self, step: int) -> Num[np.ndarray, "h w C"]:
+        """About every `step`-th row and column; what is missing is as in a part."""
+        height, width, channels = self.shape
+        values = self._source.read(out_shape=(channels, -(-height // step), -(-width // step)))
+        missing = self._is_missing(values)
+        if missing is not None:
+            values[missing] = self._filler
+        return np.moveaxis(values, 0, 2)
+
+    def __enter__(self) -> "RasterImage":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._source.close()
+        if self._memory is not None:
+            self._memory.close()
+
+    def _opened(self, file: Path | str | bytes) -> Any:
+        module = rasterio()
+        try:
+            if isinstance(file, bytes):
+                self._memory = module.MemoryFile(file)
+                return self._memory.open(driver="GTiff")
+            return module.open(file, driver="GTiff")
+        except (module.errors.RasterioError, OSError) as error:
+            raise ValueError(
+                f"{self.name} is no TIFF file that can be read ({error}); restore it."
+            ) from error
+
+    def _check(self, types: list[str], pixels: PixelFormat) -> None:
+        interpretation = self._source.colorinterp[0].name
+        if interpretation == "palette":
+            raise ValueError(
+                f"{self.name} has a palette, whose values are no intensities; save its colours."
+            )
+        if types != [pixels.dtype] or self.shape[2] != pixels.channels:
+            others = "" if set(types) <= set(DTYPES) else "; convert it to one of these types"
+            raise ValueError(
+                f"{self.name} must be a {pixels}, got {', '.join(types)} {self.shape}: "
+                f"config.data.channels is {pixels.channels} and config.data.dtype "
+                f"{pixels.dtype!r} (of {', '.join(DTYPES)}){others}."
+            )
+
+    def _read(self, window: Window) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values [C, h, w], and which are missing."""
+        rows, columns = (
+            part.indices(side)[:2] for part, side in zip(window, self.shape[:2], strict=True)
+        )
+        module = rasterio()
+        try:
+            values = self._source.read(window=(rows, columns))
+        except (module.errors.RasterioError, OSError) as error:
+            raise ValueError(
+                f"{self.name} is truncated or damaged ({error}); restore the file."
+            ) from error
+        return values, self._is_missing(values)
+
+    def _is_missing(self, values: np.ndarray) -> Bool[np.ndarray, "C h w"] | None:
+        if self._missing is None:
+            return None
+        if values.dtype.kind == "f" and any(math.isnan(value) for value in self._missing.flat):
+            return np.isnan(values)
+        # The value of missing pixels is a text in the file, which need not be a float32 exactly.
+        missing = self._missing.astype(values.dtype) if values.dtype.kind == "f" else self._missing
+        return values == missing

@@ -1,0 +1,182 @@
+"""Tiles of a TIFF file give a GeoTIFF in the same place, and polygons that are the label map."""
+
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.features import rasterize
+from rasterio.warp import transform_geom
+
+from pointrend_jax.data.rasters import RasterImage
+from pointrend_jax.pixel_format import PHOTO, PixelFormat
+from pointrend_jax.predict.files import predict_labels_in_tiles
+from pointrend_jax.predict.inputs import NamedFile, check_files
+from pointrend_jax.predict.labels import SemanticPredictor
+from pointrend_jax.predict.raster_labels import RasterLabels, write_geojson
+from pointrend_jax.predict.sources import ImageSource
+from pointrend_jax.predict.tiles import Tiling, predict_tiles
+from tests.data.image_files import PLACE, npy, png, tiff
+from tests.data.label_sets import blocks
+from tests.data.raster_sets import INFRARED, fields
+
+_FIELDS = PixelFormat(4, "uint16", (0.0, 4095.0), (2, 1, 0))
+_NAMES = ("soil", "crop")
+
+
+class _Bright(SemanticPredictor):
+    """Says that what is bright in the last channel is a crop: no model is needed."""
+
+    def __init__(self, pixels: PixelFormat = _FIELDS) -> None:
+        self.class_names, self.pixel_format = _NAMES, pixels
+
+    def predict_tiles(self, image: Any, **options: Any) -> Any:
+        def predict(batch: Any) -> np.ndarray:
+            return (batch.images[..., -1] > 2 * INFRARED).astype(np.uint8)
+
+        tiling = Tiling.checked((options["tile"],) * 2, options["overlap"])
+        out = options["out"]
+        return predict_tiles(predict, image, tiling, out, pixels=self.pixel_format, progress=False)
+
+
+def _predict(path: Path, output: Path, formats: tuple[str, ...], pixels: Any = _FIELDS) -> None:
+    sources = [ImageSource(path)]
+    files = check_files(
+        sources, output, formats=formats, task="semantic", pixels=pixels, tiled=True
+    )
+    options = {"formats": formats, "tile": 64, "overlap": 32}
+    predict_labels_in_tiles(_Bright(pixels), files, output, **options)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """A scene of 100 x 150 pixels whose first rows are missing, and its labels."""
+    folder = tmp_path_factory.mktemp("scene")
+    labels = blocks((100, 150), 0, side=16)
+    labels[:16, :] = 255
+    image = fields(labels)
+    image[labels == 255] = 0
+    tiff(folder / "scene.tif", image, **PLACE, nodata=0, compress="deflate", tiled=True)
+    return folder / "scene.tif", labels
+
+
+def test_labels_lie_where_the_image_lies(scene: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    path, labels = scene
+    _predict(path, tmp_path, ("overlay", "png", "geojson"))
+    with rasterio.open(tmp_path / "scene_labels.tif") as file, rasterio.open(path) as image:
+        assert (file.crs, file.transform, file.nodata) == (image.crs, image.transform, 255)
+        np.testing.assert_array_equal(file.read(1), labels)
+    names = {"scene_labels.tif", "scene.geojson", "scene.png", "classes.json"}
+    assert {found.name for found in tmp_path.iterdir()} == names
+
+
+def test_polygons_are_the_label_map(scene: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    path, labels = scene
+    _predict(path, tmp_path, ("geojson",))
+    content = json.loads((tmp_path / "scene.geojson").read_text())
+    assert content["type"] == "FeatureCollection"
+    drawn, names = [], set()
+    for feature in content["features"]:
+        longitude, latitude = np.asarray(feature["geometry"]["coordinates"][0]).T
+        # Zone 33 begins at 12 degrees, and its middle is 15.
+        assert (np.abs(longitude - 15) < 1).all()
+        assert (np.abs(latitude - 45) < 1).all()
+        area = np.sum(longitude[:-1] * latitude[1:] - longitude[1:] * latitude[:-1])
+        assert area > 0, "outlines run against the clock"
+        label, name = feature["properties"]["class_id"], feature["properties"]["class_name"]
+        back = transform_geom("OGC:CRS84", PLACE["crs"], feature["geometry"])
+        drawn.append((back, label))
+        names.add((label, name))
+    assert names == {(0, "soil"), (1, "crop")}
+    again = rasterize(drawn, labels.shape, fill=255, transform=PLACE["transform"], dtype="uint8")
+    np.testing.assert_array_equal(again, labels)
+
+
+def test_a_photo_on_the_earth_is_predicted_in_place_and_another_as_before(tmp_path: Path) -> None:
+    labels = blocks((64, 96), 0, side=16)
+    photo = np.repeat((labels * 255)[..., None], 3, axis=2)
+    pixels = PHOTO
+    for name, options in (("placed", PLACE), ("plain", {})):
+        tiff(tmp_path / f"{name}.tif", photo, photometric="RGB", **options)
+        _predict(tmp_path / f"{name}.tif", tmp_path / name, ("png",), pixels)
+    assert (tmp_path / "placed" / "placed_labels.tif").exists()
+    assert (tmp_path / "plain" / "plain_labels.png").exists()
+
+
+def test_an_interrupted_writer_leaves_what_was_there(
+    scene: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    path = tmp_path / "labels.tif"
+    path.write_bytes(b"before")
+    image = RasterImage(scene[0], _FIELDS)
+    with pytest.raises(KeyError), RasterLabels(path, image):
+        raise KeyError
+    assert path.read_bytes() == b"before"
+    assert [found.name for found in tmp_path.iterdir()] == ["labels.tif"]
+    with pytest.raises(ValueError, match=r"labels\.tif cannot be written"):
+        RasterLabels(tmp_path / "absent" / "labels.tif", image)
+
+
+def _without_crs(path: Path) -> None:
+    tiff(path, fields(blocks((64, 64), 0)), transform=PLACE["transform"])
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "match"),
+    [
+        ("a.tif", _without_crs, r"a\.tif says no coordinate system \(CRS\)"),
+        ("a.npy", lambda p: p.write_bytes(npy(fields(blocks((64, 64), 0)))), "no place on the"),
+        ("a.png", lambda p: p.write_bytes(png(fields(blocks((64, 64), 0)))), "no place on the"),
+        ("a.tif", lambda p: tiff(p, fields(blocks((64, 64), 0))[..., :3], **PLACE), "channels is"),
+        ("a.tif", lambda p: p.write_bytes(b"II*\0"), "no TIFF file that can be read"),
+    ],
+    ids=["no CRS", "npy", "png", "channels", "cut"],
+)
+def test_what_cannot_be_placed_is_refused_before_anything_is_predicted(
+    name: str, make: Any, match: str, tmp_path: Path
+) -> None:
+    make(tmp_path / name)
+    with pytest.raises(ValueError, match=match):
+        _predict(tmp_path / name, tmp_path / "out", ("geojson",))
+    if name == "a.tif" and make is _without_crs:
+        # The label map needs no coordinate system.
+        _predict(tmp_path / name, tmp_path / "out", ("png",))
+        with rasterio.open(tmp_path / "out" / "a_labels.tif") as file:
+            assert (file.crs, file.transform) == (None, PLACE["transform"])
+
+
+def test_geojson_is_of_tiles(scene: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="geojson is of GeoTIFF files, with --tile"):
+        check_files(
+            [ImageSource(scene[0])], tmp_path, formats=("geojson",), task="semantic",
+            pixels=_FIELDS,
+        )  # fmt: skip
+
+
+def test_frames_of_videos_are_photos(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="frame 0 has photos, the model takes a uint16"):
+        check_files(
+            [ImageSource(tmp_path / "clip.mp4", 0)], tmp_path / "out", formats=("overlay",),
+            task="semantic", pixels=_FIELDS,
+        )  # fmt: skip
+
+
+def test_memory_is_that_of_a_tile(tmp_path: Path) -> None:
+    side = 2048
+    options = {"tiled": True, "compress": "deflate"}
+    with rasterio.open(
+        tmp_path / "large.tif", "w", driver="GTiff", height=side, width=side, count=4,
+        dtype="uint16", **PLACE, **options,
+    ):  # fmt: skip
+        pass
+    file = NamedFile("large", ImageSource(tmp_path / "large.tif"), "large.tif")
+    tracemalloc.start()
+    predict_labels_in_tiles(_Bright(), [file], tmp_path, formats=("geojson",), tile=256, overlap=64)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The image is 32 MiB, a tile half of one.
+    assert most < 8 * 2**20
+    assert write_geojson(tmp_path / "large_labels.tif", tmp_path / "again.geojson", _NAMES) == 1
