@@ -8,6 +8,8 @@ export class PointHead {
     this.arrays = arrays;
     const { hidden, coarse, each_layer: eachLayer } = model.mlp;
     this.hidden = hidden;
+    // A layer and the one before it, for one point after another.
+    this.layers = [new Float64Array(hidden), new Float64Array(hidden)];
     this.coarse = coarse;
     // What every layer sees of the layer before; the coarse prediction's rows come last.
     this.kernels = model.mlp.layers.map((_, i) => Float64Array.from(arrays[`kernel${i}`]));
@@ -65,7 +67,7 @@ export class PointHead {
 
   #logit(object, u, v) {
     const [x0, y0, x1, y1] = object.box;
-    let layer = new Float64Array(this.hidden);
+    let layer = this.layers[0].fill(0);
     for (const map of this.maps) {
       const taps = around((u * (x1 - x0) + x0) / map.stride, (v * (y1 - y0) + y0) / map.stride, map.width, map.height);
       // Far from every outline there are no features: the whole mask says what is there.
@@ -104,7 +106,7 @@ export class PointHead {
 
   // A hidden layer's product with the one before, most of which a ReLU has made zero.
   #next(before, layer) {
-    const result = new Float64Array(this.hidden);
+    const result = this.layers[layer % 2].fill(0);
     for (let i = 0; i < before.length; i++) {
       if (before[i] !== 0) addScaled(result, before[i], this.kernels[layer], i * this.hidden);
     }
