@@ -43,8 +43,8 @@ class PackedScene(NamedTuple):
     def arrays(self) -> dict[str, np.ndarray]:
         """What a renderer reads, by name: explore/standalone/points.js."""
         mlp = self.parts.mlp
-        found = {f"kernel{i}": kernel for i, kernel in enumerate(mlp.kernels)}
-        found |= {f"bias{i}": bias for i, bias in enumerate(mlp.biases)}
+        found = {f"kernel{i}": np.asarray(kernel) for i, kernel in enumerate(mlp.kernels)}
+        found |= {f"bias{i}": np.asarray(bias) for i, bias in enumerate(mlp.biases)}
         for i, (cells, kept) in enumerate(zip(self.parts.maps, self.kept, strict=True)):
             found[f"features{i}"] = cells[kept]
             found[f"kept{i}"] = np.packbits(kept, bitorder="little")

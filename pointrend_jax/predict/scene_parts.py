@@ -15,7 +15,7 @@ from pointrend_jax.tasks.task import Task, kept
 
 
 class SceneParts(NamedTuple):
-    """All that `Scene.render` reads, of n instances. Everything is numpy's.
+    """All that `Scene.render` reads, of n instances. All but the point head is numpy's.
 
     Attributes:
       maps: of fine-grained features, float32 [H, W, C] each.
@@ -58,9 +58,7 @@ def scene_parts(scene: Scene) -> SceneParts:
     coarse_logits = np.asarray(_encode(model.task)(model.variables, seen.maps, regions))
     layers = model.variables["params"]["mask_head"]["point_head"]
     names = [*(f"fc{i + 1}" for i in range(mask.point_num_fcs)), "predictor"]
-    kernels, biases = (
-        [np.asarray(layers[name][part]) for name in names] for part in ("kernel", "bias")
-    )
+    kernels, biases = ([layers[name][part] for name in names] for part in ("kernel", "bias"))
     levels = tuple(mask.point_features)
     return SceneParts(
         maps=[np.asarray(seen.maps[level][0], np.float32) for level in levels],

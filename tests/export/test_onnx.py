@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxpr_as_fun
 
 from pointrend_jax.ops.points import point_sample
 from pointrend_jax.pointrend import PointMLP, multiclass_uncertainty, point_features, render
@@ -40,7 +41,7 @@ def test_rendering_is_the_same_in_onnxruntime(tmp_path: Path) -> None:
     given = normal(1, 16, 24, 16), normal(1, 16, 24, 3)
     # Traced first: while it converts, functions of other packages are not their own.
     traced = jax.make_jaxpr(rendered)(*given)
-    function = jax.extend.core.jaxpr_as_fun(traced)
+    function = jaxpr_as_fun(traced)
     file = tmp_path / "render.onnx"
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in given]
     jax2onnx.to_onnx(lambda *x: function(*x)[0], shapes, return_mode="file", output_path=str(file))
