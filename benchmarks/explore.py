@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     args = parser.parse_args()
     predictor = pointrend_jax.load(args.checkpoint)
-    photo = _photo(args.side)
+    photo = drawn_photo(args.side)
     warm_up(predictor, (args.side, args.side))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
@@ -50,24 +50,27 @@ def main() -> None:
         dropped = [_timed(ask, "photos", photo) for _ in range(args.repeats)]
         scene = json.loads(dropped[-1][1])
         print(f"{len(scene['objects'])} objects of a photo of {args.side} x {args.side}")
-        _tell("from sending the photo to its masks", [seconds for seconds, _ in dropped])
+        tell_times("from sending the photo to its masks", [seconds for seconds, _ in dropped])
         for side in (FIRST_SIDE, *REFINED_SIDES):
-            windows = (_window(scene["objects"][0]["box"], i) for i in range(args.repeats))
-            asked = (f"scenes/{scene['scene']}/window?window={w}&side={side}" for w in windows)
-            _tell(f"a window of {side} x {side}", [_timed(ask, path)[0] for path in asked])
+            windows = (zoomed(scene["objects"][0]["box"], i) for i in range(args.repeats))
+            numbers = (",".join(str(v) for v in window) for window in windows)
+            asked = (f"scenes/{scene['scene']}/window?window={w}&side={side}" for w in numbers)
+            tell_times(f"a window of {side} x {side}", [_timed(ask, path)[0] for path in asked])
         server.should_exit = True
 
 
-def _photo(side: int) -> bytes:
+def drawn_photo(side: int) -> bytes:
+    """A scene of the demonstration's kind, as a JPEG."""
     pixels, _ = draw_scene(np.random.default_rng(9003), side, 3, 1)
     buffer = io.BytesIO()
     Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)).save(buffer, "JPEG", quality=95)
     return buffer.getvalue()
 
 
-def _window(box: list[float], step: int) -> str:
+def zoomed(box: list[float], step: int) -> list[float]:
+    """A window at `ZOOM` times the resolution, which moves over the box."""
     x, y = box[0] + step, box[1] + step
-    return f"{x},{y},{x + REFINED_SIDES[0] / ZOOM},{y + REFINED_SIDES[0] / ZOOM}"
+    return [x, y, x + REFINED_SIDES[0] / ZOOM, y + REFINED_SIDES[0] / ZOOM]
 
 
 def _ask(port: int, path: str, body: bytes | None = None) -> bytes:
@@ -87,7 +90,8 @@ def _timed(ask: Callable[..., bytes], *what: Any) -> tuple[float, bytes]:
     return time.monotonic() - start, content
 
 
-def _tell(what: str, seconds: list[float]) -> None:
+def tell_times(what: str, seconds: list[float]) -> None:
+    """The median, the least and the most."""
     ms = [1000 * s for s in seconds]
     print(f"{what}: median {statistics.median(ms):.0f} ms, {min(ms):.0f} to {max(ms):.0f}")
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "train": ("train a model, or go on with a run", ("train",)),
     "eval": ("score a trained model", ("train",)),
     "predict": ("segment image files", ()),
-    "explore": ("zoom into predictions on a page of this machine", ("web",)),
+    "explore": ("zoom into predictions on a page of this machine", ()),
     "convert": ("make a checkpoint of a Detectron2 file", ()),
     "export": ("write a model as a file that predicts with jax alone", ("export",)),
     "prepare": ("record files of a data set, for training", ("train",)),

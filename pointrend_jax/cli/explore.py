@@ -1,16 +1,18 @@
 """Opens a page of this machine on which one zooms into predictions.
 
 Drop a photo on it, choose objects, zoom: what is visible is rendered anew by the point head.
-Nothing leaves the machine.
+Nothing leaves the machine. With --static, the page of one photo becomes a single file that needs no
+server.
 """
 
 import argparse
 
+from pointrend_jax.cli.extras import check_installed
 from pointrend_jax.cli.parser import CommandParser, count, path
 
 EXAMPLES = (
     "pointrend_jax explore --checkpoint runs/people",
-    "pointrend_jax explore photo.jpg --checkpoint pointrend_rcnn_r50_fpn_3x_coco",
+    "pointrend_jax explore photo.jpg --checkpoint runs/people --static photo.html",
 )
 
 
@@ -25,10 +27,32 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--port", type=count(0), default=0, metavar="N", help="of 127.0.0.1 (0: one that is free)"
     )
+    parser.add_argument(
+        "--static", type=path, metavar="OUT.html",
+        help="write the page of PHOTO as one file that renders in the browser",
+    )  # fmt: skip
+    parser.add_argument(
+        "--score-threshold", type=float, metavar="S",
+        help="of --static: objects below are left out (0.5)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
-    from pointrend_jax.explore.serve import serve
     from pointrend_jax.predict.load import load
+
+    if args.static is not None:
+        from pointrend_jax.explore.static import check_static, write_static
+
+        threshold = 0.5 if args.score_threshold is None else args.score_threshold
+        if args.photo is None:
+            raise ValueError("--static writes the page of one photo; give PHOTO.")
+        check_static(args.static)
+        predictor = load(str(args.checkpoint))
+        write_static(predictor, args.photo, args.static, score_threshold=threshold)
+        return
+    if args.score_threshold is not None:
+        raise ValueError("--score-threshold is for --static; the page itself has a slide for it.")
+    check_installed("explore", ("web",))
+    from pointrend_jax.explore.serve import serve
 
     serve(load(str(args.checkpoint)), args.photo, port=args.port)

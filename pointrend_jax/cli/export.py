@@ -44,6 +44,11 @@ def add_arguments(parser: CommandParser) -> None:
         "--platforms", type=names, default=("cpu", "cuda", "tpu"), metavar="NAME,...",
         help="that programs are made for (cpu,cuda,tpu)",
     )  # fmt: skip
+    parser.add_argument(
+        "--weights", default="float32", metavar="TYPE",
+        help="float32; or float16 or bfloat16, half the size: what that costs is reported, and the "
+        "file kept whatever it is (float32)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -64,6 +69,7 @@ def run(args: argparse.Namespace) -> None:
         largest=args.largest,
         canvases=args.canvases,
         platforms=args.platforms,
+        weights=args.weights,
     )
 
 

@@ -88,7 +88,7 @@ class Explorer:
         ]
 
     async def _start(self, request: Request) -> Response:
-        limits = {"max_bytes": MAX_BYTES, "max_pixels": MAX_PIXELS}
+        limits = {"opens": True, "max_bytes": MAX_BYTES, "max_pixels": MAX_PIXELS}
         sides = {"first_side": FIRST_SIDE, "refined_sides": REFINED_SIDES}
         newest = next(reversed(self._scenes), None)
         return JSONResponse({"scene": newest, **limits, **sides})

@@ -2,7 +2,8 @@
 
     manifest.json         what there is: classes, sizes, programs, a sha256 of every other part
     model.json            the description of a checkpoint: configuration, class names, category ids
-    weights.safetensors   float32 and int32 arrays by the paths of our variables
+    weights.safetensors   arrays by the paths of our variables: int32, and float32 or, where it was
+                          asked for, float16 or bfloat16, which the programs widen
     programs/*.jax        `jax.export`, one for each platform and canvas
 
 jax promises to run such programs with releases of up to six months later (and three weeks earlier).
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pointrend_jax.console import watched
@@ -37,8 +39,9 @@ _FORMAT, _VERSION = "pointrend_jax export", 1
 _MANIFEST, _MODEL, _WEIGHTS = "manifest.json", "model.json", "weights.safetensors"
 # Bytes of a packed part that is read here: a manifest, or a description.
 _MOST_UNPACKED = 2**26
-# What the reader knows.
+# What arrays of variables may be, and what those of float32 are kept as.
 _TYPES = (np.float32, np.int32)
+WEIGHTS = {"float32": jnp.float32, "float16": jnp.float16, "bfloat16": jnp.bfloat16}
 
 
 class ExportedModel(NamedTuple):
@@ -56,21 +59,21 @@ class ExportedModel(NamedTuple):
 
 
 def write_artefact(
-    file: Path, model: ExportedModel, canvases: Sequence[Canvases], platforms: Sequence[str]
+    file: Path,
+    model: ExportedModel,
+    canvases: Sequence[Canvases],
+    platforms: Sequence[str],
+    weights: str = "float32",
 ) -> dict[str, Any]:
     """Writes the zip; its manifest.
 
     Args:
       file: is overwritten. canvases: of each a program is made for every platform.
-    Raises: ValueError if an array is of a type that the reader does not know.
+      weights: a key of `WEIGHTS`.
+    Raises: ValueError if an array is of a type that the reader does not know, or has values that
+      `weights` does not hold.
     """
-    arrays = {path: np.asarray(array) for path, array in flat(model.variables).items()}
-    odd = [f"{path} is {a.dtype}" for path, a in arrays.items() if a.dtype not in _TYPES]
-    if odd:
-        raise ValueError(
-            f"an export has float32 and int32 arrays alone, but {odd[0]}; a part of your own that "
-            "keeps such arrays cannot be exported."
-        )
+    arrays = _kept_as(weights, flat(model.variables))
     meta = CheckpointMeta(
         model.config.to_dict(), model.class_names, category_ids=model.category_ids
     )
@@ -81,7 +84,8 @@ def write_artefact(
         programs = _write_programs(folder, model, arrays, canvases, platforms)
         names = [_MODEL, _WEIGHTS, *(program["file"] for program in programs)]
         manifest = _manifest(model, programs) | {
-            "sha256": {name: sha256(folder / name) for name in names}
+            "weights": weights,
+            "sha256": {name: sha256(folder / name) for name in names},
         }
         (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2))
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -90,6 +94,26 @@ def write_artefact(
                 stored = zipfile.ZIP_STORED if name == _WEIGHTS else zipfile.ZIP_DEFLATED
                 archive.write(folder / name, name, compress_type=stored)
     return manifest
+
+
+def _kept_as(weights: str, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays of a file."""
+    arrays = {path: np.asarray(array) for path, array in variables.items()}
+    for path, array in arrays.items():
+        if array.dtype not in _TYPES:
+            raise ValueError(
+                f"an export has float32 and int32 arrays alone, but {path} is {array.dtype}; a "
+                "part of your own that keeps such arrays cannot be exported."
+            )
+        if array.dtype == np.float32:
+            with np.errstate(over="ignore"):
+                arrays[path] = array.astype(WEIGHTS[weights])
+            if not np.isfinite(arrays[path].astype(np.float32)).all():
+                raise ValueError(
+                    f"{path} has values of up to {np.abs(array).max():.3g}, which {weights} does "
+                    "not hold; take --weights bfloat16 or float32."
+                )
+    return arrays
 
 
 def _write_programs(
@@ -158,7 +182,11 @@ def read_artefact(file: Path) -> tuple[Variables, CheckpointMeta]:
         weights = Path(folder) / _WEIGHTS
         weights.write_bytes(_part(file, _WEIGHTS))
         arrays, _ = read_safetensors(weights)
-    return {"buffers": {}} | nested(arrays), meta
+    wide = {
+        path: array.astype(np.float32) if array.dtype == np.float16 else array
+        for path, array in arrays.items()
+    }
+    return {"buffers": {}} | nested(wide), meta
 
 
 def read_description(file: Path) -> CheckpointMeta | None:

@@ -31,11 +31,12 @@ _LISTED = 5
 
 
 class Gate(NamedTuple):
-    """What was measured of an export that passed.
+    """What was measured of an export.
 
     Attributes:
       photos, objects: how many were compared.
-      differences: the largest of each kind of `LIMITS`.
+      differences, means: the largest and the mean of each kind of `LIMITS`.
+      unmatched: objects that the other has not; in neither of these.
       predict_seconds, seconds: medians for one photo, from pixels to run lengths or labels.
       load_seconds: of opening the export. program_bytes: arguments, results and temporaries of its
         largest program, None where the backend does not tell. peak_bytes: resident memory of its
@@ -45,6 +46,8 @@ class Gate(NamedTuple):
     photos: int
     objects: int
     differences: dict[str, float]
+    means: dict[str, float]
+    unmatched: int
     predict_seconds: float
     seconds: float
     load_seconds: float
@@ -53,12 +56,18 @@ class Gate(NamedTuple):
 
 
 def check_export(
-    file: Path, predict: Callable[[np.ndarray], Any], photos: Sequence[np.ndarray]
+    file: Path,
+    predict: Callable[[np.ndarray], Any],
+    photos: Sequence[np.ndarray],
+    *,
+    within_limits: bool = True,
 ) -> Gate:
     """Runs the export of `file` and compares it with `predict`.
 
-    Raises: ValueError, naming photos and objects, if it differs by more than `LIMITS`, does not
-      run, or there is nothing to compare.
+    Args:
+      within_limits: whether it must differ by no more than `LIMITS`; otherwise it is measured.
+    Raises: ValueError, naming photos and objects, if it must not and does, if it does not run, or
+      there is nothing to compare.
     """
     expected: list[Predicted] = [predict(photo) for photo in photos]
     objects = sum(len(e) for e in expected if isinstance(e, PredictedInstances))
@@ -74,30 +83,36 @@ def check_export(
         _delivered(predict(photo))
         seconds.append(time.perf_counter() - start)
     found, measured = _run(file, photos)
-    worst = dict.fromkeys(LIMITS, 0.0)
-    wrong = []
+    values: dict[str, list[float]] = {kind: [] for kind in LIMITS}
+    wrong, unmatched = [], 0
     for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
         for where, kind, value in differences(ours, theirs):
-            worst[kind] = max(worst[kind], value)
+            if np.isfinite(value):
+                values[kind].append(value)
+            else:
+                unmatched += 1
             if not value <= LIMITS[kind]:
                 wrong.append(
                     f"photo {number}, {where}: {kind} {value:.3g} (at most {LIMITS[kind]})"
                 )
-    if wrong:
+    if wrong and within_limits:
         raise ValueError(
             f"the export differs from predict() at {len(wrong)} places, so it was not kept:\n  "
             + "\n  ".join(first_lines(wrong, _LISTED))
         )
     kinds = ("mask", "score", "box") if of_instances else ("labels",)
+    worst = {kind: max(values[kind], default=0.0) for kind in kinds}
+    means = {kind: float(np.mean(values[kind] or 0.0)) for kind in kinds}
     return Gate(
-        len(photos), objects, {k: worst[k] for k in kinds}, float(np.median(seconds)), **measured
+        len(photos), objects, worst, means, unmatched, float(np.median(seconds)), **measured
     )
 
 
 def differences(ours: Predicted, theirs: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
     """Where, in which kind of `LIMITS` and by how much an export's result differs.
 
-    An object that the other has not, or a result of another shape, differs without bound.
+    An object that the other has not, within half of its shorter side, or a result of another shape,
+    differs without bound.
     """
     if isinstance(ours, PredictedLabels):
         same = theirs["labels"].shape == ours.labels.shape
@@ -117,10 +132,10 @@ def differences(ours: Predicted, theirs: dict[str, Any]) -> Iterator[tuple[str, 
             for j in left
             if theirs["classes"][j] == label
         }
-        if not apart:
+        nearest = min(apart, key=lambda j: apart[j], default=None)
+        if nearest is None or apart[nearest] > min(box[2:] - box[:2]) / 2:
             yield where, "box", float("inf")
             continue
-        nearest = min(apart, key=lambda j: apart[j])
         left.remove(nearest)
         yield where, "box", apart[nearest]
         yield where, "score", float(abs(theirs["scores"][nearest] - score))

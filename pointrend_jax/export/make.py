@@ -1,6 +1,6 @@
 """From a model to an export that has been compared with it, and a report of both."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 
 from pointrend_jax.console import tell, tell_progress
 from pointrend_jax.data.batches.transforms import check_buckets, choose_bucket, resized_hw
-from pointrend_jax.export.artefact import ExportedModel, write_artefact
+from pointrend_jax.export.artefact import WEIGHTS, ExportedModel, write_artefact
 from pointrend_jax.export.gate import LIMITS, Gate, check_export
 from pointrend_jax.export.program import PLATFORMS, Canvases
 from pointrend_jax.ops.pillow_resize import MAX_SIDE
@@ -29,11 +29,14 @@ class ExportOptions(NamedTuple):
         and memory of pasting follow the smallest that holds an image.
       canvases: (height, width) of the network's input; None for those of `config.data.buckets`.
       platforms: of "cpu", "cuda" and "tpu".
+      weights: what they are kept as: "float32", or "float16" or "bfloat16", whose export is
+        measured beside `predict` and kept whatever it differs in.
     """
 
     largest: Sequence[tuple[int, int]] | None = None
     canvases: Sequence[tuple[int, int]] | None = None
     platforms: Sequence[str] = tuple(PLATFORMS)
+    weights: str = "float32"
 
 
 def export_model(
@@ -46,6 +49,8 @@ def export_model(
 ) -> dict[str, Any]:
     """Writes `file`, if it gives what `predict` gives, and its report beside it; the report.
 
+    With weights of half the bits it is written whatever it gives.
+
     Args:
       photos: uint8 [H, W, 3] in RGB order, that both predict. predict_bytes: of a photo, what the
         program of `predict` takes.
@@ -53,30 +58,34 @@ def export_model(
       machine, or if `file` is there; after it, if the export differs. Then nothing is left.
     """
     chosen = _canvases(model, options)
-    _check(file, options.platforms)
+    _check(file, options)
     _check_photos(photos, chosen, model)
     unfinished = file.with_name(f".{file.name}.unfinished")
     try:
-        manifest = write_artefact(unfinished, model, chosen, options.platforms)
+        manifest = write_artefact(unfinished, model, chosen, options.platforms, options.weights)
         tell_progress(f"comparing the export with predict() on {len(photos)} photos")
-        gate = check_export(unfinished, predict, photos)
+        must_equal = options.weights == "float32"
+        gate = check_export(unfinished, predict, photos, within_limits=must_equal)
         size, of_predict = unfinished.stat().st_size, predict_bytes(photos[0])
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
-    report = _report(file, gate, size, manifest, of_predict)
+    report = _report(file, gate, size, manifest, of_predict, LIMITS if must_equal else {})
     write_json(file.with_suffix(".report.json"), report)
     tell("\n".join(_table(report)))
     return report
 
 
-def _check(file: Path, platforms: Sequence[str]) -> None:
+def _check(file: Path, options: ExportOptions) -> None:
+    platforms = options.platforms
     if find_spec("flatbuffers") is None:
         raise ValueError("an export needs flatbuffers: pip install 'pointrend_jax[export]'")
     if file.suffix != ".zip":
         raise ValueError(f"--output {file} must end in .zip.")
     if file.exists():
         raise ValueError(f"{file} is there already; choose another --output.")
+    if options.weights not in WEIGHTS:
+        raise ValueError(f"--weights must be one of {', '.join(WEIGHTS)}, got {options.weights!r}.")
     unknown = [platform for platform in platforms if platform not in PLATFORMS]
     if unknown or not platforms:
         raise ValueError(
@@ -130,15 +139,18 @@ def _check_photos(
 
 
 def _report(
-    file: Path, gate: Gate, size: int, manifest: dict[str, Any], predict_bytes: int | None
-) -> dict[str, Any]:
+    file: Path, gate: Gate, size: int, manifest: dict[str, Any], predict_bytes: int | None,
+    limits: Mapping[str, float],
+) -> dict[str, Any]:  # fmt: skip
     return {
         "file": file.name,
         "bytes": size,
         "programs": len(manifest["programs"]),
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,
-        "limits": {kind: LIMITS[kind] for kind in gate.differences},
+        "weights": manifest["weights"],
+        # None of weights of half the bits, which are measured.
+        "limits": {kind: limits[kind] for kind in gate.differences if kind in limits},
         "predict_program_bytes": predict_bytes,
         **gate._asdict(),
     }
@@ -155,9 +167,14 @@ def _table(report: dict[str, Any]) -> Iterator[str]:
     what = f"{report['photos']} photos"
     if "box" in report["differences"]:
         what += f", {report['objects']} objects"
-    yield f"{what}: largest difference from predict(), and the limit"
+    yield f"{what}: difference from predict(), weights as {report['weights']}"
+    yield f"  {'':<44}{'largest':>10}{'mean':>10}{'limit':>10}"
     for kind, value in report["differences"].items():
-        yield f"  {names[kind]:<44}{value:>10.2g}{report['limits'][kind]:>10.2g}"
+        mean, limit = report["means"][kind], report["limits"].get(kind)
+        limit = "-" if limit is None else f"{limit:.2g}"
+        yield f"  {names[kind]:<44}{value:>10.2g}{mean:>10.2g}{limit:>10}"
+    if report["unmatched"]:
+        yield f"  objects that one of the two has not: {report['unmatched']}"
     where = f"on {report['device']}, jax {report['jax']}"
     yield f"{where:<46}{'predict()':>10}{'export':>10}"
     yield (

@@ -58,7 +58,12 @@ def image_program(task: Task, canvases: Canvases, *, min_size: int, max_size: in
         resized = resize_as_pillow(pixels, original_hw, image_hw, canvases.network, taps=taps)
         padded_hw = -(-image_hw // SIZE_DIVISIBILITY) * SIZE_DIVISIBILITY
         batch = ImageBatch(resized[None], image_hw[None], padded_hw[None], jnp.ones(1, bool))
-        predictions = task.predict({"buffers": {}} | nested(weights), batch)
+        # Whatever they are kept as, they are float32 in the network.
+        wide = {
+            path: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x
+            for path, x in weights.items()
+        }
+        predictions = task.predict({"buffers": {}} | nested(wide), batch)
         return task.exported(predictions, batch, original_hw[None], canvases.largest)
 
     return program

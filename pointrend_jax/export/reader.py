@@ -19,9 +19,10 @@ class Exported:
                 raise ValueError(f"{path}: {name} is damaged.")
         data = parts["weights.safetensors"]
         head, self.weights = 8 + int.from_bytes(data[:8], "little"), {}
+        types = {"F32": "<f4", "I32": "<i4", "F16": "<f2", "BF16": jax.numpy.bfloat16}
         for name, tensor in json.loads(data[8:head]).items():
             start, end = (head + offset for offset in tensor["data_offsets"])
-            array = np.frombuffer(data[start:end], {"F32": "<f4", "I32": "<i4"}[tensor["dtype"]])
+            array = np.frombuffer(data[start:end], types[tensor["dtype"]])
             self.weights[name] = jax.device_put(array.reshape(tensor["shape"]))
         here = jax.default_backend().replace("gpu", "cuda")
         self.programs = [p for p in self.about["programs"] if p["platform"] == here]

@@ -283,6 +283,10 @@ class MaskRCNN(nn.Module):
             subdivision_num_points=mask_head.subdivision_num_points,
         )  # fmt: skip
 
+    def encode_regions(self, pyramid: dict[str, Array], regions: Regions) -> Any:
+        """What the mask head needs of each region beside the pyramid."""
+        return self.mask_head.encode_regions(pyramid, regions)
+
     def _rendering_head(self) -> ExplainedMaskHead:
         if isinstance(self.mask_head, ExplainedMaskHead):
             return self.mask_head

@@ -40,6 +40,7 @@ class Exportable(ABC):
         largest: Sequence[tuple[int, int]] | None = None,
         canvases: Sequence[tuple[int, int]] | None = None,
         platforms: Sequence[str] = tuple(PLATFORMS),
+        weights: str = "float32",
     ) -> dict[str, Any]:
         """Writes a file that predicts with jax and numpy alone, and compares it at once.
 
@@ -54,6 +55,8 @@ class Exportable(ABC):
             programs of its own; None for a square as long as the longest canvas, 1024 at least.
           canvases: (height, width) of the network's input; None for `config.data.buckets`.
           platforms: of "cpu", "cuda" and "tpu", that of this machine among them.
+          weights: "float32"; or "float16" or "bfloat16" for a file of half the size, of which the
+            report says what it costs, and which is kept whatever that is.
         Returns: the report.
         Raises: ValueError for a wrong argument, or if the export does not give what `predict` does;
           then no file is left.
@@ -72,7 +75,7 @@ class Exportable(ABC):
             ),
             self.predict,
             images,
-            ExportOptions(largest, canvases, platforms),
+            ExportOptions(largest, canvases, platforms, weights),
             lambda photo: program_bytes(model.task, model.variables, model.sample(photo)),
         )
 

@@ -99,7 +99,7 @@ class Scene:
         hw, whole = _rendered(window, size)
         none = jnp.zeros(1, jnp.int32)
         regions = Regions(
-            boxes=jnp.asarray(box * _to_input(self, self._seen), jnp.float32)[None],
+            boxes=jnp.asarray(box * to_input(self, self._seen), jnp.float32)[None],
             image_index=none,
             classes=jnp.full(1, label, jnp.int32),
             gt_index=none,
@@ -149,7 +149,7 @@ class LabelScene:
         _check_window(window, size)
         hw, whole = _rendered(window, size)
         seen = self._seen
-        in_input = whole * _to_input(self, seen)
+        in_input = whole * to_input(self, seen)
         cell = max((in_input[2] - in_input[0]) / hw[1], (in_input[3] - in_input[1]) / hw[0])
         subdivisions = int(np.clip(math.ceil(-math.log2(cell)), 0, _SUBDIVISIONS))
         of = seen.predictions, seen.sample.batch
@@ -165,7 +165,7 @@ class LabelScene:
 
     def warmup(self, sizes: Sequence[Size]) -> None:
         """Compiles ahead for windows of those sizes, at every zoom. Raises: as `render`."""
-        scale = _to_input(self, self._seen)[0]
+        scale = to_input(self, self._seen)[0]
         for height, width in sizes:
             for subdivisions in range(_SUBDIVISIONS + 1):
                 # A little larger than where the next subdivision begins.
@@ -254,7 +254,7 @@ def _rendered(window: Window, size: Size) -> tuple[Size, np.ndarray]:
     return hw, np.asarray(whole)
 
 
-def _to_input(scene: Scene | LabelScene, seen: Seen) -> np.ndarray:
+def to_input(scene: Scene | LabelScene, seen: Seen) -> np.ndarray:
     """What brings xyxy of the image to pixels of the network's input."""
     return np.asarray(seen.sample.batch.image_hw[0] / np.array(scene.image.shape[:2]))[[1, 0, 1, 0]]
 

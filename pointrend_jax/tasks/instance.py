@@ -118,6 +118,9 @@ def instance_task(model: MaskRCNN, *, pastes_masks: bool = False) -> Task:
         )
         return steps
 
+    def encode_regions(variables: Variables, pyramid: dict[str, Array], regions: Regions) -> Any:
+        return model.apply(variables, pyramid, regions, method=MaskRCNN.encode_regions)
+
     is_trainable = all_but(model.backbone.frozen_modules())
 
     return Task(
@@ -133,6 +136,7 @@ def instance_task(model: MaskRCNN, *, pastes_masks: bool = False) -> Task:
         results=pasted_results if pastes_masks else instance_results,
         explain=explain,
         render=render,
+        encode_regions=encode_regions,
         is_trainable=is_trainable,
     )
 

@@ -110,6 +110,7 @@ def semantic_task(model: SemanticSegmentor) -> Task:
         results=semantic_results,
         explain=explain,
         render=render,
+        encode_regions=None,
         is_trainable=is_trainable,
     )
 

@@ -104,6 +104,8 @@ class Task(NamedTuple):
         windows [N, 4] of each region, (height, width)); or of a semantic model (variables, maps,
         (predictions, images), windows [B, 4], ((height, width), subdivisions)). Raises ValueError
         as `explain`.
+      encode_regions: (variables, maps, regions) to what the mask head needs of each region beside
+        the maps; of PointRend its coarse logits [N, h, h, K]. Pure; None for label maps.
       is_trainable: tuple of module names, outermost first, to whether the parameter there is
         trained.
     """
@@ -120,6 +122,7 @@ class Task(NamedTuple):
     results: Callable[[EvalSample, Any, tuple[str, ...]], Iterator[Prediction]]
     explain: Callable[..., Any]
     render: Callable[..., list[RenderStep]]
+    encode_regions: Callable[..., Any] | None
     is_trainable: Callable[[tuple[str, ...]], bool]
 
 

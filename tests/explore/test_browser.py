@@ -5,9 +5,7 @@ Needs Chromium (Debian's package, or $CHROMIUM) and playwright's Python package.
 
 import io
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,24 +18,9 @@ pytest.importorskip("uvicorn", reason="the page needs the extra `web`")
 from tests.explore.disc import Served, served
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-_CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-pytestmark = pytest.mark.skipif(
-    _CHROMIUM is None, reason="needs a browser: apt-get install chromium, or $CHROMIUM"
-)
 
 # What playwright's own types would say, were it always there.
 Page = Any
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    # As long as a machine may take that does other things too.
-    playwright.expect.set_options(timeout=30_000)
-    with playwright.sync_playwright() as running:
-        # The sandbox needs rights that a container may lack; the page is ours.
-        own = running.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
-        yield own
-        own.close()
 
 
 @pytest.fixture(scope="module")

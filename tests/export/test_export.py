@@ -16,6 +16,7 @@ from PIL import Image
 
 from pointrend_jax.cli import main
 from pointrend_jax.export import gate, runtime
+from pointrend_jax.export.artefact import ExportedModel, read_artefact, write_artefact
 from pointrend_jax.export.gate import LIMITS
 from pointrend_jax.export.program import PLATFORMS
 from pointrend_jax.predict.instances import Predictor
@@ -113,6 +114,57 @@ def test_label_maps_of_an_export_are_those_of_predict(tmp_path: Path) -> None:
     assert len(np.unique(predictor.predict(photos[0]).labels)) > 1
 
 
+def test_weights_of_half_the_bits_report_what_they_cost(
+    exported: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    file = tmp_path / "half.zip"
+    report = predictor.export(
+        file, photos=random_images()[2:3], largest=[(130, 200)], canvases=[(64, 96)],
+        platforms=["cpu"], weights="bfloat16",
+    )  # fmt: skip
+    assert report["limits"] == {}
+    assert 0 < report["means"]["score"] < 0.05
+    assert 0 < report["means"]["mask"] <= report["differences"]["mask"]
+    assert report["unmatched"] < report["objects"]
+    assert report["weights"] == "bfloat16"
+    with zipfile.ZipFile(file) as half, zipfile.ZipFile(exported) as whole:
+        sizes = [x.getinfo("weights.safetensors").file_size for x in (half, whole)]
+    assert 0.5 * sizes[1] < sizes[0] < 0.7 * sizes[1]
+
+
+@pytest.mark.parametrize(("weights", "error"), [("float16", 2**-11), ("bfloat16", 2**-8)])
+def test_weights_of_half_the_bits_are_loaded_as_float32(
+    weights: str, error: float, predictor: Predictor, tmp_path: Path
+) -> None:
+    file, model = tmp_path / "half.zip", predictor._model
+    whole = ExportedModel(model.task, model.variables, model.config, NAMES, ())
+    write_artefact(file, whole, [], [], weights)
+    read, meta = read_artefact(file)
+    assert meta.class_names == NAMES
+
+    def alike(ours: np.ndarray, theirs: np.ndarray) -> None:
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours, theirs, rtol=error, atol=1e-7)
+
+    jax.tree.map(alike, read, model.variables)
+
+
+def test_weights_that_a_type_does_not_hold_are_refused(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    variables = spread_variables()
+    variables["params"]["fpn"]["lateral2"]["bias"] += 1e5
+    large = Predictor(variables, predictor_config(), NAMES)
+    with pytest.raises(ValueError, match=r"lateral2/bias has values of up to 1e\+05, .* bfloat16"):
+        large.export(
+            tmp_path / "a.zip", photos=random_images()[2:3], platforms=["cpu"], weights="float16"
+        )
+    with pytest.raises(ValueError, match="--weights must be one of float32, float16, bfloat16"):
+        large.export(
+            tmp_path / "a.zip", photos=random_images()[2:3], platforms=["cpu"], weights="int8"
+        )
+
+
 def test_a_model_whose_images_are_not_there_asks_for_photos(predictor: Predictor) -> None:
     with pytest.raises(ValueError, match=r"cannot be had; .*--photos FOLDER .*data/coco"):
         predictor.export("a.zip", platforms=["cpu"])
@@ -131,6 +183,7 @@ def test_the_command_exports_with_the_photos_that_it_is_given(
 
     monkeypatch.setattr("pointrend_jax.predict.load.load", lambda source: Loaded())
     flags = ["--photos", str(tmp_path), "--num-photos", "2", "--platforms", "cpu,tpu"]
+    flags += ["--weights", "float16"]
     sizes = ["--largest", "30x40", "--largest", "50x60", "--canvas", "32x64"]
     main(["export", "--checkpoint", "a", "--output", "a.zip", *flags, *sizes])
     assert [photo.shape for photo in given.pop("photos")] == [(10, 20, 3)] * 2
@@ -140,6 +193,7 @@ def test_the_command_exports_with_the_photos_that_it_is_given(
         "largest": [(30, 40), (50, 60)],
         "canvases": [(32, 64)],
         "platforms": ("cpu", "tpu"),
+        "weights": "float16",
     }
 
 

@@ -17,6 +17,7 @@ from pointrend_jax.tasks.build import build_task
 from tests.tiny_predictor import NAMES, predictor_config
 
 PHOTO = np.zeros((8, 10, 3), np.uint8)
+_MEASURED = {"seconds": 1.0, "load_seconds": 1.0, "program_bytes": 1, "peak_bytes": 1}
 
 
 def _instances() -> PredictedInstances:
@@ -92,6 +93,17 @@ def test_one_pixel_of_another_class_in_a_thousand_is_let_through_and_two_are_not
         assert (value <= gate.LIMITS[kind]) == allowed
 
 
+def test_what_may_differ_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = _result(_instances())
+    found["scores"][0] -= 0.3
+    _without_last(found)
+    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], _MEASURED))
+    measured = check_export(Path("a.zip"), lambda photo: _instances(), [PHOTO], within_limits=False)
+    assert measured.unmatched == 1
+    assert measured.differences["score"] == pytest.approx(0.3)
+    assert measured.means == pytest.approx({"mask": 0.0, "score": 0.15, "box": 0.0})
+
+
 def test_photos_without_an_object_are_no_test() -> None:
     with pytest.raises(ValueError, match=r"finds nothing on the 1 photos .* --photos"):
         check_export(Path("a.zip"), lambda photo: _instances()[:0], [PHOTO])
@@ -138,9 +150,9 @@ def test_nothing_is_left_of_an_export_that_differs(
     def write(file: Path, *arguments: Any) -> dict[str, Any]:
         file.write_text("programs")
         written.append(file)
-        return {"programs": []}
+        return {"programs": [], "weights": "float32"}
 
-    def check(file: Path, *arguments: Any) -> Gate:
+    def check(file: Path, *arguments: Any, **how: Any) -> Gate:
         assert file.read_text() == "programs"
         raise ValueError("it differs")
 

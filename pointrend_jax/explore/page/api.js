@@ -46,8 +46,14 @@ export async function window(name, what, signal) {
   return { side: Math.sqrt(values.length), values };
 }
 
-export const steps = (name, what, signal) =>
-  patient(() => json(`scenes/${name}/steps?${ask(what)}`, { signal }), signal);
+// Of each step of a window: its sides, points in [0, 1] of the window, and uncertainty as bytes.
+export async function steps(name, what, signal) {
+  const found = await patient(() => json(`scenes/${name}/steps?${ask(what)}`, { signal }), signal);
+  return found.map((step) => ({ ...step, uncertainty: unpacked(step.uncertainty) }));
+}
+
+const unpacked = (hex) =>
+  Uint8Array.from({ length: hex.length / 2 }, (_, i) => parseInt(hex.substr(2 * i, 2), 16));
 
 export const saveAddress = (name, kind, objects) =>
   `scenes/${name}/save/${kind}?objects=${objects.join(",")}`;

@@ -46,6 +46,10 @@ let opening = new AbortController();
 
 async function open(file) {
   if (!file) return;
+  if (refiner.limits && !refiner.limits.opens) {
+    said("This page has one photo; `pointrend_jax explore` opens others");
+    return;
+  }
   if (file.size > refiner.limits?.max_bytes) {
     said(`${file.name} is too large: at most ${refiner.limits.max_bytes >> 20} MiB`);
     return;
@@ -285,6 +289,10 @@ document.addEventListener("drop", (event) => {
 
 try {
   refiner.limits = await api.start();
+  if (!refiner.limits.opens) {
+    element("file").labels[0].remove();
+    element("file").remove();
+  }
   said("Ready");
   if (refiner.limits.scene) {
     await showScene(await api.scene(refiner.limits.scene), null);

@@ -42,9 +42,8 @@ export function labelPicture(values, width, height, colors, shown) {
 
 // Uncertainty of 0..255: clear where sure, bright yellow where not.
 export function uncertaintyPicture({ width, height, uncertainty }) {
-  const level = (i) => parseInt(uncertainty.substr(2 * i, 2), 16);
   return painted(width, height, (i) => {
-    const value = level(i);
+    const value = uncertainty[i];
     return rgba([255, value, Math.max(0, 2 * value - 360)], 0.8 * value / 255);
   });
 }
