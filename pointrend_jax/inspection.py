@@ -48,6 +48,11 @@ def inspect(config: Config, output: Path) -> None:
       files, which were checked when they were prepared.
     """
     check_config(config, to_train=True)
+    if config.task == "refine":
+        raise ValueError(
+            "a refiner learns from the masks of any set, as they are; look at the set by itself: "
+            "pointrend_jax inspect --data FOLDER."
+        )
     if config.data.source == "tfds":
         raise ValueError(
             "an inspection reads the files that a set is distributed as, not record files; set "

@@ -87,6 +87,40 @@ class SemanticBatch(NamedTuple):
     labels: Array
 
 
+class GivenBatch(NamedTuple):
+    """Crops of photos with a mask that somebody gave, each of one object.
+
+    Attributes:
+      images, image_hw, padded_hw, valid: as in `ImageBatch`, of the crops.
+      given: uint8 [B, H, W], the share of each pixel that the given mask covers, 255 for all of it;
+        0 beyond `image_hw`.
+    """
+
+    images: Array
+    image_hw: Array
+    padded_hw: Array
+    valid: Array
+    given: Array
+
+
+class CropBatch(NamedTuple):
+    """Crops with a mask that was made worse and the true one, the input of a refiner's training.
+
+    Attributes:
+      images, image_hw, padded_hw, given: as in `GivenBatch`.
+      image_index: int32 [B], position of the crop in the global batch; the source of its
+        randomness.
+      truth: uint8 [B, H, W], as `given`, of the true mask.
+    """
+
+    images: Array
+    image_hw: Array
+    padded_hw: Array
+    image_index: Array
+    given: Array
+    truth: Array
+
+
 class EvalSample(NamedTuple):
     """A batch for prediction with what the host needs to bring results back to the original images.
 
@@ -161,6 +195,8 @@ _BATCH_SHAPES = {
     "padded_hw": "B 2",
     "image_index": "B",
     "labels": "B H W",
+    "given": "B H W",
+    "truth": "B H W",
     "boxes": "B G 4",
     "classes": "B G",
     "mask_bits": "B G H W/8",
@@ -170,7 +206,7 @@ _BATCH_SHAPES = {
 }
 
 
-def check_shapes(batch: ObjectBatch | SemanticBatch) -> None:
+def check_shapes(batch: ObjectBatch | SemanticBatch | CropBatch) -> None:
     """Raises ValueError, naming the field, if the fields of `batch` do not fit one another."""
     kind, images = type(batch).__name__, np.shape(batch.images)
     if len(images) != 4 or images[3] != 3:
