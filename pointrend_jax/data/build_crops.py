@@ -4,6 +4,7 @@ Any set of objects will do: classes are not looked at, and every object that is 
 one whose mask is made worse.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from pointrend_jax.data.batches.loading import evaluation_parts
 from pointrend_jax.data.build_objects import Pixels, preparer
 from pointrend_jax.data.records.layout import facts_digest
 from pointrend_jax.data.records.objects import PreparedSet, ground_truth, pixels
+from pointrend_jax.masks.polygons import mask_area
 from pointrend_jax.structures import Config
 
 # What a refiner, which knows no classes, calls what it sees.
@@ -120,13 +122,19 @@ def _with_masks(prepared: PreparedSet, called: str) -> PreparedSet:
 
 def _eval_set(config: Config, prepared: PreparedSet) -> CropEvalSet:
     truth, batch_size = ground_truth(prepared), int(config.eval.batch_size)
-    places = [
-        (record, place)
-        for record, facts in enumerate(prepared.images)
-        for place in range(len(facts.labels))
-    ]
+    if config.eval.tta_scales or config.eval.tta_flip:
+        raise ValueError(
+            "config.eval.tta_scales and config.eval.tta_flip are not for a refiner of masks; leave "
+            "them out."
+        )
+    images = {image["id"]: image for image in truth["images"]}
+    found = _with_pixels(truth["annotations"], images)
+    records = {facts.id: record for record, facts in enumerate(prepared.images)}
+    places = [(records[annotation["image_id"]], place) for annotation, place in found]
     if not places:
-        raise ValueError("no image of the evaluation set has an object that is no crowd region.")
+        raise ValueError(
+            "no image of the evaluation set has an object with a mask that is no crowd region."
+        )
     shape = crop_shape(config)
     canvas = shape.canvas, shape.canvas
 
@@ -141,10 +149,26 @@ def _eval_set(config: Config, prepared: PreparedSet) -> CropEvalSet:
         )
 
     return CropEvalSet(
-        objects=tuple(a for a in truth["annotations"] if not a["iscrowd"]),
-        images={image["id"]: image for image in truth["images"]},
+        objects=tuple(annotation for annotation, _ in found),
+        images=images,
         crops=crops,
         eval_pixels=pixels(prepared),
         batch_size=batch_size,
         canvas=shape.canvas,
     )
+
+
+def _with_pixels(
+    annotations: list[dict[str, Any]], images: dict[int, dict[str, Any]]
+) -> list[tuple[dict[str, Any], int]]:
+    """Objects that are no crowd region and have a pixel, and the place of each among its image's
+    that are none."""
+    found, number = [], Counter[int]()
+    for annotation in annotations:
+        if annotation["iscrowd"]:
+            continue
+        image = images[annotation["image_id"]]
+        if mask_area(annotation["segmentation"], (image["height"], image["width"])):
+            found.append((annotation, number[image["id"]]))
+        number[image["id"]] += 1
+    return found

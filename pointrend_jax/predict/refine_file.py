@@ -29,7 +29,7 @@ class RefineJob(NamedTuple):
 
     Attributes:
       content: of the annotation file.
-      files: of each image, by its id.
+      files: of each image that has masks, by its id.
       masks: of each image, the places of its annotations in the file and their masks.
       left: annotations that stay as they are, by reason.
       output: the file to write.
@@ -53,13 +53,6 @@ def check_refine_job(images: Path, annotations: Path, output: Path) -> RefineJob
     check_workdir(output.resolve().parent, "the folder of --output")
     content = _annotated(annotations)
     entries, _ = check_ids(content, annotations)
-    files = {i: _file(images, entry, annotations) for i, entry in entries.items()}
-    missing = [str(file) for file in files.values() if not file.is_file()]
-    if missing:
-        raise ValueError(
-            f"{len(missing)} of {len(files)} images of {annotations} are not in --images {images}: "
-            f"{first(missing)}."
-        )
     left: Counter = Counter()
     masks: dict[int, list[tuple[int, Waiting]]] = {}
     for place, annotation in enumerate(content["annotations"]):
@@ -70,8 +63,15 @@ def check_refine_job(images: Path, annotations: Path, output: Path) -> RefineJob
     if not masks:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left.items()))
         raise ValueError(f"{annotations} has no mask to refine ({reasons or 'no annotation'}).")
-    for image_id in masks:
-        _check_size(files[image_id], entries[image_id])
+    files = {i: _file(images, entries[i], annotations) for i in masks}
+    missing = [str(file) for file in files.values() if not file.is_file()]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of the {len(files)} images of {annotations} that have masks are not "
+            f"in --images {images}: {first(missing)}."
+        )
+    for image_id, file in files.items():
+        _check_size(file, entries[image_id])
     return RefineJob(content, files, masks, dict(left), output)
 
 

@@ -95,7 +95,10 @@ def _broken(change: Any) -> Any:
 @pytest.mark.parametrize(
     ("breaks", "message"),
     [
-        (lambda f: (f / "photos" / "7.png").unlink(), r"1 of 2 images of .* are not in .*7\.png"),
+        (
+            lambda f: (f / "photos" / "7.png").unlink(),
+            r"1 of the 2 images .* not in .*7\.png",
+        ),
         (lambda f: (f / "coarse.json").write_text("[]"), "A list of results alone knows no image"),
         (lambda f: (f / "coarse.json").write_text("{"), "is not valid JSON"),
         (lambda f: (f / "coarse.json").unlink(), "cannot be read"),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from PIL import Image
 
 from pointrend_jax.data.batches.transforms import (
     SIZE_DIVISIBILITY,
@@ -75,8 +76,9 @@ def on_canvas(
     mask: Bool[np.ndarray, "h w"], inside_hw: tuple[int, int]
 ) -> UInt8[np.ndarray, "H W"]:
     """The share of each pixel that a mask covers, 255 for all of it."""
-    repeated = np.repeat(mask.view(np.uint8)[..., None] * np.uint8(255), 3, axis=2)
-    return np.ascontiguousarray(resize_image(repeated, inside_hw)[..., 0])
+    image = Image.fromarray(mask.view(np.uint8) * np.uint8(255))
+    resized = image.resize((inside_hw[1], inside_hw[0]), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
 
 
 def _span(start: int, end: int, side: int, length: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ the seed, the epoch and the object, so that a run resumes exactly; in an evaluat
 object alone, and every kind of `masks.degrade` has its turn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -80,6 +80,9 @@ def crop_batches(
         rng = np.random.default_rng([plan.seed, *planned])
         return _training_crop(prepared, planned, shape, rng, flip_probability)
 
+    def read_unbroken(planned: tuple[PlannedCrop, ...], position: int) -> tuple[Crop, np.ndarray]:
+        return broken.load(planned, position, read)
+
     def load(planned: tuple[PlannedCrop, ...], each: ForEach) -> CropBatch:
         part = len(planned) // process_count
         first = process_index * part
@@ -88,7 +91,7 @@ def crop_batches(
         images = np.empty((part, canvas, canvas, 3), np.uint8)
 
         def load_one(slot: int) -> None:
-            crop, soft_truth = broken.load(planned, first + slot, read)
+            crop, soft_truth = _first_with_pixels(planned, first + slot, read_unbroken)
             hw[slot] = crop.inside_hw
             images[slot] = place_image(crop.image, (canvas, canvas))
             place_mask(given[slot], crop.soft)
@@ -101,6 +104,24 @@ def crop_batches(
     return iterate_batches(
         plan, load, start=start, process_count=process_count, num_threads=num_threads
     )
+
+
+class _NoPixelError(Exception):
+    """The mask of an object, a thin outline, has no pixel."""
+
+
+def _first_with_pixels(
+    planned: tuple[PlannedCrop, ...],
+    position: int,
+    load: Callable[[tuple[PlannedCrop, ...], int], tuple[Crop, np.ndarray]],
+) -> tuple[Crop, np.ndarray]:
+    """An object of a batch, or else the next one of it whose mask has a pixel."""
+    for offset in range(len(planned)):
+        try:
+            return load(planned, (position + offset) % len(planned))
+        except _NoPixelError:
+            continue
+    raise ValueError("no object of a batch has a mask with a pixel; a refiner learns from masks.")
 
 
 def _training_crop(
@@ -125,7 +146,7 @@ def _training_crop(
 def evaluation_crop(
     prepared: PreparedSet, record: int, place: int, shape: CropShape, number: int
 ) -> Crop:
-    """An object with its mask made worse, the kind by its number in the set.
+    """An object, whose mask has pixels, with it made worse, the kind by its number in the set.
 
     Raises: ValueError, naming the image, if its record is broken.
     """
@@ -152,10 +173,10 @@ def _box_areas(prepared: PreparedSet, record: int) -> list[float]:
 
 
 def _object(prepared: PreparedSet, record: int, place: int) -> tuple[np.ndarray, np.ndarray]:
-    """The photo, and the true mask of one of its objects. Raises ValueError if it has no pixel."""
+    """The photo, and the true mask of one of its objects. Raises: _NoPixelError."""
     image, objects = read_record(prepared, record)
     hw = (image.shape[0], image.shape[1])
     truth = rasterize(objects.segmentations[place], hw, hw, flip=False)
     if not truth.any():
-        raise ValueError(f"the mask of object {place} has no pixel in the image.")
+        raise _NoPixelError
     return image, np.ascontiguousarray(truth)
