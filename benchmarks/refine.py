@@ -130,11 +130,11 @@ def judged(refiner: MaskRefiner, objects: list[Truth], seed: int) -> Iterator[Ca
             rng = np.random.default_rng([seed, truth.id % 2**64, number])
             worse = np.ascontiguousarray(degrade(truth.mask, kind, rng))
             crops.append(refiner.crop(pixels, worse, f"object {truth.id}"))
-        for kind, done in zip(KINDS, refiner.refine_crops(crops), strict=True):
-            masks = {"given": done.crop.given, "refined": done.mask}
+        for kind, crop, done in zip(KINDS, crops, refiner.refine_crops(crops), strict=True):
+            masks = {"given": done.given, "refined": done.mask}
             for name, method in (("guided filter", guided_filter), ("GrabCut", grab_cut)):
-                masks[name] = change_by(done.crop, method(done.crop), least=0.25)
-            ious = {name: _ious(mask, done.crop, truth.mask) for name, mask in masks.items()}
+                masks[name] = change_by(crop, method(crop), least=0.25)
+            ious = {name: _ious(mask, crop, truth.mask) for name, mask in masks.items()}
             yield Case(truth.id, truth.image_id, kind, size_of(truth.area), ious)
 
 
@@ -195,9 +195,9 @@ def draw(refiner: MaskRefiner, objects: list[Truth], cases: list[Case], seed: in
         rng = np.random.default_rng([seed, truth.id % 2**64, kind])
         worse = np.ascontiguousarray(degrade(truth.mask, case.kind, rng))
         (done,) = refiner.refine_crops([refiner.crop(pixels, worse, "the object")])
-        x0, y0, x1, y1 = done.crop.window
+        x0, y0, x1, y1 = done.window
         photo = np.ascontiguousarray(pixels[y0:y1, x0:x1])
-        masks = done.crop.given, done.mask, truth.mask[y0:y1, x0:x1]
+        masks = done.given, done.mask, truth.mask[y0:y1, x0:x1]
         drawn_masks = [overlay_masks(photo, None, [np.ascontiguousarray(m)], [""], None)
                        for m in masks]  # fmt: skip
         name = f"{place + 1}_{case.kind.replace(' ', '_')}_{case.id}.png"

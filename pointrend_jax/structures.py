@@ -125,14 +125,16 @@ class EvalSample(NamedTuple):
     """A batch for prediction with what the host needs to bring results back to the original images.
 
     Attributes:
-      batch: the network's input.
+      batch: the network's input; of a refiner a `GivenBatch`, whose crops are its images.
       image_ids: ids of the annotation file, one for each valid slot.
       original_hw: (height, width) of each original image, in the same order.
+      crops: of a refiner, what each valid slot shows (`data.batches.crops.Crop`).
     """
 
-    batch: ImageBatch
+    batch: Any
     image_ids: tuple[int, ...]
     original_hw: tuple[tuple[int, int], ...]
+    crops: tuple[Any, ...] = ()
 
 
 class Proposals(NamedTuple):

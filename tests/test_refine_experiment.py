@@ -59,6 +59,9 @@ def test_every_object_of_the_evaluation_is_scored_as_given_and_as_refined(folder
     results = json.loads((folder / "run" / "results.json").read_text())
     assert results["coarse"].keys() == results["rendered"].keys()
     assert 0 < results["coarse"]["boundary_iou"] < 1
+    metrics = [json.loads(x) for x in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {"loss_mask_point", "loss_outline_error"} <= metrics[0].keys()
+    assert all(record["gradient_norm"] > 0 for record in metrics if "gradient_norm" in record)
     number = results["images"]["scored"]
     evaluate_run(folder / "run", output=folder / "scores")
     again = json.loads((folder / "scores" / "results.json").read_text())

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, UInt8
 
 from pointrend_jax.config_rules import check_model_fields
 from pointrend_jax.layers.mask_features import (
@@ -182,7 +182,7 @@ def _relative(error: Float[Array, " B"]) -> Float[Array, " B"]:
     return error / (error + _HALF)
 
 
-def _shares(mask: Int[Array, "B H W"]) -> Float[Array, "B H W 1"]:
+def _shares(mask: UInt8[Array, "B H W"]) -> Float[Array, "B H W 1"]:
     return mask[..., None].astype(jnp.float32) / 255.0
 
 

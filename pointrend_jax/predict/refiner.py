@@ -16,11 +16,16 @@ from pointrend_jax.data.batches.crops import Crop, make_crop
 from pointrend_jax.data.build_crops import CLASS_NAMES, crop_shape
 from pointrend_jax.predict.given_masks import MaskLike, Waiting, drawn, read_masks
 from pointrend_jax.predict.images import ImageLike, read_one
-from pointrend_jax.results.refined import RefinedMask, RefinedMasks, refined_mask
-from pointrend_jax.structures import Config
+from pointrend_jax.results.refined import (
+    RefinedCrop,
+    RefinedMask,
+    RefinedMasks,
+    refined_mask,
+)
+from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.predict_batches import on_one_device, one_ahead
-from pointrend_jax.tasks.refine import CropSample, RefinedCrop, crop_sample
+from pointrend_jax.tasks.refine import crop_sample
 from pointrend_jax.tasks.task import Variables
 from pointrend_jax.training.trees import check_finite, check_same_tree
 
@@ -77,12 +82,8 @@ class MaskRefiner:
         """
         hw = (pixels.shape[0], pixels.shape[1])
         crops = (self.crop(pixels, drawn(m, hw), f"mask {i}") for i, m in enumerate(masks))
-        for crop, mask, error, left_alone in self.refine_crops(crops):
-            x0, y0, x1, y1 = crop.window
-            scale = max(x1 - x0, y1 - y0) / max(crop.inside_hw)
-            yield refined_mask(
-                crop.given, mask, crop.window, hw, error=error * scale, left_alone=left_alone
-            )
+        for refined in self.refine_crops(crops):
+            yield refined_mask(refined, hw)
 
     def crop(self, pixels: np.ndarray, mask: np.ndarray, which: str) -> Crop:
         """An object as the network sees it.
@@ -100,7 +101,7 @@ class MaskRefiner:
             results: Any = self._task.results
             yield from results(sample, predicted, CLASS_NAMES)
 
-    def _samples(self, crops: Iterable[Crop]) -> Iterator[CropSample]:
+    def _samples(self, crops: Iterable[Crop]) -> Iterator[EvalSample]:
         waiting = iter(crops)
         while part := list(islice(waiting, _BATCH)):
             yield crop_sample(range(len(part)), part, self._shape.canvas, _BATCH)

@@ -10,6 +10,26 @@ from pointrend_jax.masks.outlines import coco_polygons, joined_parts, rings
 from pointrend_jax.masks.paste import changes_of_columns
 from pointrend_jax.masks.runs import Rle, decode_rle, encode_changes
 
+# xyxy in whole pixels of the photo.
+Window = tuple[int, int, int, int]
+
+
+class RefinedCrop(NamedTuple):
+    """What became of a given mask, in a window of its photo.
+
+    Attributes:
+      window: xyxy in whole pixels.
+      given, mask: bool [h, w], before and after; the same where it was left alone.
+      error: pixels, how far the given outline seemed to be off.
+      left_alone: because that was too little (`config.model.refine.keep_below`).
+    """
+
+    window: Window
+    given: np.ndarray
+    mask: np.ndarray
+    error: float
+    left_alone: bool
+
 
 class RefinedMask(NamedTuple):
     """One mask of a photo.
@@ -24,7 +44,7 @@ class RefinedMask(NamedTuple):
     """
 
     rle: Rle
-    window: tuple[int, int, int, int]
+    window: Window
     changed_pixels: int
     changed_share: float
     error: float
@@ -63,26 +83,16 @@ class RefinedMasks(tuple[RefinedMask, ...]):
         return np.asarray([mask.changed_share for mask in self], np.float64)
 
 
-def refined_mask(
-    given: Bool[np.ndarray, "h w"],
-    mask: Bool[np.ndarray, "h w"],
-    window: tuple[int, int, int, int],
-    image_hw: tuple[int, int],
-    *,
-    error: float,
-    left_alone: bool,
-) -> RefinedMask:
-    """The result of a window of a photo.
-
-    Args: given, mask: before and after. error: in pixels of the photo.
-    """
-    x0, y0, x1, y1 = window
+def refined_mask(crop: RefinedCrop, image_hw: tuple[int, int]) -> RefinedMask:
+    """The result in a photo of that size."""
+    x0, y0, x1, y1 = crop.window
     columns = np.zeros((x1 - x0, image_hw[0]), bool)
-    columns[:, y0:y1] = mask.T
+    columns[:, y0:y1] = crop.mask.T
     (rle,) = encode_changes([changes_of_columns(x0, columns, image_hw)], image_hw)
-    changed = int(np.count_nonzero(given != mask))
-    union = int(np.count_nonzero(given | mask))
-    return RefinedMask(rle, window, changed, changed / max(union, 1), error, left_alone)
+    changed = int(np.count_nonzero(crop.given != crop.mask))
+    union = int(np.count_nonzero(crop.given | crop.mask))
+    share = changed / max(union, 1)
+    return RefinedMask(rle, crop.window, changed, share, crop.error, crop.left_alone)
 
 
 def changes_in_words(masks: Iterable[RefinedMask]) -> str:

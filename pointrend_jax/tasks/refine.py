@@ -1,7 +1,7 @@
 """Sharpening given masks as a task: losses, predictions, and the masks in pixels of the photo."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from pointrend_jax.masks.paste import probability
 from pointrend_jax.models.refiner import RefinedLogits, Refiner, build_refiner
 from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.pointrend import RenderStep
-from pointrend_jax.structures import Array, Config, CropBatch, GivenBatch
+from pointrend_jax.results.refined import RefinedCrop
+from pointrend_jax.structures import Array, Config, CropBatch, EvalSample, GivenBatch
 from pointrend_jax.tasks.task import (
     Task,
     Variables,
@@ -27,41 +28,9 @@ from pointrend_jax.tasks.task import (
 _LEAST_DIFFERENCE = 0.25
 
 
-class CropSample(NamedTuple):
-    """A batch of crops, with what brings the results back to the photos.
-
-    Attributes:
-      batch: the network's input.
-      image_ids: of the objects, one for each valid slot.
-      original_hw: (height, width) of each window, in the same order.
-      crops: likewise.
-    """
-
-    batch: GivenBatch
-    image_ids: tuple[int, ...]
-    original_hw: tuple[tuple[int, int], ...]
-    crops: tuple[Crop, ...]
-
-
-class RefinedCrop(NamedTuple):
-    """What became of a given mask.
-
-    Attributes:
-      crop: it was given so.
-      mask: bool [h, w], now, of the window of the crop; the given one where it was left alone.
-      error: how far its outline seemed to be off, in pixels of the canvas.
-      left_alone: because that was less than `model.refine.keep_below`.
-    """
-
-    crop: Crop
-    mask: np.ndarray
-    error: float
-    left_alone: bool
-
-
 def crop_samples(
     data: CropEvalSet, process_index: int = 0, process_count: int = 1
-) -> Iterator[CropSample]:
+) -> Iterator[EvalSample]:
     """This process's objects of an evaluation set, each once, in batches of one size."""
     batch_size = data.batch_size // process_count
     for numbers, crops in data.crops(process_index, process_count):
@@ -70,10 +39,11 @@ def crop_samples(
 
 def crop_sample(
     ids: Sequence[int], crops: Sequence[Crop], canvas: int, batch_size: int
-) -> CropSample:
+) -> EvalSample:
     """Crops as a batch of `batch_size` slots."""
     batch = given_batch(crops, canvas, batch_size)
-    return CropSample(batch, tuple(ids), tuple(crop.given.shape for crop in crops), tuple(crops))
+    sizes = tuple((crop.given.shape[0], crop.given.shape[1]) for crop in crops)
+    return EvalSample(batch, tuple(ids), sizes, tuple(crops))
 
 
 def build_refine_task(config: Config) -> Task:
@@ -118,19 +88,19 @@ def refine_task(model: Refiner, *, keep_below: float) -> Task:
         return steps
 
     def results(
-        sample: CropSample, predicted: RefinedLogits, class_names: tuple[str, ...]
+        sample: EvalSample, predicted: RefinedLogits, class_names: tuple[str, ...]
     ) -> Iterator[RefinedCrop]:
         del class_names
         logits, errors = (np.asarray(x) for x in predicted)
         for slot, crop in enumerate(sample.crops):
             error = float(errors[slot])
-            if error < keep_below:
-                yield RefinedCrop(crop, crop.given, error, True)
-                continue
-            mask = change_by(crop, probability(logits[slot]), least=_LEAST_DIFFERENCE)
-            # A refiner sharpens; that there is no object is not for it to say.
-            mask = mask if mask.any() else crop.given
-            yield RefinedCrop(crop, mask, error, False)
+            left_alone, mask = error < keep_below, crop.given
+            if not left_alone:
+                changed = change_by(crop, probability(logits[slot]), least=_LEAST_DIFFERENCE)
+                # A refiner sharpens; that there is no object is not for it to say.
+                mask = changed if changed.any() else mask
+            scale = max(crop.given.shape) / max(crop.inside_hw)
+            yield RefinedCrop(crop.window, crop.given, mask, error * scale, left_alone)
 
     def none_of_scenes(*_: Any) -> NoReturn:
         raise ValueError(
@@ -151,7 +121,7 @@ def refine_task(model: Refiner, *, keep_below: float) -> Task:
         predict_scene=none_of_scenes,
         deliver=None,
         exported=none_of_scenes,
-        results=results,  # pyright: ignore[reportArgumentType]
+        results=results,
         explain=explain,
         render=none_of_scenes,
         is_trainable=is_trainable,

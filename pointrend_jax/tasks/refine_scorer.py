@@ -13,9 +13,9 @@ from pointrend_jax.masks.degrade import KINDS
 from pointrend_jax.masks.polygons import rasterize_polygons
 from pointrend_jax.masks.rle import decode_valid_rle, encode_mask
 from pointrend_jax.report.sections import Drawn, Pair
+from pointrend_jax.results.refined import RefinedCrop
 from pointrend_jax.storage import AnyPath, write_json
 from pointrend_jax.structures import Config
-from pointrend_jax.tasks.refine import RefinedCrop
 from pointrend_jax.visualize import overlay_masks
 
 
@@ -94,8 +94,8 @@ class RefineScorer:
 
 def _whole(prediction: RefinedCrop, hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """The given and the refined mask in the whole image."""
-    x0, y0, x1, y1 = prediction.crop.window
+    x0, y0, x1, y1 = prediction.window
     masks = np.zeros(hw, bool), np.zeros(hw, bool)
-    for mask, own in zip(masks, (prediction.crop.given, prediction.mask), strict=True):
+    for mask, own in zip(masks, (prediction.given, prediction.mask), strict=True):
         mask[y0:y1, x0:x1] = own
     return masks

@@ -10,8 +10,7 @@ from PIL import Image
 import pointrend_jax
 from pointrend_jax.masks.rle import encode_mask
 from pointrend_jax.masks.runs import decode_runs
-from pointrend_jax.predict.refiner import MaskRefiner
-from tests.tiny_refiner import ellipse, photo, refiner_config, refiner_variables, tiny_refiner
+from tests.tiny_refiner import ellipse, photo, tiny_refiner
 
 
 def test_the_same_mask_in_any_form_gives_the_same(tmp_path: Path) -> None:
@@ -81,15 +80,6 @@ def test_what_is_told_of_a_mask_is_so() -> None:
     assert again.rle["size"] == [60, 80]
 
 
-def test_a_mask_whose_outline_seems_right_is_left_alone() -> None:
-    config = refiner_config()
-    config.model.refine.keep_below = 1e6
-    refined = MaskRefiner(refiner_variables(), config.lock())(photo(), [ellipse()])
-    assert refined[0].left_alone
-    assert refined.changed_share.tolist() == [0.0]
-    np.testing.assert_array_equal(refined.boolean()[0], ellipse())
-
-
 def test_no_masks_are_none() -> None:
     assert tiny_refiner()(photo(), []) == ()
 
@@ -110,7 +100,6 @@ _EMPTY = np.zeros((60, 80), bool)
         ([{"keypoints": [1, 2, 2]}], "mask 0: RLE size differs"),
         ([None], "mask 0: no segmentation"),
         (ellipse(), "give a single mask as"),
-        (None, "masks must be a sequence"),
         ([np.full((60, 80), 3.5)], "no probabilities from 0 to 1"),
         ([np.full((60, 80), "x")], "mask 0 must be of booleans"),
         (["absent.png"], "absent.png cannot be read"),

@@ -1,17 +1,16 @@
-"""A refiner begins with the given mask, learns from points, and leaves its backbone alone."""
+"""A refiner begins with the given mask, and leaves alone what seems right."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from pointrend_jax.layers.mask_features import logits_of_means, mask_pyramid, start_logits
-from pointrend_jax.models.refiner import build_refiner, outline_error
-from pointrend_jax.structures import CropBatch, check_shapes
+from pointrend_jax.models.refiner import RefinedLogits, build_refiner, outline_error
+from pointrend_jax.results.refined import RefinedCrop
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.predict_batches import on_one_device
-from pointrend_jax.tasks.refine import crop_sample
-from tests.tiny import tiny_variables
+from pointrend_jax.tasks.refine import crop_sample, refine_task
 from tests.tiny_refiner import ellipse, photo, refiner_config, refiner_variables, tiny_refiner
 
 
@@ -43,40 +42,44 @@ def test_before_training_masks_stay_as_they_were_given() -> None:
     crop = tiny_refiner().crop(photo(), ellipse(), "the mask")
     sample = crop_sample([0], [crop], 64, 8)
     # The program is that of the predictor of the other tests.
-    predicted = on_one_device(task, variables, 1)(sample)  # pyright: ignore[reportArgumentType]
-    (refined,) = task.results(sample, predicted, ("object",))  # pyright: ignore[reportArgumentType]
-    assert not refined.left_alone  # pyright: ignore[reportAttributeAccessIssue]
-    wrong = np.count_nonzero(refined.mask != crop.given)  # pyright: ignore[reportAttributeAccessIssue]
+    predicted = on_one_device(task, variables, 1)(sample)
+    (refined,) = task.results(sample, predicted, ("object",))
+    assert isinstance(refined, RefinedCrop)
+    assert not refined.left_alone
+    wrong = np.count_nonzero(refined.mask != crop.given)
     assert wrong < 0.02 * crop.given.sum()
 
 
-def test_the_gradient_reaches_all_but_the_backbone() -> None:
+def test_a_mask_whose_outline_seems_right_is_left_alone() -> None:
     crop = tiny_refiner().crop(photo(), ellipse(), "the mask")
     sample = crop_sample([0, 1], [crop, crop], 64, 2)
-    images, image_hw, padded_hw, _, given = sample.batch
-    truth = np.roll(given, 4, axis=2)
-    batch = CropBatch(images, image_hw, padded_hw, np.arange(2, dtype=np.int32), given, truth)
-    check_shapes(batch)
+    # The canvas says that there is something else; the outlines seem to be off by 0.4 and 0.6 px.
+    logits = np.full((2, 64, 64), 9, np.float32)
+    predicted = RefinedLogits(logits, np.asarray([0.4, 0.6], np.float32))
+    task = refine_task(build_refiner(refiner_config()), keep_below=0.5)
+    alone, changed = task.results(sample, predicted, ("object",))
+    assert isinstance(alone, RefinedCrop)
+    assert isinstance(changed, RefinedCrop)
+    assert (alone.left_alone, changed.left_alone) == (True, False)
+    np.testing.assert_array_equal(alone.mask, crop.given)
+    assert changed.mask.all()
+    # From pixels of the canvas of 64 to those of the window of 56.
+    assert alone.error == pytest.approx(0.4 * 56 / 64)
+
+
+def test_a_mask_does_not_vanish() -> None:
+    crop = tiny_refiner().crop(photo(), ellipse(), "the mask")
+    predicted = RefinedLogits(np.full((1, 64, 64), -9, np.float32), np.asarray([5], np.float32))
+    task = refine_task(build_refiner(refiner_config()), keep_below=0.5)
+    (refined,) = task.results(crop_sample([0], [crop], 64, 1), predicted, ("object",))
+    assert isinstance(refined, RefinedCrop)
+    np.testing.assert_array_equal(refined.mask, crop.given)
+
+
+def test_all_but_the_backbone_is_trained() -> None:
     task = build_task(refiner_config())
-    variables = tiny_variables(task)
-
-    @jax.jit
-    def gradient(params: dict, batch: CropBatch) -> tuple:
-        def loss(params: dict) -> tuple:
-            terms, _ = task.loss(variables | {"params": params}, batch, jax.random.key(0))
-            return sum(t.total / t.denominator for t in terms.values()), terms
-
-        return jax.grad(loss, has_aux=True)(params)
-
-    gradients, terms = gradient(variables["params"], batch)
-    assert terms["loss_outline_error"].denominator == 2
-    assert 0 < terms["loss_mask_point"].denominator <= 2 * 32
-    moved = {
-        "/".join(str(part.key) for part in path[:2]): float(jnp.abs(x).max())
-        for path, x in jax.tree_util.tree_flatten_with_path(gradients)[0]
-        if path[-1].key == "kernel"
-    }
-    assert all((value > 0) == (not name.startswith("backbone")) for name, value in moved.items())
+    params = flatten_dict(task.shapes()["params"])
+    assert {path[0] for path in params if task.is_trainable(path)} == {"features", "point_head"}
 
 
 @pytest.mark.parametrize(
