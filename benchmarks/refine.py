@@ -14,7 +14,7 @@ images. All methods work on the same crops, and what they change is brought back
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import jax
@@ -37,7 +37,7 @@ from pointrend_jax.storage import write_json
 from pointrend_jax.visualize import overlay_masks, save_picture
 
 BANDS = (0.02, 0.005)
-METHODS = ("given", "refined", "guided filter", "GrabCut")
+OTHERS = ("without the rule", "guided filter", "GrabCut")
 # Of the guided filter, in pixels of the canvas of 256 and of intensities from 0 to 1.
 _RADIUS, _EPSILON = 8, 1e-3
 # Where GrabCut is sure, as a share of the canvas's side from the given outline.
@@ -55,12 +55,16 @@ class Truth(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A mask that was made worse, and the Boundary IoU of each method by band."""
+    """A mask that was made worse, what its error seemed to be, and Boundary IoU by method and band.
+
+    Attributes: error, in pixels of the canvas.
+    """
 
     id: int
     image_id: int
     kind: str
     size: str
+    error: float
     ious: dict[str, list[float]]
 
 
@@ -121,8 +125,13 @@ def grab_cut(crop: Crop) -> np.ndarray:
     return np.isin(states, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
 
 
-def judged(refiner: MaskRefiner, objects: list[Truth], seed: int) -> Iterator[Case]:
-    """Every object in every kind."""
+def judged(
+    refiner: MaskRefiner, objects: list[Truth], seed: int, keep_below: float
+) -> Iterator[Case]:
+    """Every object in every kind.
+
+    Args: refiner, which leaves no mask alone. keep_below, the rule by which "refined" does.
+    """
     for truth in watched(objects, "judging", unit="object"):
         pixels = read_image(truth.file)
         crops = []
@@ -131,11 +140,14 @@ def judged(refiner: MaskRefiner, objects: list[Truth], seed: int) -> Iterator[Ca
             worse = np.ascontiguousarray(degrade(truth.mask, kind, rng))
             crops.append(refiner.crop(pixels, worse, f"object {truth.id}"))
         for kind, crop, done in zip(KINDS, crops, refiner.refine_crops(crops), strict=True):
-            masks = {"given": done.given, "refined": done.mask}
+            masks = {"given": done.given, "without the rule": done.mask}
             for name, method in (("guided filter", guided_filter), ("GrabCut", grab_cut)):
                 masks[name] = change_by(crop, method(crop), least=0.25)
             ious = {name: _ious(mask, crop, truth.mask) for name, mask in masks.items()}
-            yield Case(truth.id, truth.image_id, kind, size_of(truth.area), ious)
+            # As of the canvas, which the rule's threshold is of.
+            error = done.error * max(crop.inside_hw) / max(crop.given.shape)
+            ious["refined"] = ious["given" if error < keep_below else "without the rule"]
+            yield Case(truth.id, truth.image_id, kind, size_of(truth.area), error, ious)
 
 
 def _ious(mask: np.ndarray, crop: Crop, truth: np.ndarray) -> list[float]:
@@ -163,8 +175,8 @@ def table(cases: list[Case], size: str, band: int) -> list[str]:
     lines = [
         f"\n{size} objects, band {100 * BANDS[band]:g} % of the diagonal\n",
         "| given mask | n | Boundary IoU | gain of refine, points | share removed "
-        "| guided filter | GrabCut |",
-        "|---|---|---|---|---|---|---|",
+        "| without the rule | guided filter | GrabCut |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for kind in (*KINDS, "all but true"):
         kinds = (kind,) if kind in KINDS else tuple(k for k in KINDS if k != "true")
@@ -173,7 +185,7 @@ def table(cases: list[Case], size: str, band: int) -> list[str]:
             continue
         given = np.mean([c.ious["given"][band] for c in own])
         points, share = gains(own, "refined", band)
-        others = [gains(own, method, band)[0].value for method in METHODS[2:]]
+        others = [gains(own, method, band)[0].value for method in OTHERS]
         removed = "-" if kind == "true" else share.text(100, " %")
         lines.append(
             f"| {kind} | {len(own)} | {100 * given:.1f} | {points.text()} | {removed} | "
@@ -213,15 +225,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--most", type=int, default=10**9, help="objects of each size")
     parser.add_argument("--seed", type=int, default=0, help="of the objects and of what is lost")
-    parser.add_argument("--keep-below", type=float)
+    parser.add_argument("--keep-below", type=float, help="another rule than the run's own")
     parser.add_argument("--pictures", type=Path)
     args = parser.parse_args()
-    changes: dict[str, Any] = (
-        {} if args.keep_below is None else {"model.refine.keep_below": args.keep_below}
-    )
-    refiner = load_refiner(args.checkpoint, changes)
+    keep_below = args.keep_below
+    if keep_below is None:
+        keep_below = float(load_refiner(args.checkpoint).config.model.refine.keep_below)
+    refiner = load_refiner(args.checkpoint, {"model.refine.keep_below": 0.0})
     objects = truths(args.images, args.annotations, args.most, args.seed)
-    cases = list(judged(refiner, objects, args.seed))
+    cases = list(judged(refiner, objects, args.seed, keep_below))
     for size in SIZES:
         for band in range(len(BANDS)):
             if any(case.size == size for case in cases):
