@@ -10,7 +10,6 @@ it and lists its collectives: how many, how many arrays in each, their bytes.
 
 import argparse
 import json
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ def lower_step(
     replicas: int,
     per_replica: int,
     canvas: tuple[int, int],
-    devices: Sequence[Any] | None = None,
+    devices: tuple[Any, ...] | None = None,
 ) -> jax.stages.Lowered:
     """The training step on `replicas` devices, from shapes alone. devices: see `build_replicas`."""
     shapes = task.shapes()

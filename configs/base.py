@@ -11,7 +11,8 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = "base"
     config.seed = 0
-    # "instance": objects with boxes and masks | "semantic": a class for every pixel
+    # "instance": objects with boxes and masks | "semantic": a class for every pixel | "refine":
+    # masks of others made sharper, of objects of any class (docs/refine.md); num_classes is 1
     config.task = "instance"
     # Foreground classes; checked against the category names of the data set.
     config.num_classes = 80
@@ -79,7 +80,8 @@ def get_config() -> ConfigDict:
     # Labelled points of an object in a step, drawn anew each epoch (Cheng et al. 2022: 5 of 10);
     # 0 = all.
     data.points_per_step = 0
-    # (height, width) canvases, multiples of 32; an image goes to the smallest that holds it.
+    # (height, width) canvases, multiples of 32; an image goes to the smallest that holds it. Of a
+    # refiner one square, which every crop is brought to.
     data.buckets = ((800, 1088), (1088, 800), (800, 1344), (1344, 800), (1344, 1344))
     data.num_threads = 2  # reading and decoding threads a process
     # The share of the training records that may turn out unreadable: each is named, and another
@@ -203,6 +205,21 @@ def get_config() -> ConfigDict:
     semantic.subdivision_steps = 2  # 4 -> 1 of the input's stride
     semantic.subdivision_num_points = 8192
 
+    # What sharpens given masks; each is seen in a square crop around it.
+    model.refine = refine = ConfigDict()
+    refine.margin = 0.25  # on each side of the mask's box, of its longer side
+    refine.least_side = 64  # px of the photo, of a crop
+    refine.conv_dim = 48  # channels at stride 8; two thirds at 4, a third at 2; a multiple of 24
+    refine.point_fc_dim = 64
+    refine.point_num_fcs = 3
+    refine.train_num_points = 1024  # a crop
+    refine.oversample_ratio = 3.0  # k
+    refine.importance_sample_ratio = 0.75  # beta
+    refine.subdivision_steps = 3  # of a canvas of 256: 32 -> 256
+    refine.subdivision_num_points = 4096
+    # A mask stays as it is where its outline seems to be off by less, in px of the canvas.
+    refine.keep_below = 0.5
+
     config.train = train = ConfigDict()
     train.steps = 90_000
     train.batch_size = 16  # images, all devices of all processes together
@@ -235,8 +252,8 @@ def get_config() -> ConfigDict:
     train.checkpoint_every = 5000  # steps; also at the end
     train.keep_checkpoints = 3  # the newest
     train.keep_every = 0  # steps; checkpoints of their multiples stay too; 0 = none
-    # The score of the evaluations by which the best checkpoint is kept too. "" = rendered/mask_ap
-    # or rendered/miou
+    # The score of the evaluations by which the best checkpoint is kept too. "" = rendered/mask_ap,
+    # rendered/miou or rendered/boundary_iou
     train.best_metric = ""
     train.average_decay = 0.0  # of a moving average of the parameters, which is scored; 0 = none
     train.watchdog_minutes = 10.0  # without a finished step, until a line says so; 0 = never

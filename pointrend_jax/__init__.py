@@ -7,9 +7,12 @@ instances.boxes, instances.class_names, instances.masks.boolean()  # [n, 4], n, 
 predictor = pointrend_jax.load("runs/streets")  # a run of a semantic model
 predictor("photo.jpg").labels  # uint8 [H, W]
 
+refined = pointrend_jax.refine("photo.jpg", masks, checkpoint="runs/refiner")  # anyone's masks
+refined.boolean(), refined.changed_share  # [n, H, W], [n]
+
 What other networks take from here (docs/own_network.md) needs jax and numpy alone: the functions in
-small letters but for `load` and `read_image`, `pointrend_jax.pointrend` and
-`pointrend_jax.point_loss`.
+small letters but for `load`, `load_refiner`, `refine` and `read_image`, `pointrend_jax.pointrend`
+and `pointrend_jax.point_loss`.
 """
 
 from importlib import import_module
@@ -27,13 +30,16 @@ if TYPE_CHECKING:
     from pointrend_jax.pointrend import render
     from pointrend_jax.predict.instances import Predictor
     from pointrend_jax.predict.labels import SemanticPredictor
-    from pointrend_jax.predict.load import load
+    from pointrend_jax.predict.load import load, load_refiner
     from pointrend_jax.predict.npy_file import NpyImage, NpyLabels
     from pointrend_jax.predict.raster_labels import RasterLabels
+    from pointrend_jax.predict.refine import refine
+    from pointrend_jax.predict.refiner import MaskRefiner
     from pointrend_jax.predict.scene import LabelScene, Scene
     from pointrend_jax.results.instances import PredictedInstances
     from pointrend_jax.results.label_maps import PredictedLabels
     from pointrend_jax.results.masks import PredictedMasks
+    from pointrend_jax.results.refined import RefinedMasks
     from pointrend_jax.visualize.overlay import OverlayStyle
 else:
 
@@ -46,6 +52,7 @@ else:
 
 _HOMES = {
     "LabelScene": "predict.scene",
+    "MaskRefiner": "predict.refiner",
     "NpyImage": "predict.npy_file",
     "NpyLabels": "predict.npy_file",
     "OverlayStyle": "visualize.overlay",
@@ -56,21 +63,25 @@ _HOMES = {
     "Predictor": "predict.instances",
     "RasterImage": "data.rasters",
     "RasterLabels": "predict.raster_labels",
+    "RefinedMasks": "results.refined",
     "Scene": "predict.scene",
     "SemanticPredictor": "predict.labels",
     "boundary_iou": "masks.boundary",
     "load": "predict.load",
+    "load_refiner": "predict.load",
     "nms_sorted": "ops.nms",
     "paste_mask": "masks.paste",
     "point_sample": "ops.points",
     "point_scatter": "ops.points",
     "read_image": "data.images",
+    "refine": "predict.refine",
     "render": "pointrend",
     "roi_align": "ops.roi_align",
 }
 __version__ = "0.1.0"
 __all__ = [
     "LabelScene",
+    "MaskRefiner",
     "NpyImage",
     "NpyLabels",
     "OverlayStyle",
@@ -81,15 +92,18 @@ __all__ = [
     "Predictor",
     "RasterImage",
     "RasterLabels",
+    "RefinedMasks",
     "Scene",
     "SemanticPredictor",
     "boundary_iou",
     "load",
+    "load_refiner",
     "nms_sorted",
     "paste_mask",
     "point_sample",
     "point_scatter",
     "read_image",
+    "refine",
     "render",
     "roi_align",
 ]

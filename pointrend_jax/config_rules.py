@@ -173,6 +173,17 @@ _SEMANTIC = {
     "sampler": _TEXT, "point_loss": _TEXT,
     "subdivision_steps": _integer(0, 10), "subdivision_num_points": _COUNT,
 }  # fmt: skip
+_REFINE = {
+    "margin": _number(0, 10), "least_side": _PIXELS,
+    "conv_dim": Rule(
+        "a multiple of 24 from 24 to 65520",
+        lambda v: _is_integer(v) and 24 <= v <= 65_520 and v % 24 == 0,
+    ),
+    "point_fc_dim": _CHANNELS, "point_num_fcs": _LAYERS, "train_num_points": _COUNT,
+    "oversample_ratio": _OVERSAMPLE, "importance_sample_ratio": _SHARE,
+    "subdivision_steps": _integer(1, 5), "subdivision_num_points": _COUNT,
+    "keep_below": _number(0, 1e6),
+}  # fmt: skip
 _TRAIN = {
     "steps": _integer(1, _INT32), "batch_size": _COUNT, "reference_batch_size": _integer(0, 2**24),
     "accumulate_steps": _COUNT, "remat": _BOOLEAN, "strategy": _TEXT,
@@ -194,7 +205,7 @@ _GROUPS: dict[str, dict[str, Rule]] = {
     "init": {"weights": _TEXT, "reset": _NAMES, "ignore": _NAMES},
     "data": _DATA, "data.embedded": _EMBEDDED,
     "model": _MODEL, "model.rpn": _RPN, "model.box": _BOX, "model.mask": _MASK,
-    "model.semantic": _SEMANTIC, "train": _TRAIN, "eval": _EVAL,
+    "model.semantic": _SEMANTIC, "model.refine": _REFINE, "train": _TRAIN, "eval": _EVAL,
 }  # fmt: skip
 # By dotted name ("train.steps").
 RULES: dict[str, Rule] = {
@@ -206,6 +217,7 @@ RULES: dict[str, Rule] = {
 _OF_PREDICTION = {
     "instance": ("model", "model.rpn", "model.box", "model.mask"),
     "semantic": ("model", "model.semantic"),
+    "refine": ("model", "model.refine"),
 }
 # Fields of these groups that only a training reads, and that older checkpoints lack.
 _OF_TRAINING = {
@@ -223,7 +235,9 @@ def check_config(config: Config, *, to_train: bool = False) -> None:
     """
     task = config.get("task")
     if not isinstance(task, str) or task not in _OF_PREDICTION:
-        raise ValueError(f"config.task must be 'instance' or 'semantic', got {_short(task)}.")
+        raise ValueError(
+            f"config.task must be 'instance', 'semantic' or 'refine', got {_short(task)}."
+        )
     needed = RULES.keys() if to_train else {*_FED_BY, *_built_of(task)} - _OF_TRAINING
     _check(config, RULES, needed)
     pixel_format(config)

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from pointrend_jax.config_rules import check_config, unreachable_settings
 from pointrend_jax.console import tell, waiting_for
 from pointrend_jax.data.batches.transforms import training_canvases
-from pointrend_jax.data.build_objects import Datasets
+from pointrend_jax.data.build_crops import CropDatasets
+from pointrend_jax.data.build_label_maps import SemanticDatasets
 from pointrend_jax.data.sources.categories import are_made_up
 from pointrend_jax.devices.compilation_cache import use_compilation_cache
 from pointrend_jax.devices.processes import is_lead
@@ -43,7 +44,11 @@ from pointrend_jax.weights import (
 )
 
 # The metric that decides the best checkpoint where `config.train.best_metric` is "", by task.
-_BEST_METRICS = {"instance": "rendered/mask_ap", "semantic": "rendered/miou"}
+_BEST_METRICS = {
+    "instance": "rendered/mask_ap",
+    "semantic": "rendered/miou",
+    "refine": "rendered/boundary_iou",
+}
 
 
 def train(
@@ -78,11 +83,12 @@ def _train(
     use_compilation_cache(workdir / "compiled")
     task = build_task(config)
     datasets = build_task_datasets(config)
+    evaluation = datasets.evaluation if isinstance(datasets, CropDatasets) else datasets
     variables = _variables_to_start(config, task, workdir)
     optimizer, schedule = build_optimizer(config, variables["params"], task.is_trainable)
 
     def evaluate(variables: Variables, step: int) -> dict[str, float]:
-        scores = score(task, variables, datasets, config)
+        scores = score(task, variables, evaluation, config)
         values = flat_results(scores.results)
         # What is returned becomes a record only after this.
         metrics = [*read_metrics(workdir), {"step": step} | values]
@@ -122,7 +128,7 @@ def _train(
             package_versions(),
             datasets.train_digest,
             # Label maps have class indices only.
-            datasets.category_ids if isinstance(datasets, Datasets) else (),
+            () if isinstance(datasets, SemanticDatasets) else datasets.category_ids,
         ),
         workdir=workdir,
     )

@@ -10,8 +10,6 @@ import numpy as np
 
 from pointrend_jax.config_rules import check_config
 from pointrend_jax.console import tell
-from pointrend_jax.data.build_label_maps import SemanticDatasets
-from pointrend_jax.data.build_objects import Datasets
 from pointrend_jax.data.channel_statistics import ChannelStatistics, channel_statistics, in_words
 from pointrend_jax.data.sources.known import LABEL_SETS, OBJECT_SETS
 from pointrend_jax.data.sources.object_set import FoundObjects
@@ -56,6 +54,11 @@ def inspect(config: Config, output: Path) -> None:
     """
     config = _readable(config)
     check_config(config, to_train=True)
+    if config.task == "refine":
+        raise ValueError(
+            "a refiner learns from the masks of any set, as they are; look at the set by itself: "
+            "pointrend_jax inspect --data FOLDER."
+        )
     if config.data.source == "tfds":
         raise ValueError(
             "an inspection reads the files that a set is distributed as, not record files; set "
@@ -147,7 +150,7 @@ def _readable(config: Config) -> Config:
     return readable
 
 
-def _statistics(datasets: Datasets | SemanticDatasets) -> ChannelStatistics:
+def _statistics(datasets: Any) -> ChannelStatistics:
     """Of all training images, or of many that are evenly spaced among them."""
     total = datasets.num_train_images
     places = range(0, total, -(-total // _MEASURED))

@@ -66,8 +66,9 @@ class Plan(NamedTuple):
 
     Attributes:
       found: what the folder holds, in words.
-      task: "instance" or "semantic".
-      published: the model that it starts from; "" for a small one with ImageNet's weights.
+      task: "instance", "semantic" or "refine".
+      published: the config that it is over: that of the model that it starts from, or "refine";
+        "" for a small model with ImageNet's weights.
       choices: in the order of the config file.
     """
 
@@ -77,15 +78,22 @@ class Plan(NamedTuple):
     choices: tuple[Choice, ...]
 
 
-def planned_config(folder: Path, workdir: Path, published: str = "") -> Path:
+def planned_config(
+    folder: Path, workdir: Path, published: str = "", *, refiner: bool = False
+) -> Path:
     """The config file in `workdir` for the images of `folder`, planned now if there is none yet.
 
     Args:
       published: as `plan_for`.
+      refiner: of masks, instead of a model that finds them.
     Raises: ValueError if the folder is no data set, cannot be trained on, or is not the one that
       the config is for.
     """
     check_workdir(workdir)
+    if refiner and published:
+        raise ValueError(
+            f"--weights {published} is a model that finds objects; a refiner has its own start."
+        )
     path = workdir / FILE
     folder = folder.resolve()
     if path.is_file():
@@ -94,13 +102,17 @@ def planned_config(folder: Path, workdir: Path, published: str = "") -> Path:
             raise ValueError(
                 f"{path} is for the data in {of}, not in {folder}; choose another --workdir."
             )
+        if (load_config(path).task == "refine") != refiner:
+            raise ValueError(
+                f"{path} is of config.task {load_config(path).task!r}; choose another --workdir."
+            )
         if published and load_config(path).init.weights != published:
             raise ValueError(
                 f"{path} does not start from {published}; edit it, or choose another --workdir."
             )
         tell(f"going by {path}, which was planned before")
         return path
-    plan = plan_for(folder, published)
+    plan = refiner_plan(folder) if refiner else plan_for(folder, published)
     tell(f"{folder}: {plan.found}")
     for choice in plan.choices:
         if choice.why:
@@ -144,6 +156,22 @@ def plan_for(folder: Path, published: str = "") -> Plan:
     _apply(config, choices)
     choices += _schedule_choices(config, len(sizes), machine)
     return Plan(told, layout.task, published, tuple(choices))
+
+
+def refiner_plan(folder: Path) -> Plan:
+    """A refiner for the masks of `folder`, as configs/refine.py has it. No image is opened.
+
+    Raises: ValueError if the folder is no data set that can be read, or has no objects.
+    """
+    layout = find_layout(folder)
+    if layout.task != "instance":
+        raise ValueError(
+            f"{folder} holds label maps ({layout.what}); a refiner learns from masks of objects."
+        )
+    fields = {"dir": str(folder)} | dict(layout.fields)
+    why = {"held_out": "there is no evaluation set: so many of the images are held out for it"}
+    choices = [Choice(f"data.{name}", value, why.get(name, "")) for name, value in fields.items()]
+    return Plan(layout.what, "refine", "refine", tuple(choices))
 
 
 def config_text(plan: Plan, folder: Path) -> str:

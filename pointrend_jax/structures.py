@@ -87,18 +87,54 @@ class SemanticBatch(NamedTuple):
     labels: Array
 
 
+class GivenBatch(NamedTuple):
+    """Crops of photos with a mask that somebody gave, each of one object.
+
+    Attributes:
+      images, image_hw, padded_hw, valid: as in `ImageBatch`, of the crops.
+      given: uint8 [B, H, W], the share of each pixel that the given mask covers, 255 for all of it;
+        0 beyond `image_hw`.
+    """
+
+    images: Array
+    image_hw: Array
+    padded_hw: Array
+    valid: Array
+    given: Array
+
+
+class CropBatch(NamedTuple):
+    """Crops with a mask that was made worse and the true one, the input of a refiner's training.
+
+    Attributes:
+      images, image_hw, padded_hw, given: as in `GivenBatch`.
+      image_index: int32 [B], position of the crop in the global batch; the source of its
+        randomness.
+      truth: uint8 [B, H, W], as `given`, of the true mask.
+    """
+
+    images: Array
+    image_hw: Array
+    padded_hw: Array
+    image_index: Array
+    given: Array
+    truth: Array
+
+
 class EvalSample(NamedTuple):
     """A batch for prediction with what the host needs to bring results back to the original images.
 
     Attributes:
-      batch: the network's input.
+      batch: the network's input; of a refiner a `GivenBatch`, whose crops are its images.
       image_ids: ids of the annotation file, one for each valid slot.
       original_hw: (height, width) of each original image, in the same order.
+      crops: of a refiner, what each valid slot shows (`data.batches.crops.Crop`).
     """
 
-    batch: ImageBatch
+    batch: Any
     image_ids: tuple[int, ...]
     original_hw: tuple[tuple[int, int], ...]
+    crops: tuple[Any, ...] = ()
 
 
 class Proposals(NamedTuple):
@@ -161,6 +197,8 @@ _BATCH_SHAPES = {
     "padded_hw": "B 2",
     "image_index": "B",
     "labels": "B H W",
+    "given": "B H W",
+    "truth": "B H W",
     "boxes": "B G 4",
     "classes": "B G",
     "mask_bits": "B G H W/8",
@@ -170,7 +208,7 @@ _BATCH_SHAPES = {
 }
 
 
-def check_shapes(batch: ObjectBatch | SemanticBatch) -> None:
+def check_shapes(batch: ObjectBatch | SemanticBatch | CropBatch) -> None:
     """Raises ValueError, naming the field, if the fields of `batch` do not fit one another."""
     kind, images = type(batch).__name__, np.shape(batch.images)
     if len(images) != 4:

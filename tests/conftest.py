@@ -65,12 +65,13 @@ _SLOW = (
     "importers/test_efficientnet_lite.py", "importers/test_semantic_names.py",
     "importers/test_torch_legacy.py", "ops/test_roi_align.py", "ops/test_roi_forms.py",
     "ops/test_scatter.py", "predict/test_labels.py", "predict/test_load.py",
-    "predict/test_published.py", "predict/test_scene.py", "tasks/test_augmented_instances.py",
-    "tasks/test_instance.py", "tasks/test_scoring.py", "test_convert.py", "test_extend.py",
-    "export/test_export.py", "test_library.py", "test_lvis_experiment.py", "test_more_than_rgb.py",
-    "test_point_loss.py", "test_site.py", "test_weight_files.py", "test_weights.py",
-    "test_wheel.py", "training/test_bucket.py", "training/test_loop.py",
-    "training/test_memory.py", "training/test_step.py",
+    "predict/test_published.py", "predict/test_refiner.py", "predict/test_refine_file.py",
+    "predict/test_scene.py", "tasks/test_augmented_instances.py", "tasks/test_instance.py",
+    "tasks/test_refine.py", "tasks/test_scoring.py", "test_convert.py", "test_extend.py",
+    "test_refine_experiment.py", "export/test_export.py", "test_library.py",
+    "test_lvis_experiment.py", "test_more_than_rgb.py", "test_point_loss.py", "test_site.py",
+    "test_weight_files.py", "test_weights.py", "test_wheel.py", "training/test_bucket.py",
+    "training/test_loop.py", "training/test_memory.py", "training/test_step.py",
 )  # fmt: skip
 
 

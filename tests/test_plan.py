@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pointrend_jax.cli import main
+from pointrend_jax.cli import command_parser, main
+from pointrend_jax.cli.runs import chosen_config
 from pointrend_jax.config import load_config
 from pointrend_jax.config_rules import check_config
 from pointrend_jax.inspection import PAGE, inspect
@@ -181,3 +182,27 @@ def test_an_inspection_shows_numbers_and_pictures(
     # Three rows of four fields of 400 px, with gaps.
     assert page.shape[0] > 1200
     assert page.shape[1] > 1600
+
+
+def test_a_refiner_is_planned_for_any_set_of_objects(folder: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "refiner"
+    flags = [f"--data={folder}", "--config=refine", f"--workdir={workdir}"]
+    config = load_config(chosen_config(command_parser("train").parse_args(flags), workdir))
+    check_config(config, to_train=True)
+    assert (config.task, config.num_classes, config.data.held_out) == ("refine", 1, 0.15)
+    assert (config.data.dir, config.data.train_annotations) == (str(folder), "result.json")
+    assert config.data.buckets == ((256, 256),)
+    # The same command goes on; another kind of model does not.
+    assert planned_config(folder, workdir, refiner=True) == workdir / FILE
+    with pytest.raises(ValueError, match=r"is of config.task 'refine'; choose another"):
+        planned_config(folder, workdir)
+    with pytest.raises(ValueError, match="a refiner has its own start"):
+        planned_config(folder, workdir, "mask_rcnn_r50_fpn_3x_coco", refiner=True)
+
+
+def test_a_refiner_of_label_maps_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "streets"
+    for split in ("train", "val"):
+        write_camvid(root, split, [blocks((64, 96), 0)])
+    with pytest.raises(ValueError, match=r"holds label maps .*; a refiner learns from masks"):
+        planned_config(root, tmp_path / "run", refiner=True)

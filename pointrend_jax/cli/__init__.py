@@ -23,6 +23,7 @@ COMMANDS = {
     "convert": ("make a checkpoint of a Detectron2 file", ()),
     "export": ("write a model as a file that predicts with jax alone", ("export",)),
     "prepare": ("record files of a data set, for training", ("train",)),
+    "refine": ("sharpen the masks of a COCO file, whoever made them", ()),
     "points": ("label points of objects, to train without masks", ()),
     "inspect": ("show what a data set holds, before training", ("train",)),
     "demo": ("train, evaluate and show a small model", ("train", "pretrained")),

@@ -18,17 +18,24 @@ def add_experiment(parser: CommandParser) -> None:
         "--weights", default="", metavar="NAME",
         help="with --data: a published model to start from (a small one of ImageNet)",
     )  # fmt: skip
-    parser.add_argument("--config", help="a name, or the path of a Python file; or else --data")
+    parser.add_argument(
+        "--config",
+        help="a name, or the path of a Python file; or else --data, or refine with it",
+    )
 
 
 def chosen_config(args: argparse.Namespace, workdir: Path | str) -> str:
     """A config by its name or path, or the path of one that is planned in `workdir`.
 
+    With --data, --config may say "refine": then a refiner of masks is planned.
+
     Args:
       args: with what `add_experiment` adds.
     Raises: ValueError unless one of --data and --config is given.
     """
-    data, config = args.data, args.config
+    data, config, refiner = args.data, args.config, False
+    if data is not None and config == "refine":
+        config, refiner = None, True
     if args.weights and data is None:
         raise ValueError(
             "--weights is what a training on --data starts from; a config has its own: "
@@ -43,7 +50,7 @@ def chosen_config(args: argparse.Namespace, workdir: Path | str) -> str:
         return config or ""
     from pointrend_jax.plan import planned_config
 
-    return str(planned_config(data, local_path(workdir), args.weights))
+    return str(planned_config(data, local_path(workdir), args.weights, refiner=refiner))
 
 
 def add_run(parser: CommandParser) -> None:
@@ -72,6 +79,15 @@ def add_run(parser: CommandParser) -> None:
 def then_predict(checkpoint: object) -> str:
     """The end of what a command says that leaves a checkpoint: how to predict with it."""
     command = own_command("predict", "IMAGES", "--checkpoint", checkpoint, "--output", "predicted")
+    return f"Next:\n  {command}"
+
+
+def then_refine(checkpoint: object) -> str:
+    """The same of a refiner."""
+    command = own_command(
+        "refine", "--images", "FOLDER", "--annotations", "coarse.json", "--output", "fine.json",
+        "--checkpoint", checkpoint,
+    )  # fmt: skip
     return f"Next:\n  {command}"
 
 

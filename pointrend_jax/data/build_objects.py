@@ -106,7 +106,7 @@ def build_datasets(config: Config) -> Datasets:
     Raises: ValueError that says what is wrong with the files or the config.
     """
     _check_eval_files(config)
-    prepare = _preparer(config)
+    prepare = preparer(config)
     evaluation = _eval_set(config, prepare)
     training = prepare("train")
     points = _point_supervision(config, training)
@@ -163,7 +163,7 @@ def build_eval_set(config: Config, *, may_lack_annotations: bool = False) -> Eva
     Args:
       may_lack_annotations: a COCO file may have none, as those of test sets.
     """
-    return _eval_set(config, _preparer(config, may_lack_annotations=may_lack_annotations))
+    return _eval_set(config, preparer(config, may_lack_annotations=may_lack_annotations))
 
 
 def _eval_set(config: Config, prepare: Callable[[str], PreparedSet]) -> EvalSet:
@@ -210,10 +210,13 @@ def _point_supervision(config: Config, training: PreparedSet) -> PointSupervisio
     return PointSupervision(min(number, training.most_points), config.seed)
 
 
-def _preparer(
-    config: Config, *, may_lack_annotations: bool = False
+def preparer(
+    config: Config, *, may_lack_annotations: bool = False, knows_classes: bool = True
 ) -> Callable[[str], PreparedSet]:
-    """From "train" or "eval" to that split, checked and prepared."""
+    """From "train" or "eval" to that split, checked and prepared.
+
+    Args: knows_classes, whether the model does, so that they must be those of the config.
+    """
     find, pixels = None, pixel_format(config)
     if config.data.source != "tfds":
         find = split_finder(config, OBJECT_SETS, may_lack_annotations=may_lack_annotations)
@@ -223,6 +226,8 @@ def _preparer(
             prepared = open_objects(local_records(config), NAMES[split], pixels)
         else:
             prepared = prepare_objects(find(split), cache_dir(config), pixels)
+        if not knows_classes:
+            return prepared
         check_classes(config, prepared.class_names)
         present = (label for image in prepared.images for label in image.labels)
         tell_absent_classes(f"{_CALLED[split]} set", prepared.class_names, present)

@@ -27,6 +27,9 @@ _LABELS = {
     "iiou": "iIoU",
     "pixel_accuracy": "pixel accuracy",
     "boundary_iou": "boundary IoU",
+    "boundary_iou_small": "boundary IoU small",
+    "boundary_iou_medium": "boundary IoU medium",
+    "boundary_iou_large": "boundary IoU large",
 }
 # Scores of which there are as many as a configuration asks for: what their keys begin with.
 _NUMBERED = {"mask_ap_max": "mask AP@{}", "trimap_miou_": "trimap {} px"}
@@ -96,6 +99,11 @@ def cityscapes_rows(results: Results) -> list[Row]:
 def format_semantic_results(results: Results) -> str:
     """The same for semantic segmentation: the scores, then the IoU of each class."""
     return "\n".join(_compare(score_rows(results) + _named("IoU", class_rows(results, "iou"))))
+
+
+def format_refined_results(results: Results) -> str:
+    """The scores of given masks ("coarse") and of what a refiner made of them ("rendered")."""
+    return "\n".join(_compare(score_rows(results)))
 
 
 def percent(value: float | None, *, sign: bool = False) -> str:

@@ -85,7 +85,8 @@ class Exportable(ABC):
             # What reads data sets is an extra.
             from pointrend_jax.tasks.scoring import build_task_eval_set
 
-            images = build_task_eval_set(self._model.config).eval_images()
+            evaluation: Any = build_task_eval_set(self._model.config)
+            images = evaluation.eval_images()
         except (ValueError, ImportError) as error:
             raise ValueError(
                 "an export is compared with predict(), but the evaluation images of the model's "

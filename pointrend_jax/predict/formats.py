@@ -49,6 +49,10 @@ _IN_WORDS: Mapping[str, Mapping[str, str]] = {
         "geojson": "NAME.geojson (the areas of each class as polygons in degrees)",
     },
 }
+A_REFINER = (
+    "this model predicts nothing by itself, it sharpens given masks: pointrend_jax refine --images "
+    "FOLDER --annotations FILE --output FILE --checkpoint RUN, in Python pointrend_jax.refine"
+)
 _NOT_IN_NAMES = r"[^\w.-]+"
 
 
@@ -60,6 +64,8 @@ def chosen_formats(asked: Sequence[str], task: str) -> tuple[str, ...]:
       task: `config.task` of the model.
     Raises: ValueError, listing the known ones, for a format that models of this kind do not have.
     """
+    if task not in _DEFAULT:
+        raise ValueError(f"{A_REFINER}.")
     known = _DEFAULT[task] + _OTHERS[task]
     wrong = [name for name in asked if name not in known]
     if wrong:

@@ -14,9 +14,11 @@ from pointrend_jax.data.sources.categories import category_ids
 from pointrend_jax.devices.compilation_cache import use_compilation_cache
 from pointrend_jax.export.artefact import read_artefact, read_description
 from pointrend_jax.importers.published import unknown_model, weights_url
+from pointrend_jax.predict.formats import A_REFINER
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.published import is_published, published_checkpoint
+from pointrend_jax.predict.refiner import NONE_PUBLISHED, MaskRefiner
 from pointrend_jax.storage import (
     AnyPath,
     as_path,
@@ -81,6 +83,25 @@ def load(
     variables, class_names = load_weights(source, whole)
     ids = category_ids(whole.data.categories, whole.data.source, whole.num_classes)
     return _predictor(variables, whole, class_names, ids)
+
+
+def load_refiner(
+    source: Path | str, config: Config | Mapping[str, Any] | Path | str | None = None
+) -> MaskRefiner:
+    """A refiner of masks from the work directory of its training; arguments as of `load`.
+
+    Raises: ValueError as `load`, or if the run is of another task.
+    """
+    use_compilation_cache(default_cache_dir() / "compiled")
+    # No published model refines, so nothing is downloaded.
+    is_here = is_folder(source) or os.path.isfile(expanded(source))
+    saved = _saved(source, config) if is_here else None
+    own = None if saved is None else _own_config(saved.meta)
+    if saved is None or own is None or own.task != "refine":
+        raise ValueError(f"{source} is no run of a refiner (config.task): {NONE_PUBLISHED}.")
+    changed = _changed(own, config)
+    check_config(changed)
+    return MaskRefiner(saved.variables, changed)
 
 
 def model_config(source: Path | str, config: Config | Path | str | None = None) -> Config:
@@ -181,6 +202,8 @@ def _config_of_file(
 def _predictor(
     variables: Variables, config: Config, class_names: Sequence[str], category_ids: Sequence[int]
 ) -> Predictor | SemanticPredictor:
+    if config.task == "refine":
+        raise ValueError(f"{A_REFINER}.")
     if config.task == "semantic":
         return SemanticPredictor(variables, config, class_names)
     return Predictor(variables, config, class_names, category_ids)

@@ -2,6 +2,7 @@
 
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.instance import build_instance_task
+from pointrend_jax.tasks.refine import build_refine_task
 from pointrend_jax.tasks.semantic import build_semantic_task
 from pointrend_jax.tasks.task import Task
 
@@ -15,4 +16,8 @@ def build_task(config: Config) -> Task:
         return build_instance_task(config)
     if config.task == "semantic":
         return build_semantic_task(config)
-    raise ValueError(f"config.task must be 'instance' or 'semantic', got {config.task!r}.")
+    if config.task == "refine":
+        return build_refine_task(config)
+    raise ValueError(
+        f"config.task must be 'instance', 'semantic' or 'refine', got {config.task!r}."
+    )

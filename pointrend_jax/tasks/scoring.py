@@ -7,6 +7,12 @@ from typing import Any, NamedTuple
 import jax
 
 from pointrend_jax.console import tell, waiting_for, watched
+from pointrend_jax.data.build_crops import (
+    CropDatasets,
+    CropEvalSet,
+    build_crop_datasets,
+    build_crop_eval_set,
+)
 from pointrend_jax.data.build_label_maps import (
     SemanticDatasets,
     SemanticEvalSet,
@@ -24,6 +30,8 @@ from pointrend_jax.tasks.augmented_instances import augmented_instances
 from pointrend_jax.tasks.augmented_labels import augmented_label_maps
 from pointrend_jax.tasks.instance_scorer import InstanceScorer
 from pointrend_jax.tasks.predict_batches import on_local_devices, one_ahead
+from pointrend_jax.tasks.refine import crop_samples
+from pointrend_jax.tasks.refine_scorer import RefineScorer
 from pointrend_jax.tasks.semantic_scorer import SemanticScorer
 from pointrend_jax.tasks.task import Evaluator, Prediction, Task, Variables
 from pointrend_jax.tasks.views import views
@@ -33,6 +41,7 @@ from pointrend_jax.workers import in_order
 _SCORERS: dict[str, Callable[[Any, Config], Evaluator]] = {
     "instance": InstanceScorer,
     "semantic": SemanticScorer,
+    "refine": RefineScorer,
 }
 # Predictions of an evaluation set from several views of each image.
 _AUGMENTED: dict[str, Callable[..., Iterator[tuple[EvalSample, Any]]]] = {
@@ -60,18 +69,23 @@ class Scores(NamedTuple):
     save_details: Callable[[AnyPath], None]
 
 
-AnyData = Datasets | EvalSet | SemanticDatasets | SemanticEvalSet
+AnyEvalSet = EvalSet | SemanticEvalSet | CropEvalSet
+AnyData = Datasets | SemanticDatasets | AnyEvalSet
 
 
-def build_task_datasets(config: Config) -> Datasets | SemanticDatasets:
+def build_task_datasets(config: Config) -> Datasets | SemanticDatasets | CropDatasets:
     """The data sets of `config.data` for `config.task`; errors as `build_datasets`."""
+    if config.task == "refine":
+        return build_crop_datasets(config)
     if config.task == "semantic":
         return build_semantic_datasets(config)
     return build_datasets(config)
 
 
-def build_task_eval_set(config: Config) -> EvalSet | SemanticEvalSet:
+def build_task_eval_set(config: Config) -> AnyEvalSet:
     """The evaluation set alone; the training set is not touched."""
+    if config.task == "refine":
+        return build_crop_eval_set(config)
     if config.task == "semantic":
         return build_semantic_eval_set(config)
     return build_eval_set(config, may_lack_annotations=True)
@@ -82,7 +96,12 @@ def score(task: Task, variables: Variables, data: AnyData, config: Config) -> Sc
     process = jax.process_index(), jax.process_count()
     evaluator, start = _SCORERS[config.task](data, config), time.monotonic()
     predict = on_local_devices(task, variables, len(buckets(config)))
-    predicted = one_ahead(data.eval_samples(*process), predict)
+    samples: Iterator[Any] = (
+        crop_samples(data, *process)
+        if isinstance(data, CropEvalSet)
+        else data.eval_samples(*process)
+    )
+    predicted = one_ahead(samples, predict)
     add_results(task, predicted, evaluator, data.class_names, data.num_eval_images)
     finished = time.monotonic()
     with waiting_for(f"scoring {data.num_eval_images} images"):
@@ -92,7 +111,7 @@ def score(task: Task, variables: Variables, data: AnyData, config: Config) -> Sc
         f"{time.monotonic() - finished:.1f} s of scoring"
     )
     table = evaluator.table(results)
-    if results and views(config):
+    if results and views(config) and not isinstance(data, CropEvalSet):
         of_views = _SCORERS[config.task](data, config)
         predicted = _AUGMENTED[config.task](
             task, variables, data.eval_samples, config, process=process

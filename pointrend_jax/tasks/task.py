@@ -14,6 +14,7 @@ from pointrend_jax.pointrend import RenderStep
 from pointrend_jax.report.sections import Pair
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.label_maps import PredictedLabels
+from pointrend_jax.results.refined import RefinedCrop
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Array, EvalSample, ImageBatch
 
@@ -35,7 +36,7 @@ def kept(function: Callable[_Args, _Result]) -> Callable[_Args, _Result]:
 
 
 # What a user gets of one image.
-Prediction = PredictedInstances | PredictedLabels
+Prediction = PredictedInstances | PredictedLabels | RefinedCrop
 
 
 @runtime_checkable

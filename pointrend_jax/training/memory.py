@@ -17,7 +17,13 @@ from pointrend_jax.console import tell
 from pointrend_jax.data.batches.transforms import training_canvases
 from pointrend_jax.devices.memory import memory_of_device
 from pointrend_jax.pixel_format import pixel_format
-from pointrend_jax.structures import DATA_AXIS, Config, ObjectBatch, SemanticBatch
+from pointrend_jax.structures import (
+    DATA_AXIS,
+    Config,
+    CropBatch,
+    ObjectBatch,
+    SemanticBatch,
+)
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.optimizer import build_optimizer
@@ -118,7 +124,7 @@ def kept_for_gradient(task: Task, variables: Variables, batch: Any) -> int:
     return _bytes(backward) - _bytes(variables)
 
 
-def batch_shapes(config: Config) -> ObjectBatch | SemanticBatch:
+def batch_shapes(config: Config) -> ObjectBatch | SemanticBatch | CropBatch:
     """A training batch on the largest canvas, as shapes and types."""
     height, width = canvas_hw(config)
     pixels = pixel_format(config)
@@ -134,6 +140,9 @@ def batch_shapes(config: Config) -> ObjectBatch | SemanticBatch:
     }
     if config.task == "semantic":
         return SemanticBatch(**common, labels=of(jnp.uint8, height, width))
+    if config.task == "refine":
+        mask = of(jnp.uint8, height, width)
+        return CropBatch(**common, given=mask, truth=mask)
     points = config.data.supervision == "points"
     num_points = config.data.points_per_step or _POINTS
     return ObjectBatch(
@@ -160,7 +169,9 @@ def _advice(memory: StepMemory, limit: int, images: int, config: Config) -> str:
     elif room > 0:
         share = math.sqrt(room / memory.image)
         sides = tuple(max(int(side * share) // 32 * 32, 32) for side in canvas_hw(config))
-        fields = "crop_hw" if config.task == "semantic" else "buckets, train_min_sizes, max_size"
+        fields = {"semantic": "crop_hw", "refine": "buckets"}.get(
+            config.task, "buckets, train_min_sizes, max_size"
+        )
         texts.append(f"one image of {_times(sides)} would fit (config.data.{fields})")
     texts.append("config.model.compute_dtype='bfloat16' and config.train.remat=True need less")
     return "; ".join(texts)

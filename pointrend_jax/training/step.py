@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import optax
 
 from pointrend_jax.devices.backend import deterministic
-from pointrend_jax.structures import DATA_AXIS, Array, ObjectBatch, SemanticBatch
+from pointrend_jax.structures import DATA_AXIS, Array, CropBatch, ObjectBatch, SemanticBatch
 from pointrend_jax.tasks.task import Task, Variables
 
-Batch = ObjectBatch | SemanticBatch
+Batch = ObjectBatch | SemanticBatch | CropBatch
 
 
 class TrainState(NamedTuple):

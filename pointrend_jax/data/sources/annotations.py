@@ -114,6 +114,14 @@ def parse_annotation(
     )
 
 
+def checked_segmentation(value: Any, hw: tuple[int, int]) -> Segmentation:
+    """A mask alone, as `parse_annotation` reads it. Raises ValueError with the reason."""
+    try:
+        return parse_segmentation(value, hw, Counter())
+    except SkipError as skip:
+        raise ValueError(str(skip).removeprefix("skipped: ")) from skip
+
+
 def _box_alone(value: Any, hw: tuple[int, int], report: Counter) -> tuple[Box, Box]:
     """`_boxes` of an object without a mask, which has what the file says or is none."""
     is_box = isinstance(value, list) and len(value) == 4 and all(map(is_number, value))

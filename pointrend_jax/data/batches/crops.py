@@ -1,0 +1,128 @@
+"""Crops of photos around given masks: a square window around the object, on a canvas of one size.
+
+A large photo costs what its objects cost, and a mask is never drawn on the whole of it. The window
+lies inside the photo; where the photo is smaller than the window, the canvas is padded at the right
+and at the bottom as every image is.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+
+from pointrend_jax.data.batches.transforms import (
+    SIZE_DIVISIBILITY,
+    padded_sizes,
+    place_image,
+    resize_image,
+)
+from pointrend_jax.masks.degrade import box_of
+from pointrend_jax.structures import GivenBatch
+
+# xyxy in whole pixels of the photo.
+Window = tuple[int, int, int, int]
+
+
+class CropShape(NamedTuple):
+    """How objects are cut out; `configs/base.py` says more.
+
+    Attributes: canvas, pixels a side; margin, of the longer side of the mask's box, on each side of
+      it; least_side, of a window, in pixels of the photo.
+    """
+
+    canvas: int
+    margin: float
+    least_side: int
+
+
+class Crop(NamedTuple):
+    """An object and its surroundings.
+
+    Attributes:
+      window: of the photo.
+      inside_hw: height and width of the part of the canvas that shows it.
+      image: uint8 [h, w, 3] of that size.
+      given: bool [y1 - y0, x1 - x0], the given mask in the window, in pixels of the photo.
+      soft: uint8 [h, w], the same on the canvas: the share of each pixel, 255 for all.
+    """
+
+    window: Window
+    inside_hw: tuple[int, int]
+    image: np.ndarray
+    given: np.ndarray
+    soft: np.ndarray
+
+
+def make_crop(
+    image: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"], shape: CropShape
+) -> Crop:
+    """The crop of a mask that has at least one pixel."""
+    (height, width), box = mask.shape, box_of(mask)
+    longer = max(box[2] - box[0], box[3] - box[1])
+    side = max(round(longer * (1 + 2 * shape.margin)), shape.least_side)
+    x0, x1 = _span(box[0], box[2], side, width)
+    y0, y1 = _span(box[1], box[3], side, height)
+    scale = shape.canvas / side
+    inside_hw = max(round((y1 - y0) * scale), 1), max(round((x1 - x0) * scale), 1)
+    given = np.ascontiguousarray(mask[y0:y1, x0:x1])
+    pixels = resize_image(np.ascontiguousarray(image[y0:y1, x0:x1]), inside_hw)
+    return Crop((x0, y0, x1, y1), inside_hw, pixels, given, on_canvas(given, inside_hw))
+
+
+def on_canvas(
+    mask: Bool[np.ndarray, "h w"], inside_hw: tuple[int, int]
+) -> UInt8[np.ndarray, "H W"]:
+    """The share of each pixel that a mask covers, 255 for all of it."""
+    image = Image.fromarray(mask.view(np.uint8) * np.uint8(255))
+    resized = image.resize((inside_hw[1], inside_hw[0]), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
+def _span(start: int, end: int, side: int, length: int) -> tuple[int, int]:
+    """`side` pixels around [start, end], moved into [0, length]; all of it where that is less."""
+    first = min(max((start + end - side) // 2, 0), max(length - side, 0))
+    return first, min(first + side, length)
+
+
+def given_batch(crops: Sequence[Crop], canvas: int, batch_size: int) -> GivenBatch:
+    """Crops in a batch of `batch_size` slots; those that only fill it are one black cell."""
+    hw = np.full((batch_size, 2), SIZE_DIVISIBILITY, np.int32)
+    images = np.zeros((batch_size, canvas, canvas, 3), np.uint8)
+    given = np.zeros((batch_size, canvas, canvas), np.uint8)
+    for slot, crop in enumerate(crops):
+        hw[slot] = crop.inside_hw
+        images[slot] = place_image(crop.image, (canvas, canvas))
+        place_mask(given[slot], crop.soft)
+    valid = np.arange(batch_size) < len(crops)
+    return GivenBatch(images, hw, padded_sizes(hw), valid, given)
+
+
+def place_mask(canvas: UInt8[np.ndarray, "H W"], soft: UInt8[np.ndarray, "h w"]) -> None:
+    """Writes a mask to the top left of a canvas."""
+    canvas[: soft.shape[0], : soft.shape[1]] = soft
+
+
+def change_by(
+    crop: Crop, probs: Float[np.ndarray, "H W"], *, least: float
+) -> Bool[np.ndarray, "h w"]:
+    """The given mask in pixels of the photo, changed where the canvas says another.
+
+    Where both agree to `least` on the canvas, the given pixels stay: a large object's mask may be
+    finer than its canvas.
+
+    Args:
+      probs: of the canvas.
+      least: difference of probability and given share.
+    """
+    height, width = crop.inside_hw
+    size = crop.given.shape[1], crop.given.shape[0]
+    probs = np.ascontiguousarray(probs[:height, :width], np.float32)
+    difference = np.abs(probs - crop.soft.astype(np.float32) / 255)
+    # Pixels of the canvas are averaged where they are smaller than those of the photo.
+    how = cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR
+    resized = cv2.resize(probs, size, interpolation=how)
+    differs = cv2.resize(difference, size, interpolation=how) > least
+    return np.where(differs, resized >= 0.5, crop.given)

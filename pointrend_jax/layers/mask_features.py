@@ -1,0 +1,161 @@
+"""Fine-grained features of a photo and a mask that somebody gave of an object on it.
+
+The backbone saw the photo alone. Here its maps meet the mask, at strides 8, 4 and 2: what the
+object looks like inside the mask and what lies around it, so that the point head can tell on which
+side of the true outline a point is. A number beside them says how far the given outline is off.
+"""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pointrend_jax.layers.conv import Conv
+from pointrend_jax.layers.init import msra
+from pointrend_jax.layers.norm import GroupNorm
+from pointrend_jax.layers.padding import inside_padded, zero_beyond
+from pointrend_jax.ops.resize import upsample_2x
+
+# Input pixels a cell of the means of the mask.
+PYRAMID_STRIDES = (1, 4, 8, 16, 32)
+# Of the maps that points read.
+FINE_STRIDES = (2, 4, 8)
+_GROUPS = 8
+# Rates of the convolutions at stride 8: together they see 15 cells, half of a canvas of 256.
+_DILATIONS = (1, 2, 4)
+
+
+def mask_pyramid(given: Float[Array, "B H W 1"]) -> list[Array]:
+    """The mask, and its means over cells of 4 to 32 pixels."""
+    return [_mean(given, stride) for stride in PYRAMID_STRIDES]
+
+
+def start_logits(pyramid: list[Array], step: int) -> Float[Array, "B h w 1"]:
+    """Logits that the given mask stands for, in place of a coarse prediction.
+
+    Their sign is the mask's, and they grow with the distance from its outline: half comes from the
+    mask there, half from its means over larger and larger cells.
+
+    Args:
+      step: input pixels a cell, a power of 2 up to 32.
+    """
+    levels = [_mean(pyramid[0], step)]
+    for level, stride in zip(pyramid[1:], PYRAMID_STRIDES[1:], strict=True):
+        fitted = _mean(level, step // stride) if stride < step else level
+        for _ in range((max(stride // step, 1)).bit_length() - 1):
+            fitted = upsample_2x(fitted)
+        levels.append(fitted)
+    return logits_of_means(jnp.concatenate(levels, axis=-1))
+
+
+def logits_of_means(means: Float[Array, "*S 5"]) -> Float[Array, "*S 1"]:
+    """The logits of `start_logits` from the mask and its means at the same places."""
+    own, all_of = means[..., :1], jnp.mean(means, axis=-1, keepdims=True)
+    return 3.0 * (2.0 * own - 1.0) + 3.0 * (2.0 * all_of - 1.0)
+
+
+def _mean(x: Float[Array, "B H W C"], step: int) -> Float[Array, "B h w C"]:
+    if step == 1:
+        return x
+    batch, height, width, channels = x.shape
+    cells = x.reshape(batch, height // step, step, width // step, step, channels)
+    return jnp.mean(cells, axis=(2, 4))
+
+
+class MaskFeatures(nn.Module):
+    """Maps at `FINE_STRIDES` and the error of the given outline.
+
+    Attributes:
+      dim: channels at stride 8; two thirds of it at stride 4 and one at stride 2.
+    """
+
+    dim: int
+
+    @nn.compact
+    def __call__(
+        self,
+        pixels: Float[Array, "B H W 3"],
+        maps: Mapping[str, Array],
+        pyramid: list[Array],
+        padded_hw: Int[Array, "B 2"],
+    ) -> tuple[list[Array], Float[Array, " B"]]:
+        """Maps of `dim`, 2/3 and 1/3 channels, finest first, and the error's logit.
+
+        Args:
+          pixels: normalised. maps: res2, res3 and res4, of deviation near 1.
+          pyramid: of the given mask.
+        """
+        at_8 = self._at_8(maps, pyramid, padded_hw)
+        at_4 = self._at_4(maps["res2"], at_8, pyramid[1], padded_hw)
+        at_2 = self._at_2(pixels, at_4, pyramid[0], padded_hw)
+        return [at_2, at_4, at_8], self._error(at_8, pyramid, padded_hw)
+
+    def _at_8(
+        self, maps: Mapping[str, Array], pyramid: list[Array], padded_hw: Array
+    ) -> Float[Array, "B h w C"]:
+        x = upsample_2x(self._project(maps["res4"], self.dim, "res4"), padded_hw // 16)
+        x = jax.nn.relu(x + self._project(maps["res3"], self.dim, "res3"))
+        mask = pyramid[2]
+        inside = inside_padded(x.shape[1], x.shape[2], padded_hw, 8)[..., None]
+        beside = jnp.where(inside, 1.0 - mask, 0.0)
+        # What sets the object apart from what is around it, cell by cell.
+        contrast = x * (_weighted_mean(x, mask) - _weighted_mean(x, beside))
+        wider = upsample_2x(pyramid[3]), upsample_2x(upsample_2x(pyramid[4]))
+        x = jnp.concatenate([x, contrast, mask, *wider], axis=-1)
+        for i, dilation in enumerate(_DILATIONS):
+            y = self._conv(x, self.dim, padded_hw, 8, f"at8_{i}", dilation)
+            x = y if i == 0 else x + y
+        return x
+
+    def _at_4(
+        self, res2: Array, at_8: Array, mask: Array, padded_hw: Array
+    ) -> Float[Array, "B h w C"]:
+        dim = 2 * self.dim // 3
+        x = self._project(res2, dim, "res2")
+        x = x + upsample_2x(self._project(at_8, dim, "from8"), padded_hw // 8)
+        x = jnp.concatenate([jax.nn.relu(x), mask], axis=-1)
+        for i in range(2):
+            x = self._conv(x, dim, padded_hw, 4, f"at4_{i}")
+        return x
+
+    def _at_2(
+        self, pixels: Array, at_4: Array, mask: Array, padded_hw: Array
+    ) -> Float[Array, "B h w C"]:
+        dim = self.dim // 3
+        x = jnp.concatenate([zero_beyond(pixels, padded_hw, 1), mask], axis=-1)
+        x = Conv(dim, (2, 2), (2, 2), padding="VALID", kernel_init=msra, name="pixels")(x)
+        x = x + upsample_2x(self._project(at_4, dim, "from4"), padded_hw // 4)
+        for i in range(2):
+            x = zero_beyond(jax.nn.relu(x), padded_hw, 2)
+            x = Conv(dim, (3, 3), kernel_init=msra, name=f"at2_{i}")(x)
+        return jax.nn.relu(x)
+
+    def _error(self, at_8: Array, pyramid: list[Array], padded_hw: Array) -> Float[Array, " B"]:
+        """From the cells around the given outline."""
+        around = pyramid[2] * (1.0 - pyramid[2])
+        inside = inside_padded(at_8.shape[1], at_8.shape[2], padded_hw, 8)[..., None]
+        around = jnp.where(inside, around, 0.0)
+        x = _weighted_mean(at_8, around)[:, 0, 0]
+        x = jax.nn.relu(nn.Dense(self.dim, kernel_init=msra, name="error1")(x))
+        return nn.Dense(1, name="error2")(x)[:, 0]
+
+    def _project(self, x: Array, dim: int, name: str) -> Array:
+        return Conv(dim, (1, 1), kernel_init=msra, name=name)(x)
+
+    def _conv(
+        self, x: Array, dim: int, padded_hw: Array, stride: int, name: str, dilation: int = 1
+    ) -> Array:
+        x = zero_beyond(x, padded_hw, stride)
+        x = Conv(
+            dim, (3, 3), kernel_dilation=dilation, use_bias=False, kernel_init=msra, name=name
+        )(x)
+        return jax.nn.relu(GroupNorm(_GROUPS, name=f"{name}_norm")(x, padded_hw, stride))
+
+
+def _weighted_mean(
+    x: Float[Array, "B h w C"], weights: Float[Array, "B h w 1"]
+) -> Float[Array, "B 1 1 C"]:
+    total = jnp.sum(x * weights, axis=(1, 2), keepdims=True)
+    return total / (jnp.sum(weights, axis=(1, 2), keepdims=True) + 1e-3)
