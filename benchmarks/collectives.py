@@ -10,6 +10,7 @@ it and lists its collectives: how many, how many arrays in each, their bytes.
 
 import argparse
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def lower_step(
     replicas: int,
     per_replica: int,
     canvas: tuple[int, int],
-    devices: tuple[Any, ...] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> jax.stages.Lowered:
     """The training step on `replicas` devices, from shapes alone. devices: see `build_replicas`."""
     shapes = task.shapes()

@@ -114,7 +114,7 @@ def _training(devices: Sequence[Any]) -> jax.stages.Lowered:
     with traced_for("tpu"):
         return lower_step(
             config, build_task(config), "shard_map", canvas=_CANVAS,
-            replicas=len(devices), per_replica=_IMAGES_A_CHIP, devices=tuple(devices),
+            replicas=len(devices), per_replica=_IMAGES_A_CHIP, devices=devices,
         )  # fmt: skip
 
 

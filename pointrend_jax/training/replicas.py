@@ -4,7 +4,7 @@ The same per-replica function runs under `pmap` and under `shard_map`; what diff
 batches lie on the devices, and that is said here alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from pointrend_jax.devices.backend import same_kernels
 from pointrend_jax.devices.placement import check_divides, data_mesh, on_all, replicated, shard
 from pointrend_jax.structures import DATA_AXIS, Array
-from pointrend_jax.tasks.task import Task, kept
+from pointrend_jax.tasks.task import Task
 from pointrend_jax.training.step import DEFAULT_OPTIONS, StepFunction, StepOptions, train_step
 
 
@@ -35,13 +35,12 @@ class Replicas(NamedTuple):
     place: Callable[[Any], Any]
 
 
-@kept
 def build_replicas(
     strategy: str,
     task: Task,
     optimizer: optax.GradientTransformation,
     options: StepOptions = DEFAULT_OPTIONS,
-    devices: tuple[Any, ...] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Replicas:
     """`train_step` on all devices, by "pmap" or "shard_map".
 

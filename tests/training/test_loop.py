@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from pointrend_jax.storage import check_workdir
 from pointrend_jax.structures import ObjectBatch
 from pointrend_jax.tasks.build import build_task
+from pointrend_jax.training import loop
 from pointrend_jax.training.checkpoints import CheckpointMeta, Retention
 from pointrend_jax.training.loop import (
     LoopSettings,
@@ -24,6 +26,7 @@ from pointrend_jax.training.loop import (
 )
 from pointrend_jax.training.metrics import duration
 from pointrend_jax.training.optimizer import build_optimizer
+from pointrend_jax.training.replicas import build_replicas
 from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.training.step import DEFAULT_OPTIONS, StepOptions
 from tests.tiny import object_batch, tiny_config, tiny_variables
@@ -46,6 +49,14 @@ def _batches(start: int) -> grain.DatasetIterator:
 
 
 _STEPS = 14
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept_steps() -> Iterator[None]:
+    """Runs of equal settings share what was traced of their step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "build_replicas", cache(build_replicas))
+        yield
 
 
 def _train(
