@@ -114,7 +114,8 @@ def check_places(image: RasterImage) -> None:
         )
     if image.crs is None:
         raise ValueError(
-            f"{image.name} says no coordinate system (CRS), and GeoJSON has degrees: assign one "
+            f"{image.name} says no coordinate system (CRS) itself (files beside it are not read), "
+            "and GeoJSON has degrees: assign one "
             "(gdal_edit.py -a_srs EPSG:32633 FILE), or leave geojson out of --format."
         )
     # The corners and the middle: a picture of the whole earth has corners that are not on it.
@@ -181,18 +182,18 @@ def _in_degrees(crs: Any, polygons: Sequence[Sequence[Any]]) -> Iterator[list[An
 
 def _degrees(crs: Any, points: Float[np.ndarray, "P 2"]) -> Float[np.ndarray, "P 2"]:
     """Longitudes and latitudes. Raises ValueError, naming the system, if a point has none."""
+    why: Exception | str = "a point is not on the earth"
     try:
         degrees = np.stack(rasterio().warp.transform(crs, _DEGREES, *points.T), axis=1)
-        why = "" if np.isfinite(degrees).all() else "a point is not on the earth"
+        if np.isfinite(degrees).all():
+            return degrees
     except raster_errors() as error:
-        why = str(error)[:200]
-    if why:
-        raise ValueError(
-            f"the coordinate system {crs.to_string()[:200]} has no longitude and latitude at a "
-            f"place of the image ({why}): warp it to another one (gdalwarp -t_srs EPSG:32633 FILE "
-            "WARPED), or leave geojson out of --format."
-        )
-    return degrees
+        why = error
+    raise ValueError(
+        f"the coordinate system {crs.to_string()[:200]} has no longitude and latitude at a place "
+        f"of the image ({str(why)[:200]}): warp it to another one (gdalwarp -t_srs EPSG:32633 FILE "
+        "WARPED), or leave geojson out of --format."
+    )
 
 
 def _wound(ring: Float[np.ndarray, "P 2"], *, is_hole: bool) -> list[list[float]]:

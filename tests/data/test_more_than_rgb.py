@@ -137,8 +137,7 @@ def test_statistics_are_those_of_all_pixels() -> None:
 def test_what_inspect_measures_can_be_pasted(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Brightened or not within a range that nobody stated, these would be black.
-    config.data.value_range, config.data.color_augmentation = (), True
+    config.data.value_range = ()
     inspect(config, tmp_path / "look")
     printed = capsys.readouterr().out
     assert "pixels of 3 training images:" in printed
@@ -157,12 +156,24 @@ def test_what_inspect_measures_can_be_pasted(
     assert 30 < np.median(page) < 225
 
 
+def test_colours_are_not_changed_within_a_range_that_nobody_stated(
+    config: Config, tmp_path: Path
+) -> None:
+    config.data.value_range = ()
+    pages = []
+    for augmented in (False, True):
+        config.data.color_augmentation = augmented
+        inspect(config, tmp_path / str(augmented))
+        pages.append(np.asarray(Image.open(tmp_path / str(augmented) / "training.png")))
+    np.testing.assert_array_equal(*pages)
+
+
 def test_of_each_image_at_most_as_many_values_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes, quantile = [], np.quantile
 
-    def recorded(values: np.ndarray, *args: object) -> np.ndarray:
+    def recorded(values: np.ndarray, shares: tuple[float, float]) -> np.ndarray:
         sizes.append((values.size, values.dtype))
-        return quantile(values, *args)
+        return quantile(values, shares)
 
     monkeypatch.setattr(np, "quantile", recorded)
     channel_statistics([np.ones((199, 100, 1), np.uint16)])

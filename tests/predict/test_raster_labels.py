@@ -129,7 +129,7 @@ def _without_crs(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "make", "match"),
     [
-        ("a.tif", _without_crs, r"a\.tif says no coordinate system \(CRS\)"),
+        ("a.tif", _without_crs, r"a\.tif says no coordinate system \(CRS\) itself"),
         ("a.npy", lambda p: p.write_bytes(npy(fields(blocks((64, 64), 0)))), "no place on the"),
         ("a.png", lambda p: p.write_bytes(png(fields(blocks((64, 64), 0)))), "no place on the"),
         ("a.tif", lambda p: tiff(p, fields(blocks((64, 64), 0))[..., :3], **PLACE), "channels is"),
