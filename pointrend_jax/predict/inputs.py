@@ -203,6 +203,8 @@ def _problem(
             parts = open_in_parts(source.path, pixels)
         else:
             parts = None if is_frame else read_file(source.path, pixels)
+        if tiled and isinstance(parts, RasterImage):
+            _tell_of_place_beside(source.path)
         if "geojson" in formats:
             if not (tiled and isinstance(parts, RasterImage)):
                 return (
@@ -213,3 +215,14 @@ def _problem(
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _tell_of_place_beside(path: Path) -> None:
+    """Says that labels will lie nowhere where only another file may say where an image lies."""
+    beside = [path.with_suffix(".tfw"), path.with_name(f"{path.name}.aux.xml")]
+    there = [file.name for file in beside if file.exists()]
+    if there and not is_placed(path):
+        tell(
+            f"{path} does not say where it lies, and {first(there)} beside it is not read: its "
+            "labels lie nowhere (gdal_translate FILE WHOLE puts the place into a file)"
+        )

@@ -266,3 +266,17 @@ def test_photos_on_the_earth_that_are_not_stored_as_rgb_are_decoded_as_others(
     assert (tmp_path / "out" / "photo_labels.png").exists()
     with pytest.raises(ValueError, match="photos among them must have three channels"):
         _predict(tmp_path / "photo.tif", tmp_path / "polygons", ("geojson",), PHOTO)
+
+
+def test_a_place_that_another_file_says_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = fields(blocks((64, 64), 0))
+    for name, options in (("nowhere", {}), ("placed", PLACE)):
+        tiff(tmp_path / f"{name}.tif", image, **options)
+        (tmp_path / f"{name}.tfw").write_text("10\n0\n0\n-10\n500005\n4999995\n")
+        _predict(tmp_path / f"{name}.tif", tmp_path / name, ("png",))
+    told = capsys.readouterr()
+    text = told.out + told.err
+    assert "nowhere.tfw beside it is not read" in text
+    assert "placed.tfw" not in text
