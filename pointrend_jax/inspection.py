@@ -52,8 +52,11 @@ def inspect(config: Config, output: Path) -> None:
     Raises: ValueError for what a training would refuse, with all that is wrong, and for record
       files, which were checked when they were prepared.
     """
-    config = _readable(config)
+    config, has_range = _readable(config)
     check_config(config, to_train=True)
+    if not has_range:
+        # It would clip to a range that nobody stated.
+        config.data.color_augmentation = False
     if config.task == "refine":
         raise ValueError(
             "a refiner learns from the masks of any set, as they are; look at the set by itself: "
@@ -73,6 +76,7 @@ def inspect(config: Config, output: Path) -> None:
     if pixels != PHOTO:
         statistics = _statistics(datasets)
         tell("\n".join(in_words(statistics, datasets.num_train_images)))
+        tell(f"pixels that a GeoTIFF declares as missing, if any, are measured as {pixels.black:g}")
         # Shown by what was measured, whatever was stated.
         if statistics.most[0] < statistics.most[1]:
             pixels = pixels._replace(value_range=statistics.most)
@@ -142,12 +146,13 @@ def _of_objects(found: FoundObjects) -> Iterator[str]:
         yield f"  {number} annotations {reason}"
 
 
-def _readable(config: Config) -> Config:
-    """The config itself, or with all values that its images may have where it states no range."""
+def _readable(config: Config) -> tuple[Config, bool]:
+    """A config with all values that its images may have if it states no range; whether it does."""
     dtype, readable = config.data.get("dtype"), config.copy_and_resolve_references()
-    if not config.data.get("value_range") and dtype in ("uint16", "float32"):
+    has_range = bool(config.data.get("value_range")) or dtype not in ("uint16", "float32")
+    if not has_range:
         readable.data.value_range = (0.0, 65535.0 if dtype == "uint16" else 1.0)
-    return readable
+    return readable, has_range
 
 
 def _statistics(datasets: Any) -> ChannelStatistics:

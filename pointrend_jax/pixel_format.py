@@ -77,7 +77,7 @@ def check_finite(image: np.ndarray, which: str) -> None:
         return
     finite = np.isfinite(image)
     if not finite.all():
-        row, column, channel = np.argwhere(~finite)[0]
+        row, column, channel = np.unravel_index(int(np.argmin(finite)), finite.shape)
         raise ValueError(
             f"{which} has {np.count_nonzero(~finite)} values that are NaN or infinite, the first "
             f"at row {row}, column {column}, channel {channel}; fill them, or declare in a GeoTIFF "
@@ -102,6 +102,11 @@ def pixel_format(config: Config) -> PixelFormat:
                 "measures them."
             )
         value_range = PHOTO.value_range
+    if dtype != "float32" and not 0 <= value_range[0] < value_range[1] <= np.iinfo(dtype).max:
+        raise ValueError(
+            f"config.data.value_range must lie among the values of {dtype}, 0 to "
+            f"{np.iinfo(dtype).max}, got {value_range}."
+        )
     if any(place >= channels for place in rgb):
         raise ValueError(
             f"config.data.rgb_channels must be places among the {channels} channels, 0 to "

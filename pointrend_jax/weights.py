@@ -261,6 +261,7 @@ def _checkpoint_weights(workdir: AnyPath, config: Config, task: Task) -> Weights
     own: Config = ConfigDict(meta.config)
     check_config(own)
     check_same_backbone(workdir, own.model.backbone, config)
+    _check_same_colours(workdir, own, config)
     shapes: Shapes = array_shapes(task.shapes())
     tensors: Mapping[str, np.ndarray]
     tensors = {_own_name(n, shapes): np.asarray(a) for n, a in flat(variables).items()}
@@ -308,6 +309,20 @@ def check_same_backbone(source: AnyPath, saved: str, config: Config) -> None:
         raise ValueError(
             f"{source} was made with the backbone {saved!r}, config.model.backbone is "
             f"{config.model.backbone!r}: weights of one do not fit the other."
+        )
+
+
+def _check_same_colours(source: AnyPath, own: Config, config: Config) -> None:
+    """Equal arrays of other channels find nothing. Raises ValueError if red is elsewhere, say.
+
+    Those of a model of RGB are put where the colours are, so any places will do.
+    """
+    saved, ours = pixel_format(own), pixel_format(config)
+    differ = saved.rgb_channels and ours.rgb_channels and saved.rgb_channels != ours.rgb_channels
+    if differ and saved.channels == ours.channels and not saved.is_rgb:
+        raise ValueError(
+            f"{source} was made with config.data.rgb_channels {saved.rgb_channels}, here they are "
+            f"{ours.rgb_channels}: bring the channels of the images into its order."
         )
 
 

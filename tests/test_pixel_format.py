@@ -41,6 +41,11 @@ def test_fields_become_a_format() -> None:
         ({"dtype": "int16"}, r'config\.data\.dtype must be "uint8" or "uint16" or "float32"'),
         ({"channels": 14}, r"config\.data\.channels must be a whole number from 1 to 13"),
         ({"value_range": (5.0, 5.0)}, r"config\.data\.value_range must be .* lower one first"),
+        ({"value_range": (0.0, 256.0)}, r"value_range must lie among .* uint8, 0 to 255"),
+        (
+            {"dtype": "uint16", "value_range": (-1.0, 9.0)},
+            r"config\.data\.value_range must lie among .* 0 to 65535",
+        ),
         ({"rgb_channels": (0, 1)}, r"config\.data\.rgb_channels must be \(\) or three"),
         ({"rgb_channels": (0, 1, 1)}, r"config\.data\.rgb_channels must be \(\) or three"),
         ({"rgb_channels": (1, 2, 3)}, r"config\.data\.rgb_channels .* the 3 channels, 0 to 2"),

@@ -99,6 +99,20 @@ def test_a_checkpoint_of_a_backbone_with_other_pixels_is_refused(
         load(output, {"model.backbone": "resnet18_torchvision"})
 
 
+def test_a_checkpoint_whose_colours_are_elsewhere_is_refused(
+    model_file: str, tmp_path: Path
+) -> None:
+    output, bands = tmp_path / "checkpoint", weights_config()
+    bands.data.rgb_channels = (2, 1, 0)
+    convert(model_file, bands, output)
+    config = weights_config(str(output))
+    config.data.rgb_channels = (0, 1, 2)
+    with pytest.raises(ValueError, match=r"rgb_channels \(2, 1, 0\), here they are \(0, 1, 2\)"):
+        starting_weights(config, build_task(config))
+    config.data.rgb_channels = (2, 1, 0)
+    assert starting_weights(config, build_task(config)) is not None
+
+
 def test_imagenet_weights_of_another_variant_are_refused() -> None:
     config = weights_config("efficientnet_lite1")
     config.model.backbone = "efficientnet_lite2"

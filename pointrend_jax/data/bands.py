@@ -23,6 +23,7 @@ from pointrend_jax.data.pillow_file import (
     reason,
     too_large,
     upright,
+    upright_array,
 )
 from pointrend_jax.data.rasters import RasterImage, is_tiff
 from pointrend_jax.pixel_format import DTYPES, PixelFormat, check_finite
@@ -36,7 +37,9 @@ _NPY = b"\x93NUMPY"
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Where a PNG file says how many bits a value has, and of what its pixels are.
 _PNG_BITS, _PNG_COLOUR = 24, 25
-_PNG_ORDER = {0: (0,), 2: (2, 1, 0), 6: (2, 1, 0, 3)}
+_PNG_GREY_ALPHA = 4
+# Where RGB and alpha are among as many channels as OpenCV decodes: its order is BGR.
+_ORDER = {1: (0,), 3: (2, 1, 0), 4: (2, 1, 0, 3)}
 # Pillow's modes whose values are intensities of 8 bits, channel by channel.
 _EIGHT_BIT_MODES = ("L", "LA", "RGB", "RGBA")
 
@@ -98,19 +101,18 @@ def _decode_npy(data: bytes, name: str) -> np.ndarray:
 
 def _decode_png(data: bytes, name: str) -> np.ndarray:
     """A PNG of 16 bits, which Pillow would cut to 8 if it has colours."""
-    with open_image(data, name):
-        order = _PNG_ORDER.get(data[_PNG_COLOUR])
-    if order is None:
-        raise ValueError(
-            f"the image {name} is grey with transparency in 16 bits; save it without transparency, "
-            "or as TIFF or .npy."
-        )
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise ValueError(f"The image file {name} is truncated or damaged; restore the file.")
-    image = np.atleast_3d(image)
-    # OpenCV's order is BGR.
-    return np.ascontiguousarray(image[..., list(order)]) if image.shape[2] == len(order) else image
+    with open_image(data, name) as opened:
+        if data[_PNG_COLOUR] == _PNG_GREY_ALPHA:
+            raise ValueError(
+                f"the image {name} is grey with transparency in 16 bits; save it without "
+                "transparency, or as TIFF or .npy."
+            )
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if image is None:
+            raise ValueError(f"The image file {name} is truncated or damaged; restore the file.")
+        image = np.atleast_3d(image)
+        ordered = image[..., list(_ORDER[image.shape[2]])]
+        return np.ascontiguousarray(upright_array(ordered, opened))
 
 
 def _decode_eight_bits(data: bytes, name: str) -> np.ndarray:

@@ -44,7 +44,7 @@ def channel_statistics(images: Iterable[Num[np.ndarray, "_H _W _C"]]) -> Channel
         squares = squares + own_squares + apart**2 * (count * added / (count + added))
         mean, count = mean + apart * (added / (count + added)), count + added
         low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
-        sampled.append(values[:: max(added // _SAMPLED, 1)].ravel())
+        sampled.append(values[:: -(-added // _SAMPLED)].astype(np.float32).ravel())
     most = np.quantile(np.concatenate(sampled), (_BELOW, _ABOVE))
     return ChannelStatistics(
         *(tuple(values.tolist()) for values in (mean, np.sqrt(squares / count), low, high)),

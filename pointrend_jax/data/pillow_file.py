@@ -8,6 +8,8 @@ import io
 import struct
 import zlib
 
+import numpy as np
+from jaxtyping import Num
 from PIL import Image, UnidentifiedImageError
 
 # Pillow's own limit against decompression bombs; 90 megapixels are 270 MB decoded.
@@ -25,6 +27,11 @@ _TO_UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# The same of an array: whether rows and columns change places, then the steps along both.
+_TURNS = {
+    2: (False, 1, -1), 3: (False, -1, -1), 4: (False, -1, 1), 5: (True, 1, 1),
+    6: (True, 1, -1), 7: (True, -1, -1), 8: (True, -1, 1),
+}  # fmt: skip
 _JPEG = b"\xff\xd8"
 # The segment of a JPEG that says 72 dots an inch. Without it Pillow looks for the resolution in the
 # EXIF data, and takes a file for no image where that is a text.
@@ -79,11 +86,22 @@ def reason(error: BaseException) -> str:
 
 def upright(image: Image.Image) -> Image.Image:
     """The image as its EXIF data say that it is to be seen; as it is where they cannot be read."""
-    try:
-        turn = _TO_UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except DECODE_ERRORS:
-        return image
+    turn = _TO_UPRIGHT.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
+
+
+def upright_array(values: Num[np.ndarray, "H W C"], image: Image.Image) -> Num[np.ndarray, "h w C"]:
+    """The values of an image, decoded by another library, as `upright` turns the image."""
+    swapped, down, right = _TURNS.get(_orientation(image), (False, 1, 1))
+    return (values.swapaxes(0, 1) if swapped else values)[::down, ::right]
+
+
+def _orientation(image: Image.Image) -> int:
+    """As EXIF has it, 1 if the image says nothing that can be read."""
+    try:
+        return image.getexif().get(_EXIF_ORIENTATION, 1)
+    except DECODE_ERRORS:
+        return 1
 
 
 def _identify(data: bytes) -> Image.Image:

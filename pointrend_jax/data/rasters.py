@@ -1,7 +1,8 @@
 """TIFF files, of which parts can be read; GeoTIFF with where they lie on the earth.
 
 Read by GDAL through rasterio, an extra of the package that is imported when a file needs it.
-Only GDAL's driver of TIFF is used, so no file leads to another one.
+Only GDAL's driver of TIFF is used, and nothing that lies beside a file is read (.aux.xml, .tfw,
+.msk): no file leads to another one, and a file is the same by its path and by its content.
 """
 
 import math
@@ -26,6 +27,7 @@ _MOST_TAGS = 1000  # that are looked at
 _PLACES = {33550, 33922, 34264, 34735}
 # MiB that GDAL keeps of what it has decoded; its default is a twentieth of the machine's memory.
 _CACHE_MIB = "64"
+_ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
 
 Window = tuple[slice, slice]
 _ALL = (slice(None), slice(None))
@@ -41,7 +43,8 @@ def is_placed(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return not _PLACES.isdisjoint(_tags(file))
-    except (OSError, struct.error):
+    # An offset of BigTIFF may be larger than a file's can be.
+    except (OSError, struct.error, ValueError, OverflowError):
         return False
 
 
@@ -50,6 +53,7 @@ def rasterio() -> Any:
     os.environ.setdefault("GDAL_CACHEMAX", _CACHE_MIB)
     try:
         import rasterio
+        import rasterio._err
         import rasterio.errors
         import rasterio.features
         import rasterio.warp
@@ -61,6 +65,28 @@ def rasterio() -> Any:
     # A TIFF file need not lie anywhere on the earth.
     warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
     return rasterio
+
+
+def is_stored_rgb(path: Path) -> bool:
+    """Whether the values of a TIFF file are those of an RGB photo, which need no conversion.
+
+    Raises: ValueError if it cannot be read.
+    """
+    try:
+        with rasterio().Env(**_ALONE), rasterio().open(path, driver="GTiff") as file:
+            return file.dtypes == ("uint8",) * 3
+    except raster_errors() as error:
+        raise ValueError(_unreadable(str(path), error)) from error
+
+
+def _unreadable(name: str, error: Exception) -> str:
+    return f"{name} is no TIFF file that can be read ({error}); restore it."
+
+
+def raster_errors() -> tuple[type[Exception], ...]:
+    """What rasterio raises for a file or a place: its own, the system's, and GDAL's as they are."""
+    module = rasterio()
+    return (module.errors.RasterioError, OSError, module._err.CPLE_BaseError)
 
 
 def _tags(file: BinaryIO) -> set[int]:
@@ -84,12 +110,14 @@ def _tags(file: BinaryIO) -> set[int]:
 class RasterImage:
     """A TIFF file [H, W, C]: `image[y0:y1, x0:x1]` reads that part.
 
-    A value that the file declares to be missing (nodata) reads as the lower end of the format's
-    range. A context manager; without, the file is closed when nothing refers to the image any more.
+    A value that the file declares to be missing (nodata, or its mask) reads as the lower end of the
+    format's range; of a photo as it is stored, as Pillow reads it. A context manager; without, the
+    file is closed when nothing refers to the image any more.
 
     Attributes:
       shape: (H, W, C). dtype: of numpy.
       crs, transform: of rasterio, where it lies on the earth; crs is None if the file has none.
+      gcps: ground control points and their crs, of rasterio; none in most files.
     """
 
     def __init__(self, file: Path | str | bytes, pixels: PixelFormat, name: str = "") -> None:
@@ -103,34 +131,33 @@ class RasterImage:
         self.crs, self.transform = self._source.crs, self._source.transform
         missing = self._source.nodatavals
         self._missing = None if None in missing else np.asarray(missing)[:, None, None]
+        self.gcps = self._source.gcps
+        flags = {flag.name for flag in self._source.mask_flag_enums[0]}
+        self._has_mask = "per_dataset" in flags and "alpha" not in flags
         types = sorted(set(self._source.dtypes))
         self._check(types, pixels)
         self.dtype = np.dtype(types[0])
-        self._filler = pixels.black
+        self._filler = None if pixels.is_photo else pixels.black
 
     def __getitem__(self, window: Window) -> Num[np.ndarray, "h w C"]:
-        values, missing = self._read(window)
-        if missing is not None:
-            values[missing] = self._filler
+        values = self._filled(*self._read(window))
         part = np.ascontiguousarray(np.moveaxis(values, 0, 2))
         check_finite(part, self.name if window == _ALL else f"a part of {self.name}")
         return part
 
     def void(self, window: Window) -> Bool[np.ndarray, "h w"] | None:
-        """Where every channel is missing; None if the file declares no value of missing ones."""
-        if self._missing is None:
+        """Where every channel is missing; None if the file does not declare what is missing."""
+        if self._missing is None and not self._has_mask:
             return None
         _, missing = self._read(window)
         return None if missing is None else np.asarray(missing.all(axis=0))
 
     def thinned(self, step: int) -> Num[np.ndarray, "h w C"]:
         """About every `step`-th row and column; what is missing is as in a part."""
-        height, width, channels = self.shape
-        values = self._source.read(out_shape=(channels, -(-height // step), -(-width // step)))
-        missing = self._is_missing(values)
-        if missing is not None:
-            values[missing] = self._filler
-        return np.moveaxis(values, 0, 2)
+        height, width = self.shape[:2]
+        hw = (-(-height // step), -(-width // step))
+        read = self._read((slice(0, height), slice(0, width)), hw)
+        return np.moveaxis(self._filled(*read), 0, 2)
 
     def __enter__(self) -> "RasterImage":
         return self
@@ -148,14 +175,13 @@ class RasterImage:
     def _opened(self, file: Path | str | bytes) -> Any:
         module = rasterio()
         try:
-            if isinstance(file, bytes):
-                self._memory = module.MemoryFile(file)
-                return self._memory.open(driver="GTiff")
-            return module.open(file, driver="GTiff")
-        except (module.errors.RasterioError, OSError) as error:
-            raise ValueError(
-                f"{self.name} is no TIFF file that can be read ({error}); restore it."
-            ) from error
+            with module.Env(**_ALONE):
+                if isinstance(file, bytes):
+                    self._memory = module.MemoryFile(file)
+                    return self._memory.open(driver="GTiff")
+                return module.open(file, driver="GTiff")
+        except raster_errors() as error:
+            raise ValueError(_unreadable(self.name, error)) from error
 
     def _check(self, types: list[str], pixels: PixelFormat) -> None:
         interpretation = self._source.colorinterp[0].name
@@ -171,19 +197,31 @@ class RasterImage:
                 f"{pixels.dtype!r} (of {', '.join(DTYPES)}){others}."
             )
 
-    def _read(self, window: Window) -> tuple[np.ndarray, np.ndarray | None]:
-        """Values [C, h, w], and which are missing."""
+    def _read(
+        self, window: Window, hw: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values [C, h, w], and which are missing. Args: hw, thinned to that height and width."""
         rows, columns = (
             part.indices(side)[:2] for part, side in zip(window, self.shape[:2], strict=True)
         )
-        module = rasterio()
         try:
-            values = self._source.read(window=(rows, columns))
-        except (module.errors.RasterioError, OSError) as error:
+            thin = (self.shape[2], *hw) if hw else None
+            values = self._source.read(window=(rows, columns), out_shape=thin)
+            missing = self._is_missing(values)
+            if self._has_mask:
+                mask = self._source.read_masks(1, window=(rows, columns), out_shape=hw)
+                masked = np.broadcast_to(mask == 0, values.shape)
+                missing = masked if missing is None else missing | masked
+        except raster_errors() as error:
             raise ValueError(
                 f"{self.name} is truncated or damaged ({error}); restore the file."
             ) from error
-        return values, self._is_missing(values)
+        return values, missing
+
+    def _filled(self, values: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
+        if missing is not None and self._filler is not None:
+            values[missing] = self._filler
+        return values
 
     def _is_missing(self, values: np.ndarray) -> Bool[np.ndarray, "C h w"] | None:
         if self._missing is None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.rasters import SUFFIXES, RasterImage, is_placed
+from pointrend_jax.data.rasters import SUFFIXES, RasterImage, is_placed, is_stored_rgb
 from pointrend_jax.messages import first
 from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from pointrend_jax.predict.formats import result_paths
@@ -79,10 +79,13 @@ def check_files(
 def is_read_in_parts(path: Path, pixels: PixelFormat) -> bool:
     """Whether a file is predicted in tiles without being decoded as a whole.
 
-    .npy files are, and those TIFF files that lie on the earth or are no photos.
+    .npy files are, and those TIFF files that are no photos, or photos of three channels of uint8
+    that lie on the earth; other photos, as grey ones or those with transparency, are made RGB.
+    Raises: ValueError if a TIFF file on the earth is damaged.
     """
-    is_raster = path.suffix.lower() in SUFFIXES and (not pixels.is_photo or is_placed(path))
-    return path.suffix == ARRAY or is_raster
+    if path.suffix.lower() not in SUFFIXES:
+        return path.suffix == ARRAY
+    return not pixels.is_photo or (is_placed(path) and is_stored_rgb(path))
 
 
 def open_in_parts(path: Path, pixels: PixelFormat) -> NpyImage | RasterImage:
@@ -200,12 +203,26 @@ def _problem(
             parts = open_in_parts(source.path, pixels)
         else:
             parts = None if is_frame else read_file(source.path, pixels)
+        if tiled and isinstance(parts, RasterImage):
+            _tell_of_place_beside(source.path)
         if "geojson" in formats:
             if not (tiled and isinstance(parts, RasterImage)):
                 return (
-                    f"{source} has no place on the earth: geojson is of GeoTIFF files, with --tile."
+                    f"{source} has no place on the earth: geojson is of GeoTIFF files, with "
+                    "--tile, and photos among them must have three channels of uint8."
                 )
             check_places(parts)
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _tell_of_place_beside(path: Path) -> None:
+    """Says that labels will lie nowhere where only another file may say where an image lies."""
+    beside = [path.with_suffix(".tfw"), path.with_name(f"{path.name}.aux.xml")]
+    there = [file.name for file in beside if file.exists()]
+    if there and not is_placed(path):
+        tell(
+            f"{path} does not say where it lies, and {first(there)} beside it is not read: its "
+            "labels lie nowhere (gdal_translate FILE WHOLE puts the place into a file)"
+        )

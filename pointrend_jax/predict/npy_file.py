@@ -24,6 +24,7 @@ Window = tuple[slice, slice]
 class NpyImage:
     """A [H, W, C] .npy file (of one channel [H, W] too): `image[y0:y1, x0:x1]` reads that part.
 
+    Of any byte order, in C or Fortran order, as those that are trained on.
     Raises: ValueError if the file is not such an array, or a part has values that are no numbers.
     """
 
@@ -31,24 +32,21 @@ class NpyImage:
         """Args: pixels, what the image must have."""
         self._path = path
         mapped = self._mapped()
-        shape, ordered = mapped.shape, mapped.flags.c_contiguous
+        shape, dtype = mapped.shape, mapped.dtype.newbyteorder("=")
         channels = shape[2:] or (1,)
         if (
-            not ordered
-            or mapped.dtype != pixels.dtype
+            dtype != pixels.dtype
             or len(shape) not in (2, 3)
             or channels != (pixels.channels,)
             or 0 in shape
         ):
-            order = "C" if ordered else "Fortran"
             raise ValueError(
-                f"{path} must hold a {pixels}, in C order, got "
-                f"{str(mapped.dtype)[:100]} {str(shape)[:100]} in {order} order."
+                f"{path} must hold a {pixels}, got {str(mapped.dtype)[:100]} {str(shape)[:100]}."
             )
-        self.shape, self.dtype = (*shape[:2], *channels), mapped.dtype
+        self.shape, self.dtype = (*shape[:2], *channels), dtype
 
     def __getitem__(self, window: Window) -> Num[np.ndarray, "h w C"]:
-        part = np.array(self._mapped()[window])
+        part = np.array(self._mapped()[window], self.dtype, order="C")
         part = part.reshape(*part.shape[:2], self.shape[2])
         check_finite(part, f"a part of {self._path}")
         return part

@@ -11,7 +11,7 @@ import numpy as np
 
 from pointrend_jax.console import watched
 from pointrend_jax.data.batches.transforms import SIZE_DIVISIBILITY, padded_hw, place_image
-from pointrend_jax.pixel_format import PHOTO, PixelFormat
+from pointrend_jax.pixel_format import PHOTO, PixelFormat, check_finite
 from pointrend_jax.structures import Array, ImageBatch
 from pointrend_jax.tasks.predict_batches import one_ahead
 
@@ -97,7 +97,8 @@ def predict_tiles(
     Args:
       pixels: what the image must have.
       predict: from a batch of one tile to its labels, uint8 [1, H, W], perhaps still on their way.
-    Raises: ValueError if `image` or `out` is of another type or shape.
+    Raises: ValueError if `image` or `out` is of another type or shape, or, when its turn comes, a
+      part of the image has values that are no numbers.
     """
     image_hw = _check(image, out, pixels)
     labels: LabelSink = np.empty(image_hw, np.uint8) if out is None else out
@@ -109,6 +110,7 @@ def predict_tiles(
     def predict_tile(tile: tuple[Tile, Tile]) -> Array:
         row, column = tile
         part = np.asarray(image[row.start : row.end, column.start : column.end])
+        check_finite(part, f"the part of the image at row {row.start}, column {column.start}")
         return predict(_batch(part, tiling.tile_hw))
 
     for (row, column), predicted in one_ahead(tiles, predict_tile):

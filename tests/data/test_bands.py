@@ -1,5 +1,7 @@
 """Images of other pixels than photos have: read as they were stored, or refused by name."""
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,40 @@ def test_png_keeps_all_bits_and_the_order_of_its_channels(channels: int, dtype: 
     image = _image(channels, dtype)
     pixels = PHOTO if (channels, dtype) == (3, "uint8") else _format(channels, dtype)
     np.testing.assert_array_equal(decode_image(png(image), "a.png", pixels), image)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    check = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+
+_PNG_HEADER = 8 + 25  # the signature and the first chunk
+
+
+def test_transparent_colours_of_16_bits_keep_the_order_of_the_channels() -> None:
+    image = _image(3, "uint16")
+    data = png(image)
+    data = (
+        data[:_PNG_HEADER] + _chunk(b"tRNS", struct.pack(">HHH", *image[4, 5])) + data[_PNG_HEADER:]
+    )
+    read = decode_image(data, "a.png", _FOUR)
+    np.testing.assert_array_equal(read[..., :3], image)
+    assert (read[..., 3] == 0).sum() == 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pngs_of_16_bits_are_turned_as_those_of_8(orientation: int) -> None:
+    small, exif = _image(1, "uint8"), Image.Exif()
+    exif[0x0112] = orientation
+    # Pillow keeps the marker of JPEG, which a chunk of PNG has not.
+    chunk = _chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    found = []
+    for image in (small, small.astype(np.uint16)):
+        data = png(image)
+        data = data[:_PNG_HEADER] + chunk + data[_PNG_HEADER:]
+        found.append(decode_image(data, "a.png", _format(1, str(image.dtype))))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert found[0].shape == ((20, 30, 1) if orientation < 5 else (30, 20, 1))
 
 
 def test_grey_jpegs_and_arrays_without_an_axis_of_channels_have_one() -> None:

@@ -142,6 +142,7 @@ def test_what_inspect_measures_can_be_pasted(
     printed = capsys.readouterr().out
     assert "pixels of 3 training images:" in printed
     assert "channel 3: mean" in printed
+    assert "declares as missing, if any, are measured as 0" in printed
     lines = [line.strip() for line in printed.splitlines() if line.strip().startswith("config.")]
     assert len(lines) == 3
     for line in lines:
@@ -153,6 +154,30 @@ def test_what_inspect_measures_can_be_pasted(
     # Pictures of what was measured are neither black nor white.
     page = np.asarray(Image.open(tmp_path / "look" / "training.png").convert("L"))
     assert 30 < np.median(page) < 225
+
+
+def test_colours_are_not_changed_within_a_range_that_nobody_stated(
+    config: Config, tmp_path: Path
+) -> None:
+    config.data.value_range = ()
+    pages = []
+    for augmented in (False, True):
+        config.data.color_augmentation = augmented
+        inspect(config, tmp_path / str(augmented))
+        pages.append(np.asarray(Image.open(tmp_path / str(augmented) / "training.png")))
+    np.testing.assert_array_equal(*pages)
+
+
+def test_of_each_image_at_most_as_many_values_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, quantile = [], np.quantile
+
+    def recorded(values: np.ndarray, shares: tuple[float, float]) -> np.ndarray:
+        sizes.append((values.size, values.dtype))
+        return quantile(values, shares)
+
+    monkeypatch.setattr(np, "quantile", recorded)
+    channel_statistics([np.ones((199, 100, 1), np.uint16)])
+    assert sizes == [(9950, np.float32)]
 
 
 def test_a_channel_that_tells_nothing_is_named() -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
 from pointrend_jax.data.rasters import RasterImage, is_placed
-from pointrend_jax.pixel_format import PixelFormat
+from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from tests.data.image_files import PLACE, tiff
 
 _PIXELS = PixelFormat(4, "uint16", (100.0, 4095.0), (2, 1, 0))
@@ -73,3 +74,59 @@ def test_without_rasterio_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "rasterio", None)
     with pytest.raises(ValueError, match=r"pip install 'pointrend_jax\[geo\]'"):
         RasterImage(tmp_path / "scene.tif", _PIXELS)
+
+
+def test_a_photo_is_as_stored_whatever_it_declares_as_missing(tmp_path: Path) -> None:
+    photo = np.full((8, 8, 3), (255, 40, 0), np.uint8)
+    photo[0] = 255
+    tiff(tmp_path / "scene.tif", photo, nodata=255, photometric="RGB")
+    raster = RasterImage(tmp_path / "scene.tif", PHOTO)
+    np.testing.assert_array_equal(raster[:, :], photo)
+    np.testing.assert_array_equal(raster.thinned(1), photo)
+    void = raster.void((slice(0, 8), slice(0, 8)))
+    assert void is not None
+    assert void.sum() == 8
+    assert void[0].all()
+
+
+def test_what_a_mask_in_the_file_leaves_out_is_missing(image: np.ndarray, tmp_path: Path) -> None:
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        tiff(tmp_path / "scene.tif", image)
+        with rasterio.open(tmp_path / "scene.tif", "r+") as file:
+            file.write_mask(np.arange(50)[:, None].repeat(70, 1) >= 10)
+    raster = RasterImage(tmp_path / "scene.tif", _PIXELS)
+    expected = image.copy()
+    expected[:10] = 100
+    np.testing.assert_array_equal(raster[:, :], expected)
+    np.testing.assert_array_equal(raster.thinned(1), expected)
+    void = raster.void((slice(5, 20), slice(0, 70)))
+    assert void is not None
+    np.testing.assert_array_equal(void.all(axis=1), np.arange(5, 20) < 10)
+    assert (void.any(axis=1) == void.all(axis=1)).all()
+
+
+def test_what_lies_beside_a_file_is_not_read(image: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "scene.tif"
+    image[:10] = 7
+    data = tiff(path, image)
+    bands = "".join(
+        f'<PAMRasterBand band="{band}"><NoDataValue>7</NoDataValue></PAMRasterBand>'
+        for band in range(1, 5)
+    )
+    path.with_name("scene.tif.aux.xml").write_text(f"<PAMDataset>{bands}</PAMDataset>")
+    with rasterio.open(path) as file:
+        assert file.nodata == 7
+    for source in (path, data):
+        np.testing.assert_array_equal(RasterImage(source, _PIXELS, "scene")[:, :], image)
+
+
+def test_a_damaged_file_is_named_where_it_is_thinned(image: np.ndarray, tmp_path: Path) -> None:
+    data = tiff(tmp_path / "scene.tif", image, **_TILED)
+    (tmp_path / "scene.tif").write_bytes(data[:-900])
+    with pytest.raises(ValueError, match=r"scene\.tif is truncated or damaged"):
+        RasterImage(tmp_path / "scene.tif", _PIXELS).thinned(4)
+
+
+def test_an_offset_beyond_any_file_is_no_place(tmp_path: Path) -> None:
+    (tmp_path / "odd.tif").write_bytes(b"II+\0\x08\0\0\0" + b"\xff" * 8)
+    assert not is_placed(tmp_path / "odd.tif")

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.control
+import rasterio.transform
 from rasterio.features import rasterize
 from rasterio.warp import transform_geom
 
@@ -127,7 +129,7 @@ def _without_crs(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "make", "match"),
     [
-        ("a.tif", _without_crs, r"a\.tif says no coordinate system \(CRS\)"),
+        ("a.tif", _without_crs, r"a\.tif says no coordinate system \(CRS\) itself"),
         ("a.npy", lambda p: p.write_bytes(npy(fields(blocks((64, 64), 0)))), "no place on the"),
         ("a.png", lambda p: p.write_bytes(png(fields(blocks((64, 64), 0)))), "no place on the"),
         ("a.tif", lambda p: tiff(p, fields(blocks((64, 64), 0))[..., :3], **PLACE), "channels is"),
@@ -180,3 +182,101 @@ def test_memory_is_that_of_a_tile(tmp_path: Path) -> None:
     # The image is 32 MiB, a tile half of one.
     assert most < 8 * 2**20
     assert write_geojson(tmp_path / "large_labels.tif", tmp_path / "again.geojson", _NAMES) == 1
+
+
+class _FullDisk:
+    """A file of rasterio whose last bytes are lost when it is closed, without an error."""
+
+    def __init__(self, file: Any, path: Path, left: float) -> None:
+        self._file, self._path, self._left = file, path, left
+
+    def write(self, *args: Any, **options: Any) -> None:
+        self._file.write(*args, **options)
+
+    def close(self) -> None:
+        self._file.close()
+        data = self._path.read_bytes()
+        self._path.write_bytes(data[: int(self._left * len(data))])
+
+
+@pytest.mark.parametrize("left", [0.9, 0.0])
+def test_labels_that_were_not_written_whole_are_no_labels(
+    left: float, scene: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    path = tmp_path / "labels.tif"
+    labels = RasterLabels(path, RasterImage(scene[0], _FIELDS))
+    labels._file = _FullDisk(labels._file, tmp_path / "labels.tif.unfinished", left)
+    noise = np.random.default_rng(0).integers(0, 250, (100, 150), np.uint8)
+    with pytest.raises(ValueError, match=r"labels\.tif could not be written whole .* free"), labels:
+        labels[0:100, 0:150] = noise
+    assert list(tmp_path.iterdir()) == []
+
+
+_POINTS = [
+    rasterio.control.GroundControlPoint(row, column, 15 + column / 1e4, 45 - row / 1e4)
+    for row in (0, 64)
+    for column in (0, 64)
+]
+
+
+def test_control_points_place_labels_and_no_polygons(tmp_path: Path) -> None:
+    image = fields(blocks((64, 64), 0))
+    tiff(tmp_path / "scene.tif", image, gcps=_POINTS, crs="EPSG:4326")
+    _predict(tmp_path / "scene.tif", tmp_path / "out", ("png",))
+    with rasterio.open(tmp_path / "out" / "scene_labels.tif") as file:
+        points, crs = file.gcps
+    assert [(p.row, p.col, p.x, p.y) for p in points] == [(p.row, p.col, p.x, p.y) for p in _POINTS]
+    assert crs.to_epsg() == 4326
+    with pytest.raises(ValueError, match=r"placed by control points.*gdalwarp"):
+        _predict(tmp_path / "scene.tif", tmp_path / "polygons", ("geojson",))
+
+
+def test_a_system_without_longitudes_is_refused_before_the_prediction(tmp_path: Path) -> None:
+    image = fields(blocks((64, 64), 0))
+    local = 'LOCAL_CS["building",UNIT["metre",1]]'
+    tiff(tmp_path / "scene.tif", image, crs=local, transform=PLACE["transform"])
+    with pytest.raises(ValueError, match=r"building.* no longitude and latitude"):
+        _predict(tmp_path / "scene.tif", tmp_path / "out", ("geojson",))
+    assert not (tmp_path / "out" / "scene_labels.tif").exists()
+
+
+def test_polygons_beyond_the_earth_are_refused_and_leave_no_file(tmp_path: Path) -> None:
+    # A picture of the earth from afar, of which only a corner is beyond it.
+    globe = "+proj=ortho +lat_0=0 +lon_0=0"
+    transform = rasterio.transform.from_origin(0, 6_000_000, 1e5, 1e5)
+    tiff(tmp_path / "scene.tif", fields(blocks((64, 64), 0)), crs=globe, transform=transform)
+    with pytest.raises(ValueError, match=r"no longitude and latitude at a place"):
+        _predict(tmp_path / "scene.tif", tmp_path / "out", ("geojson",))
+    assert {found.name for found in (tmp_path / "out").iterdir()} == {
+        "scene_labels.tif", "classes.json",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype", "photometric"),
+    [(4, "uint8", "RGB"), (1, "uint8", "MINISBLACK"), (1, "uint16", "MINISBLACK")],
+    ids=["rgba", "grey", "16 bits"],
+)
+def test_photos_on_the_earth_that_are_not_stored_as_rgb_are_decoded_as_others(
+    channels: int, dtype: str, photometric: str, tmp_path: Path
+) -> None:
+    photo = np.full((64, 64, channels), 255 if dtype == "uint8" else 65535).astype(dtype)
+    tiff(tmp_path / "photo.tif", photo, photometric=photometric, **PLACE)
+    _predict(tmp_path / "photo.tif", tmp_path / "out", ("png",), PHOTO)
+    assert (tmp_path / "out" / "photo_labels.png").exists()
+    with pytest.raises(ValueError, match="photos among them must have three channels"):
+        _predict(tmp_path / "photo.tif", tmp_path / "polygons", ("geojson",), PHOTO)
+
+
+def test_a_place_that_another_file_says_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = fields(blocks((64, 64), 0))
+    for name, options in (("nowhere", {}), ("placed", PLACE)):
+        tiff(tmp_path / f"{name}.tif", image, **options)
+        (tmp_path / f"{name}.tfw").write_text("10\n0\n0\n-10\n500005\n4999995\n")
+        _predict(tmp_path / f"{name}.tif", tmp_path / name, ("png",))
+    told = capsys.readouterr()
+    text = told.out + told.err
+    assert "nowhere.tfw beside it is not read" in text
+    assert "placed.tfw" not in text

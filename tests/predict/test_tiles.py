@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pointrend_jax.pixel_format import PixelFormat
 from pointrend_jax.predict.tiles import Tiling, predict_tiles
 from pointrend_jax.structures import ImageBatch
 
@@ -99,3 +100,16 @@ def test_impossible_tiles_are_refused(tile_hw: tuple, overlap: int, match: str) 
 def test_wrong_arrays_are_refused(image: np.ndarray, out: Any, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         predict_tiles(_brightness, image, Tiling((64, 96), 32), out, progress=False)
+
+
+def test_values_that_are_no_numbers_are_named_by_their_part() -> None:
+    image = np.zeros((64, 150, 1), np.float32)
+    image[3, 140] = np.nan
+    pixels = PixelFormat(1, "float32", (0.0, 1.0), ())
+    match = r"at row 0, column 64 has 1 values that are NaN .* row 3, column 76, channel 0"
+
+    def predict(batch: ImageBatch) -> Any:
+        return batch.images[..., 0].astype(np.uint8)
+
+    with pytest.raises(ValueError, match=match):
+        predict_tiles(predict, image, Tiling((64, 96), 32), None, pixels=pixels, progress=False)
