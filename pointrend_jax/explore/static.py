@@ -26,7 +26,7 @@ _FOLDER = Path(__file__).parent
 # Nothing may be fetched but what is in the file.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' data:; style-src 'unsafe-inline'; "
-    "img-src data: blob:"
+    "img-src data: blob:; base-uri 'none'; form-action 'none'"
 )
 _PREFIX = "pointrend/"
 
@@ -92,13 +92,14 @@ def static_page(shown: ShownInstances, scene: Scene, packed: PackedScene) -> byt
         f'<script type="module">import "{_PREFIX}main.js";</script>',
     ]
     html = _text("page/index.html")
+    # The scripts come last: they have names of classes, which may be any text.
     for line, replacement in (
-        ('<script type="module" src="page/main.js"></script>', "\n".join(scripts)),
         (
             '<link rel="stylesheet" href="page/style.css">',
             f"<style>{_text('page/style.css')}</style>",
         ),
         ("page/icon.svg", _data("image/svg+xml", _text("page/icon.svg").encode())),
+        ('<script type="module" src="page/main.js"></script>', "\n".join(scripts)),
     ):
         assert html.count(line) == 1, f"index.html must have {line} once"
         html = html.replace(line, replacement)
