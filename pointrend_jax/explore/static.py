@@ -11,11 +11,16 @@ from typing import Any
 import numpy as np
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.images import read_image
 from pointrend_jax.explore.packed import KNOWN_UNIT, PackedScene, pack, price
-from pointrend_jax.explore.shown import FIRST_SIDE, REFINED_SIDES, ShownInstances, photo
+from pointrend_jax.explore.shown import (
+    FIRST_SIDE,
+    REFINED_SIDES,
+    ShownInstances,
+    check_photos_alone,
+    photo,
+)
 from pointrend_jax.layers.regions import points_of_window, window_start
-from pointrend_jax.predict.instances import Predictor
+from pointrend_jax.predict.instances import Predictor, check_choice
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.scene import Scene
 from pointrend_jax.storage import check_workdir, write_whole
@@ -32,22 +37,29 @@ _PREFIX = "pointrend/"
 
 
 def write_static(
-    predictor: Predictor | SemanticPredictor, image: Path, file: Path, *, score_threshold: float
+    predictor: Predictor | SemanticPredictor,
+    image: np.ndarray,
+    file: Path,
+    *,
+    score_threshold: float,
 ) -> None:
     """Writes the page of `image`, and tells its size and what it costs to leave the model.
 
     Args:
+      image: the photo, uint8 [H, W, 3] in RGB order.
       score_threshold: objects that score lower are left out.
-    Raises: ValueError for a model of label maps; if nothing is found, the mask head is not
-      PointRend's, or the file would have more than `MAX_BYTES`; and as `check_static`.
+    Raises: ValueError for a model of label maps, or of other images than photos; if nothing is
+      found, the mask head is not PointRend's, a feature does not fit float16, or the file would
+      have more than `MAX_BYTES`; and as `check_static`.
     """
-    check_static(file)
+    check_static(file, score_threshold)
     if isinstance(predictor, SemanticPredictor):
         raise ValueError(
             "a page without a server shows instances; this is a model of label maps. Without "
             "--static the page shows those too."
         )
-    scene = predictor.scene(read_image(image), score_threshold=score_threshold)
+    check_photos_alone(predictor.config)
+    scene = predictor.scene(image, score_threshold=score_threshold)
     packed = pack(scene)
     content = static_page(ShownInstances(scene, (), predictor.class_names), scene, packed)
     number = f"{len(scene.instances)} objects, features of {packed.share:.0%} of the cells"
@@ -66,10 +78,13 @@ def write_static(
     )
 
 
-def check_static(file: Path) -> None:
-    """Raises ValueError if the page cannot be written there."""
+def check_static(file: Path, score_threshold: float) -> None:
+    """Raises ValueError if the page cannot be written there, or the threshold is no probability."""
+    check_choice(score_threshold)
     if file.suffix not in (".html", ".htm"):
         raise ValueError(f"--static {file} must end in .html.")
+    if file.exists():
+        raise ValueError(f"{file} is there already; choose another --static.")
     check_workdir(file.parent, "the folder of --static")
 
 

@@ -19,6 +19,7 @@ from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.scene import Scene
 from pointrend_jax.results.instances import PredictedInstances
+from pointrend_jax.structures import Config
 from tests.tiny_predictor import NAMES, predictor_config, random_images, spread_variables
 
 SIDE = 128
@@ -117,6 +118,36 @@ def test_a_browser_renders_any_window_as_python_does(
         assert len(chosen & others) > 0.98 * len(chosen)
     assert not page.errors
     assert all(re.match("file:|data:|blob:", address) for address in page.asked)
+    page.close()
+
+
+def test_a_browser_renders_one_window_after_the_other_and_none_that_was_left(
+    browser: Any, scene: Scene, shown: ShownInstances, packed: PackedScene, tmp_path: Path
+) -> None:
+    page = _opened(browser, tmp_path / "a.html", static_page(shown, scene, packed))
+    boxes = scene.instances.boxes.tolist()
+    ended, order = page.evaluate(
+        """async ([boxes, side]) => {
+          const api = await import("pointrend/api.js");
+          const { PointHead } = await import("pointrend/points.js");
+          const [predict, order] = [PointHead.prototype.predict, []];
+          PointHead.prototype.predict = function (object, places) {
+            order.push(object.index);
+            return predict.call(this, object, places);
+          };
+          const leaving = new AbortController();
+          const asked = [null, leaving.signal, null].map((signal, object) =>
+            api.window("photo", { object, window: boxes[object], side }, signal));
+          leaving.abort();
+          const ended = await Promise.allSettled(asked);
+          return [ended.map(({ status }) => status), order];
+        }""",
+        [boxes, SIDE],
+    )
+    assert ended == ["fulfilled", "rejected", "fulfilled"]
+    assert order == sorted(order)
+    assert set(order) == {0, 2}
+    assert not page.errors
     page.close()
 
 
@@ -249,22 +280,41 @@ def test_what_cannot_be_a_page_is_refused(
         main(["explore", "--checkpoint", "a", "--static", str(file)])
     with pytest.raises(ValueError, match="--score-threshold is for --static"):
         main(["explore", "--checkpoint", "a", "--score-threshold", "0.3"])
+    for own, message in (
+        (("--score-threshold", "1.5"), r"score_threshold must be in \[0, 1\], got 1.5"),
+        (("--port", "0"), "--port is of the page's server"),
+        # No photo is there, and no model: the photo is read first.
+        ((), r"a\.png"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            main(["explore", str(photo), "--checkpoint", "a", "--static", str(file), *own])
+    with pytest.raises(ValueError, match=r"a\.png"):
+        main(["explore", str(photo), "--checkpoint", "a"])
+    there = tmp_path / "there.html"
+    there.write_text("mine")
+    with pytest.raises(ValueError, match=r"there\.html is there already"):
+        main(["explore", str(photo), "--checkpoint", "a", "--static", str(there)])
+    assert there.read_text() == "mine"
     labels = SemanticPredictor.__new__(SemanticPredictor)
     with pytest.raises(ValueError, match="a model of label maps"):
-        write_static(labels, photo, file, score_threshold=0.5)
+        write_static(labels, scene.image, file, score_threshold=0.5)
     nothing = Scene(scene._model, scene._seen, scene.image, scene.instances[:0])
     with pytest.raises(ValueError, match="nothing is found"):
         pack(nothing)
 
     class Found(Predictor):
-        def __init__(self) -> None:
-            self.class_names = NAMES
+        def __init__(self, config: Config) -> None:
+            self.class_names, self.config = NAMES, config
 
         def scene(self, image: Any, **choice: Any) -> Scene:
             return scene
 
     monkeypatch.setattr(static, "MAX_BYTES", 2**14)
-    monkeypatch.setattr(static, "read_image", lambda file: scene.image)
     with pytest.raises(ValueError, match=r"would have \d\.\d MiB \(\d+ objects.*leave --static"):
-        write_static(Found(), photo, file, score_threshold=0.5)
+        write_static(Found(predictor_config()), scene.image, file, score_threshold=0.5)
+    grey = predictor_config().copy_and_resolve_references()
+    with grey.unlocked():
+        grey.data.channels = 1
+    with pytest.raises(ValueError, match=r"shows photos.* takes a uint8 \[height, width, 1\]"):
+        write_static(Found(grey), scene.image, file, score_threshold=0.5)
     assert not file.exists()
