@@ -16,6 +16,7 @@ from playwright.sync_api import sync_playwright
 
 import pointrend_jax
 from benchmarks.explore import drawn_photo, tell_times, zoomed
+from pointrend_jax.data.images import read_image
 from pointrend_jax.explore.shown import FIRST_SIDE, REFINED_SIDES
 from pointrend_jax.explore.static import write_static
 
@@ -37,9 +38,9 @@ def main() -> None:
     args = parser.parse_args()
     predictor = pointrend_jax.load(args.checkpoint)
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as running:
-        photo, file = Path(temporary) / "photo.jpg", Path(temporary) / "photo.html"
+        file, photo = Path(temporary) / "photo.html", Path(temporary) / "photo.jpg"
         photo.write_bytes(drawn_photo(args.side))
-        write_static(predictor, photo, file, score_threshold=args.score_threshold)
+        write_static(predictor, read_image(photo), file, score_threshold=args.score_threshold)
         chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
         browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()

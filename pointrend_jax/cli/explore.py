@@ -25,7 +25,7 @@ def add_arguments(parser: CommandParser) -> None:
         help="folder of a run or of convert, or the name of a published model",
     )  # fmt: skip
     parser.add_argument(
-        "--port", type=count(0), default=0, metavar="N", help="of 127.0.0.1 (0: one that is free)"
+        "--port", type=count(0), metavar="N", help="of 127.0.0.1 (0, the default: one that is free)"
     )
     parser.add_argument(
         "--static", type=path, metavar="OUT.html",
@@ -38,21 +38,33 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from pointrend_jax.predict.load import load
+    (_serve if args.static is None else _write)(args)
 
-    if args.static is not None:
-        from pointrend_jax.explore.static import check_static, write_static
 
-        threshold = 0.5 if args.score_threshold is None else args.score_threshold
-        if args.photo is None:
-            raise ValueError("--static writes the page of one photo; give PHOTO.")
-        check_static(args.static)
-        predictor = load(str(args.checkpoint))
-        write_static(predictor, args.photo, args.static, score_threshold=threshold)
-        return
+def _serve(args: argparse.Namespace) -> None:
     if args.score_threshold is not None:
         raise ValueError("--score-threshold is for --static; the page itself has a slide for it.")
     check_installed("explore", ("web",))
+    from pointrend_jax.data.images import read_image
     from pointrend_jax.explore.serve import serve
+    from pointrend_jax.predict.load import load
 
-    serve(load(str(args.checkpoint)), args.photo, port=args.port)
+    photo = None if args.photo is None else read_image(args.photo)
+    serve(load(str(args.checkpoint)), photo, port=args.port or 0)
+
+
+def _write(args: argparse.Namespace) -> None:
+    from pointrend_jax.data.images import read_image
+    from pointrend_jax.explore.static import check_static, write_static
+    from pointrend_jax.predict.load import load
+
+    threshold = 0.5 if args.score_threshold is None else args.score_threshold
+    if args.photo is None:
+        raise ValueError("--static writes the page of one photo; give PHOTO.")
+    if args.port is not None:
+        raise ValueError(
+            "--port is of the page's server, which --static has none of; leave one out."
+        )
+    check_static(args.static, threshold)
+    photo = read_image(args.photo)
+    write_static(load(str(args.checkpoint)), photo, args.static, score_threshold=threshold)

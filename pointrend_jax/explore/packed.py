@@ -11,7 +11,7 @@ import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from pointrend_jax.layers.regions import render_windows
 from pointrend_jax.ops.points import point_sample
@@ -71,33 +71,78 @@ class Price(NamedTuple):
 
 
 def pack(scene: Scene) -> PackedScene:
-    """Raises: ValueError as `scene_parts`."""
+    """Raises: ValueError as `scene_parts`, and for features that float16 does not hold."""
     parts, logits = scene_parts(scene), scene.instances.masks.logits
     kept = [
         _near_outlines(logits, parts.boxes / stride, cells.shape[:2])
         for cells, stride in zip(parts.maps, parts.strides, strict=True)
     ]
-    halves = [
-        np.where(k[..., None], m, 0).astype(np.float16)
-        for m, k in zip(parts.maps, kept, strict=True)
-    ]
+    halves = [_halves(m, k) for m, k in zip(parts.maps, kept, strict=True)]
     known = np.clip(np.rint(logits / KNOWN_UNIT), -127, 127).astype(np.int8)
     return PackedScene(parts._replace(maps=halves), kept, known)
+
+
+def _halves(cells: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The features of a map [H, W, C] that are kept, as float16; the others are 0."""
+    values = np.where(kept[..., None], cells, 0)
+    largest = np.abs(values).max()
+    if not largest <= np.finfo(np.float16).max:
+        raise ValueError(
+            f"the page keeps features as float16, up to 65504, and this model's reach {largest:.3g}"
+            ". Let the page have its server, which has them in full: leave --static out."
+        )
+    return values.astype(np.float16)
 
 
 def _near_outlines(
     logits: np.ndarray, boxes: np.ndarray, hw: tuple[int, ...]
 ) -> Bool[np.ndarray, "H W"]:
-    """The cells that unsure pixels read, and those around them. boxes: in cells of the map."""
-    near, side = np.zeros(hw, np.uint8), logits.shape[-1]
-    for own, (x0, y0, x1, y1) in zip(logits, boxes, strict=True):
-        row, column = np.nonzero(np.abs(own) < _SURE)
-        x = np.floor(x0 + (column + 0.5) / side * (x1 - x0) - 0.5).astype(int)
-        y = np.floor(y0 + (row + 0.5) / side * (y1 - y0) - 0.5).astype(int)
-        for down in (0, 1):
-            for right in (0, 1):
-                near[np.clip(y + down, 0, hw[0] - 1), np.clip(x + right, 0, hw[1] - 1)] = 1
-    return cv2.dilate(near, np.ones((3, 3), np.uint8)).astype(bool)
+    """The cells that points around unsure pixels read, and those beside them.
+
+    A pixel's value reaches to the centres of its neighbours; so far around it points are unsure.
+    Args: boxes, in cells of the map.
+    """
+    corners, side = np.zeros((hw[0] + 1, hw[1] + 1), np.int64), logits.shape[-1]
+    for own, (x0, y0, x1, y1) in zip(logits, boxes.tolist(), strict=True):
+        row, column = np.nonzero(_unsure(own))
+        left, right = _read(column, side, (x0, x1), hw[1])
+        top, bottom = _read(row, side, (y0, y1), hw[0])
+        # Sums of these from the upper left count the rectangles that hold a cell.
+        for y, x, sign in (
+            (top, left, 1),
+            (top, right, -1),
+            (bottom, left, -1),
+            (bottom, right, 1),
+        ):
+            np.add.at(corners, (y, x), sign)
+    near = corners.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0
+    return cv2.dilate(near.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+
+
+def _unsure(logits: Float[np.ndarray, "M M"]) -> Bool[np.ndarray, "M M"]:
+    """Pixels of a mask that are not sure, or on the other side of the outline than a neighbour."""
+    unsure, inside = np.abs(logits) < _SURE, logits >= 0
+    down, right = inside[1:] != inside[:-1], inside[:, 1:] != inside[:, :-1]
+    for part, crossed in (
+        (unsure[1:], down), (unsure[:-1], down), (unsure[:, 1:], right), (unsure[:, :-1], right),
+    ):  # fmt: skip
+        part |= crossed
+    return unsure
+
+
+def _read(
+    pixels: np.ndarray, side: int, ends: tuple[float, float], cells: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first cell that is read around each of the pixels of an axis, and the one after the last.
+
+    Args: side, pixels of the box. ends, of the box in cells. cells, of the map.
+    """
+    low, high = (
+        ends[0] + np.clip((pixels + 0.5 + reach) / side, 0, 1) * (ends[1] - ends[0]) - 0.5
+        for reach in (-1, 1)
+    )
+    first = np.clip(np.floor(low), 0, cells - 1).astype(int)
+    return first, np.clip(np.floor(high) + 2, 1, cells).astype(int)
 
 
 def price(scene: Scene, packed: PackedScene) -> Price:

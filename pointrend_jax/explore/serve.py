@@ -4,15 +4,13 @@ import os
 import secrets
 import socket
 from functools import partial
-from pathlib import Path
 
+import numpy as np
 import uvicorn
 
 from pointrend_jax.console import tell, tell_progress
-from pointrend_jax.data.images import read_image
 from pointrend_jax.explore.server import Explorer, application
-from pointrend_jax.explore.shown import shown, warm_up
-from pointrend_jax.pixel_format import PHOTO, pixel_format
+from pointrend_jax.explore.shown import check_photos_alone, shown, warm_up
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
 
@@ -20,21 +18,18 @@ from pointrend_jax.predict.labels import SemanticPredictor
 _USUAL_HW = (480, 640)
 
 
-def serve(predictor: Predictor | SemanticPredictor, image: Path | None, *, port: int = 0) -> None:
+def serve(
+    predictor: Predictor | SemanticPredictor, image: np.ndarray | None, *, port: int = 0
+) -> None:
     """Answers until it is interrupted.
 
     Args:
-      image: the photo that the page opens with; None for an empty one.
+      image: the photo that the page opens with, uint8 [H, W, 3] in RGB order; None for an empty
+        page.
       port: of 127.0.0.1; 0 for one that is free.
-    Raises: ValueError if the photo cannot be read, or the model takes other images; OSError if the
-      port is taken.
+    Raises: ValueError if the model takes other images than photos; OSError if the port is taken.
     """
-    if pixel_format(predictor.config) != PHOTO:
-        raise ValueError(
-            "the page shows photos, uint8 in RGB; this model takes a "
-            f"{pixel_format(predictor.config)} (config.data). `pointrend_jax predict` draws those."
-        )
-    pixels = None if image is None else read_image(image)
+    check_photos_alone(predictor.config)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
         # Bound first: a port that is taken is told before the model is compiled.
         if os.name == "posix":
@@ -43,10 +38,10 @@ def serve(predictor: Predictor | SemanticPredictor, image: Path | None, *, port:
         listening.bind(("127.0.0.1", port))
         own = listening.getsockname()[1]
         tell_progress("preparing the model for photos and their windows")
-        warm_up(predictor, _USUAL_HW if pixels is None else pixels.shape[:2])
+        warm_up(predictor, _USUAL_HW if image is None else image.shape[:2])
         explorer = Explorer(partial(shown, predictor))
-        if pixels is not None:
-            explorer.add(pixels)
+        if image is not None:
+            explorer.add(image)
         token = secrets.token_urlsafe(24)
         app = application(explorer, token, own)
         config = uvicorn.Config(

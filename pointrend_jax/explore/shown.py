@@ -13,9 +13,11 @@ import numpy as np
 from PIL import Image
 
 from pointrend_jax.explore.outlines import path_data, svg_file
+from pointrend_jax.pixel_format import PHOTO, pixel_format
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.scene import LabelScene, Scene, Window
+from pointrend_jax.structures import Config
 from pointrend_jax.visualize import palette
 from pointrend_jax.visualize.drawing import color_of
 
@@ -164,6 +166,15 @@ class ShownLabels:
         if kind != "png":
             raise ValueError(f"a label map is saved as png, not as {kind!r}.")
         return _png(self._scene.labels.plot(self.image), "labels.png")
+
+
+def check_photos_alone(config: Config) -> None:
+    """Raises ValueError for a model of other images than photos."""
+    if pixel_format(config) != PHOTO:
+        raise ValueError(
+            f"the page shows photos, uint8 in RGB; this model takes a {pixel_format(config)} "
+            "(config.data). `pointrend_jax predict` draws those."
+        )
 
 
 def shown(predictor: Predictor | SemanticPredictor, image: np.ndarray) -> Shown:

@@ -11,11 +11,16 @@ from typing import Any
 import numpy as np
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.images import read_image
 from pointrend_jax.explore.packed import KNOWN_UNIT, PackedScene, pack, price
-from pointrend_jax.explore.shown import FIRST_SIDE, REFINED_SIDES, ShownInstances, photo
+from pointrend_jax.explore.shown import (
+    FIRST_SIDE,
+    REFINED_SIDES,
+    ShownInstances,
+    check_photos_alone,
+    photo,
+)
 from pointrend_jax.layers.regions import points_of_window, window_start
-from pointrend_jax.predict.instances import Predictor
+from pointrend_jax.predict.instances import Predictor, check_choice
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.scene import Scene
 from pointrend_jax.storage import check_workdir, write_whole
@@ -26,28 +31,35 @@ _FOLDER = Path(__file__).parent
 # Nothing may be fetched but what is in the file.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' data:; style-src 'unsafe-inline'; "
-    "img-src data: blob:"
+    "img-src data: blob:; base-uri 'none'; form-action 'none'"
 )
 _PREFIX = "pointrend/"
 
 
 def write_static(
-    predictor: Predictor | SemanticPredictor, image: Path, file: Path, *, score_threshold: float
+    predictor: Predictor | SemanticPredictor,
+    image: np.ndarray,
+    file: Path,
+    *,
+    score_threshold: float,
 ) -> None:
     """Writes the page of `image`, and tells its size and what it costs to leave the model.
 
     Args:
+      image: the photo, uint8 [H, W, 3] in RGB order.
       score_threshold: objects that score lower are left out.
-    Raises: ValueError for a model of label maps; if nothing is found, the mask head is not
-      PointRend's, or the file would have more than `MAX_BYTES`; and as `check_static`.
+    Raises: ValueError for a model of label maps, or of other images than photos; if nothing is
+      found, the mask head is not PointRend's, a feature does not fit float16, or the file would
+      have more than `MAX_BYTES`; and as `check_static`.
     """
-    check_static(file)
+    check_static(file, score_threshold)
     if isinstance(predictor, SemanticPredictor):
         raise ValueError(
             "a page without a server shows instances; this is a model of label maps. Without "
             "--static the page shows those too."
         )
-    scene = predictor.scene(read_image(image), score_threshold=score_threshold)
+    check_photos_alone(predictor.config)
+    scene = predictor.scene(image, score_threshold=score_threshold)
     packed = pack(scene)
     content = static_page(ShownInstances(scene, (), predictor.class_names), scene, packed)
     number = f"{len(scene.instances)} objects, features of {packed.share:.0%} of the cells"
@@ -66,10 +78,13 @@ def write_static(
     )
 
 
-def check_static(file: Path) -> None:
-    """Raises ValueError if the page cannot be written there."""
+def check_static(file: Path, score_threshold: float) -> None:
+    """Raises ValueError if the page cannot be written there, or the threshold is no probability."""
+    check_choice(score_threshold)
     if file.suffix not in (".html", ".htm"):
         raise ValueError(f"--static {file} must end in .html.")
+    if file.exists():
+        raise ValueError(f"{file} is there already; choose another --static.")
     check_workdir(file.parent, "the folder of --static")
 
 
@@ -92,13 +107,14 @@ def static_page(shown: ShownInstances, scene: Scene, packed: PackedScene) -> byt
         f'<script type="module">import "{_PREFIX}main.js";</script>',
     ]
     html = _text("page/index.html")
+    # The scripts come last: they have names of classes, which may be any text.
     for line, replacement in (
-        ('<script type="module" src="page/main.js"></script>', "\n".join(scripts)),
         (
             '<link rel="stylesheet" href="page/style.css">',
             f"<style>{_text('page/style.css')}</style>",
         ),
         ("page/icon.svg", _data("image/svg+xml", _text("page/icon.svg").encode())),
+        ('<script type="module" src="page/main.js"></script>', "\n".join(scripts)),
     ):
         assert html.count(line) == 1, f"index.html must have {line} once"
         html = html.replace(line, replacement)

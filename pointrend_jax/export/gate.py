@@ -35,7 +35,8 @@ class Gate(NamedTuple):
 
     Attributes:
       photos, objects: how many were compared.
-      differences, means: the largest and the mean of each kind of `LIMITS`.
+      differences, means: the largest and the mean of each kind of `LIMITS`; None where there was
+        nothing to compare.
       unmatched: objects that the other has not; in neither of these.
       predict_seconds, seconds: medians for one photo, from pixels to run lengths or labels.
       load_seconds: of opening the export. program_bytes: arguments, results and temporaries of its
@@ -45,8 +46,8 @@ class Gate(NamedTuple):
 
     photos: int
     objects: int
-    differences: dict[str, float]
-    means: dict[str, float]
+    differences: dict[str, float | None]
+    means: dict[str, float | None]
     unmatched: int
     predict_seconds: float
     seconds: float
@@ -67,7 +68,8 @@ def check_export(
     Args:
       within_limits: whether it must differ by no more than `LIMITS`; otherwise it is measured.
     Raises: ValueError, naming photos and objects, if it must not and does, if it does not run, or
-      there is nothing to compare.
+      there is nothing to compare; in any case for numbers that are NaN or infinite, and for label
+      maps of another shape.
     """
     expected: list[Predicted] = [predict(photo) for photo in photos]
     objects = sum(len(e) for e in expected if isinstance(e, PredictedInstances))
@@ -86,6 +88,7 @@ def check_export(
     values: dict[str, list[float]] = {kind: [] for kind in LIMITS}
     wrong, unmatched = [], 0
     for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
+        _check_comparable(ours, theirs, f"photo {number}")
         for where, kind, value in differences(ours, theirs):
             if np.isfinite(value):
                 values[kind].append(value)
@@ -101,26 +104,40 @@ def check_export(
             + "\n  ".join(first_lines(wrong, _LISTED))
         )
     kinds = ("mask", "score", "box") if of_instances else ("labels",)
-    worst = {kind: max(values[kind], default=0.0) for kind in kinds}
-    means = {kind: float(np.mean(values[kind] or 0.0)) for kind in kinds}
+    worst = {kind: max(values[kind], default=None) for kind in kinds}
+    means = {kind: float(np.mean(values[kind])) if values[kind] else None for kind in kinds}
     return Gate(
         len(photos), objects, worst, means, unmatched, float(np.median(seconds)), **measured
     )
 
 
+def _check_comparable(ours: Predicted, theirs: dict[str, Any], where: str) -> None:
+    """Raises ValueError for results that no difference is measured of."""
+    if isinstance(ours, PredictedLabels):
+        if theirs["labels"].shape != ours.labels.shape:
+            raise ValueError(
+                f"{where}: the export's label map is {list(theirs['labels'].shape)} and that of "
+                f"predict() {list(ours.labels.shape)}, so it was not kept."
+            )
+        return
+    for who, boxes, scores in (
+        ("the export", theirs["boxes"], theirs["scores"]),
+        ("predict()", ours.boxes, ours.scores),
+    ):
+        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+            raise ValueError(
+                f"{where}: boxes or scores of {who} are NaN or infinite, so the export was not "
+                "kept; a type with a larger range of numbers, or other weights, may mend it."
+            )
+
+
 def differences(ours: Predicted, theirs: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
     """Where, in which kind of `LIMITS` and by how much an export's result differs.
 
-    An object that the other has not, within half of its shorter side, or a result of another shape,
-    differs without bound.
+    An object that the other has not, within half of its shorter side, differs without bound.
     """
     if isinstance(ours, PredictedLabels):
-        same = theirs["labels"].shape == ours.labels.shape
-        yield (
-            "its label map",
-            "labels",
-            float((theirs["labels"] != ours.labels).mean()) if same else float("inf"),
-        )
+        yield "its label map", "labels", float((theirs["labels"] != ours.labels).mean())
         return
     left = list(range(len(theirs["boxes"])))
     for i, (box, score, label) in enumerate(

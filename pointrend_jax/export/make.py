@@ -30,7 +30,7 @@ class ExportOptions(NamedTuple):
       canvases: (height, width) of the network's input; None for those of `config.data.buckets`.
       platforms: of "cpu", "cuda" and "tpu".
       weights: what they are kept as: "float32", or "float16" or "bfloat16", whose export is
-        measured beside `predict` and kept whatever it differs in.
+        measured beside `predict` and kept whatever it differs in, but for NaN and infinity.
     """
 
     largest: Sequence[tuple[int, int]] | None = None
@@ -49,7 +49,7 @@ def export_model(
 ) -> dict[str, Any]:
     """Writes `file`, if it gives what `predict` gives, and its report beside it; the report.
 
-    With weights of half the bits it is written whatever it gives.
+    With weights of half the bits it is written whatever numbers it gives.
 
     Args:
       photos: uint8 [H, W, 3] in RGB order, that both predict. predict_bytes: of a photo, what the
@@ -170,9 +170,9 @@ def _table(report: dict[str, Any]) -> Iterator[str]:
     yield f"{what}: difference from predict(), weights as {report['weights']}"
     yield f"  {'':<44}{'largest':>10}{'mean':>10}{'limit':>10}"
     for kind, value in report["differences"].items():
-        mean, limit = report["means"][kind], report["limits"].get(kind)
-        limit = "-" if limit is None else f"{limit:.2g}"
-        yield f"  {names[kind]:<44}{value:>10.2g}{mean:>10.2g}{limit:>10}"
+        numbers = (value, report["means"][kind], report["limits"].get(kind))
+        shown = ("-" if number is None else f"{number:.2g}" for number in numbers)
+        yield f"  {names[kind]:<44}" + "".join(f"{text:>10}" for text in shown)
     if report["unmatched"]:
         yield f"  objects that one of the two has not: {report['unmatched']}"
     where = f"on {report['device']}, jax {report['jax']}"

@@ -169,7 +169,7 @@ class Predictor(Exportable):
         Raises: ValueError as `predict`; for an image, when it is taken, which is before the results
           of the images of its batch and of the batch before.
         """
-        _check_choice(score_threshold, max_instances)
+        check_choice(score_threshold, max_instances)
         _check_batch_size(batch_size)
         results = self._model.results(images, self._predict, batch_size)
         return (_best(instances, score_threshold, max_instances) for instances in results)
@@ -203,7 +203,7 @@ class Predictor(Exportable):
 
         Args and errors: as of `predict`.
         """
-        _check_choice(score_threshold, max_instances)
+        check_choice(score_threshold, max_instances)
         pixels = read_one(image, "the image", self._model.pixels)
         instances, seen = see(self._model, pixels)
         return Scene(self._model, seen, pixels, _best(instances, score_threshold, max_instances))
@@ -254,7 +254,8 @@ def _best(
     return instances if number == len(instances) else instances[np.arange(number)]
 
 
-def _check_choice(score_threshold: float, max_instances: int | None) -> None:
+def check_choice(score_threshold: float, max_instances: int | None = None) -> None:
+    """Raises ValueError for what `Predictor.predict` does not take."""
     if not 0 <= score_threshold <= 1:
         raise ValueError(f"score_threshold must be in [0, 1], got {score_threshold}.")
     if max_instances is not None and max_instances < 1:

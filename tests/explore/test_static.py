@@ -18,6 +18,8 @@ from pointrend_jax.explore.static import static_page, write_static
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.scene import Scene
+from pointrend_jax.results.instances import PredictedInstances
+from pointrend_jax.structures import Config
 from tests.tiny_predictor import NAMES, predictor_config, random_images, spread_variables
 
 SIDE = 128
@@ -119,6 +121,36 @@ def test_a_browser_renders_any_window_as_python_does(
     page.close()
 
 
+def test_a_browser_renders_one_window_after_the_other_and_none_that_was_left(
+    browser: Any, scene: Scene, shown: ShownInstances, packed: PackedScene, tmp_path: Path
+) -> None:
+    page = _opened(browser, tmp_path / "a.html", static_page(shown, scene, packed))
+    boxes = scene.instances.boxes.tolist()
+    ended, order = page.evaluate(
+        """async ([boxes, side]) => {
+          const api = await import("pointrend/api.js");
+          const { PointHead } = await import("pointrend/points.js");
+          const [predict, order] = [PointHead.prototype.predict, []];
+          PointHead.prototype.predict = function (object, places) {
+            order.push(object.index);
+            return predict.call(this, object, places);
+          };
+          const leaving = new AbortController();
+          const asked = [null, leaving.signal, null].map((signal, object) =>
+            api.window("photo", { object, window: boxes[object], side }, signal));
+          leaving.abort();
+          const ended = await Promise.allSettled(asked);
+          return [ended.map(({ status }) => status), order];
+        }""",
+        [boxes, SIDE],
+    )
+    assert ended == ["fulfilled", "rejected", "fulfilled"]
+    assert order == sorted(order)
+    assert set(order) == {0, 2}
+    assert not page.errors
+    page.close()
+
+
 def test_where_there_are_no_features_a_browser_reads_the_whole_mask_as_python_does(
     browser: Any, scene: Scene, shown: ShownInstances, packed: PackedScene, tmp_path: Path
 ) -> None:
@@ -148,13 +180,35 @@ def test_the_page_zooms_chooses_and_shows_points_without_a_server(
     page.close()
 
 
-def test_the_file_has_all_its_scripts_and_names_no_other_address(
-    scene: Scene, packed: PackedScene
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("</script><script>alert(1)</script>", r"\u003c/script>\u003cscript>alert(1)"),
+        # What the page is made of by replacing it.
+        ("page/icon.svg", "page/icon.svg"),
+    ],
+)
+def test_a_class_may_have_any_name(
+    name: str, written: str, scene: Scene, packed: PackedScene
 ) -> None:
-    names = ("</script><script>alert(1)</script>", *NAMES[1:])
-    content = static_page(ShownInstances(scene, (), names), scene, packed).decode()
-    assert content.count("alert(1)") == 0
+    found = scene.instances
+    named = PredictedInstances(
+        found.boxes, found.scores, found.classes, (name,) * len(found), found.masks,
+        found.coarse_masks,
+    )  # fmt: skip
+    own = Scene(scene._model, scene._seen, scene.image, named)
+    content = static_page(ShownInstances(own, (), (name,) * 3), own, packed).decode()
+    assert content.count(f'"class_name":"{written}') == len(found)
+    assert "<script>alert(1)" not in content
+
+
+def test_the_file_has_all_its_scripts_and_names_no_other_address(
+    scene: Scene, shown: ShownInstances, packed: PackedScene
+) -> None:
+    content = static_page(shown, scene, packed).decode()
     assert not re.search(r'(src|href)="(?!data:)', content)
+    (policy,) = re.findall(r'Content-Security-Policy" content="(.*?)"', content)
+    assert {"default-src 'none'", "base-uri 'none'", "form-action 'none'"} < set(policy.split("; "))
     (imports,) = re.findall(r'<script type="importmap">(.*?)</script>', content)
     modules = json.loads(imports)["imports"]
     scripts = [base64.b64decode(m.partition("base64,")[2]).decode() for m in modules.values()]
@@ -176,15 +230,44 @@ def test_what_is_left_out_of_a_scene_costs_little(
     assert price(scene, _without_half(packed)).probability > 2 * cost.probability
 
 
+def _near(logits: np.ndarray, cells: int) -> np.ndarray:
+    """Of a mask over the whole map."""
+    box = np.array([[0.0, 0.0, cells, cells]])
+    return packing._near_outlines(logits[None].astype(np.float32), box, (cells, cells))
+
+
 def test_features_are_kept_near_outlines_alone() -> None:
-    # A mask whose left half is surely inside, on a map of 20 x 20 cells.
-    logits = np.where(np.arange(10) < 5, 9.0, -9.0).astype(np.float32)
-    logits = np.tile(logits, (1, 10, 1))
-    logits[:, 4, 4] = 0.5
-    near = packing._near_outlines(logits, np.array([[0.0, 0.0, 20.0, 20.0]]), (20, 20))
-    # The centre of that pixel is the corner of four cells; one more lies around them.
-    rows, columns = np.nonzero(near)
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (7, 10, 7, 10)
+    # A pixel of 10 x 10 is unsure, on a map of 20 x 20 cells.
+    logits = np.full((10, 10), 9.0)
+    logits[4, 4] = 0.5
+    rows, columns = np.nonzero(_near(logits, 20))
+    # The centres of its neighbours are at 7 and 11, between the cells 6 and 7, 10 and 11; one more
+    # lies around those.
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (5, 12, 5, 12)
+    assert not _near(np.full((10, 10), 9.0), 20).any()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(("side", "band"), [(10, (5, 14)), (4, (1, 19))])
+def test_a_sharp_outline_keeps_its_features_without_a_hole(
+    axis: int, side: int, band: tuple[int, int]
+) -> None:
+    """Of pixels of 2 and of 5 cells, both sides of the outline sure."""
+    half = np.where(np.arange(side) < side // 2, 6.0, -6.0)
+    logits = np.broadcast_to(half if axis else half[:, None], (side, side))
+    near = _near(logits, 20)
+    first, last = band
+    expected = (np.arange(20) >= first) & (np.arange(20) <= last)
+    np.testing.assert_array_equal(
+        near, np.broadcast_to(expected if axis else expected[:, None], (20, 20))
+    )
+
+
+def test_features_that_float16_does_not_hold_are_refused() -> None:
+    cells = np.full((2, 2, 1), 7e4, np.float32)
+    with pytest.raises(ValueError, match=r"up to 65504, and this model's reach 7e\+04"):
+        packing._halves(cells, np.eye(2, dtype=bool))
+    assert packing._halves(cells, np.zeros((2, 2), bool)).max() == 0
 
 
 def test_what_cannot_be_a_page_is_refused(
@@ -197,22 +280,41 @@ def test_what_cannot_be_a_page_is_refused(
         main(["explore", "--checkpoint", "a", "--static", str(file)])
     with pytest.raises(ValueError, match="--score-threshold is for --static"):
         main(["explore", "--checkpoint", "a", "--score-threshold", "0.3"])
+    for own, message in (
+        (("--score-threshold", "1.5"), r"score_threshold must be in \[0, 1\], got 1.5"),
+        (("--port", "0"), "--port is of the page's server"),
+        # No photo is there, and no model: the photo is read first.
+        ((), r"a\.png"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            main(["explore", str(photo), "--checkpoint", "a", "--static", str(file), *own])
+    with pytest.raises(ValueError, match=r"a\.png"):
+        main(["explore", str(photo), "--checkpoint", "a"])
+    there = tmp_path / "there.html"
+    there.write_text("mine")
+    with pytest.raises(ValueError, match=r"there\.html is there already"):
+        main(["explore", str(photo), "--checkpoint", "a", "--static", str(there)])
+    assert there.read_text() == "mine"
     labels = SemanticPredictor.__new__(SemanticPredictor)
     with pytest.raises(ValueError, match="a model of label maps"):
-        write_static(labels, photo, file, score_threshold=0.5)
+        write_static(labels, scene.image, file, score_threshold=0.5)
     nothing = Scene(scene._model, scene._seen, scene.image, scene.instances[:0])
     with pytest.raises(ValueError, match="nothing is found"):
         pack(nothing)
 
     class Found(Predictor):
-        def __init__(self) -> None:
-            self.class_names = NAMES
+        def __init__(self, config: Config) -> None:
+            self.class_names, self.config = NAMES, config
 
         def scene(self, image: Any, **choice: Any) -> Scene:
             return scene
 
     monkeypatch.setattr(static, "MAX_BYTES", 2**14)
-    monkeypatch.setattr(static, "read_image", lambda file: scene.image)
     with pytest.raises(ValueError, match=r"would have \d\.\d MiB \(\d+ objects.*leave --static"):
-        write_static(Found(), photo, file, score_threshold=0.5)
+        write_static(Found(predictor_config()), scene.image, file, score_threshold=0.5)
+    grey = predictor_config().copy_and_resolve_references()
+    with grey.unlocked():
+        grey.data.channels = 1
+    with pytest.raises(ValueError, match=r"shows photos.* takes a uint8 \[height, width, 1\]"):
+        write_static(Found(grey), scene.image, file, score_threshold=0.5)
     assert not file.exists()

@@ -104,6 +104,42 @@ def test_what_may_differ_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert measured.means == pytest.approx({"mask": 0.0, "score": 0.15, "box": 0.0})
 
 
+def test_what_an_export_without_objects_differs_in_is_not_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = _result(_instances()[:0])
+    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], _MEASURED))
+    measured = check_export(Path("a.zip"), lambda photo: _instances(), [PHOTO], within_limits=False)
+    assert measured.unmatched == 3
+    assert measured.differences == measured.means == {"mask": None, "score": None, "box": None}
+    manifest = {"programs": [], "weights": "float16"}
+    table = list(make._table(make._report(Path("a.zip"), measured, 1, manifest, None, {})))
+    assert [line.split()[-3:] for line in table[2:5]] == [["-"] * 3] * 3
+
+
+@pytest.mark.parametrize(("name", "value"), [("boxes", np.nan), ("scores", np.inf)])
+def test_numbers_that_are_none_are_refused_whatever_may_differ(
+    name: str, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = _result(_instances())
+    found[name][1] = value
+    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], _MEASURED))
+    with pytest.raises(ValueError, match="photo 0: boxes or scores of the export are NaN or inf"):
+        check_export(Path("a.zip"), lambda photo: _instances(), [PHOTO], within_limits=False)
+
+
+def test_a_label_map_of_another_shape_is_refused_whatever_may_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labels = PredictedLabels(np.zeros((8, 10), np.uint8), np.zeros((8, 10), np.uint8), NAMES)
+    found = {"labels": np.zeros((10, 8), np.uint8)}
+    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], _MEASURED))
+    with pytest.raises(
+        ValueError, match=r"photo 0: .* \[10, 8\] and that of predict\(\) \[8, 10\]"
+    ):
+        check_export(Path("a.zip"), lambda photo: labels, [PHOTO], within_limits=False)
+
+
 def test_photos_without_an_object_are_no_test() -> None:
     with pytest.raises(ValueError, match=r"finds nothing on the 1 photos .* --photos"):
         check_export(Path("a.zip"), lambda photo: _instances()[:0], [PHOTO])

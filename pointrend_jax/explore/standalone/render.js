@@ -1,6 +1,7 @@
 // Renders windows of masks as the package does (layers/regions.py, `render_windows`): on a regular
 // grid, which is doubled again and again and predicted anew where it is least certain. Points are
-// in [0, 1] of the object's box, and so are windows.
+// in [0, 1] of the object's box, and so are windows. One window is rendered after the other: each is
+// there sooner, and the memory of one is enough.
 
 import { PointHead } from "./points.js";
 
@@ -9,11 +10,29 @@ export class Renderer {
   constructor(model, arrays) {
     this.model = model;
     this.head = new PointHead(model, arrays);
+    this.free = Promise.resolve();
   }
 
   // The steps of `Scene.explain`: {side, logits, uncertainty, points}, side * side values row by
   // row and points as pairs in [0, 1] of the window, which is xyxy in pixels of the photo.
-  async steps(index, window, side, signal) {
+  steps(index, window, side, signal) {
+    return this.#inTurn(async () => {
+      const found = [];
+      for await (const step of this.#rendered(index, window, side, signal)) found.push(step);
+      return found;
+    });
+  }
+
+  // What `work` gives, which begins when all that came before has ended, well or not.
+  #inTurn(work) {
+    const result = this.free.then(work);
+    this.free = result.catch(() => {});
+    return result;
+  }
+
+  // One step after another, so that whoever wants the last one keeps no other.
+  async *#rendered(index, window, side, signal) {
+    signal?.throwIfAborted();
     const { box, label } = this.model.objects[index];
     const object = this.head.of(index, label);
     const { start, doublings, points } = this.model.plans[side];
@@ -21,7 +40,6 @@ export class Renderer {
     let cells = Uint32Array.from({ length: start * start }, (_, i) => i);
     let logits = new Float32Array(start * start);
     let uncertainty = null;
-    const found = [];
     for (let step = 0, width = start; step <= doublings; step++, width *= 2) {
       // The page stays awake between steps, and may have moved on.
       await new Promise((done) => setTimeout(done));
@@ -34,15 +52,18 @@ export class Renderer {
       const places = placesOf(cells, width);
       this.head.predict(object, clipped(places, inBox)).forEach((v, i) => { logits[cells[i]] = v; });
       uncertainty ??= logits.map((v) => -Math.abs(v));
-      found.push({ side: width, logits, uncertainty, points: places });
+      yield { side: width, logits, uncertainty, points: places };
       uncertainty = null;
     }
-    return found;
   }
 
   // Bytes of 0..255, as `ShownInstances.window` has them: 0 where a pixel's centre is not in the box.
   async probabilities(index, window, side, signal) {
-    const { logits } = (await this.steps(index, window, side, signal)).at(-1);
+    const logits = await this.#inTurn(async () => {
+      let last = null;
+      for await (const step of this.#rendered(index, window, side, signal)) last = step.logits;
+      return last;
+    });
     const { box } = this.model.objects[index];
     const centre = (axis, i) => window[axis] + (i + 0.5) / side * (window[axis + 2] - window[axis]);
     const inside = [0, 1].map((axis) => Uint8Array.from({ length: side }, (_, i) =>
