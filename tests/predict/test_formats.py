@@ -188,4 +188,5 @@ def test_a_format_of_the_other_kind_of_model_is_refused() -> None:
 def test_every_format_of_files_of_an_image_says_where_they_lie() -> None:
     files = ["x.png"], ["masks/x"], ["labels/x.txt"], ["x.svg"], ["x.pdf"]
     assert result_paths("x", FORMATS, "instance") == list(files)
-    assert result_paths("x", ("png",), "semantic") == [["x_labels.png", "x_labels.npy"]]
+    of_tiles = "x_labels.npy", "x_labels.tif"
+    assert result_paths("x", ("png",), "semantic") == [["x_labels.png", *of_tiles]]

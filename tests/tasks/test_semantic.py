@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pointrend_jax.data.build_label_maps import SemanticEvalSet
+from pointrend_jax.pixel_format import PHOTO
 from pointrend_jax.results.label_maps import PredictedLabels
 from pointrend_jax.structures import EvalSample, ImageBatch
 from pointrend_jax.tasks.build import build_task
@@ -41,6 +42,8 @@ def test_images_of_all_sizes_share_few_canvases():
 
 
 class _Truth:
+    pixels = PHOTO
+
     def name(self, image_id: int) -> str:
         return f"{image_id}.png"
 
