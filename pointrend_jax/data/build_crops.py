@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import grain.python as grain
 
-from pointrend_jax.data.batches.crops import Crop, CropShape
+from pointrend_jax.data.batches.crops import CLASS_NAMES, Crop, crop_shape
 from pointrend_jax.data.batches.degraded import (
     CropPlan,
     crop_batches,
@@ -26,8 +26,6 @@ from pointrend_jax.masks.polygons import mask_area
 from pointrend_jax.pixel_format import PHOTO, pixel_format
 from pointrend_jax.structures import Config
 
-# What a refiner, which knows no classes, calls what it sees.
-CLASS_NAMES = ("object",)
 # The numbers of objects that are predicted together, with their crops.
 NumberedCrops = tuple[tuple[int, ...], tuple[Crop, ...]]
 
@@ -66,12 +64,6 @@ class CropDatasets(NamedTuple):
     train_batches: Callable[..., grain.DatasetIterator]
     class_names: tuple[str, ...] = CLASS_NAMES
     category_ids: tuple[int, ...] = (1,)
-
-
-def crop_shape(config: Config) -> CropShape:
-    """How `config` has objects cut out."""
-    refine = config.model.refine
-    return CropShape(int(config.data.buckets[0][0]), float(refine.margin), int(refine.least_side))
 
 
 def build_crop_datasets(config: Config) -> CropDatasets:

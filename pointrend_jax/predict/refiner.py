@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pointrend_jax.data.batches.crops import Crop, make_crop
-from pointrend_jax.data.build_crops import CLASS_NAMES, crop_shape
+from pointrend_jax.data.batches.crops import CLASS_NAMES, Crop, crop_shape, make_crop
 from pointrend_jax.predict.given_masks import MaskLike, Waiting, drawn, read_masks
 from pointrend_jax.predict.images import ImageLike, read_one
 from pointrend_jax.results.refined import (

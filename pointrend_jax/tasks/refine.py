@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 import numpy as np
 
 from pointrend_jax.data.batches.crops import Crop, change_by, given_batch
-from pointrend_jax.data.build_crops import CropEvalSet
 from pointrend_jax.masks.paste import probability
 from pointrend_jax.models.refiner import RefinedLogits, Refiner, build_refiner
 from pointrend_jax.ops.losses import LossTerm
@@ -26,15 +25,6 @@ from pointrend_jax.tasks.task import (
 
 # Where the canvas and a given mask differ by less, the given pixels stay.
 _LEAST_DIFFERENCE = 0.25
-
-
-def crop_samples(
-    data: CropEvalSet, process_index: int = 0, process_count: int = 1
-) -> Iterator[EvalSample]:
-    """This process's objects of an evaluation set, each once, in batches of one size."""
-    batch_size = data.batch_size // process_count
-    for numbers, crops in data.crops(process_index, process_count):
-        yield crop_sample(numbers, crops, data.canvas, batch_size)
 
 
 def crop_sample(

@@ -1,5 +1,6 @@
 """The scores of a refiner: Boundary IoU of given and of refined masks with the true ones."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,18 @@ from pointrend_jax.masks.rle import decode_valid_rle, encode_mask
 from pointrend_jax.report.sections import Drawn, Pair
 from pointrend_jax.results.refined import RefinedCrop
 from pointrend_jax.storage import AnyPath, write_json
-from pointrend_jax.structures import Config
+from pointrend_jax.structures import Config, EvalSample
+from pointrend_jax.tasks.refine import crop_sample
 from pointrend_jax.visualize import overlay_masks
+
+
+def crop_samples(
+    data: CropEvalSet, process_index: int = 0, process_count: int = 1
+) -> Iterator[EvalSample]:
+    """This process's objects of an evaluation set, each once, in batches of one size."""
+    batch_size = data.batch_size // process_count
+    for numbers, crops in data.crops(process_index, process_count):
+        yield crop_sample(numbers, crops, data.canvas, batch_size)
 
 
 class RefineScorer:

@@ -30,8 +30,7 @@ from pointrend_jax.tasks.augmented_instances import augmented_instances
 from pointrend_jax.tasks.augmented_labels import augmented_label_maps
 from pointrend_jax.tasks.instance_scorer import InstanceScorer
 from pointrend_jax.tasks.predict_batches import on_local_devices, one_ahead
-from pointrend_jax.tasks.refine import crop_samples
-from pointrend_jax.tasks.refine_scorer import RefineScorer
+from pointrend_jax.tasks.refine_scorer import RefineScorer, crop_samples
 from pointrend_jax.tasks.semantic_scorer import SemanticScorer
 from pointrend_jax.tasks.task import Evaluator, Prediction, Task, Variables
 from pointrend_jax.tasks.views import views

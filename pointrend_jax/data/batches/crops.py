@@ -20,8 +20,10 @@ from pointrend_jax.data.batches.transforms import (
     resize_image,
 )
 from pointrend_jax.masks.degrade import box_of
-from pointrend_jax.structures import GivenBatch
+from pointrend_jax.structures import Config, GivenBatch
 
+# What a refiner, which knows no classes, calls what it sees.
+CLASS_NAMES = ("object",)
 # xyxy in whole pixels of the photo.
 Window = tuple[int, int, int, int]
 
@@ -36,6 +38,12 @@ class CropShape(NamedTuple):
     canvas: int
     margin: float
     least_side: int
+
+
+def crop_shape(config: Config) -> CropShape:
+    """How `config` has objects cut out."""
+    refine = config.model.refine
+    return CropShape(int(config.data.buckets[0][0]), float(refine.margin), int(refine.least_side))
 
 
 class Crop(NamedTuple):
