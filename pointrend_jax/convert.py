@@ -23,7 +23,8 @@ from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.checkpoints import CheckpointMeta, meta_content, parse_meta
 from pointrend_jax.training.saved_variables import load_variables, newest_step, save_variables
 from pointrend_jax.training.trees import flat, nested
-from pointrend_jax.weights import Weights, import_file, names_of_classes, report_record
+from pointrend_jax.weights import Weights, import_file, names_of_classes
+from pointrend_jax.weights_report import report_record
 
 CARD = "model_card.json"
 # The text of a safetensors file that is the description of its model, as JSON.

@@ -36,12 +36,8 @@ from pointrend_jax.training.saved_variables import load_variables, newest_step
 from pointrend_jax.training.step import StepOptions
 from pointrend_jax.training.trees import check_finite, check_same_tree
 from pointrend_jax.training.workdir import only_run_in
-from pointrend_jax.weights import (
-    check_starting_weights,
-    describe_weights,
-    report_record,
-    starting_variables,
-)
+from pointrend_jax.weights import check_starting_weights, starting_variables
+from pointrend_jax.weights_report import describe_weights, report_record
 
 # The metric that decides the best checkpoint where `config.train.best_metric` is "", by task.
 _BEST_METRICS = {

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -208,52 +208,6 @@ def check_starting_weights(config: Config) -> None:
             "Name weights (efficientnet_lite0 comes with the package; docs/checkpoints.md has "
             "others), or train the whole backbone: config.model.freeze_at = 0."
         )
-
-
-def describe_weights(weights: Weights) -> str:
-    """What was loaded, reset and left, by module, for people."""
-    lines = [f"weights of {weights.source} ({weights.scheme} names)"]
-    report = weights.report
-    if weights.wrapper:
-        lines.append(f"  all names began with {weights.wrapper!r}, which was taken off")
-    if report.loaded:
-        lines.append(f"  loaded: {len(report.loaded)} arrays of {_modules(report.loaded, depth=1)}")
-    for label, names in (
-        ("reset, so random", report.reset),
-        ("not in it, so random", report.left),
-        ("in it, not used", report.unused),
-    ):
-        if names:
-            lines.append(f"  {label}: {len(names)} arrays of {_modules(names)}")
-    if weights.inflated:
-        lines.append(f"  {weights.inflated}")
-    if weights.not_needed:
-        lines.append(f"  beside the model, not needed: {first(weights.not_needed, 8)}")
-    return "\n".join(lines)
-
-
-def report_record(weights: Weights) -> dict[str, Any]:
-    """The same for a JSON file, tensor by tensor."""
-    return {
-        "source": str(weights.source),
-        "sha256": weights.sha256,
-        "names": weights.scheme,
-        "prefix": weights.wrapper,
-        "tensors": {k: list(v) for k, v in weights.report._asdict().items()},
-        "renamed": dict(weights.renamed),
-        "not_needed": list(weights.not_needed),
-    }
-
-
-def _modules(names: tuple[str, ...], depth: int = -1) -> str:
-    """The modules of tensor names, or only their first `depth` parts."""
-    found: dict[str, None] = {}
-    for name in names:
-        separator = "/" if "/" in name else "."
-        parts = name.removeprefix("params/").removeprefix("buffers/").split(separator)
-        depth_of_this = 1 if parts[0] == "backbone" else depth
-        found[separator.join(parts[:depth_of_this])] = None
-    return ", ".join(found)
 
 
 def _checkpoint_weights(workdir: AnyPath, config: Config, task: Task) -> Weights:

@@ -12,10 +12,10 @@ from pointrend_jax.training.checkpoints import CheckpointMeta
 from pointrend_jax.training.saved_variables import save_variables
 from pointrend_jax.training.trees import nested
 from pointrend_jax.weights import (
-    describe_weights,
     import_file,
     load_weights,
 )
+from pointrend_jax.weights_report import describe_weights
 from tests.tiny_weights import (
     model_arrays,
     task_of_classes,

@@ -13,11 +13,11 @@ from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.trees import flat
 from pointrend_jax.weights import (
     check_starting_weights,
-    describe_weights,
     load_weights,
     starting_variables,
     starting_weights,
 )
+from pointrend_jax.weights_report import describe_weights, report_record
 from tests.tiny import tiny_config
 from tests.tiny_weights import (
     PREDICTORS,
@@ -151,3 +151,12 @@ def test_weights_must_have_all_that_is_frozen(tmp_path: Path) -> None:
         ValueError, match=r"freeze_at is 2, .*model\.pkl .*backbone/stem/conv/kernel"
     ):
         starting_variables(config, task_of_classes())
+
+
+def test_a_first_convolution_of_other_channels_is_told_and_kept(backbone_file: str) -> None:
+    weights = starting_weights(weights_config(backbone_file), task_of_classes())
+    assert weights is not None
+    assert report_record(weights)["inflated"] == ""
+    changed = weights._replace(inflated="first convolution: 4 channels of 3")
+    assert report_record(changed)["inflated"] == changed.inflated
+    assert f"  {changed.inflated}" in describe_weights(changed).splitlines()

@@ -55,7 +55,7 @@ def _to_checkpoint(
     weights: str, config: Config | None, class_names: tuple[str, ...] | None, output: Path
 ) -> None:
     from pointrend_jax.convert import CARD, convert
-    from pointrend_jax.weights import describe_weights
+    from pointrend_jax.weights_report import describe_weights
 
     if config is None:
         raise ValueError(
