@@ -7,9 +7,11 @@ and annotations.
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
@@ -184,18 +186,18 @@ def _labels_from_bits(
 ) -> Iterator[Check]:
     """What the coarse and the point head are trained on, from the packed masks."""
     canvas = (640, 640)
-    bits = jnp.asarray(transforms.pack_masks(masks, len(masks), canvas))
-    index, boxes = jnp.arange(len(masks)), jnp.asarray(g["box"])
+    bits = transforms.pack_masks(masks, len(masks), canvas)
+    index, boxes = np.arange(len(masks), dtype=np.int32), np.asarray(g["box"])
     for name, side in (("bit7", 7), ("bit28", 28)):
-        crops = crop_masks(bits, index, boxes, jnp.asarray(image_hw), output_size=side)
-        yield Check(name, crops, g[name])
+        crop = jax.jit(partial(crop_masks, output_size=side))
+        yield Check(name, crop(bits, index, boxes, np.asarray(image_hw, np.int32)), g[name])
     # Detectron2 reads at the position in [-1, 1] of the image. A label changes by 1 a pixel, so the
-    # rounding of that detour, 3e-5 pixels, is repeated here.
-    in_image = np.asarray(points_in_image(boxes, jnp.asarray(g["points"])))
+    # rounding of that detour, 3e-5 pixels, is repeated here, operation by operation.
+    in_image = np.asarray(points_in_image(jnp.asarray(boxes), jnp.asarray(g["points"])))
     image_wh = np.array(image_hw, np.float32)[:, None, ::-1]
     grid = 2 * (in_image / image_wh) - 1
-    xy = jnp.asarray((grid + 1) * image_wh / 2)
-    yield Check("point labels", point_sample_bits(bits, index, xy), g["point_labels"])
+    xy = (grid + 1) * image_wh / 2
+    yield Check("point labels", jax.jit(point_sample_bits)(bits, index, xy), g["point_labels"])
 
 
 def color_aug_ssd(path: Path) -> Iterator[Check]:

@@ -1,15 +1,18 @@
 """The operations against Detectron2's numbers, file by file of the kit's `ops/`.
 
 Each function takes the arrays of one file and yields what to compare. The same functions serve the
-tests (on the tracked subset) and `make parity` (on a whole kit).
+tests (on the tracked subset) and `make parity` (on a whole kit). What computes is compiled, as in
+the models; operation by operation it would be some hundred programs a file.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from parity.compare import Check, Golden
 from parity.point_loss import point_loss_file
@@ -21,51 +24,54 @@ from pointrend_jax.ops import boxes, losses, masks, matching, nms, points, resiz
 
 
 def load(path: Path) -> Golden:
-    """The arrays of a golden file: numbers as jax arrays (our functions' input), texts as numpy."""
+    """The arrays of a golden file; numbers of 64 bits have 32, as all that jax is given here."""
     with np.load(path, allow_pickle=False) as file:
-        arrays = {k: jnp.asarray(v) if v.dtype.kind in "biuf" else v for k, v in file.items()}
-    return Golden(arrays)
+        return Golden({name: _narrow(array) for name, array in file.items()})
 
 
-def nhwc(x: jax.Array) -> jax.Array:
-    return jnp.moveaxis(x, 1, -1)
+def _narrow(x: np.ndarray) -> np.ndarray:
+    return x.astype(jax.dtypes.canonicalize_dtype(x.dtype)) if x.dtype.kind in "biuf" else x
 
 
-def nchw(x: jax.Array) -> np.ndarray:
+def nhwc(x: ArrayLike) -> np.ndarray:
+    return np.moveaxis(np.asarray(x), 1, -1)
+
+
+def nchw(x: ArrayLike) -> np.ndarray:
     return np.moveaxis(np.asarray(x), -1, 1)
 
 
 def point_sample(g: dict) -> Iterator[Check]:
-    features = nhwc(g["input"])
+    features, weight = nhwc(g["input"]), jnp.asarray(nhwc(g["out_weight"]))
+    coords = jnp.asarray(g["coords"])
 
-    def weighted(features: jax.Array) -> jax.Array:
-        sampled = points.point_sample(features, g["coords"])
-        return jnp.sum(nchw_points(sampled) * g["out_weight"])
+    @jax.jit
+    def sampled_and_gradient(features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        sampled, transposed = jax.vjp(lambda x: points.point_sample(x, coords), features)
+        return sampled, transposed(weight)[0]
 
-    yield Check("value", nchw_points(points.point_sample(features, g["coords"])), g["out"])
-    yield Check("gradient", nchw(jax.grad(weighted)(features)), g["grad_input"])
+    sampled, gradient = sampled_and_gradient(features)
+    yield Check("value", nchw(sampled), g["out"])
+    yield Check("gradient", nchw(gradient), g["grad_input"])
     n, h, w, _ = g["grid_coords"].shape
-    grid = points.point_sample(features, g["grid_coords"].reshape(n, h * w, 2))
-    yield Check("grid", nchw_points(grid).reshape(g["grid_out"].shape), g["grid_out"])
+    grid = jax.jit(points.point_sample)(features, g["grid_coords"].reshape(n, h * w, 2))
+    yield Check("grid", nchw(grid).reshape(g["grid_out"].shape), g["grid_out"])
     for name in ("nearest", "nearest_edge"):
-        ours = points.point_sample_nearest(g["labels"][:, 0], g[f"{name}_coords"])
+        ours = jax.jit(points.point_sample_nearest)(g["labels"][:, 0], g[f"{name}_coords"])
         yield Check(name, np.asarray(ours), g[f"{name}_out"][:, 0], 0.0)
-
-
-def nchw_points(x: jax.Array) -> jax.Array:
-    return jnp.moveaxis(x, -1, 1)
 
 
 def regular_grid(g: dict) -> Iterator[Check]:
     for side in (7, 28):
-        ours = jnp.broadcast_to(points.regular_grid(side), g[f"side{side}"].shape)
-        yield Check(f"side {side}", np.asarray(ours), g[f"side{side}"])
+        ours = np.broadcast_to(points.regular_grid(side), g[f"side{side}"].shape)
+        yield Check(f"side {side}", ours, g[f"side{side}"])
 
 
 def uncertain_points_on_grid(g: dict) -> Iterator[Check]:
     uncertainty = g["map"][:, 0]
     for name, suffix in (("k", ""), ("k_all", "_all")):
-        index, coords = pointrend.select_uncertain_points(uncertainty, int(g[name]))
+        select = partial(pointrend.select_uncertain_points, num_points=int(g[name]))
+        index, coords = jax.jit(select)(uncertainty)
         golden_order = np.argsort(g[f"indices{suffix}"], axis=1)
         order = np.argsort(np.asarray(index), axis=1)
         indices = np.take_along_axis(np.asarray(index), order, axis=1)
@@ -80,25 +86,31 @@ def uncertain_points_on_grid(g: dict) -> Iterator[Check]:
 
 def calculate_uncertainty(g: dict) -> Iterator[Check]:
     logits = nhwc(g["instance_logits"])
-    own = losses.select_class(logits, g["instance_classes"])
-    yield Check("instance", np.asarray(pointrend.binary_uncertainty(own)), g["instance_out"][:, 0])
+    binary = jax.jit(pointrend.binary_uncertainty)
+    own = np.asarray(jax.jit(losses.select_class)(logits, g["instance_classes"]))
+    yield Check("instance", binary(own), g["instance_out"][:, 0])
     at_points = own.reshape(own.shape[0], -1, 1)
-    ours = pointrend.binary_uncertainty(at_points)
-    yield Check("instance points", np.asarray(ours), g["points_out"][:, 0])
-    agnostic = pointrend.binary_uncertainty(logits[..., :1])
-    yield Check("class-agnostic", np.asarray(agnostic), g["agnostic_out"][:, 0])
-    semantic = pointrend.multiclass_uncertainty(logits)
-    yield Check("semantic", np.asarray(semantic), g["semantic_out"][:, 0])
+    yield Check("instance points", binary(at_points), g["points_out"][:, 0])
+    yield Check("class-agnostic", binary(logits[..., :1]), g["agnostic_out"][:, 0])
+    semantic = np.asarray(jax.jit(pointrend.multiclass_uncertainty)(logits))
+    yield Check("semantic", semantic, g["semantic_out"][:, 0])
     flat = semantic.reshape(semantic.shape[0], -1)
-    yield Check("semantic points", np.asarray(flat), g["semantic_points_out"][:, 0])
+    yield Check("semantic points", flat, g["semantic_points_out"][:, 0])
 
 
 def uncertain_points_with_randomness(g: dict) -> Iterator[Check]:
-    coarse = losses.select_class(nhwc(g["coarse_logits"]), g["classes"])
-    candidates = pointrend.CandidatePoints(g["rand_oversampled"], g["rand_uniform"])
-    ours = pointrend.choose_training_points(
-        candidates, coarse, pointrend.binary_uncertainty, num_points=int(g["num_points"])
+    candidates = pointrend.CandidatePoints(
+        jnp.asarray(g["rand_oversampled"]), jnp.asarray(g["rand_uniform"])
     )
+
+    @jax.jit
+    def chosen(logits: jax.Array) -> jax.Array:
+        coarse = losses.select_class(logits, jnp.asarray(g["classes"]))
+        return pointrend.choose_training_points(
+            candidates, coarse, pointrend.binary_uncertainty, num_points=int(g["num_points"])
+        )
+
+    ours = chosen(nhwc(g["coarse_logits"]))
     # Ties of top-k are broken arbitrarily: compare the points as a set, row by row.
     yield Check("points", _sorted_rows(np.asarray(ours)), _sorted_rows(g["coords"]))
 
@@ -109,41 +121,53 @@ def _sorted_rows(x: np.ndarray) -> np.ndarray:
 
 def point_sample_fine_grained(g: dict) -> Iterator[Check]:
     maps = [nhwc(g["p2"]), nhwc(g["p3"])]
-    image_index = jnp.repeat(jnp.arange(2), g["boxes_per_image"])
-    args = (g["boxes"], image_index, g["coords"])
+    image_index = np.repeat(np.arange(2, dtype=np.int32), g["boxes_per_image"])
+    args = tuple(jnp.asarray(x) for x in (g["boxes"], image_index, g["coords"]))
+    weight = jnp.asarray(nhwc(g["out_weight"]))
 
-    def features(maps: list) -> jax.Array:
-        return nchw_points(pointrend.point_features(maps, *args, strides=(4, 8)))
+    @jax.jit
+    def features_and_gradients(maps: list) -> tuple[jax.Array, list]:
+        features, transposed = jax.vjp(
+            lambda maps: pointrend.point_features(maps, *args, strides=(4, 8)), maps
+        )
+        return features, transposed(weight)[0]
 
-    yield Check("features", np.asarray(features(maps)), g["features"])
-    in_image = points.points_in_image(g["boxes"], g["coords"])
+    features, grads = features_and_gradients(maps)
+    yield Check("features", nchw(features), g["features"])
+    in_image = jax.jit(points.points_in_image)(g["boxes"], g["coords"])
     yield Check("coordinates in the image", np.asarray(in_image), g["coords_wrt_image"])
-    grads = jax.grad(lambda maps: jnp.sum(features(maps) * g["out_weight"]))(maps)
     yield Check("gradient p2", nchw(grads[0]), g["grad_p2"])
     yield Check("gradient p3", nchw(grads[1]), g["grad_p3"])
 
 
 def interpolate(g: dict) -> Iterator[Check]:
     x = nhwc(g["input"])
-    yield Check("bilinear x2", nchw(resize.upsample_2x(x)), g["up2"])
-    weight = nhwc(g["up2_weight"])
-    gradient = jax.grad(lambda x: jnp.sum(resize.upsample_2x(x) * weight))(x)
+    weight = jnp.asarray(nhwc(g["up2_weight"]))
+
+    @jax.jit
+    def doubled_and_gradient(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        doubled, transposed = jax.vjp(resize.upsample_2x, x)
+        return doubled, transposed(weight)[0]
+
+    doubled, gradient = doubled_and_gradient(x)
+    yield Check("bilinear x2", nchw(doubled), g["up2"])
     yield Check("bilinear x2 gradient", nchw(gradient), g["up2_grad"])
     for name in ("up4", "to_13x7", "to_3x4"):
-        ours = resize.resize_bilinear(x, g[name].shape[2:])
+        ours = jax.jit(partial(resize.resize_bilinear, output_hw=g[name].shape[2:]))(x)
         yield Check(f"bilinear {name}", nchw(ours), g[name])
-    yield Check("p6 from p5", nchw(coarsest_level(x)), g["p6_from_p5"])
-    yield Check("stem max-pool", nchw(stem_pool(x)), g["stem_pool"])
-    yield Check("nearest x2", nchw(resize.upsample_nearest_2x(x)), g["nearest2"])
+    yield Check("p6 from p5", nchw(jax.jit(coarsest_level)(x)), g["p6_from_p5"])
+    yield Check("stem max-pool", nchw(jax.jit(stem_pool)(x)), g["stem_pool"])
+    yield Check("nearest x2", nchw(jax.jit(resize.upsample_nearest_2x)(x)), g["nearest2"])
     yield from original_resolution(g)
 
 
 def roi_align_file(g: dict) -> Iterator[Check]:
     maps = [nhwc(g["input"])]
     stride = round(1.0 / float(g["spatial_scale"]))
-    rois, image_index = g["rois"][:, 1:], g["rois"][:, 0].astype(jnp.int32)
-    level = jnp.zeros(len(rois), jnp.int32)
+    rois, image_index = jnp.asarray(g["rois"][:, 1:]), jnp.asarray(g["rois"][:, 0], jnp.int32)
+    level = jnp.asarray(np.zeros(len(rois), np.int32))
 
+    @partial(jax.jit, static_argnums=(1, 2, 3))
     def pool(maps: list, size: int, ratio: int, aligned: bool) -> jax.Array:
         return roi_align.roi_align(
             maps, rois, image_index, strides=(stride,), output_size=size,
@@ -156,19 +180,19 @@ def roi_align_file(g: dict) -> Iterator[Check]:
             yield Check(f"7x7, ratio {ratio}, {name}", nchw(pool(maps, 7, ratio, aligned)), golden)
     yield Check("14x14, ratio 0", nchw(pool(maps, 14, 0, True)), g["out14_sr0_aligned"])
     weight = nhwc(g["out_weight"])
-    (gradient,) = jax.grad(lambda maps: jnp.sum(pool(maps, 7, 0, True) * weight))(maps)
+    gradient_of = jax.jit(jax.grad(lambda maps: jnp.sum(pool(maps, 7, 0, True) * weight)))
+    (gradient,) = gradient_of(maps)
     yield Check("gradient, ratio 0", nchw(gradient), g["grad_sr0_aligned"])
 
 
 def roi_pooler(g: dict) -> Iterator[Check]:
-    yield Check("levels", np.asarray(boxes.assign_levels(g["level_boxes"])) - 2, g["levels"])
-    all_boxes = jnp.concatenate([g["boxes0"], g["boxes1"]])
-    image_index = jnp.repeat(jnp.arange(2), jnp.array([len(g["boxes0"]), len(g["boxes1"])]))
-    yield Check("levels of boxes", np.asarray(boxes.assign_levels(all_boxes)) - 2, g["box_levels"])
-    pooled = roi_align.roi_align(
-        [nhwc(g[f"p{i}"]) for i in range(2, 6)], all_boxes, image_index,
-        strides=(4, 8, 16, 32), output_size=7,
-    )  # fmt: skip
+    levels = jax.jit(boxes.assign_levels)
+    yield Check("levels", np.asarray(levels(g["level_boxes"])) - 2, g["levels"])
+    all_boxes = np.concatenate([g["boxes0"], g["boxes1"]])
+    image_index = np.repeat(np.arange(2, dtype=np.int32), [len(g["boxes0"]), len(g["boxes1"])])
+    yield Check("levels of boxes", np.asarray(levels(all_boxes)) - 2, g["box_levels"])
+    pool = partial(roi_align.roi_align, strides=(4, 8, 16, 32), output_size=7)
+    pooled = jax.jit(pool)([nhwc(g[f"p{i}"]) for i in range(2, 6)], all_boxes, image_index)
     yield Check("pooled", nchw(pooled), g["out"])
 
 
@@ -178,79 +202,77 @@ def anchors(g: dict) -> Iterator[Check]:
         yield Check(f"cell p{level + 2}", cells, g[f"cell{level}"])
         height, width = (int(n) for n in g["grid_hw"][level])
         grid = boxes.AnchorGrid((height, width), 4 << level, size, (0.5, 1.0, 2.0))
-        anchors = np.asarray(grid.anchors(jnp.arange(grid.number)))
+        anchors = jax.jit(grid.anchors)(np.arange(grid.number))
         yield Check(f"grid p{level + 2}", anchors, g[f"grid{level}"])
 
 
 def box_transform(g: dict) -> Iterator[Check]:
     src, dst = g["src"], g["dst"]
     for name, weights in (("box", (10.0, 10.0, 5.0, 5.0)), ("rpn", (1.0, 1.0, 1.0, 1.0))):
-        ours = boxes.encode_boxes(src, dst, weights)
+        ours = jax.jit(partial(boxes.encode_boxes, weights=weights))(src, dst)
         yield Check(f"encode {name}", np.asarray(ours), g[f"get_{name}"])
         deltas = g["deltas"].reshape(20, 3, 4)
-        decoded = boxes.decode_boxes(
-            jnp.broadcast_to(src[:, None], deltas.shape), deltas, weights
-        ).reshape(20, 12)
-        yield Check(f"decode {name}", np.asarray(decoded), g[f"apply_{name}"])
-    clipped = boxes.clip_boxes(src, g["clip_hw"])
-    yield Check("clip", np.asarray(clipped), g["clipped"])
-    yield Check("nonempty", np.asarray(boxes.nonempty(g["clipped"])), g["nonempty"])
-    yield Check("IoU", np.asarray(boxes.box_iou(src, dst)), g["iou"])
+        decode = jax.jit(partial(boxes.decode_boxes, weights=weights))
+        decoded = np.asarray(decode(np.broadcast_to(src[:, None], deltas.shape), deltas))
+        yield Check(f"decode {name}", decoded.reshape(20, 12), g[f"apply_{name}"])
+    yield Check("clip", jax.jit(boxes.clip_boxes)(src, g["clip_hw"]), g["clipped"])
+    yield Check("nonempty", jax.jit(boxes.nonempty)(g["clipped"]), g["nonempty"])
+    yield Check("IoU", jax.jit(boxes.box_iou)(src, dst), g["iou"])
 
 
 def matcher(g: dict) -> Iterator[Check]:
-    everything = jnp.ones(len(g["anchors"]), bool)
-    yield Check("IoU", np.asarray(boxes.box_iou(g["gt"], g["anchors"])), g["iou"])
+    everything = np.ones(len(g["anchors"]), bool)
+    yield Check("IoU", jax.jit(boxes.box_iou)(g["gt"], g["anchors"]), g["iou"])
     cases = (
         ("rpn", (0.3, 0.7), True, 4),
         ("roi", (0.5, 0.5), False, 4),
         ("empty", (0.3, 0.7), True, 0),
     )
     for name, thresholds, low_quality, num_gt in cases:
-        matches = matching.match_boxes(
-            g["anchors"], g["gt"], boxes_valid=everything, gt_valid=jnp.arange(4) < num_gt,
-            thresholds=thresholds, allow_low_quality=low_quality,
-        )  # fmt: skip
+        match = partial(matching.match_boxes, thresholds=thresholds, allow_low_quality=low_quality)
+        matches = jax.jit(match)(
+            g["anchors"], g["gt"], boxes_valid=everything, gt_valid=np.arange(4) < num_gt
+        )
         yield Check(f"{name} labels", np.asarray(matches.labels), g[f"{name}_labels"])
         yield Check(f"{name} matches", np.asarray(matches.gt_index), g[f"{name}_matches"])
 
 
 def batched_nms(g: dict) -> Iterator[Check]:
     for num in (300, 1500):
-        order = jnp.argsort(-g[f"scores{num}"])
+        order = np.argsort(-g[f"scores{num}"], kind="stable")
         for threshold in (50, 70):
             golden = g[f"keep{num}_iou{threshold}"]
-            index, valid = nms.nms_sorted(
-                g[f"boxes{num}"][order], g[f"idxs{num}"][order],
-                jnp.ones(len(order), bool), iou_threshold=threshold / 100, max_outputs=len(order),
-            )  # fmt: skip
-            kept = order[index[valid]]
+            keep = partial(nms.nms_sorted, iou_threshold=threshold / 100, max_outputs=len(order))
+            index, valid = jax.jit(keep)(
+                g[f"boxes{num}"][order], g[f"idxs{num}"][order], np.ones(len(order), bool)
+            )
+            kept = order[np.asarray(index)[np.asarray(valid)]]
             yield Check(f"{num} boxes, IoU 0.{threshold}", kept, golden)
 
 
 def losses_file(g: dict) -> Iterator[Check]:
-    targets = masks.crop_masks(
-        jnp.asarray(np.packbits(np.asarray(g["mask_gt"]), axis=-1, bitorder="little")),
-        jnp.arange(5), g["mask_boxes"], jnp.tile(jnp.array([61, 83]), (5, 1)), output_size=7,
+    targets = jax.jit(partial(masks.crop_masks, output_size=7))(
+        np.packbits(g["mask_gt"], axis=-1, bitorder="little"), np.arange(5, dtype=np.int32),
+        g["mask_boxes"], np.tile(np.array([61, 83], np.int32), (5, 1)),
     )  # fmt: skip
     yield Check("mask targets", np.asarray(targets), g["mask_targets"])
 
     def mask_loss(logits: jax.Array) -> jax.Array:
-        own = losses.select_class(logits, g["mask_classes"])[..., 0]
+        own = losses.select_class(logits, jnp.asarray(g["mask_classes"]))[..., 0]
         everything = jnp.ones(own.shape, bool)
         labels = jnp.asarray(g["mask_targets"], jnp.float32)
         term = losses.binary_cross_entropy(own, labels, everything, jnp.asarray(own.size))
         return term.total / term.denominator
 
     def point_loss(logits: jax.Array) -> jax.Array:
-        own = losses.select_class(logits, g["mask_classes"])[..., 0]
-        valid = g["point_labels"] >= 0
-        labels = jnp.maximum(g["point_labels"], 0)
+        own = losses.select_class(logits, jnp.asarray(g["mask_classes"]))[..., 0]
+        valid = jnp.asarray(g["point_labels"] >= 0)
+        labels = jnp.asarray(np.maximum(g["point_labels"], 0))
         term = losses.binary_cross_entropy(own, labels, valid, jnp.asarray(own.size))
         return term.total / term.denominator
 
     for name, function in (("mask", mask_loss), ("point", point_loss)):
-        value, gradient = jax.value_and_grad(function)(nhwc(g[f"{name}_logits"]))
+        value, gradient = jax.jit(jax.value_and_grad(function))(nhwc(g[f"{name}_logits"]))
         yield Check(f"{name} loss", np.asarray(value), g[f"{name}_loss"])
         yield Check(f"{name} gradient", nchw(gradient), g[f"{name}_grad"])
     yield from pixel_losses(g)

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +18,10 @@ from pointrend_jax.pointrend import CandidatePoints
 
 def point_loss_file(g: dict) -> Iterator[Check]:
     given = {name: jnp.asarray(value) for name, value in inputs().items()}
-    own_logits, valid = given["mask_logits"][given["matched"]], jnp.ones(3, bool)
+    own_logits, valid = jnp.take(given["mask_logits"], given["matched"], axis=0), jnp.ones(3, bool)
     candidates = CandidatePoints(given["oversampled"], given["uniform"])
-    points = point_loss.loss_points(candidates, own_logits, num_points=NUM_POINTS)
+    choose = partial(point_loss.loss_points, num_points=NUM_POINTS)
+    points = jax.jit(choose)(candidates, own_logits)
 
     ours = np.sort(np.asarray(points)[:, : int(g["num_uncertain"])].view("f4,f4"), axis=1)
     chosen = np.unpackbits(np.asarray(g["chosen"]), axis=1)[:, : 3 * NUM_POINTS].astype(bool)
@@ -34,11 +36,11 @@ def point_loss_file(g: dict) -> Iterator[Check]:
             term = getattr(losses, name)
             return term.total / term.denominator
 
-        value, gradient = jax.value_and_grad(loss)(own_logits)
+        value, gradient = jax.jit(jax.value_and_grad(loss))(own_logits)
         yield Check(f"loss, {name}", np.asarray(value), g[f"loss_{name}"])
         yield Check(f"gradient, {name}", np.asarray(gradient), g[f"grad_{name}"])
 
-    costs = point_loss.matching_costs(
+    costs = jax.jit(point_loss.matching_costs)(
         given["cost_points"], given["class_logits"], given["mask_logits"], given["classes"],
         given["masks"], valid,
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """The operations of label maps against Detectron2's numbers; `ops.py` names the files."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,12 +15,14 @@ from pointrend_jax.structures import DATA_AXIS, IGNORE_LABEL
 
 def original_resolution(g: dict) -> Iterator[Check]:
     """The part of a map that shows the image, at the size of the original image."""
-    logits = jnp.moveaxis(jnp.asarray(g["sem_in"]), 0, -1)[None]
+    logits = np.moveaxis(np.asarray(g["sem_in"]), 0, -1)[None]
     size = (int(g["sem_size"][0]), int(g["sem_size"][1]))
-    inside_hw, output_hw = jnp.asarray(g["sem_valid"])[None], jnp.asarray(g["sem_size"])[None]
-    resized = resize.resize_within(logits, inside_hw, output_hw, size)
+    inside_hw, output_hw = np.asarray(g["sem_valid"])[None], np.asarray(g["sem_size"])[None]
+    resize_within = jax.jit(partial(resize.resize_within, canvas_hw=size))
+    resized = resize_within(logits, inside_hw, output_hw)
     yield Check("sem_seg_postprocess", np.moveaxis(np.asarray(resized)[0], -1, 0), g["sem_out"])
-    labels = resize.best_labels(logits, inside_hw, output_hw, size)
+    best_labels = jax.jit(partial(resize.best_labels, canvas_hw=size))
+    labels = best_labels(logits, inside_hw, output_hw)
     yield Check("best classes after it", np.asarray(labels)[0], np.argmax(g["sem_out"], axis=0))
 
 
@@ -45,6 +48,8 @@ def pixel_losses(g: dict) -> Iterator[Check]:
             term = term_of(logits)
             return term.total / term.denominator
 
-        value, gradient = jax.value_and_grad(loss)(jnp.moveaxis(g["sem_logits"], 1, -1))
+        value, gradient = jax.jit(jax.value_and_grad(loss))(
+            np.moveaxis(np.asarray(g["sem_logits"]), 1, -1)
+        )
         yield Check(f"{name} loss", np.asarray(value), g[f"{name}_loss"])
         yield Check(f"{name} gradient", np.moveaxis(np.asarray(gradient), -1, 1), g[f"{name}_grad"])

@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -24,14 +23,22 @@ def local_value(x: Any) -> Any:
     return x if not isinstance(x, jax.Array) or x.is_fully_addressable else x.addressable_data(0)
 
 
-def over_all_processes(tree: Any) -> Any:
-    """The same replicated arrays as arrays over the devices of all processes, as orbax wants them.
+def to_be_saved(tree: Any) -> Any:
+    """The same replicated arrays as orbax wants them: over the devices of all processes, without a
+    copy where a device has its part already.
 
-    Without a copy where a device has its part already.
+    Of one process alone it gets one copy. It would take an equal part from every device, which
+    compiles a program for every shape, and is of use only where several processes write.
     """
     if jax.process_count() == 1:
-        return tree
+        return jax.tree.map(
+            lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree
+        )
     return on_all(data_mesh(jax.devices()), tree, copy=False)
+
+
+def _first_copy(x: Any) -> Any:
+    return x.addressable_data(0) if isinstance(x, jax.Array) else x
 
 
 def replicated_like(tree: Any) -> Any:
@@ -75,7 +82,8 @@ def on_all(mesh: Mesh, tree: Any, *, copy: bool = True) -> Any:
     def put(x: Any) -> Array:
         # A restored array lies on the devices of all processes, of which each reads its own part.
         x = local_value(x)
-        parts = [jax.device_put(jnp.copy(x) if copy else x, device) for device in local]
+        # By the runtime: `jnp.copy` would compile a program for every shape.
+        parts = [jax.device_put(x, device, may_alias=not copy) for device in local]
         return jax.make_array_from_single_device_arrays(np.shape(x), everywhere, parts)
 
     return jax.tree.map(put, tree)

@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from pointrend_jax.console import tell
-from pointrend_jax.devices.placement import over_all_processes, replicated_like
+from pointrend_jax.devices.placement import replicated_like, to_be_saved
 from pointrend_jax.devices.processes import from_all, from_lead, is_lead
 from pointrend_jax.messages import first_lines
 from pointrend_jax.storage import AnyPath, as_os_errors, move_folder
@@ -89,7 +89,7 @@ class Checkpoints:
         self.wait()
         tree = _saved_tree(state)
         with _clear_errors(step, self._folder):
-            self._manager.save(step, args=save_args(over_all_processes(tree), tree, meta))
+            self._manager.save(step, args=save_args(to_be_saved(tree), tree, meta))
         self._writing = step
 
     def check(self) -> None:

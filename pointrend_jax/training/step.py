@@ -55,8 +55,9 @@ def initial_state(
         step=jnp.zeros((), jnp.int32),
         params=params,
         buffers=variables["buffers"],
-        opt_state=optimizer.init(params),
-        average=jax.tree.map(jnp.copy, params) if options.average_decay else {},
+        # One program, where each shape would be one.
+        opt_state=jax.jit(optimizer.init)(params),
+        average=jax.device_put(params, may_alias=False) if options.average_decay else {},
     )
 
 
