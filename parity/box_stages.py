@@ -1,11 +1,12 @@
 """RPN and box head of a kit's model, each fed the golden output of the stage before it."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from parity.compare import Row
 from parity.matching import detections_of, matched_rows, proposals_of
@@ -35,7 +36,7 @@ def rpn_rows(stages: Stages) -> Iterator[Row]:
         yield stages.row(f"RPN {name} logits", logits[::stride], g["logits"], HEAD)
         yield stages.row(f"RPN {name} deltas", deltas[::stride], g["deltas"], HEAD)
         # The kit took torch.std, which divides by n - 1.
-        spread = [[jnp.mean(x), jnp.std(x, ddof=1)] for x in (logits, deltas)]
+        spread = [[np.mean(x), np.std(x, ddof=1)] for x in (logits, deltas)]
         golden_spread = stages.golden[f"rpn/{level}/mean_std"]
         yield stages.row(f"RPN {name} mean and deviation", spread, golden_spread, HEAD)
 
@@ -57,9 +58,7 @@ def proposal_rows(stages: Stages) -> Iterator[Row]:
 
 def _golden_proposals(stages: Stages) -> Proposals:
     boxes, logits = stages.golden["proposals/boxes"], stages.golden["proposals/logits"]
-    return Proposals(
-        jnp.asarray(boxes)[None], jnp.asarray(logits)[None], jnp.ones((1, len(boxes)), bool)
-    )
+    return Proposals(boxes[None], logits[None], np.ones((1, len(boxes)), bool))
 
 
 def box_rows(stages: Stages) -> Iterator[Row]:
@@ -75,15 +74,18 @@ def box_rows(stages: Stages) -> Iterator[Row]:
     yield stages.row("box pooled", features[:, ::32], stages.golden["box/pooled"], HEAD)
 
 
-def pooled(stages: Stages, boxes: jax.Array, side: int) -> np.ndarray:
+def pooled(stages: Stages, boxes: ArrayLike, side: int) -> np.ndarray:
     """[R, C, side, side], as the kit stores features."""
-    features = roi_align.roi_align(
-        [stages.pyramid[level] for level in POOLED_LEVELS],
-        boxes,
-        jnp.zeros(len(boxes), jnp.int32),
+    pool = partial(
+        roi_align.roi_align,
         strides=[STRIDES[level] for level in POOLED_LEVELS],
         output_size=side,
         sampling_ratio=0,
+    )
+    features = jax.jit(pool)(
+        [stages.pyramid[level] for level in POOLED_LEVELS],
+        np.asarray(boxes),
+        np.zeros(len(np.asarray(boxes)), np.int32),
         padded_hw=stages.batch.padded_hw,
     )
     return np.moveaxis(np.asarray(features), -1, 1)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from parity import recipe
@@ -83,7 +82,7 @@ def load_model(folder: Path, overrides: dict[str, Any] | None = None) -> KitMode
     shapes = array_shapes(task.shapes())
     tensors = canonical_names(recipe.parameters(manifest)).tensors
     arrays, _ = take_tensors(tensors, detectron2_rules(shapes), shapes)
-    variables = jax.tree.map(jnp.asarray, nested(arrays))
+    variables = jax.device_put(nested(arrays))
     return KitModel(folder.name, folder, manifest["tag"], config, model, task, variables)
 
 
@@ -145,12 +144,13 @@ def on_canvas(
     pixels = np.zeros((len(images), *canvas, 3), np.uint8)
     for slot, image in zip(pixels, images, strict=True):
         slot[: image.shape[0], : image.shape[1]] = image
-    return ImageBatch(
-        images=jnp.asarray(pixels),
-        image_hw=jnp.asarray([image.shape[:2] for image in images], jnp.int32),
-        padded_hw=jnp.asarray([padded_hw] * len(images), jnp.int32),
-        valid=jnp.ones(len(images), bool),
+    batch = ImageBatch(
+        images=pixels,
+        image_hw=np.asarray([image.shape[:2] for image in images], np.int32),
+        padded_hw=np.asarray([padded_hw] * len(images), np.int32),
+        valid=np.ones(len(images), bool),
     )
+    return jax.device_put(batch)
 
 
 def seeded_pyramid(
@@ -163,17 +163,18 @@ def seeded_pyramid(
     for level, scale in zip(levels, scales, strict=True):
         shape = (1, channels, -(-height // STRIDES[level]), -(-width // STRIDES[level]))
         features = recipe.normal(tag, f"features/{level}", shape, scale=float(scale))
-        pyramid[level] = jnp.moveaxis(jnp.asarray(features), 1, -1)
-    return pyramid
+        pyramid[level] = np.moveaxis(features, 1, -1)
+    return jax.device_put(pyramid)
 
 
 def regions_at(boxes: np.ndarray, classes: np.ndarray) -> Regions:
     """Regions of the first image."""
     number = len(boxes)
+    zeros = jax.device_put(np.zeros(number, np.int32))
     return Regions(
-        boxes=jnp.asarray(boxes, jnp.float32),
-        image_index=jnp.zeros(number, jnp.int32),
-        classes=jnp.asarray(classes, jnp.int32),
-        gt_index=jnp.zeros(number, jnp.int32),
-        valid=jnp.ones(number, bool),
+        boxes=jax.device_put(np.asarray(boxes, np.float32)),
+        image_index=zeros,
+        classes=jax.device_put(np.asarray(classes, np.int32)),
+        gt_index=zeros,
+        valid=jax.device_put(np.ones(number, bool)),
     )

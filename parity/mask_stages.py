@@ -1,10 +1,10 @@
 """The mask heads of a kit's model: what they pool, the coarse mask, and every rendering step."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from parity.box_stages import pooled
@@ -50,7 +50,8 @@ def _pooled(stages: Stages, regions: Any) -> Iterator[Row]:
         side = stages.kit.config.model.mask.conv_pooler_resolution
         features = pooled(stages, regions.boxes, side)
     else:
-        grid = pool_on_grid(stages.pyramid["p2"], regions.boxes, regions.image_index, 14)
+        pool = partial(pool_on_grid, side=14)
+        grid = jax.jit(pool)(stages.pyramid["p2"], regions.boxes, regions.image_index)
         features = np.moveaxis(np.asarray(grid), -1, 1)
     yield stages.row("mask pooled", features[which, ::8], golden, HEAD)
 
@@ -60,9 +61,9 @@ def _conv_mask_head(stages: Stages, regions: Any) -> Iterator[Row]:
     logits = stages.run(
         lambda m, p, r, hw: m.mask_head(p, r, hw), stages.pyramid, regions, stages.batch.padded_hw
     )
-    own = select_class(logits, regions.classes)[:, ::2, ::2, 0]
+    own = np.asarray(jax.jit(select_class)(logits, regions.classes))[:, ::2, ::2, 0]
     yield stages.row("mask logits", own, stages.golden["mask/logits_own_class"], MASK)
-    all_classes = jnp.moveaxis(logits[0], -1, 0)
+    all_classes = np.moveaxis(logits[0], -1, 0)
     golden = stages.golden["mask/logits_all_classes"]
     yield stages.row("mask logits of all classes", all_classes, golden, MASK)
 
@@ -89,9 +90,9 @@ def _coarse(stages: Stages, regions: Any) -> Iterator[Row]:
         stages.pyramid,
         regions,
     )
-    own = select_class(coarse, regions.classes)[..., 0]
+    own = np.asarray(jax.jit(select_class)(coarse, regions.classes))[..., 0]
     yield stages.row("coarse logits", own, stages.golden["mask/coarse_own_class"], MASK)
-    of_two = jnp.moveaxis(coarse[stages.golden["mask/which"]], -1, 1)
+    of_two = np.moveaxis(coarse[stages.golden["mask/which"]], -1, 1)
     golden = stages.golden["mask/coarse_all_classes"]
     yield stages.row("coarse logits of all classes", of_two, golden, MASK)
 
@@ -109,7 +110,7 @@ def _grid(stages: Stages, regions: Any) -> Iterator[Row]:
     yield stages.row("grid logits", logits[which], stages.golden["mask/step0/logits"], MASK)
     golden = stages.golden["mask/step0/logits_all_instances"].astype(np.float32)
     # Stored in half precision: what that rounds away is taken off, value by value.
-    apart = np.abs(np.asarray(logits[:, 1::3, 1::3]) - golden) - np.abs(golden) * 2.0**-11
+    apart = np.abs(logits[:, 1::3, 1::3] - golden) - np.abs(golden) * 2.0**-11
     apart = np.maximum(apart, 0)
     yield stages.row("grid logits of all instances", apart, np.zeros_like(golden), MASK)
 
@@ -120,8 +121,8 @@ def _all_classes_at_a_point(stages: Stages, regions: Any) -> Iterator[Row]:
     which, num_classes = stages.golden["mask/which"], golden.shape[1]
     boxes = np.repeat(np.asarray(regions.boxes)[which], num_classes, axis=0)
     every_class = regions_at(boxes, np.tile(np.arange(num_classes), len(which)))
-    point = jnp.asarray(stages.golden["mask/step0/coords"][400])
-    coords = jnp.broadcast_to(point, (len(boxes), 1, 2))
+    point = stages.golden["mask/step0/coords"][400]
+    coords = np.broadcast_to(point, (len(boxes), 1, 2))
     logits = stages.run(
         lambda m, p, r, c: m.mask_head.point_predictor(p, r)(c),
         stages.pyramid,
@@ -137,9 +138,9 @@ def _step(stages: Stages, step: int, regions: Any) -> Iterator[Row]:
     g = stages.golden
     g.require(*(f"mask/step{step}/{name}" for name in
                 ("indices", "kth_uncertainty", "point_logits")))  # fmt: skip
-    before = jnp.asarray(g[f"mask/step{step - 1}/logits"])[..., None]
+    before = g[f"mask/step{step - 1}/logits"][..., None]
     which = g["mask/which"][: len(before)]
-    chosen = jax.tree.map(lambda x: x[which], regions)
+    chosen = jax.tree.map(lambda x: np.asarray(x)[which], regions)
     num_points = stages.kit.config.model.mask.subdivision_num_points
     ours = stages.run(
         lambda m, p, r, x: subdivide(
@@ -149,7 +150,6 @@ def _step(stages: Stages, step: int, regions: Any) -> Iterator[Row]:
         chosen,
         before,
     )
-    ours = jax.tree.map(np.asarray, ours)
     undecided, difference = 0, 0.0
     for i, instance in enumerate(which):
         uncertainty = ours.uncertainty[i].reshape(-1)
@@ -181,7 +181,7 @@ def _rendered(stages: Stages, regions: Any) -> Iterator[Row]:
     for number, step in enumerate(choosing, 1):
         uncertainty = step.uncertainty.reshape(len(regions.boxes), -1)
         num_points = stages.kit.config.model.mask.subdivision_num_points
-        ordered = -np.sort(-np.asarray(uncertainty), axis=1)
+        ordered = -np.sort(-uncertainty, axis=1)
         for name, position in (("kth", num_points - 1), ("next", num_points)):
             yield fraction_row(
                 stages.file,
@@ -191,7 +191,7 @@ def _rendered(stages: Stages, regions: Any) -> Iterator[Row]:
                 FINAL,
                 0.01,
             )
-    final = np.asarray(steps[-1].logits[..., 0])
+    final = steps[-1].logits[..., 0]
     which = stages.golden["mask/which"][:1]
     golden = stages.golden["mask/final_logits"]
     yield fraction_row(stages.file, "rendered logits", final[which], golden, FINAL, 0.01)

@@ -50,12 +50,12 @@ class Stages:
         return self._make_maps(self)
 
     def run(self, method: Callable[..., Any], *arguments: Any) -> Any:
-        """`method(model, *arguments)`, compiled, with the kit's weights."""
+        """`method(model, *arguments)`, compiled, with the kit's weights; arrays of numpy."""
 
         def apply(variables: Any, *arguments: Any) -> Any:
             return self.kit.model.apply(variables, *arguments, method=method)
 
-        return jax.jit(apply)(self.kit.variables, *arguments)
+        return jax.device_get(jax.jit(apply)(self.kit.variables, *arguments))
 
     def row(self, quantity: str, ours: Any, golden: Any, tolerance: float) -> Row:
         return row(self.file, quantity, ours, golden, tolerance)

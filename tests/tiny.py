@@ -5,7 +5,6 @@ import zlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pointrend_jax.configs import base, tiny
@@ -59,7 +58,8 @@ def tiny_variables(task: Task) -> Variables:
     """
     drawn = {path: _drawn(path, tuple(x.shape)) for path, x in flat(task.shapes()).items()}
     drawn["params/backbone/stem/conv/kernel"] /= 200
-    variables = nested({path: jnp.asarray(array) for path, array in drawn.items()})
+    # `jnp.asarray` would compile a program for every shape.
+    variables = nested(jax.device_put(drawn))
     return {"buffers": {}} | variables
 
 
@@ -145,4 +145,4 @@ def images_of(batch: ObjectBatch | SemanticBatch) -> ImageBatch:
 
 
 def on_device(tree: Any) -> Any:
-    return jax.tree.map(jnp.asarray, tree)
+    return jax.device_put(tree)

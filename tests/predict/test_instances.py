@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,7 +15,13 @@ from pointrend_jax.masks.rle import encode_mask
 from pointrend_jax.predict import loaded_model
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.results.instances import PredictedInstances
-from pointrend_jax.structures import Config, EvalSample
+from pointrend_jax.structures import (
+    Config,
+    Detections,
+    EvalSample,
+    ImageBatch,
+    InstancePredictions,
+)
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.predict_batches import one_ahead
 from pointrend_jax.tasks.task import Task, Variables
@@ -106,17 +113,18 @@ def test_masks_traced_for_a_gpu_leave_the_device_as_changes(
 
 
 def test_warmup_for_a_gpu_compiles_what_pastes_too(
-    variables: Variables,
     images: list[np.ndarray],
     trace_for: Callable[[str], None],
+    traced: list,
     compilations: list,
 ) -> None:
     trace_for("gpu")
-    predictor = Predictor(variables, predictor_config(), NAMES)
+    predictor = Predictor(_NO_VARIABLES, predictor_config(), NAMES)
     predictor.warmup([SIZES[2]], batch_size=4)
     compilations.clear()
     predictor.predict([images[i] for i in (0, 2, 3, 4)], batch_size=4)
     assert not compilations
+    assert traced == [(64, 96)]
 
 
 def test_an_explained_box_begins_with_its_predicted_coarse_mask(
@@ -138,8 +146,8 @@ def test_one_image_gives_what_it_gives_among_many(
 
 
 def test_batches_of_images_give_what_each_gives_alone(predictor: Predictor) -> None:
-    # All but the long one, which has a canvas of its own.
-    images = random_images()[:-1]
+    # Those of one canvas, which are as many as a batch and a part of one.
+    images = [random_images()[i] for i in (0, 2, 3)]
     alone, together = predictor.predict(images), predictor.predict(images, batch_size=2)
     assert len(together) == len(images)
     for ours, theirs in zip(together, alone, strict=True):
@@ -152,10 +160,12 @@ def test_batches_of_images_give_what_each_gives_alone(predictor: Predictor) -> N
         assert (apart > 1e-3 * np.abs(theirs.masks.logits).max(initial=1)).mean() < 1e-3
 
 
-def test_a_batch_ends_where_the_next_image_needs_another_canvas(predictor: Predictor) -> None:
+def test_a_batch_ends_where_the_next_image_needs_another_canvas(traced: list) -> None:
+    predictor = Predictor(_NO_VARIABLES, predictor_config(), NAMES)
     images = random_images()[:3]
     streamed = list(predictor.stream(iter(images), batch_size=2))
     assert [result.image_hw for result in streamed] == [image.shape[:2] for image in images]
+    assert traced == [(64, 96), (96, 64)]
 
 
 def test_no_images_give_no_results(predictor: Predictor) -> None:
@@ -207,21 +217,34 @@ def test_a_wrong_image_is_named_before_any_is_predicted(
         predictor.predict([images[0], images[1].astype(np.float32)])
 
 
+_NO_VARIABLES: Variables = {"params": {}, "buffers": {}}
+
+
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The canvas of each compilation of a predictor that is made after this."""
+    """The canvas of each compilation of a predictor that is made after this.
+
+    Its network is none: one object fills each image, whatever it shows and the variables are.
+    """
     canvases: list[tuple[int, ...]] = []
 
-    def counting_task(config: Config) -> Task:
-        task = build_task(config)
+    def predict(variables: Variables, batch: ImageBatch) -> InstancePredictions:
+        assert not variables["params"]
+        canvases.append(batch.images.shape[1:3])
+        images = len(batch.images)
+        height, width = jnp.split(batch.image_hw.astype(jnp.float32)[:, None], 2, axis=-1)
+        boxes = jnp.concatenate([height * 0, height * 0, width, height], axis=-1)
+        one = jnp.ones((images, 1))
+        index = one.astype(jnp.int32)
+        found = Detections(boxes, 0.5 * one, index, one > 0, index)
+        return InstancePredictions(
+            found, jnp.ones((images, 1, 56, 56)), jnp.ones((images, 1, 7, 7))
+        )
 
-        def predict(variables: Variables, batch: Any) -> Any:
-            canvases.append(batch.images.shape[1:3])
-            return task.predict(variables, batch)
+    def without_network(config: Config) -> Task:
+        return build_task(config)._replace(predict=predict, shapes=lambda: _NO_VARIABLES)
 
-        return task._replace(predict=predict)
-
-    monkeypatch.setattr(loaded_model, "build_task", counting_task)
+    monkeypatch.setattr(loaded_model, "build_task", without_network)
     return canvases
 
 
@@ -233,10 +256,12 @@ def compilations() -> Iterator[list[str]]:
 
 
 def test_six_sizes_compile_once_a_canvas(
-    variables: Variables, images: list[np.ndarray], traced: list, compilations: list
+    images: list[np.ndarray], traced: list, compilations: list
 ) -> None:
-    predictor = Predictor(variables, predictor_config(), NAMES)
-    predictor.predict(images)
+    predictor = Predictor(_NO_VARIABLES, predictor_config(), NAMES)
+    for instances, image in zip(predictor.predict(images), images, strict=True):
+        assert instances.masks.boolean().mean() > 0.5
+        assert instances.image_hw == image.shape[:2]
     # Five images share the two buckets, the long one has a canvas of its own.
     assert sorted(traced) == [(64, 96), (64, 128), (96, 64)]
     assert compilations
@@ -250,9 +275,9 @@ def test_six_sizes_compile_once_a_canvas(
 
 
 def test_warmup_leaves_nothing_to_compile(
-    variables: Variables, images: list[np.ndarray], traced: list, compilations: list
+    images: list[np.ndarray], traced: list, compilations: list
 ) -> None:
-    predictor = Predictor(variables, predictor_config(), NAMES)
+    predictor = Predictor(_NO_VARIABLES, predictor_config(), NAMES)
     predictor.warmup([(64, 96), (60, 90)])
     assert traced == [(64, 96)]
     assert compilations
@@ -261,8 +286,8 @@ def test_warmup_leaves_nothing_to_compile(
     assert not compilations
 
 
-def test_warmup_without_sizes_runs_every_bucket(variables: Variables, traced: list) -> None:
-    Predictor(variables, predictor_config(), NAMES).warmup()
+def test_warmup_without_sizes_runs_every_bucket(traced: list) -> None:
+    Predictor(_NO_VARIABLES, predictor_config(), NAMES).warmup()
     assert sorted(traced) == [(64, 96), (96, 64)]
 
 
