@@ -125,7 +125,7 @@ def _gradient(
     trained = {path: x for path, x in flat.items() if task.is_trainable(path)}
     kept = {path: x for path, x in flat.items() if path not in trained}
     others = {"params": kept, "buffers": built.variables["buffers"]}
-    return jax.grad(loss), (trained, others, jax.tree.map(jnp.asarray, batch))
+    return jax.grad(loss), (trained, others, jax.device_put(batch))
 
 
 def _gradient_seconds(

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pointrend_jax.data.batches.samples import make_sample
@@ -53,7 +52,7 @@ class LoadedModel:
         check_finite(variables, "what was loaded")
         self.class_names = tuple(class_names)
         self.config = config
-        self.variables = jax.tree.map(jnp.asarray, variables)
+        self.variables = jax.device_put(variables)
 
     def sample(self, image: np.ndarray) -> EvalSample:
         """An image, resized as in evaluation, on its canvas.

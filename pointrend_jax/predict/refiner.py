@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pointrend_jax.data.batches.crops import CLASS_NAMES, Crop, crop_shape, make_crop
@@ -54,7 +53,7 @@ class MaskRefiner:
         check_same_tree(variables, self._task.shapes(), "what was loaded")
         check_finite(variables, "what was loaded")
         self._shape = crop_shape(config)
-        self._predict = on_one_device(self._task, jax.tree.map(jnp.asarray, variables), 1)
+        self._predict = on_one_device(self._task, jax.device_put(variables), 1)
 
     def refine(self, image: ImageLike, masks: MaskLike) -> RefinedMasks:
         """The masks, each changed where the photo says something else.

@@ -25,7 +25,7 @@ def _batch(coords: list, labels: list) -> ObjectBatch:
         point_coords=np.asarray([coords], np.float32),
         point_labels=np.asarray([labels], np.int32),
     )
-    return jax.tree.map(jnp.asarray, batch)
+    return jax.device_put(batch)
 
 
 def _regions(gt_index: list[int], valid: list[bool]) -> Regions:
