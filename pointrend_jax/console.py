@@ -67,7 +67,7 @@ def waiting_for(text: str) -> Iterator[None]:
         tell_progress(f"{text}: {time.monotonic() - start:.1f} s")
 
 
-def bar(total: int | None, what: str, unit: str = "image") -> "tqdm[Any]":
+def bar(total: int | None, what: str, unit: str = "image") -> tqdm:
     """A bar to `update`, in one of all processes; in a log a line every half minute instead.
 
     Args:

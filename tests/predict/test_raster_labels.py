@@ -37,7 +37,8 @@ class _Bright(SemanticPredictor):
 
     def predict_tiles(self, image: Any, **options: Any) -> Any:
         def predict(batch: Any) -> np.ndarray:
-            return (batch.images[..., -1] > 2 * INFRARED).astype(np.uint8)
+            # A copy: numpy 2.0 to 2.2 read beyond the end of strided arrays that they compare.
+            return (batch.images[..., -1].copy() > 2 * INFRARED).astype(np.uint8)
 
         tiling = Tiling.checked((options["tile"],) * 2, options["overlap"])
         out = options["out"]
