@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from benchmarks.gpu.trace import traced
+from benchmarks.gpu.trace import require_gpu, traced
 from benchmarks.speed import models
 from benchmarks.speed.cases import network, stage_calls
 from benchmarks.speed.measure import seconds
@@ -128,6 +128,8 @@ def deterministic(work: Work) -> Iterator[tuple[str, Figures]]:
 
 def profile(work: Work) -> Iterator[tuple[str, Figures]]:
     """Kernels a call, and the share of the time without a trace that the device works."""
+    # Before anything is compiled for it.
+    require_gpu()
     _, built = _predictor(work)
     calls = {
         "network, 1 image": lambda: partial(network(built), _batch(work, 1)),

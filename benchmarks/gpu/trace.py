@@ -30,15 +30,20 @@ def traced(call: Callable[[], Any], calls: int) -> DeviceWork:
 
     Raises: NoDeviceError where there is no GPU.
     """
-    platform = jax.devices()[0].platform
-    if platform != "gpu":
-        raise NoDeviceError(f"the profile counts kernels of a GPU, and this is a {platform}")
+    require_gpu()
     with TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             for _ in range(calls):
                 jax.block_until_ready(call())
         events = device_events(Path(folder))
     return summed(events, calls)
+
+
+def require_gpu() -> None:
+    """Raises NoDeviceError where there is no GPU."""
+    platform = jax.devices()[0].platform
+    if platform != "gpu":
+        raise NoDeviceError(f"the profile counts kernels of a GPU, and this is a {platform}")
 
 
 def device_events(folder: Path) -> list[tuple[str, float, float]]:
