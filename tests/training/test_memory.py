@@ -1,14 +1,17 @@
 """What a training step needs is counted before anything is compiled; what cannot fit is refused."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import pytest
 
+from pointrend_jax import extend
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training import memory
 from pointrend_jax.training.memory import StepMemory, check_step_memory, step_memory
+from tests.own_parts import Patches, only_built_in, spec
 from tests.tiny import tiny_config, tiny_semantic_config
 
 _GIB = 2**30
@@ -31,24 +34,34 @@ def config() -> Config:
     return config
 
 
-def test_the_state_is_parameters_momentum_and_gradients():
-    config = tiny_config()
-    config.model.freeze_at = 0
+@pytest.fixture
+def patches() -> Iterator[str]:
+    """The name of a backbone that is quick to trace."""
+    with only_built_in():
+        extend.BACKBONES.add("patches", spec(Patches()))
+        yield "patches"
+
+
+def test_the_state_is_parameters_momentum_and_gradients(patches: str):
+    config = tiny_semantic_config(backbone=patches)
+    config.model.semantic.norm = "batch_norm"
     shapes = build_task(config).shapes()
     params, buffers = (
         sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes[name]))
         for name in ("params", "buffers")
     )
+    assert buffers
     trained = step_memory(config).state
     # A number or two beside them, such as the step's.
     assert 3 * params + buffers <= trained <= 3 * params + buffers + 64
 
 
 @pytest.mark.parametrize("make", [tiny_config, tiny_semantic_config])
-def test_an_image_of_four_times_the_pixels_needs_about_four_times_as_much(make):
-    config = make()
+def test_an_image_of_four_times_the_pixels_needs_about_four_times_as_much(make, patches: str):
+    config = make(backbone=patches)
+    config.model.freeze_at = 0
     needed = []
-    for side in (128, 256):
+    for side in (256, 512):
         config.data.buckets, config.data.crop_hw = ((side, side),), (side, side)
         needed.append(step_memory(config).image)
     assert 2.5 < needed[1] / needed[0] < 4.5
