@@ -22,7 +22,7 @@ from pointrend_jax.tasks.instance import instance_task
 from pointrend_jax.tasks.semantic import semantic_task
 from pointrend_jax.tasks.task import Task, Variables
 from tests.own_parts import Patches
-from tests.tiny import drawn_variables, object_batch, on_device, tiny_config
+from tests.tiny import drawn_variables, object_batch, on_device
 
 
 def task_on_patches(config: Config, frozen: tuple[str, ...] = ()) -> Task:
@@ -59,9 +59,9 @@ class TinyHead(NamedTuple):
         return sum((term.total for term in terms.values()), jnp.zeros(())), terms
 
 
-def tiny_head(mask_head: str, dtype: Any = jnp.float32) -> TinyHead:
-    """The maps are noise in `dtype`, the regions are near the objects of two images."""
-    config = tiny_config(mask_head=mask_head)
+def tiny_head(config: Config, dtype: Any = jnp.float32) -> TinyHead:
+    """That of `config`. The maps are noise in `dtype`, the regions are near the objects of two
+    images."""
     # The name that it has in a network.
     module: Any = build_mask_head(config).clone(name="mask_head")  # type: ignore[attr-defined]
     batch: ObjectBatch = on_device(object_batch())

@@ -94,7 +94,7 @@ def test_a_deterministic_step_of_instances_scatters_nothing_in_any_order() -> No
 
 @pytest.mark.parametrize("mask_head", ["implicit", "conv"])
 def test_the_other_mask_heads_scatter_nothing_in_any_order(mask_head: str) -> None:
-    head = tiny_head(mask_head)
+    head = tiny_head(tiny_config(mask_head=mask_head))
 
     def losses(maps_and_params: Any) -> Any:
         pyramid, params = maps_and_params

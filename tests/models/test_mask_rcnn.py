@@ -84,7 +84,7 @@ def test_any_bucket_gives_the_detections_of_the_exact_shape() -> None:
 
 @pytest.mark.parametrize("mask_head", ["conv", "implicit"])
 def test_any_bucket_gives_the_masks_of_the_exact_shape_by_the_other_heads(mask_head: str) -> None:
-    head = tiny_head(mask_head)
+    head = tiny_head(tiny_config(mask_head=mask_head))
     padded_hw = head.batch.padded_hw
 
     def masks(m: Any, pyramid: Any) -> MaskLogits:
@@ -246,7 +246,7 @@ def test_images_without_objects_train_as_negatives() -> None:
 
 @pytest.mark.parametrize("mask_head", ["conv", "implicit"])
 def test_the_other_heads_learn_nothing_from_images_without_objects(mask_head: str) -> None:
-    head = tiny_head(mask_head)
+    head = tiny_head(tiny_config(mask_head=mask_head))
     function = jax.jit(jax.value_and_grad(head.losses, (0, 1), has_aux=True))
     params, regions = head.variables["params"], head.regions
     # As the network gives the slots that hold no foreground sample.

@@ -89,7 +89,7 @@ def _trained(steps: int = 6) -> tuple[Any, TrainState, list[dict[str, float]]]:
 
 def _gradient_of_head(mask_head: str) -> Any:
     """The program of a mask head's losses and gradient, of maps in bfloat16."""
-    head = tiny_head(mask_head, jnp.bfloat16)
+    head = tiny_head(tiny_config(mask_head=mask_head), jnp.bfloat16)
     function = jax.value_and_grad(head.losses, (0, 1), has_aux=True)
     return jax.make_jaxpr(function)(head.variables["params"], head.pyramid, head.regions)
 

@@ -59,7 +59,7 @@ def test_the_state_is_parameters_momentum_and_gradients(patches: str):
 @pytest.mark.parametrize("make", [tiny_config, tiny_semantic_config])
 def test_an_image_of_four_times_the_pixels_needs_about_four_times_as_much(make, patches: str):
     config = make(backbone=patches)
-    config.model.freeze_at = 0
+    config.model.freeze_at, config.model.mask_head = 0, "conv"
     needed = []
     for side in (256, 512):
         config.data.buckets, config.data.crop_hw = ((side, side),), (side, side)
