@@ -5,7 +5,6 @@ import zlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pointrend_jax.configs import base, tiny
@@ -67,7 +66,7 @@ def drawn_variables(shapes: Variables, scales: dict[str, float]) -> Variables:
     drawn = {path: _drawn(path, tuple(x.shape)) for path, x in flat(shapes).items()}
     for path, array in drawn.items():
         array *= np.float32(math.prod(by for end, by in scales.items() if path.endswith(end)))
-    return {"buffers": {}} | nested({path: jnp.asarray(array) for path, array in drawn.items()})
+    return {"buffers": {}} | on_device(nested(drawn))
 
 
 # Layers that are initialised near zero, and the deviation of their kernels.
@@ -152,4 +151,5 @@ def images_of(batch: ObjectBatch | SemanticBatch) -> ImageBatch:
 
 
 def on_device(tree: Any) -> Any:
-    return jax.tree.map(jnp.asarray, tree)
+    # `jnp.asarray` would compile a program for each shape.
+    return jax.device_put(tree)

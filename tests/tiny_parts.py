@@ -66,11 +66,13 @@ def tiny_head(config: Config, dtype: Any = jnp.float32) -> TinyHead:
     module: Any = build_mask_head(config).clone(name="mask_head")  # type: ignore[attr-defined]
     batch: ObjectBatch = on_device(object_batch())
     rng, channels = np.random.default_rng(0), config.model.fpn_channels
-    pyramid = {
-        level: jnp.asarray(rng.normal(size=(2, 64 // stride, 64 // stride, channels)), dtype)
-        for level, stride in STRIDES.items()
-    }
-    regions = _near_objects(batch)
+    pyramid = on_device(
+        {
+            level: rng.normal(size=(2, 64 // stride, 64 // stride, channels)).astype(dtype)
+            for level, stride in STRIDES.items()
+        }
+    )
+    regions = on_device(_near_objects(object_batch()))
     candidates = jax.jit(module.draw_candidates, static_argnums=1)(
         jax.random.key(0), len(regions.boxes)
     )
@@ -84,12 +86,12 @@ def tiny_head(config: Config, dtype: Any = jnp.float32) -> TinyHead:
 def _near_objects(batch: ObjectBatch) -> Regions:
     """Boxes that end inside of the image, one at its edges; the padded slots hold no region."""
     batch_size, slots = batch.valid.shape
-    boxes = np.asarray(batch.boxes) + np.array([-3.5, -2, 1.5, 4], np.float32)
+    boxes = batch.boxes + np.array([-3.5, -2, 1.5, 4], np.float32)
     boxes[0, 0] = 0, 0, 64, 64
     return Regions(
-        boxes=jnp.asarray(np.where(batch.valid[..., None], boxes.clip(0, 64), 0).reshape(-1, 4)),
-        image_index=jnp.asarray(np.repeat(np.arange(batch_size), slots)),
+        boxes=np.where(batch.valid[..., None], boxes.clip(0, 64), 0).reshape(-1, 4),
+        image_index=np.repeat(np.arange(batch_size, dtype=np.int32), slots),
         classes=batch.classes.reshape(-1),
-        gt_index=jnp.asarray(np.tile(np.arange(slots), batch_size)),
+        gt_index=np.tile(np.arange(slots, dtype=np.int32), batch_size),
         valid=batch.valid.reshape(-1),
     )
