@@ -14,7 +14,6 @@ from pointrend_jax.layers.regions import Regions
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.build_semantic import build_semantic_model
 from pointrend_jax.models.mask_heads import build_mask_head
-from pointrend_jax.models.semantic_segmentor import SemanticSegmentor
 from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.pointrend import CandidatePoints
 from pointrend_jax.structures import Array, Config, ObjectBatch
@@ -28,14 +27,11 @@ from tests.tiny import drawn_variables, object_batch, on_device
 def task_on_patches(config: Config, frozen: tuple[str, ...] = ()) -> Task:
     """The task of `config`, but for its backbone: four convolutions, such as "res2_conv"."""
     if config.task == "semantic":
-        return semantic_task(semantic_model_on_patches(config, frozen))
+        model = build_semantic_model(config)
+        last = model.backbone_strides[3] // model.backbone_strides[2]
+        backbone = Patches(strides=(4, 2, 2, last), frozen=frozen)
+        return semantic_task(model.clone(backbone=backbone))
     return instance_task(build_model(config).clone(backbone=Patches(frozen=frozen)))
-
-
-def semantic_model_on_patches(config: Config, frozen: tuple[str, ...] = ()) -> SemanticSegmentor:
-    model = build_semantic_model(config)
-    last = model.backbone_strides[3] // model.backbone_strides[2]
-    return model.clone(backbone=Patches(strides=(4, 2, 2, last), frozen=frozen))
 
 
 class TinyHead(NamedTuple):

@@ -12,6 +12,7 @@ import pytest
 from pointrend_jax.layers.efficientnet_lite import EfficientNetLite
 from pointrend_jax.layers.parts import Backbone
 from pointrend_jax.layers.resnet import ResNet
+from pointrend_jax.models.build import build_model
 from pointrend_jax.models.build_semantic import build_semantic_model
 from pointrend_jax.structures import Array, Config
 from pointrend_jax.tasks.build import build_task
@@ -95,7 +96,7 @@ def _gradient_of_head(mask_head: str) -> Any:
 
 
 def _gradient_of_part(part: Any, *given: Any) -> Any:
-    """The program of the gradient of all that a backbone or a coarse head gives."""
+    """The program of the gradient of all that a part gives."""
     shapes = jax.eval_shape(part.init, jax.random.key(0), *given)
     frozen = part.frozen_modules() if isinstance(part, Backbone) else ()
 
@@ -103,15 +104,25 @@ def _gradient_of_part(part: Any, *given: Any) -> Any:
         variables = {"params": params, "buffers": buffers}
         variables = with_fixed_as_constants(variables, lambda path: path[0] not in frozen)
         maps, _ = part.apply(variables, *given, mutable=["buffers"])
-        return sum((jnp.sum(x.astype(jnp.float32)) for x in jax.tree.leaves(maps)), jnp.zeros(()))
+        results = (jnp.asarray(x, jnp.float32) for x in jax.tree.leaves(maps))
+        return sum((jnp.sum(x) for x in results), jnp.zeros(()))
 
     function = jax.vmap(jax.grad(total), in_axes=None, axis_size=1, axis_name="data")
-    return jax.make_jaxpr(function)(shapes["params"], shapes["buffers"])
+    return jax.make_jaxpr(function)(shapes["params"], shapes.get("buffers", {}))
 
 
 def _gradient_of_backbone(backbone: Any) -> Any:
     pixels = jnp.zeros((1, 64, 64, 3), jnp.bfloat16)
     return _gradient_of_part(backbone.clone(name="backbone"), pixels, jnp.array([[64, 64]]))
+
+
+def _gradient_in_network(name: str) -> Any:
+    """Of the RPN or the box head, on maps in bfloat16."""
+    part: Any = getattr(build_model(tiny_config()), name).clone(name=name)
+    given = [tiny_head(tiny_config(), jnp.bfloat16).pyramid, jnp.array([[64, 64]] * 2)]
+    if name == "box_head":
+        given.insert(1, on_device(object_batch().boxes))
+    return _gradient_of_part(part, *given)
 
 
 def _gradient_of_deeplab() -> Any:
@@ -129,6 +140,8 @@ _IN_BFLOAT16: dict[str, tuple[Callable[[], Any], set[str]]] = {
         {"backbone", "fpn", "rpn", "box_head", "coarse_head"},
     ),
     "a step of label maps": (lambda: _trained()[0], {"backbone", "fpn", "coarse_head"}),
+    "rpn": (lambda: _gradient_in_network("rpn"), {"rpn", "objectness", "deltas"}),
+    "box_head": (lambda: _gradient_in_network("box_head"), {"box_head", "fc1", "classifier"}),
     "pointrend": (lambda: _gradient_of_head("pointrend"), {"coarse_head", "fc1"}),
     "implicit": (lambda: _gradient_of_head("implicit"), {"parameter_head", "point_head"}),
     "conv": (lambda: _gradient_of_head("conv"), {"mask_head", "conv4", "deconv"}),

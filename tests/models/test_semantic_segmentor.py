@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pointrend_jax.layers.semantic_point_head import SemanticPointRend
 from pointrend_jax.models.build_semantic import build_semantic_model
 from pointrend_jax.models.semantic_segmentor import SemanticSegmentor
 from pointrend_jax.ops.points import point_sample, regular_grid
@@ -25,7 +26,7 @@ from tests.tiny import (
     tiny_semantic_config,
     tiny_variables,
 )
-from tests.tiny_parts import semantic_model_on_patches, task_on_patches
+from tests.tiny_parts import task_on_patches
 
 # Convolutions of another canvas may be split differently by the compiler: rounding, no more.
 TOLERANCE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-3}
@@ -127,26 +128,29 @@ def test_points_see_every_map_in_order_at_inference() -> None:
     config = tiny_semantic_config()
     semantic = config.model.semantic
     semantic.point_features, semantic.subdivision_num_points = ("p2", "p3"), 64 * 64
-    task, model = task_on_patches(config), semantic_model_on_patches(config)
-    variables, batch = _variables(task), on_device(images_of(semantic_batch()))
+    points: Any = build_semantic_model(config).point_head
+    rng, batch = np.random.default_rng(0), on_device(images_of(semantic_batch()))
+    coarse_logits, p2, p3 = on_device(
+        [
+            rng.normal(size=(2, side, side, channels)).astype(np.float32)
+            for side, channels in ((16, 3), (16, 16), (8, 16))
+        ]
+    )
 
-    def by_hand(m: SemanticSegmentor, maps: Any) -> Any:
-        coarse_logits = m.coarse(maps, batch.padded_hw)
+    def rendered(m: SemanticPointRend) -> Any:
+        return m.predict({"p2": p2, "p3": p3}, coarse_logits, batch.images, batch.padded_hw)
+
+    def by_hand(m: SemanticPointRend) -> Any:
         grid = jnp.tile(regular_grid(64)[None], (2, 1, 1))
-        sampled = [point_sample(x, grid) for x in (maps["p2"], maps["p3"])]
-        coarse = point_sample(coarse_logits, grid)
-        assert m.point_head is not None
-        return m.point_head.point_head(jnp.concatenate(sampled, axis=-1), coarse)
+        coarse, *fine = (point_sample(x, grid) for x in (coarse_logits, p2, p3))
+        return m.point_head(jnp.concatenate(fine, axis=-1), coarse)
 
-    def both(m: SemanticSegmentor) -> tuple[Any, Any, Any]:
-        maps = m.maps(batch.images, batch.image_hw, batch.padded_hw)
-        without = maps | {"p3": jnp.zeros_like(maps["p3"])}
-        return m.predict(batch).logits, by_hand(m, maps), by_hand(m, without)
-
-    apply = jax.jit(lambda v: model.apply(v, method=both))
-    rendered, expected, dropped = (np.asarray(x).reshape(2, 64, 64, -1) for x in apply(variables))
-    np.testing.assert_allclose(rendered, expected, **TOLERANCE)
-    assert np.abs(rendered - dropped).max() > 0.1
+    shapes = jax.eval_shape(lambda k: points.init(k, method=by_hand), jax.random.key(0))
+    variables = drawn_variables(shapes, {"predictor/kernel": 1000})
+    apply = jax.jit(lambda v: [points.apply(v, method=how) for how in (rendered, by_hand)])
+    ours, theirs = (np.asarray(x).reshape(2, 64, 64, -1) for x in apply(variables))
+    assert np.ptp(theirs) > 1
+    np.testing.assert_allclose(ours, theirs, **TOLERANCE)
 
 
 @cache
