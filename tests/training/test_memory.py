@@ -1,6 +1,7 @@
 """What a training step needs is counted before anything is compiled; what cannot fit is refused."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from pointrend_jax import extend
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.task import Variables
 from pointrend_jax.training import memory
 from pointrend_jax.training.memory import StepMemory, check_step_memory, step_memory
 from tests.own_parts import Patches, only_built_in, spec
@@ -34,37 +36,33 @@ def config() -> Config:
     return config
 
 
-@pytest.fixture
-def patches() -> Iterator[str]:
-    """The name of a backbone that is quick to trace."""
+@cache
+def _on_patches(make: Callable[..., Config], side: int) -> tuple[StepMemory, Variables]:
+    """What is counted of a model on a backbone that is quick to trace, and its variables."""
     with only_built_in():
         extend.BACKBONES.add("patches", spec(Patches()))
-        yield "patches"
+        config = make(backbone="patches")
+        config.model.freeze_at, config.model.mask_head = 0, "conv"
+        config.model.semantic.norm = "batch_norm"
+        config.data.buckets, config.data.crop_hw = ((side, side),), (side, side)
+        return step_memory(config), build_task(config).shapes()
 
 
-def test_the_state_is_parameters_momentum_and_gradients(patches: str):
-    config = tiny_semantic_config(backbone=patches)
-    config.model.semantic.norm = "batch_norm"
-    shapes = build_task(config).shapes()
+def test_the_state_is_parameters_momentum_and_gradients():
+    memory_of_step, shapes = _on_patches(tiny_semantic_config, 256)
     params, buffers = (
         sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes[name]))
         for name in ("params", "buffers")
     )
     assert buffers
-    trained = step_memory(config).state
     # A number or two beside them, such as the step's.
-    assert 3 * params + buffers <= trained <= 3 * params + buffers + 64
+    assert 3 * params + buffers <= memory_of_step.state <= 3 * params + buffers + 64
 
 
 @pytest.mark.parametrize("make", [tiny_config, tiny_semantic_config])
-def test_an_image_of_four_times_the_pixels_needs_about_four_times_as_much(make, patches: str):
-    config = make(backbone=patches)
-    config.model.freeze_at, config.model.mask_head = 0, "conv"
-    needed = []
-    for side in (256, 512):
-        config.data.buckets, config.data.crop_hw = ((side, side),), (side, side)
-        needed.append(step_memory(config).image)
-    assert 2.5 < needed[1] / needed[0] < 4.5
+def test_an_image_of_four_times_the_pixels_needs_about_four_times_as_much(make):
+    small, large = (_on_patches(make, side)[0].image for side in (256, 512))
+    assert 2.5 < large / small < 4.5
 
 
 def test_what_fits_by_far_is_not_even_counted(config: Config, monkeypatch: pytest.MonkeyPatch):
