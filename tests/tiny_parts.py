@@ -68,7 +68,7 @@ def tiny_head(config: Config, dtype: Any = jnp.float32) -> TinyHead:
             for level, stride in STRIDES.items()
         }
     )
-    regions = on_device(_near_objects(object_batch()))
+    regions = _near_objects(object_batch())
     candidates = jax.jit(module.draw_candidates, static_argnums=1)(
         jax.random.key(0), len(regions.boxes)
     )
@@ -84,10 +84,11 @@ def _near_objects(batch: ObjectBatch) -> Regions:
     batch_size, slots = batch.valid.shape
     boxes = batch.boxes + np.array([-3.5, -2, 1.5, 4], np.float32)
     boxes[0, 0] = 0, 0, 64, 64
-    return Regions(
-        boxes=np.where(batch.valid[..., None], boxes.clip(0, 64), 0).reshape(-1, 4),
-        image_index=np.repeat(np.arange(batch_size, dtype=np.int32), slots),
-        classes=batch.classes.reshape(-1),
-        gt_index=np.tile(np.arange(slots, dtype=np.int32), batch_size),
-        valid=batch.valid.reshape(-1),
-    )
+    arrays: dict[str, Any] = {
+        "boxes": np.where(batch.valid[..., None], boxes.clip(0, 64), 0).reshape(-1, 4),
+        "image_index": np.repeat(np.arange(batch_size, dtype=np.int32), slots),
+        "classes": batch.classes.reshape(-1),
+        "gt_index": np.tile(np.arange(slots, dtype=np.int32), batch_size),
+        "valid": batch.valid.reshape(-1),
+    }
+    return Regions(**on_device(arrays))

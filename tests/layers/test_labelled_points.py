@@ -32,7 +32,8 @@ def _batch(coords: list, labels: list) -> ObjectBatch:
 def _regions(gt_index: list[int], valid: list[bool]) -> Regions:
     zeros = np.zeros(len(gt_index), np.int32)
     index = np.array(gt_index, np.int32)
-    return on_device(Regions(BOXES[: len(gt_index)], zeros, zeros, index, np.array(valid)))
+    arrays: Any = (BOXES[: len(gt_index)], zeros, zeros, index, np.array(valid))
+    return Regions(*on_device(arrays))
 
 
 def test_points_count_in_the_frame_of_a_region_that_holds_them() -> None:

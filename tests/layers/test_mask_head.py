@@ -32,14 +32,14 @@ def _regions() -> Regions:
     sides = _uniform(3, NUM_REGIONS, 2, low=3, high=60)
     boxes = np.concatenate([corners, corners + sides], axis=1)
     boxes[-1] = 0.0
-    regions = Regions(
-        boxes=boxes,
-        image_index=np.array([0, 1, 0, 1, 1, 0]),
-        classes=np.array([0, 4, 2, 2, 1, 3]),
-        gt_index=np.zeros(NUM_REGIONS, int),
-        valid=np.ones(NUM_REGIONS, bool),
-    )
-    return on_device(regions)
+    arrays: dict[str, Any] = {
+        "boxes": boxes,
+        "image_index": np.array([0, 1, 0, 1, 1, 0]),
+        "classes": np.array([0, 4, 2, 2, 1, 3]),
+        "gt_index": np.zeros(NUM_REGIONS, int),
+        "valid": np.ones(NUM_REGIONS, bool),
+    }
+    return Regions(**on_device(arrays))
 
 
 def _plain(
@@ -104,7 +104,8 @@ def test_projecting_before_or_after_sampling_gives_the_logits_of_the_plain_head(
 
     @jax.jit
     def all_logits(variables: Any, points: jax.Array) -> Any:
-        ours, coarse_logits = mask_head.apply(variables, points, method=logits)
+        both: Any = mask_head.apply(variables, points, method=logits)
+        ours, coarse_logits = both
         features = point_features(
             [pyramid[level] for level in levels], regions.boxes, regions.image_index, points,
             strides=[STRIDES[level] for level in levels],

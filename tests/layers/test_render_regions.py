@@ -51,8 +51,10 @@ def _paper() -> list[list[np.ndarray]]:
 
     def rendered() -> list[list[jax.Array]]:
         start = grid_step(_predict_points, 2, 8).logits
-        how = {"subdivision_steps": 3, "subdivision_num_points": NUM_POINTS}
-        steps = render_steps(start, _predict_points, binary_uncertainty, **how)
+        steps = render_steps(
+            start, _predict_points, binary_uncertainty,
+            subdivision_steps=3, subdivision_num_points=NUM_POINTS,
+        )  # fmt: skip
         by_steps = []
         for number, logits in enumerate((start, *(step.logits for step in steps))):
             sizes = [logits]

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from pointrend_jax.layers.efficientnet_lite import EfficientNetLite
-from pointrend_jax.layers.parts import Backbone
 from pointrend_jax.layers.resnet import ResNet
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.build_semantic import build_semantic_model
@@ -98,7 +97,7 @@ def _gradient_of_head(mask_head: str) -> Any:
 def _gradient_of_part(part: Any, *given: Any) -> Any:
     """The program of the gradient of all that a part gives."""
     shapes = jax.eval_shape(part.init, jax.random.key(0), *given)
-    frozen = part.frozen_modules() if isinstance(part, Backbone) else ()
+    frozen = getattr(part, "frozen_modules", tuple)()
 
     def total(params: Any, buffers: Any) -> Array:
         variables = {"params": params, "buffers": buffers}
