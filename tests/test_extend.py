@@ -15,6 +15,7 @@ from pointrend_jax.data.sources.known import known_releases
 from pointrend_jax.layers.conv_mask_head import ConvMaskHead
 from pointrend_jax.layers.regions import MaskLogits
 from pointrend_jax.layers.semantic_fpn import SemanticFPNHead
+from pointrend_jax.models.own_parts import has_own_parts
 from pointrend_jax.ops.losses import LossTerm, sigmoid_cross_entropy
 from pointrend_jax.pointrend import choose_training_points
 from pointrend_jax.predict.instances import Predictor
@@ -27,7 +28,8 @@ from pointrend_jax.training.saved_variables import load_variables, save_variable
 from pointrend_jax.training.trees import flat
 from pointrend_jax.weights import import_file, starting_variables, starting_weights
 from tests.own_parts import Levels, Patches, only_built_in, spec
-from tests.tiny import tiny_config, tiny_semantic_config
+from tests.tiny import tiny_config, tiny_semantic_config, tiny_variables
+from tests.tiny_parts import tiny_head
 
 
 @pytest.fixture(autouse=True)
@@ -176,10 +178,12 @@ def test_a_wrong_sampler_or_loss_is_told_with_what_it_must_give(
 ) -> None:
     tables: Any = {"sampler": extend.MASK_SAMPLERS, "point_loss": extend.MASK_POINT_LOSSES}
     tables[field].add("mine", part)
-    config = _with_backbone(Patches())
+    config = tiny_config()
     config.model.mask[field] = "mine"
+    assert has_own_parts(config)
+    # What traces a whole training step traces this.
     with pytest.raises(ValueError, match=message):
-        check_own_parts(config)
+        tiny_head(config)
 
 
 @pytest.mark.parametrize(
@@ -248,21 +252,31 @@ def test_frozen_modules_of_a_backbone_of_ones_own_are_not_trained() -> None:
     assert task.is_trainable(("backbone", "res3_conv", "kernel"))
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A checkpoint of a model with a backbone of one's own, and its variables."""
+    folder = tmp_path_factory.mktemp("own") / "run"
+    with only_built_in():
+        config = _with_backbone(Patches())
+        config.data.eval_min_size = config.data.max_size = 64
+        variables = tiny_variables(build_task(config))
+    save_variables(folder, variables, CheckpointMeta(config.to_dict(), ("a", "b", "c")))
+    return folder, flat(variables)
+
+
 @pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    """Of a model with a backbone of one's own."""
-    config = _with_backbone(Patches())
-    config.data.eval_min_size = config.data.max_size = 64
-    variables = build_task(config).init(0)
-    save_variables(tmp_path / "run", variables, CheckpointMeta(config.to_dict(), ("a", "b", "c")))
-    return tmp_path / "run"
+def checkpoint(saved: tuple[Path, dict[str, Any]]) -> Path:
+    """`saved`, whose backbone is known."""
+    extend.BACKBONES.add("mine", spec(Patches()))
+    return saved[0]
 
 
-def test_a_run_of_the_same_backbone_gives_its_weights_to_start_from(checkpoint: Path) -> None:
+def test_a_run_of_the_same_backbone_gives_its_weights_to_start_from(
+    checkpoint: Path, saved: tuple[Path, dict[str, Any]]
+) -> None:
     config = _instances()
     config.init.weights, config.seed = str(checkpoint), 7
-    task = build_task(config)
-    ours, theirs = flat(starting_variables(config, task)[0]), flat(task.init(0))
+    ours, theirs = flat(starting_variables(config, build_task(config))[0]), saved[1]
     assert ours.keys() == theirs.keys()
     for path, array in theirs.items():
         np.testing.assert_array_equal(ours[path], array, err_msg=path)

@@ -56,11 +56,17 @@ def tiny_variables(task: Task) -> Variables:
     Without pretrained statistics, frozen batch norm does not bring pixels of up to 255 to the scale
     that the layers expect, so the first kernel does.
     """
-    drawn = {path: _drawn(path, tuple(x.shape)) for path, x in flat(task.shapes()).items()}
-    drawn["params/backbone/stem/conv/kernel"] /= 200
-    # `jnp.asarray` would compile a program for every shape.
-    variables = nested(jax.device_put(drawn))
-    return {"buffers": {}} | variables
+    return drawn_variables(
+        task.shapes(), {"stem/conv/kernel": 1 / 200, "res2_conv/kernel": 1 / 200}
+    )
+
+
+def drawn_variables(shapes: Variables, scales: dict[str, float]) -> Variables:
+    """Random variables of these shapes, times the scale of the end that their path has."""
+    drawn = {path: _drawn(path, tuple(x.shape)) for path, x in flat(shapes).items()}
+    for path, array in drawn.items():
+        array *= np.float32(math.prod(by for end, by in scales.items() if path.endswith(end)))
+    return {"buffers": {}} | on_device(nested(drawn))
 
 
 # Layers that are initialised near zero, and the deviation of their kernels.
@@ -145,4 +151,5 @@ def images_of(batch: ObjectBatch | SemanticBatch) -> ImageBatch:
 
 
 def on_device(tree: Any) -> Any:
+    # `jnp.asarray` would compile a program for each shape.
     return jax.device_put(tree)

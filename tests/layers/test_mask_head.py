@@ -17,22 +17,29 @@ from pointrend_jax.layers.regions import Regions
 from pointrend_jax.ops.losses import select_class
 from pointrend_jax.ops.points import cell_sampler, point_sample, sampling_matrix
 from pointrend_jax.pointrend import PointMLP, point_features
+from tests.tiny import on_device
 
 NUM_CLASSES, NUM_REGIONS, NUM_POINTS = 5, 6, 40
 
 
+def _uniform(seed: int, *shape: int, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(low, high, shape).astype(np.float32)
+
+
 def _regions() -> Regions:
     """Some reach beyond the image, where features are zero; one is empty."""
-    corners = jax.random.uniform(jax.random.key(2), (NUM_REGIONS, 2), minval=-20, maxval=40)
-    sides = jax.random.uniform(jax.random.key(3), (NUM_REGIONS, 2), minval=3, maxval=60)
-    boxes = jnp.concatenate([corners, corners + sides], axis=1).at[-1].set(0.0)
-    return Regions(
-        boxes=boxes,
-        image_index=jnp.array([0, 1, 0, 1, 1, 0]),
-        classes=jnp.array([0, 4, 2, 2, 1, 3]),
-        gt_index=jnp.zeros(NUM_REGIONS, jnp.int32),
-        valid=jnp.ones(NUM_REGIONS, bool),
-    )
+    corners = _uniform(2, NUM_REGIONS, 2, low=-20, high=40)
+    sides = _uniform(3, NUM_REGIONS, 2, low=3, high=60)
+    boxes = np.concatenate([corners, corners + sides], axis=1)
+    boxes[-1] = 0.0
+    arrays: dict[str, Any] = {
+        "boxes": boxes,
+        "image_index": np.array([0, 1, 0, 1, 1, 0]),
+        "classes": np.array([0, 4, 2, 2, 1, 3]),
+        "gt_index": np.zeros(NUM_REGIONS, int),
+        "valid": np.ones(NUM_REGIONS, bool),
+    }
+    return Regions(**on_device(arrays))
 
 
 def _plain(
@@ -74,48 +81,48 @@ def test_projecting_before_or_after_sampling_gives_the_logits_of_the_plain_head(
         subdivision_steps=0, subdivision_num_points=0,
     )  # fmt: skip
     sides = {"p2": (12, 8), "p3": (6, 4)} if project_first else {"p2": (32, 24), "p3": (16, 12)}
-    pyramid = {
-        level: jax.random.normal(jax.random.key(i), (2, *sides[level], 8))
-        for i, level in enumerate(("p2", "p3"))
-    }
+    rng = np.random.default_rng(0)
+    pyramid = on_device(
+        {level: rng.normal(size=(2, *sides[level], 8)).astype(np.float32) for level in ("p2", "p3")}
+    )
     cells = sum(2 * h * w for h, w in (sides[level] for level in levels))
     # `prepare` counts the 7x7 grid of each region.
     assert (cells < NUM_REGIONS * 49) == project_first
-    points = jax.random.uniform(jax.random.key(6), (NUM_REGIONS, num_points, 2))
+    points = _uniform(6, NUM_REGIONS, num_points, 2)
     # The corners too, where a coarse cell is blended with zeros.
-    points = points.at[:, :2].set(jnp.array([[0.0, 0.0], [1.0, 1.0]]))
+    points[:, :2] = [[0.0, 0.0], [1.0, 1.0]]
     regions = _regions()
 
     def logits(m: PointRendMaskHead, points: jax.Array) -> Any:
         return m.point_predictor(pyramid, regions)(points), m.encode_regions(pyramid, regions)
 
-    variables = jax.jit(partial(mask_head.init, method=logits))(jax.random.key(7), points)
+    shapes = jax.eval_shape(partial(mask_head.init, method=logits), jax.random.key(7), points)
     # At initialisation biases are zero and predictors are nearly so, which would hide them.
-    variables = jax.tree.map(
-        lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape), variables
+    variables = on_device(
+        jax.tree.map(lambda x: rng.normal(scale=0.4, size=x.shape).astype(np.float32), shapes)
     )
-    ours, coarse_logits = jax.jit(partial(mask_head.apply, method=logits))(variables, points)
 
     @jax.jit
-    def plain(points: jax.Array) -> Any:
+    def all_logits(variables: Any, points: jax.Array) -> Any:
+        both: Any = mask_head.apply(variables, points, method=logits)
+        ours, coarse_logits = both
         features = point_features(
             [pyramid[level] for level in levels], regions.boxes, regions.image_index, points,
             strides=[STRIDES[level] for level in levels],
         )  # fmt: skip
         coarse = point_sample(coarse_logits, points)
         params = variables["params"]["point_head"]
-        return _plain(params, num_fcs, coarse_each_layer, features, coarse), head.apply(
-            {"params": params}, features, coarse
-        )
+        plain = _plain(params, num_fcs, coarse_each_layer, features, coarse)
+        of_head = head.apply({"params": params}, features, coarse)
+        return ours, plain, of_head, select_class(plain, regions.classes)
 
-    expected, of_head = plain(points)
-    scale = float(jnp.abs(expected).max())
+    ours, expected, of_head, own = jax.device_get(all_logits(variables, points))
+    scale = float(np.abs(expected).max())
     # Sums of some 30 float32 terms in another order.
     np.testing.assert_allclose(of_head, expected, rtol=1e-5, atol=1e-5 * scale)
-    own = select_class(jnp.asarray(expected), regions.classes)
     assert ours.shape == own.shape
     np.testing.assert_allclose(ours, own, rtol=1e-5, atol=1e-5 * scale)
-    assert float(jnp.std(own)) > 0.5
+    assert float(np.std(own)) > 0.5
 
 
 def test_bfloat16_maps_are_multiplied_in_float32() -> None:
@@ -130,17 +137,32 @@ def test_bfloat16_maps_are_multiplied_in_float32() -> None:
 def test_cells_are_sampled_alike_on_every_device(
     backend: str, trace_for: Callable[[str], None]
 ) -> None:
-    maps = jax.random.normal(jax.random.key(0), (3, 7, 5, 4))
-    points = jax.random.uniform(jax.random.key(1), (3, 50, 2), minval=-0.3, maxval=1.3)
-    matrix = sampling_matrix((7, 5), points)
-    expected, backward = jax.vjp(lambda maps: matrix @ maps.reshape(3, 35, 4), maps)
-    cotangent = jax.random.normal(jax.random.key(2), expected.shape)
+    rng = np.random.default_rng(0)
+    maps, cotangent = (
+        rng.normal(size=shape).astype(np.float32) for shape in ((3, 7, 5, 4), (3, 50, 4))
+    )
+    points = jnp.asarray(_uniform(1, 3, 50, 2, low=-0.3, high=1.3))
+
+    @jax.jit
+    def by_products(maps: jax.Array, cotangent: jax.Array) -> Any:
+        matrix = sampling_matrix((7, 5), points)
+        values, backward = jax.vjp(lambda maps: matrix @ maps.reshape(3, 35, 4), maps)
+        return values, backward(cotangent)[0]
+
+    expected, gradient = by_products(maps, cotangent)
     trace_for(backend)
 
-    def sampled(maps: jax.Array) -> jax.Array:
-        return cell_sampler((7, 5), points)(maps.reshape(3, 35, 4))
+    @jax.jit
+    def sampled(maps: jax.Array, cotangent: jax.Array) -> Any:
+        def cells(maps: jax.Array) -> jax.Array:
+            return cell_sampler((7, 5), points)(maps.reshape(3, 35, 4))
 
-    for function in (sampled, lambda maps: point_sample(maps, points)):
-        ours, our_backward = jax.vjp(function, maps)
+        results = []
+        for function in (cells, lambda maps: point_sample(maps, points)):
+            values, backward = jax.vjp(function, maps)
+            results.append((values, backward(cotangent)[0]))
+        return results
+
+    for ours, our_gradient in sampled(maps, cotangent):
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(our_backward(cotangent)[0], backward(cotangent)[0], atol=1e-5)
+        np.testing.assert_allclose(our_gradient, gradient, atol=1e-5)

@@ -1,5 +1,8 @@
 """Subdivision that ends where cells are small: the paper's, or upsampling, or something between."""
 
+from functools import cache
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,51 +20,76 @@ from pointrend_jax.layers.regions import (
 )
 from pointrend_jax.models.build import build_model
 from pointrend_jax.ops.resize import upsample_2x
-from pointrend_jax.pointrend import binary_uncertainty, render
+from pointrend_jax.pointrend import binary_uncertainty, render, render_steps
 from tests.tiny import tiny_config
 
 NUM_POINTS = 20
 # Cells of 8, 4 and 2 px before the three steps of the first; of 1.25, 0.6 and 0.3 of the second.
-BOXES = jnp.array([[0.0, 0.0, 64.0, 20.0], [5.0, 5.0, 15.0, 15.0]])
+BOXES = np.array([[0.0, 0.0, 64.0, 20.0], [5.0, 5.0, 15.0, 15.0]], np.float32)
 
 
 def _predict_points(point_coords: jax.Array) -> jax.Array:
     return jnp.sum(jnp.sin(9 * point_coords), axis=-1, keepdims=True)
 
 
-def _rendered(steps: int, min_cell_px: float) -> jax.Array:
-    none = jnp.zeros(2, jnp.int32)
-    regions = Regions(BOXES, none, none, none, jnp.ones(2, bool))
-    return render_regions(
-        _predict_points, regions,
-        start=(8, steps), subdivision_num_points=NUM_POINTS, min_cell_px=min_cell_px,
-    )[-1].logits  # fmt: skip
+@cache
+def _rendered(steps: int, min_cell_px: float) -> np.ndarray:
+    def rendered() -> jax.Array:
+        none = jnp.zeros(2, jnp.int32)
+        regions = Regions(jnp.asarray(BOXES), none, none, none, jnp.ones(2, bool))
+        return render_regions(
+            _predict_points, regions,
+            start=(8, steps), subdivision_num_points=NUM_POINTS, min_cell_px=min_cell_px,
+        )[-1].logits  # fmt: skip
+
+    return np.asarray(jax.jit(rendered)())
 
 
-def _paper(steps: int) -> jax.Array:
-    return render(
-        grid_step(_predict_points, 2, 8).logits, _predict_points,
-        binary_uncertainty,
-        subdivision_steps=steps, subdivision_num_points=NUM_POINTS,
-    )  # fmt: skip
+@cache
+def _paper() -> list[list[np.ndarray]]:
+    """After each number of steps, 0 to 3: the logits, upsampled to each size up to the last."""
+
+    def rendered() -> list[list[jax.Array]]:
+        start = grid_step(_predict_points, 2, 8).logits
+        steps = render_steps(
+            start, _predict_points, binary_uncertainty,
+            subdivision_steps=3, subdivision_num_points=NUM_POINTS,
+        )  # fmt: skip
+        by_steps = []
+        for number, logits in enumerate((start, *(step.logits for step in steps))):
+            sizes = [logits]
+            for _ in range(3 - number):
+                sizes.append(upsample_2x(sizes[-1]))
+            by_steps.append(sizes)
+        return by_steps
+
+    return jax.device_get(jax.jit(rendered)())
 
 
 def test_without_a_smallest_cell_every_region_is_subdivided_as_in_the_paper():
-    np.testing.assert_array_equal(_rendered(3, 0.0), _paper(3))
+    np.testing.assert_array_equal(_rendered(3, 0.0), _paper()[3][-1])
 
 
 @pytest.mark.parametrize(("side", "sides"), [(7, [14]), (14, []), (3, [6, 12, 24])])
 def test_the_skipped_steps_predict_every_cell_up_to_where_rendering_starts(side, sides):
     """The paper's own steps do so: whatever the mask before them holds, no cell of it is left."""
-    steps = skipped_steps(_predict_points, 2, side, 28)
-    assert [step.logits.shape for step in steps] == [(2, s, s, 1) for s in sides]
-    for step, s in zip(steps, sides, strict=True):
-        before = jnp.full((2, s // 2, s // 2, 1), 99.0)
-        paper = render(
-            before, _predict_points, binary_uncertainty,
-            subdivision_steps=1, subdivision_num_points=784,
-        )  # fmt: skip
-        np.testing.assert_allclose(step.logits, paper, rtol=1e-6)
+
+    @jax.jit
+    def both() -> Any:
+        steps = skipped_steps(_predict_points, 2, side, 28)
+        papers = [
+            render(
+                jnp.full((2, s // 2, s // 2, 1), 99.0), _predict_points, binary_uncertainty,
+                subdivision_steps=1, subdivision_num_points=784,
+            )
+            for s in sides
+        ]  # fmt: skip
+        return [step.logits for step in steps], papers
+
+    steps, papers = both()
+    assert [logits.shape for logits in steps] == [(2, s, s, 1) for s in sides]
+    for logits, paper in zip(steps, papers, strict=True):
+        np.testing.assert_allclose(logits, paper, rtol=1e-6)
 
 
 # The steps of each region's own before its cells are too small.
@@ -71,11 +99,9 @@ def test_the_skipped_steps_predict_every_cell_up_to_where_rendering_starts(side,
 def test_a_region_is_subdivided_while_its_own_cells_are_large_enough(min_cell_px, steps):
     ours = _rendered(3, min_cell_px)
     for region, own in enumerate(steps):
-        expected = _paper(own)
-        for _ in range(3 - own):
-            expected = upsample_2x(expected)
+        expected = _paper()[own][-1]
         np.testing.assert_allclose(ours[region], expected[region], rtol=1e-5, atol=1e-6)
-    assert float(jnp.abs(_paper(3) - upsample_2x(_paper(2))).max()) > 0.1
+    assert float(np.abs(_paper()[3][-1] - _paper()[2][-1]).max()) > 0.1
 
 
 @pytest.mark.parametrize(
@@ -88,13 +114,18 @@ def test_skip_full_subdivisions_skips_only_full_steps(
     assert skip_full_subdivisions(side, steps, num_points) == expected
 
 
-WHOLE = jnp.array([[0.0, 0.0, 1.0, 1.0]] * 2)
+WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]] * 2, np.float32)
 
 
-def _window(windows: jax.Array, hw: tuple[int, int]) -> list:
-    return render_windows(
-        _predict_points, windows, hw=hw, side=64, coarse_side=8, subdivision_num_points=NUM_POINTS
-    )
+def _window(windows: np.ndarray, hw: tuple[int, int], num_points: int = NUM_POINTS) -> list:
+    @jax.jit
+    def steps(windows: jax.Array) -> list:
+        return render_windows(
+            _predict_points, windows,
+            hw=hw, side=64, coarse_side=8, subdivision_num_points=num_points,
+        )  # fmt: skip
+
+    return steps(windows)
 
 
 def test_the_window_of_a_whole_region_is_rendered_as_the_region_is():
@@ -103,11 +134,9 @@ def test_the_window_of_a_whole_region_is_rendered_as_the_region_is():
 
 def test_points_of_a_window_are_predicted_where_they_lie_in_the_region():
     # Three quarters of the width from a quarter on, the lower half.
-    window = jnp.array([[0.25, 0.5, 1.0, 1.0]])
+    window = np.array([[0.25, 0.5, 1.0, 1.0]], np.float32)
     # 40 pixels are few enough to be predicted all: rows at 0.55, 0.65 ..., columns at 0.25 + 3/64.
-    steps = render_windows(
-        _predict_points, window, hw=(5, 8), side=64, coarse_side=8, subdivision_num_points=900
-    )
+    steps = _window(window, (5, 8), 900)
     assert len(steps) == 1
     y, x = 0.5 + 0.5 * (np.arange(5) + 0.5) / 5, 0.25 + 0.75 * (np.arange(8) + 0.5) / 8
     expected = np.sin(9 * x)[None] + np.sin(9 * y)[:, None]
@@ -115,7 +144,7 @@ def test_points_of_a_window_are_predicted_where_they_lie_in_the_region():
 
 
 def test_beyond_the_region_its_border_is_repeated():
-    logits = _window(jnp.array([[0.0, 0.0, 1.0, 2.0]]), (8, 8))[0].logits[0, ..., 0]
+    logits = _window(np.array([[0.0, 0.0, 1.0, 2.0]], np.float32), (8, 8))[0].logits[0, ..., 0]
     # The lower half of the window lies below the region, at y = 1.
     x = (np.arange(8) + 0.5) / 8
     np.testing.assert_allclose(logits[4:], np.tile(np.sin(9 * x) + np.sin(9.0), (4, 1)), atol=1e-5)
@@ -124,7 +153,7 @@ def test_beyond_the_region_its_border_is_repeated():
 def test_a_window_of_twice_the_side_gets_twice_the_points_a_step():
     assert points_of_window((224, 224), 224, 784) == 784
     assert points_of_window((448, 448), 224, 784) == points_of_window((224, 896), 224, 784) == 1568
-    steps = _window(WHOLE, (128, 128))
+    steps = jax.eval_shape(lambda windows: _window(windows, (128, 128)), WHOLE)
     assert [step.logits.shape[1] for step in steps] == [8, 16, 32, 64, 128]
     assert [step.point_coords.shape[1] for step in steps] == [64, 40, 40, 40, 40]
 

@@ -5,6 +5,8 @@ loops there are is written down here, and one more, or one less, must be entered
 """
 
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
@@ -12,8 +14,11 @@ import jax.numpy as jnp
 import pytest
 
 from pointrend_jax.devices.backend import deterministic, forms, same_kernels
+from pointrend_jax.layers.resnet import stem_pool
+from pointrend_jax.models.build_semantic import build_semantic_model
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.task import Task
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.replicas import build_replicas
 from pointrend_jax.training.step import StepOptions, initial_state
@@ -27,6 +32,7 @@ from tests.tiny import (
     tiny_semantic_config,
     tiny_variables,
 )
+from tests.tiny_parts import task_on_patches, tiny_head
 
 # NMS: over blocks of proposals, and of detections. ROIAlign, in a branch for boxes that find no
 # window: over the samples of a bin; for the gradient, whose place is that of the operation, over
@@ -39,19 +45,37 @@ _OF_PREDICTION = {
 _OF_TRAINING = Counter({"ops/nms.py": 1, "ops/roi_loop.py": 1, "ops/roi_align.py": 3})
 
 
-def _step(config: Config, batch: Any, platform: str, options: StepOptions) -> Any:
-    """The lowered training step."""
-    task = build_task(config)
-    variables = tiny_variables(task)
+@cache
+def _instance_step(platform: str, *, deterministic: bool = False) -> Any:
+    """The lowered training step on a quick backbone: no backbone has a loop, nor a scatter but the
+    gradient of pooling."""
+    task = task_on_patches(tiny_config())
+    return _step(task, tiny_config(), object_batch(), platform, deterministic=deterministic)
+
+
+def _step(task: Task, config: Config, batch: Any, platform: str, *, deterministic: bool) -> Any:
+    variables, options = tiny_variables(task), StepOptions(deterministic=deterministic)
     optimizer, _ = build_optimizer(config, variables["params"], task.is_trainable)
     state = initial_state(variables, optimizer, options)
     step = build_replicas("shard_map", task, optimizer, options).step
     return lowered_for(platform, step, state, on_device(batch), jax.random.key(0))
 
 
+def _gradient(
+    function: Callable[..., Any], *arguments: Any, deterministic_step: bool = True
+) -> Any:
+    """The lowered gradient of the sum of all that `function` gives, by its first argument."""
+
+    def total(*given: Any) -> jax.Array:
+        return sum((jnp.sum(x) for x in jax.tree.leaves(function(*given))), jnp.zeros(()))
+
+    with deterministic(deterministic_step):
+        return lowered_for("gpu", jax.grad(total), *arguments)
+
+
 @pytest.mark.parametrize("platform", _OF_PREDICTION)
 def test_the_loops_of_a_prediction_that_data_ends_are_known(platform: str) -> None:
-    task = build_task(tiny_config())
+    task = task_on_patches(tiny_config())
     batch = on_device(images_of(object_batch()))
     module = lowered_for(platform, task.predict, tiny_variables(task), batch)
     assert data_dependent_loops(module) == _OF_PREDICTION[platform]
@@ -59,29 +83,51 @@ def test_the_loops_of_a_prediction_that_data_ends_are_known(platform: str) -> No
 
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
 def test_the_loops_of_a_training_step_that_data_ends_are_known(platform: str) -> None:
-    module = _step(tiny_config(), object_batch(), platform, StepOptions())
-    assert data_dependent_loops(module) == _OF_TRAINING
+    assert data_dependent_loops(_instance_step(platform)) == _OF_TRAINING
 
 
-@pytest.mark.parametrize("mask_head", ["pointrend", "implicit", "conv"])
-def test_a_deterministic_step_of_instances_scatters_nothing_in_any_order(mask_head: str) -> None:
-    config = tiny_config(mask_head=mask_head)
-    module = _step(config, object_batch(), "gpu", StepOptions(deterministic=True))
+def test_a_deterministic_step_of_instances_scatters_nothing_in_any_order() -> None:
+    assert unordered_scatters(_instance_step("gpu", deterministic=True)) == Counter()
+    # Another step adds the gradients of points so.
+    assert unordered_scatters(_instance_step("gpu"))["ops/points.py"] > 0
+
+
+@pytest.mark.parametrize("mask_head", ["implicit", "conv"])
+def test_the_other_mask_heads_scatter_nothing_in_any_order(mask_head: str) -> None:
+    head = tiny_head(tiny_config(mask_head=mask_head))
+
+    def losses(maps_and_params: Any) -> Any:
+        pyramid, params = maps_and_params
+        return head.losses(params, pyramid, head.regions)[0]
+
+    module = _gradient(losses, (head.pyramid, head.variables["params"]))
     assert unordered_scatters(module) == Counter()
 
 
-@pytest.mark.parametrize("coarse_head", ["semantic_fpn", "deeplabv3", "deeplabv3plus"])
-def test_a_deterministic_step_of_label_maps_scatters_nothing_in_any_order(coarse_head: str) -> None:
-    config = tiny_semantic_config(coarse_head)
-    module = _step(config, semantic_batch(), "gpu", StepOptions(deterministic=True))
+def test_a_deterministic_step_of_label_maps_scatters_nothing_in_any_order() -> None:
+    config = tiny_semantic_config()
+    module = _step(build_task(config), config, semantic_batch(), "gpu", deterministic=True)
     assert unordered_scatters(module) == Counter()
     # The gradient of XLA's max-pooling, which it refuses to compile for such a step.
     assert not list(operations(module, "stablehlo.select_and_scatter"))
 
 
-def test_another_step_adds_the_gradients_of_points_and_of_pooling_in_any_order() -> None:
-    module = _step(tiny_semantic_config(), semantic_batch(), "gpu", StepOptions())
-    assert unordered_scatters(module)["ops/points.py"] > 0
+@pytest.mark.parametrize("coarse_head", ["deeplabv3", "deeplabv3plus"])
+def test_the_heads_of_deeplab_scatter_nothing_in_any_order(coarse_head: str) -> None:
+    config = tiny_semantic_config(coarse_head)
+    config.model.semantic.norm = "none"
+    head: Any = build_semantic_model(config).coarse_head
+    maps = {"res2": jnp.ones((2, 16, 16, 8)), "res5": jnp.ones((2, 4, 4, 8))}
+    padded_hw, keys = jnp.full((2, 2), 64), jax.random.split(jax.random.key(0), 2)
+    shapes = jax.eval_shape(head.init, keys[0], maps, padded_hw)
+    variables = jax.tree.map(lambda x: jnp.zeros(x.shape), shapes)
+    given = (maps, variables)
+    module = _gradient(lambda given: head.apply(given[1], given[0], padded_hw, keys), given)
+    assert unordered_scatters(module) == Counter()
+
+
+def test_another_step_adds_the_gradients_of_pooling_in_any_order() -> None:
+    module = _gradient(stem_pool, jnp.ones((1, 8, 8, 2)), deterministic_step=False)
     assert list(operations(module, "stablehlo.select_and_scatter"))
 
 

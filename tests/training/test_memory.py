@@ -1,14 +1,19 @@
 """What a training step needs is counted before anything is compiled; what cannot fit is refused."""
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
 import pytest
 
+from pointrend_jax import extend
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.task import Variables
 from pointrend_jax.training import memory
 from pointrend_jax.training.memory import StepMemory, check_step_memory, step_memory
+from tests.own_parts import Patches, only_built_in, spec
 from tests.tiny import tiny_config, tiny_semantic_config
 
 _GIB = 2**30
@@ -31,27 +36,33 @@ def config() -> Config:
     return config
 
 
+@cache
+def _on_patches(make: Callable[..., Config], side: int) -> tuple[StepMemory, Variables]:
+    """What is counted of a model on a backbone that is quick to trace, and its variables."""
+    with only_built_in():
+        extend.BACKBONES.add("patches", spec(Patches()))
+        config = make(backbone="patches")
+        config.model.freeze_at, config.model.mask_head = 0, "conv"
+        config.model.semantic.norm = "batch_norm"
+        config.data.buckets, config.data.crop_hw = ((side, side),), (side, side)
+        return step_memory(config), build_task(config).shapes()
+
+
 def test_the_state_is_parameters_momentum_and_gradients():
-    config = tiny_config()
-    config.model.freeze_at = 0
-    shapes = build_task(config).shapes()
+    memory_of_step, shapes = _on_patches(tiny_semantic_config, 256)
     params, buffers = (
         sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes[name]))
         for name in ("params", "buffers")
     )
-    trained = step_memory(config).state
+    assert buffers
     # A number or two beside them, such as the step's.
-    assert 3 * params + buffers <= trained <= 3 * params + buffers + 64
+    assert 3 * params + buffers <= memory_of_step.state <= 3 * params + buffers + 64
 
 
 @pytest.mark.parametrize("make", [tiny_config, tiny_semantic_config])
 def test_an_image_of_four_times_the_pixels_needs_about_four_times_as_much(make):
-    config = make()
-    needed = []
-    for side in (128, 256):
-        config.data.buckets, config.data.crop_hw = ((side, side),), (side, side)
-        needed.append(step_memory(config).image)
-    assert 2.5 < needed[1] / needed[0] < 4.5
+    small, large = (_on_patches(make, side)[0].image for side in (256, 512))
+    assert 2.5 < large / small < 4.5
 
 
 def test_what_fits_by_far_is_not_even_counted(config: Config, monkeypatch: pytest.MonkeyPatch):
