@@ -184,7 +184,8 @@ def starting_variables(config: Config, task: Task) -> tuple[Variables, Weights |
             "config.model.freeze_at to 0, or start from weights of the whole backbone."
         )
     arrays = random | {path: jnp.asarray(a) for path, a in weights.arrays.items()}
-    return nested(arrays), weights._replace(arrays={})
+    # A model may have no buffers at all.
+    return {"buffers": {}} | nested(arrays), weights._replace(arrays={})
 
 
 def check_starting_weights(config: Config) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,7 +17,10 @@ from pointrend_jax.structures import (
     ObjectBatch,
     SemanticBatch,
 )
+from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
+from pointrend_jax.training.checkpoints import CheckpointMeta
+from pointrend_jax.training.saved_variables import save_variables
 from pointrend_jax.training.trees import flat, nested
 
 NUM_CLASSES = 3
@@ -51,6 +55,14 @@ def tiny_semantic_config(coarse_head: str = "semantic_fpn", backbone: str = "res
     return config
 
 
+def quick_semantic_config() -> Config:
+    """Label maps by the parts of `tests.quick_parts`: what is quickest to trace and compile."""
+    config = tiny_semantic_config(backbone="patches")
+    config.model.freeze_at, config.model.semantic.coarse_head = 2, "levels"
+    config.model.semantic.point_features = ("res2",)
+    return config
+
+
 def tiny_variables(task: Task) -> Variables:
     """Random variables that can be trained, drawn by numpy: nothing is compiled for them.
 
@@ -58,9 +70,16 @@ def tiny_variables(task: Task) -> Variables:
     that the layers expect, so the first kernel does.
     """
     drawn = {path: _drawn(path, tuple(x.shape)) for path, x in flat(task.shapes()).items()}
-    drawn["params/backbone/stem/conv/kernel"] /= 200
-    variables = nested({path: jnp.asarray(array) for path, array in drawn.items()})
-    return {"buffers": {}} | variables
+    if "params/backbone/stem/conv/kernel" in drawn:
+        drawn["params/backbone/stem/conv/kernel"] /= 200
+    return {"buffers": {}} | jax.device_put(nested(drawn))
+
+
+def save_start(config: Config, folder: Path) -> None:
+    """Writes a checkpoint of `tiny_variables` for runs of `config` to start from."""
+    names = tuple(f"class {i}" for i in range(config.num_classes))
+    variables = tiny_variables(build_task(config))
+    save_variables(folder, variables, CheckpointMeta(config.to_dict(), names))
 
 
 # Layers that are initialised near zero, and the deviation of their kernels.
