@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -140,7 +139,7 @@ def _variables_to_start(config: Config, task: Task, workdir: AnyPath) -> Variabl
     """The variables that a new run starts from, told and kept in starting_weights.json."""
     if newest_step(workdir) is not None:
         # The checkpoint has them; the weights need not even be there any more.
-        return jax.tree.map(lambda x: jnp.asarray(np.zeros(x.shape, x.dtype)), task.shapes())
+        return jax.device_put(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), task.shapes()))
     variables, weights = starting_variables(config, task)
     # An earlier attempt, which left no checkpoint, may have written the file.
     if is_lead():

@@ -1,7 +1,7 @@
 """A run that is about all but the network: label maps of blocks, by two small parts of one's own.
 
 It traces, compiles and saves several times as fast as one of instances. Processes that tests start
-have it by `--config tests/quick_run.py` and `QuickRun.flags`.
+have it by `--config` and this file, and `QuickRun.flags`.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from pointrend_jax.structures import Config
 from tests.data.label_sets import blocks, write_camvid
 from tests.tiny import quick_semantic_config, save_start
 
-STEPS = 4
+CONFIG, STEPS = "tests/quick_run.py", 4
 
 
 def get_config() -> Config:
@@ -49,9 +49,9 @@ class QuickRun(NamedTuple):
         return config
 
     def flags(self) -> tuple[str, ...]:
-        """`config` as arguments of train.py."""
+        """`config` as arguments of train.py, beside `--config`."""
         return (
-            "--config=tests/quick_run.py", f"--config.data.dir={self.root / 'data'}",
+            f"--config.data.dir={self.root / 'data'}",
             f"--config.data.cache_dir={self.root / 'cache'}",
             f"--config.init.weights={self.root / 'start'}",
         )  # fmt: skip

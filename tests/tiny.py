@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pointrend_jax.configs import base, tiny
@@ -164,4 +163,4 @@ def images_of(batch: ObjectBatch | SemanticBatch) -> ImageBatch:
 
 
 def on_device(tree: Any) -> Any:
-    return jax.tree.map(jnp.asarray, tree)
+    return jax.device_put(tree)

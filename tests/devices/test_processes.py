@@ -19,7 +19,7 @@ from benchmarks.launch import CLUSTER_FLAGS, finish, run_processes, started, wai
 from pointrend_jax.devices.processes import Cluster, join_processes
 from pointrend_jax.experiment import train
 from pointrend_jax.training.interruptions import StopSignal
-from tests.quick_run import QuickRun
+from tests.quick_run import CONFIG, QuickRun
 from tests.tiny_run import TinyRun, tiny_run_flags
 
 # In one process the runs go by pmap.
@@ -67,7 +67,8 @@ def test_sigterm_to_one_process_stops_both_and_the_run_goes_on_in_one(
     quick_run: QuickRun, tmp_path: Path
 ) -> None:
     workdir = tmp_path / "stopped"
-    command = ("train.py", f"--workdir={workdir}", *quick_run.flags(), _STRATEGY)
+    flags = (f"--config={CONFIG}", *quick_run.flags(), _STRATEGY)
+    command = ("train.py", f"--workdir={workdir}", *flags)
     with started(command, 2, cluster_flags=CLUSTER_FLAGS) as running:
         # Before the first step, after which it stops therefore.
         wait_for(running, "weights of")
