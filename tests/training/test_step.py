@@ -18,7 +18,6 @@ from pointrend_jax.training.step import StepOptions, TrainState
 from tests.tiny import object_batch, semantic_batch, tiny_config
 from tests.tiny_training import SEED, Training, quick_training, tiny_training
 
-
 _STEPS = 3
 
 
@@ -94,6 +93,17 @@ def test_two_devices_give_the_parameters_of_one_after_three_steps_of_one_program
     assert len(compiled) == 1, compiled
     assert int(state.step) == _STEPS
     _assert_close(state, _of_label_maps_on_one().states[-1])
+
+
+def test_each_step_draws_points_of_its_own() -> None:
+    training = quick_training()
+    replicas, found = _on_one_device(training), []
+    for step in (0, 1):
+        before = training.state()._replace(step=jnp.asarray(step, jnp.int32))
+        state, key = replicas.replicate((before, jax.random.key(SEED)))
+        found.append(replicas.step(state, replicas.place(semantic_batch()), key)[1])
+    assert found[0]["loss_sem_seg"] == found[1]["loss_sem_seg"]
+    assert found[0]["loss_sem_seg_point"] != found[1]["loss_sem_seg_point"]
 
 
 def test_one_message_carries_the_trained_gradients_and_the_losses() -> None:
