@@ -50,6 +50,7 @@ class Run(NamedTuple):
       cache: of its data.
       variables: of its environment.
       flags: further ones of train.py.
+      config: whose training it is.
     """
 
     workdir: Path
@@ -57,6 +58,7 @@ class Run(NamedTuple):
     steps: int = 24
     variables: Mapping[str, str] = MappingProxyType({})
     flags: tuple[str, ...] = ()
+    config: str = "configs/tiny.py"
 
 
 def live(run: Run, moment: str, number: signal.Signals, delay: float) -> Life:
@@ -110,7 +112,7 @@ def _step(line: str) -> int:
 
 def _command(run: Run) -> list[str]:
     return [
-        sys.executable, "train.py", "--config", "configs/tiny.py", "--workdir", str(run.workdir),
+        sys.executable, "train.py", "--config", run.config, "--workdir", str(run.workdir),
         f"--config.data.cache_dir={run.cache}", f"--config.train.steps={run.steps}",
         "--config.train.log_every=1", "--config.train.checkpoint_every=2", *run.flags,
     ]  # fmt: skip

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -183,8 +183,9 @@ def starting_variables(config: Config, task: Task) -> tuple[Variables, Weights |
             f"of what is frozen: {first(frozen, 8)} would stay random; set "
             "config.model.freeze_at to 0, or start from weights of the whole backbone."
         )
-    arrays = random | {path: jnp.asarray(a) for path, a in weights.arrays.items()}
-    return nested(arrays), weights._replace(arrays={})
+    arrays = random | jax.device_put(weights.arrays)
+    # A model may have no buffers at all.
+    return {"buffers": {}} | nested(arrays), weights._replace(arrays={})
 
 
 def check_starting_weights(config: Config) -> None:

@@ -24,6 +24,7 @@ if version("jaxlib").startswith("0.10."):
 
 import jax
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -42,6 +43,7 @@ install_import_hook("pointrend_jax", "tests.typechecker.check")
 
 from pointrend_jax.devices.backend import traced_for  # noqa: E402  (checked, as all that follows)
 from pointrend_jax.experiment import train  # noqa: E402
+from tests.quick_run import QuickRun  # noqa: E402
 from tests.tiny_run import TinyRun, tiny_run_config  # noqa: E402
 
 # What was imported stays, so the collector need not look at it, nor often: tracing makes many
@@ -55,7 +57,7 @@ settings.load_profile("reproducible")
 
 
 # What compiles or traces whole networks, starts programs, or takes seconds, below this folder. The
-# first compiles the tiny run; those that begin with it too come late, and find it compiled.
+# first trains the tiny run; those that begin with it too come late, and find it.
 _SLOW = (
     "test_experiment.py", "models", "parity/test_models.py", "test_semantic_experiment.py",
     "layers", "parity/test_ops.py", "parity/test_train_inputs.py", "predict/test_instances.py",
@@ -107,12 +109,41 @@ def free_compiled_programs() -> Iterator[None]:
         gc.collect()
 
 
+def _made_once(root: Path, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first of pytest's workers fills by `make`, and that all of them read.
+
+    root: of the temporary folders of this process.
+    """
+    # A worker's own lies in that of the whole run.
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / name
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "made").exists():
+            make(folder)
+            (folder / "made").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
-    """Trained and scored once for all tests of this process, on both devices."""
-    folder = tmp_path_factory.mktemp("tiny_run")
-    train(tiny_run_config(folder / "cache"), folder / "work")
+    """Instances, trained and scored once for all tests, on both devices."""
+
+    def make(folder: Path) -> None:
+        train(tiny_run_config(folder / "cache"), folder / "work")
+
+    folder = _made_once(tmp_path_factory.getbasetemp(), "tiny_run", make)
     return TinyRun(folder / "cache", folder / "work")
+
+
+@pytest.fixture(scope="session")
+def quick_run(tmp_path_factory: pytest.TempPathFactory) -> QuickRun:
+    """The same of label maps, for what is about runs and not about networks."""
+
+    def make(folder: Path) -> None:
+        run = QuickRun(folder)
+        run.write()
+        train(run.config(), run.workdir)
+
+    return QuickRun(_made_once(tmp_path_factory.getbasetemp(), "quick_run", make))
 
 
 @pytest.fixture

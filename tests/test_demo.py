@@ -17,7 +17,9 @@ def test_demo_leaves_numbers_and_pictures_and_ends_in_a_command_that_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     work = tmp_path / "work"
-    run_demo(tiny_run_config(tmp_path / "cache"), work)
+    config = tiny_run_config(tmp_path / "cache")
+    config.train.steps = 2
+    run_demo(config, work)
     said = capsys.readouterr().out
     results = json.loads((work / "results.json").read_text())
     stages = ["drawing", "training", "evaluation", "pictures"]

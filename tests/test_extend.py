@@ -276,7 +276,10 @@ def test_a_run_of_the_same_backbone_gives_its_weights_to_start_from(
 ) -> None:
     config = _instances()
     config.init.weights, config.seed = str(checkpoint), 7
-    ours, theirs = flat(starting_variables(config, build_task(config))[0]), saved[1]
+    started = starting_variables(config, build_task(config))[0]
+    # A training state is made of both, where there are no buffers too.
+    assert (started.keys(), started["buffers"]) == ({"params", "buffers"}, {})
+    ours, theirs = flat(started), saved[1]
     assert ours.keys() == theirs.keys()
     for path, array in theirs.items():
         np.testing.assert_array_equal(ours[path], array, err_msg=path)

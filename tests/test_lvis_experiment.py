@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tests.quick_parts  # noqa: F401  (adds the backbone)
 from pointrend_jax.configs import tiny
 from pointrend_jax.data.sources.categories import COCO, COCO_IDS, class_names
 from pointrend_jax.data.sources.cocofied_lvis import COCO_SYNSETS
@@ -76,6 +77,7 @@ def _write_set(root: Path) -> None:
 def _config(root: Path, source: str) -> Config:
     config = tiny.get_config()
     config.num_classes = 80
+    config.model.backbone, config.model.freeze_at = "patches", 2
     data = config.data
     data.source, data.dir, data.cache_dir = source, str(root / "set"), str(root / "cache")
     data.train_images = data.eval_images = "val2017"

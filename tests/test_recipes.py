@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from pointrend_jax.pointrend import binary_uncertainty, draw_candidate_points
 from pointrend_jax.training.own_parts import check_own_parts
 from tests.own_parts import only_built_in
 from tests.shared import REPOSITORY
-from tests.tiny import tiny_semantic_config
+from tests.tiny import quick_semantic_config, save_start
 
 _TEXT = (REPOSITORY / "docs" / "recipes.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", _TEXT, re.S))
@@ -68,9 +69,14 @@ def run(files: Path, labelme: Path) -> Path:
     """One run with all of them: the backbone by the config's import, the others by --import."""
     (files / "mine.py").write_text(
         "import convnext\nfrom pointrend_jax.configs import tiny\n\n\n"
-        "def get_config():\n    config = tiny.get_config()\n    config.init.weights = ''\n"
+        "def get_config():\n    config = tiny.get_config()\n    config.num_classes = 2\n"
         "    config.model.backbone, config.model.freeze_at = 'convnext', 0\n    return config\n"
     )
+    # Random as well, but nothing is compiled to draw them.
+    run_file(files / "conv_coarse.py")
+    start = load_config(files / "mine.py").unlock()
+    start.init.weights, start.model.mask_head = "", "conv_coarse"
+    save_start(start, files / "start")
     work = files / "work"
     main(
         [
@@ -84,7 +90,7 @@ def run(files: Path, labelme: Path) -> Path:
             f"--config.data.dir={labelme}",
             f"--config.data.cache_dir={files / 'cache'}",
             "--config.data.class_names=('cat', 'dog')",
-            "--config.num_classes=2",
+            f"--config.init.weights={files / 'start'}",
             "--config.train.steps=2",
         ]
     )
@@ -201,7 +207,8 @@ def test_stratified_points_are_the_most_uncertain_candidate_of_each_cell(files: 
     )  # fmt: skip
     # So fine that the fall to 0 at the border, half a cell wide, holds no candidate.
     logits = jnp.broadcast_to(jnp.arange(1.0, 513.0).reshape(1, 1, -1, 1), (2, 512, 512, 1))
-    points = MASK_SAMPLERS["stratified"](candidates, logits, binary_uncertainty, num_points=6)
+    choose = jax.jit(MASK_SAMPLERS["stratified"], static_argnums=2, static_argnames="num_points")
+    points = choose(candidates, logits, binary_uncertainty, num_points=6)
     assert points.shape == (2, 6, 2)
     cells = np.floor(np.asarray(points) * [3, 2]).astype(int)
     expected = [(column, row) for row in range(2) for column in range(3)]
@@ -228,9 +235,9 @@ def test_focal_loss_is_cross_entropy_times_the_square_of_what_is_missing(files: 
 
 
 def test_sampler_and_loss_serve_label_maps_too(files: Path) -> None:
-    for name in ("stratified", "focal"):
-        run_file(files / f"{name}.py")
-    config = tiny_semantic_config()
+    for file in (files / "stratified.py", files / "focal.py", REPOSITORY / "tests/quick_parts.py"):
+        run_file(file)
+    config = quick_semantic_config()
     semantic = config.model.semantic
     semantic.sampler, semantic.point_loss = "stratified", "focal"
     semantic.importance_sample_ratio = 1.0

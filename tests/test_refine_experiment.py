@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import pointrend_jax
+import tests.quick_parts  # noqa: F401  (adds the backbone)
 from pointrend_jax.cli import main
 from pointrend_jax.config_rules import check_config
 from pointrend_jax.data.build_crops import build_crop_datasets
@@ -15,12 +16,15 @@ from pointrend_jax.experiment import evaluate_run, train
 from pointrend_jax.masks.degrade import KINDS
 from pointrend_jax.predict.load import load, model_config
 from pointrend_jax.structures import Config, check_shapes
+from pointrend_jax.tasks.build import build_task
+from pointrend_jax.weights import starting_weights
 from tests.lite_weights import lite_file
 from tests.tiny_refiner import ellipse, photo, refiner_config
 
 
 def _config(cache: Path) -> Config:
     config = refiner_config()
+    config.model.backbone, config.model.freeze_at, config.init.weights = "patches", 0, ""
     data, settings = config.data, config.train
     data.source, data.cache_dir = "embedded", str(cache)
     data.embedded.image_size, data.embedded.num_train, data.embedded.num_eval = 64, 6, 4
@@ -33,10 +37,19 @@ def _config(cache: Path) -> Config:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps, scored."""
-    lite_file(0)
     folder = tmp_path_factory.mktemp("refiner")
     train(_config(folder / "cache"), folder / "run")
     return folder
+
+
+def test_a_refiner_starts_from_the_published_weights_of_its_backbone() -> None:
+    lite_file(0)
+    config = refiner_config()
+    weights = starting_weights(config, build_task(config))
+    assert weights is not None
+    assert {path.split("/")[1] for path in weights.arrays} == {"backbone"}
+    assert weights.report.left
+    assert not [name for name in weights.report.left if "backbone" in name]
 
 
 def test_a_batch_is_a_function_of_its_number_and_shared_by_processes(folder: Path) -> None:

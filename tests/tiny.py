@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,7 +16,10 @@ from pointrend_jax.structures import (
     ObjectBatch,
     SemanticBatch,
 )
+from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task, Variables
+from pointrend_jax.training.checkpoints import CheckpointMeta
+from pointrend_jax.training.saved_variables import save_variables
 from pointrend_jax.training.trees import flat, nested
 
 NUM_CLASSES = 3
@@ -50,6 +54,14 @@ def tiny_semantic_config(coarse_head: str = "semantic_fpn", backbone: str = "res
     return config
 
 
+def quick_semantic_config() -> Config:
+    """Label maps by the parts of `tests.quick_parts`: what is quickest to trace and compile."""
+    config = tiny_semantic_config(backbone="patches")
+    config.model.freeze_at, config.model.semantic.coarse_head = 2, "levels"
+    config.model.semantic.point_features = ("res2",)
+    return config
+
+
 def tiny_variables(task: Task) -> Variables:
     """Random variables that can be trained, drawn by numpy: nothing is compiled for them.
 
@@ -67,6 +79,13 @@ def drawn_variables(shapes: Variables, scales: dict[str, float]) -> Variables:
     for path, array in drawn.items():
         array *= np.float32(math.prod(by for end, by in scales.items() if path.endswith(end)))
     return {"buffers": {}} | on_device(nested(drawn))
+
+
+def save_start(config: Config, folder: Path) -> None:
+    """Writes a checkpoint of `tiny_variables` for runs of `config` to start from."""
+    names = tuple(f"class {i}" for i in range(config.num_classes))
+    variables = tiny_variables(build_task(config))
+    save_variables(folder, variables, CheckpointMeta(config.to_dict(), names))
 
 
 # Layers that are initialised near zero, and the deviation of their kernels.

@@ -6,19 +6,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import tests.quick_parts  # noqa: F401  (adds the parts)
 from pointrend_jax.configs import tiny
 from pointrend_jax.structures import Config
-from pointrend_jax.tasks.build import build_task
-from pointrend_jax.training.checkpoints import CheckpointMeta
-from pointrend_jax.training.saved_variables import save_variables
-from tests.tiny import tiny_variables
+from tests.tiny import save_start
 
 
 def tiny_run_config(data: Path) -> Config:
     """`configs/tiny.py` with every step logged and five images to score, prepared in `data`.
 
-    It starts from weights drawn by numpy for all of a ResNet-18: what draws random ones takes as
-    long to compile as the training step, and EfficientNet's blocks take long to trace.
+    On a backbone whose steps take no time, from weights drawn by numpy: what draws random ones
+    takes as long to compile as the training step.
     """
     config = _without_weights()
     config.data.cache_dir, config.init.weights = str(data), str(_start())
@@ -30,13 +28,14 @@ def tiny_run_flags(data: Path) -> tuple[str, ...]:
     return (
         "--config=configs/tiny.py", f"--config.data.cache_dir={data}",
         "--config.data.embedded.num_eval=5", "--config.train.log_every=1",
-        "--config.model.backbone=resnet18", f"--config.init.weights={_start()}",
+        "--import=tests/quick_parts.py", "--config.model.backbone=patches",
+        "--config.model.freeze_at=2", f"--config.init.weights={_start()}",
     )  # fmt: skip
 
 
 def _without_weights() -> Config:
     config: Config = tiny.get_config()
-    config.model.backbone = "resnet18"
+    config.model.backbone, config.model.freeze_at = "patches", 2
     config.data.embedded.num_eval = 5
     config.train.log_every = 1
     return config
@@ -49,9 +48,7 @@ def _start() -> Path:
     atexit.register(folder.cleanup)
     config = _without_weights()
     config.init.weights = ""
-    names = tuple(f"class {i}" for i in range(config.num_classes))
-    variables = tiny_variables(build_task(config))
-    save_variables(Path(folder.name), variables, CheckpointMeta(config.to_dict(), names))
+    save_start(config, Path(folder.name))
     return Path(folder.name)
 
 

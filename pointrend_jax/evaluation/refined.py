@@ -56,7 +56,8 @@ class RefineEvaluator:
         return {"rendered": self._means("refined"), "coarse": self._means("given")}
 
     def _means(self, which: str) -> Statistics:
-        scores = list(self.scores.values())
+        # In the same order whichever thread or process was first: sums round by it.
+        scores = [self.scores[number] for number in sorted(self.scores)]
         means: Statistics = {"boundary_iou": _mean([getattr(s, which) for s in scores])}
         for size in SIZES:
             own = [getattr(s, which) for s in scores if size_of(s.area) == size]

@@ -7,11 +7,11 @@ import numpy as np
 
 from benchmarks.kill_prepare import contents, prepare
 from benchmarks.kill_test import Run, content, live
+from pointrend_jax.cli import main
 from tests.data.label_sets import blocks, write_camvid
+from tests.quick_run import CONFIG, STEPS, QuickRun
 from tests.shared import REPOSITORY
-from tests.tiny_run import TinyRun, tiny_run_flags
 
-_STEPS = 4
 # What tests/conftest.py sets for this process.
 _VARIABLES = {
     "JAX_PLATFORMS": "cpu",
@@ -21,14 +21,14 @@ _VARIABLES = {
 
 
 def test_a_training_killed_while_it_saves_ends_as_one_that_was_left_alone(
-    tiny_run: TinyRun, tmp_path: Path
+    quick_run: QuickRun, tmp_path: Path
 ) -> None:
-    flags = tiny_run_flags(tiny_run.cache)
-    run = Run(tmp_path / "killed", tiny_run.cache, _STEPS, _VARIABLES, flags)
+    places = tmp_path / "killed", quick_run.root / "cache"
+    run = Run(*places, STEPS, _VARIABLES, quick_run.flags(), CONFIG)
     killed = live(run, "save", signal.SIGKILL, 0.02)
     assert killed.status == -signal.SIGKILL
     assert live(run, "", signal.SIGKILL, 0.0).status == 0
-    expected, found = content(tiny_run.workdir, _STEPS), content(run.workdir, _STEPS)
+    expected, found = content(quick_run.workdir, STEPS), content(run.workdir, STEPS)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
@@ -45,6 +45,6 @@ def test_a_prepare_killed_between_two_shards_leaves_the_files_of_one_left_alone(
         "--images-per-shard", "1",
     ]  # fmt: skip
     prepare(tmp_path / "killed", arguments, kill_after=0.0)
-    prepare(tmp_path / "killed", arguments, kill_after=None)
-    prepare(tmp_path / "whole", arguments, kill_after=None)
+    for name in ("killed", "whole"):
+        main(["prepare", "--data-dir", str(tmp_path / name), *arguments])
     assert contents(tmp_path / "whole") == contents(tmp_path / "killed") != {}

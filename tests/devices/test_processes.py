@@ -1,14 +1,13 @@
 """Whole programs in two processes: the same numbers as in one, one voice, and clean ends.
 
 The process of the tests with its two devices is the one that they are compared with, so that only
-what needs a second process is started: a run that is stopped, and the same run going on. jax keeps
-compiled programs of the first process alone, which the second run finds there.
+what needs a second process is started: a quick run that is stopped, to go on in one process; and
+one of instances that was begun in one process, to go on in two and be scored.
 """
 
 import json
 import shutil
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +19,11 @@ from benchmarks.launch import CLUSTER_FLAGS, finish, run_processes, started, wai
 from pointrend_jax.devices.processes import Cluster, join_processes
 from pointrend_jax.experiment import train
 from pointrend_jax.training.interruptions import StopSignal
-from tests.tiny_run import TinyRun, tiny_run_config, tiny_run_flags
+from tests.quick_run import CONFIG, QuickRun
+from tests.tiny_run import TinyRun, tiny_run_flags
 
-
-def _command(cache: Path, workdir: Path) -> Sequence[str]:
-    """train.py with the settings of `tiny_run_config`, but by shard_map."""
-    strategy = "--config.train.strategy=shard_map"
-    return ("train.py", f"--workdir={workdir}", *tiny_run_flags(cache), strategy)
-
-
-@pytest.fixture(scope="module")
-def stopped(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The work directory of a run of two processes of which the second was sent SIGTERM."""
-    workdir = tmp_path_factory.mktemp("processes") / "stopped"
-    command = _command(tiny_run.cache, workdir)
-    with started(command, 2, cluster_flags=CLUSTER_FLAGS) as running:
-        # Before the first step, after which it stops therefore.
-        wait_for(running, "weights of")
-        running[1].process.send_signal(signal.SIGTERM)
-        lead, _ = finish(running, status=128 + signal.SIGTERM)
-    assert "stopped after step 1, which is saved; the same command goes on" in lead
-    return workdir
+# In one process the runs go by pmap.
+_STRATEGY = "--config.train.strategy=shard_map"
 
 
 def _losses(workdir: Path) -> dict[int, dict[str, float]]:
@@ -80,11 +63,30 @@ def _assert_alike(ours: Any, theirs: Any) -> None:
     np.testing.assert_allclose(ours_and_theirs[:, 0], ours_and_theirs[:, 1], atol=1e-6)
 
 
-def test_sigterm_to_one_process_stops_both_and_the_run_goes_on_and_scores_as_one_process_does(
-    tiny_run: TinyRun, stopped: Path, tmp_path: Path
+def test_sigterm_to_one_process_stops_both_and_the_run_goes_on_in_one(
+    quick_run: QuickRun, tmp_path: Path
 ) -> None:
-    workdir = shutil.copytree(stopped, tmp_path / "resumed")
-    command = _command(tiny_run.cache, workdir)
+    workdir = tmp_path / "stopped"
+    flags = (f"--config={CONFIG}", *quick_run.flags(), _STRATEGY)
+    command = ("train.py", f"--workdir={workdir}", *flags)
+    with started(command, 2, cluster_flags=CLUSTER_FLAGS) as running:
+        # Before the first step, after which it stops therefore.
+        wait_for(running, "weights of")
+        running[1].process.send_signal(signal.SIGTERM)
+        lead, other = finish(running, status=128 + signal.SIGTERM)
+    assert "stopped after step 1, which is saved; the same command goes on" in lead
+    assert "stopped after" not in other
+    train(quick_run.config(), workdir, evaluate_at_end=False)
+    _assert_close(workdir, quick_run.workdir)
+
+
+def test_a_run_of_one_process_goes_on_in_two_and_scores_as_in_one(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    workdir = shutil.copytree(tiny_run.workdir, tmp_path / "work")
+    shutil.rmtree(workdir / "checkpoints" / "4")
+    (workdir / "results.json").unlink()
+    command = ("train.py", f"--workdir={workdir}", *tiny_run_flags(tiny_run.cache), _STRATEGY)
     lead, other = run_processes(command, 2, cluster_flags=CLUSTER_FLAGS)
     _assert_close(workdir, tiny_run.workdir)
     # Five images in batches of two: the last has none for the second process.
@@ -97,15 +99,6 @@ def test_sigterm_to_one_process_stops_both_and_the_run_goes_on_and_scores_as_one
     assert "step 4/4" in lead
     assert "mask AP" in lead
     assert [line for line in other.splitlines() if line and not line.startswith("[Gloo]")] == []
-
-
-def test_a_checkpoint_of_two_processes_goes_on_in_one(
-    tiny_run: TinyRun, stopped: Path, tmp_path: Path
-) -> None:
-    workdir = shutil.copytree(stopped, tmp_path / "alone")
-    # By pmap, where it was begun by shard_map.
-    train(tiny_run_config(tiny_run.cache), workdir, evaluate_at_end=False)
-    _assert_close(workdir, tiny_run.workdir)
 
 
 @pytest.mark.parametrize("stops", [True, False])

@@ -13,10 +13,13 @@ import pytest
 from orbax.checkpoint._src.path import gcs_utils
 
 from pointrend_jax.cli import main
+from pointrend_jax.configs import tiny
 from pointrend_jax.data.build_objects import build_datasets
 from pointrend_jax.data.records.fetch import fetch_records
+from pointrend_jax.evaluation.semantic_scores import load_counts, score
 from pointrend_jax.experiment import evaluate_run, train
 from pointrend_jax.predict.load import load
+from pointrend_jax.results.predictions import write_results_list
 from pointrend_jax.storage import as_path
 from pointrend_jax.structures import Config
 from pointrend_jax.training.checkpoints import CheckpointMeta, Checkpoints, Retention
@@ -24,7 +27,7 @@ from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.training.step import DEFAULT_OPTIONS, TrainState, initial_state
 from tests.bucket import buckets
 from tests.data.label_sets import blocks, write_camvid
-from tests.tiny_run import tiny_run_config
+from tests.quick_run import QuickRun
 
 
 @pytest.fixture(scope="module")
@@ -44,22 +47,22 @@ def _state(step: int) -> TrainState:
     return state._replace(step=jnp.asarray(step, jnp.int32))
 
 
-def _config(cache: Path, steps: int) -> Config:
-    config = tiny_run_config(cache)
+def _config(run: QuickRun, steps: int) -> Config:
+    config = run.config()
     config.train.steps, config.train.checkpoint_every = steps, 1
     return config
 
 
 def test_a_run_in_a_bucket_saves_resumes_and_scores(
-    bucket: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    quick_run: QuickRun, bucket: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workdir, folder = as_path("gs://bucket/runs/one"), bucket / "runs" / "one"
-    train(_config(tmp_path, 1), workdir, evaluate_at_end=False)
-    other = _config(tmp_path, 2)
+    train(_config(quick_run, 1), workdir, evaluate_at_end=False)
+    other = _config(quick_run, 2)
     other.train.learning_rate = 0.1
-    with pytest.raises(ValueError, match=r"learning_rate: 0\.005, now 0\.1"):
+    with pytest.raises(ValueError, match=r"learning_rate: 0\.02, now 0\.1"):
         train(other, workdir, evaluate_at_end=False)
-    variables = train(_config(tmp_path, 2), workdir, evaluate_at_end=False)
+    variables = train(_config(quick_run, 2), workdir, evaluate_at_end=False)
     assert "resuming gs://bucket/runs/one after step 1" in capsys.readouterr().out
     assert {"1", "2"} <= {p.name for p in (folder / "checkpoints").iterdir()}
     saved, _, step = load_variables(workdir)
@@ -69,9 +72,16 @@ def test_a_run_in_a_bucket_saves_resumes_and_scores(
     assert [r["step"] for r in lines if "loss" in r] == [1, 2]
     assert list((folder / "tensorboard").iterdir())
     results = evaluate_run(workdir)
-    assert json.loads((folder / "results.json").read_text())["box"] == results["box"]
+    assert json.loads((folder / "results.json").read_text())["coarse"] == results["coarse"]
+    counts = load_counts(folder / "counts.npz")
+    assert score(counts)["coarse"]["miou"] == results["coarse"]["miou"]
     predictor: Any = load("gs://bucket/runs/one")
-    assert len(predictor.class_names) == 6
+    assert len(predictor.class_names) == 11
+
+
+def test_detections_are_written_to_a_bucket(bucket: Path) -> None:
+    write_results_list(as_path("gs://bucket/runs/detections.json"), [{"image_id": 1}])
+    assert json.loads((bucket / "runs" / "detections.json").read_text()) == [{"image_id": 1}]
 
 
 def test_a_damaged_checkpoint_in_a_bucket_gives_way_to_the_one_before(
@@ -130,7 +140,8 @@ def test_a_damaged_bucket_is_named(bucket: Path, tmp_path: Path) -> None:
     content = bytearray(shard.read_bytes())
     content[100] ^= 1
     shard.write_bytes(content)
-    config = _config(tmp_path / "cache", 1)
+    config: Config = tiny.get_config()
+    config.data.cache_dir = str(tmp_path / "cache")
     config.data.source, config.data.dir = "tfds", "gs://bucket/data/damaged/1.0.0"
     with pytest.raises(ValueError, match=r"damaged-train.*another checksum"):
         build_datasets(config)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pointrend_jax.storage import check_workdir
-from pointrend_jax.structures import ObjectBatch
+from pointrend_jax.structures import SemanticBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training import loop
 from pointrend_jax.training.checkpoints import CheckpointMeta, Retention
@@ -29,8 +29,8 @@ from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.replicas import build_replicas
 from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.training.step import DEFAULT_OPTIONS, StepOptions
-from tests.tiny import object_batch, tiny_config, tiny_variables
-from tests.tiny_training import SEED, Training, tiny_training
+from tests.tiny import quick_semantic_config, semantic_batch, tiny_variables
+from tests.tiny_training import SEED, Training, quick_training
 
 
 class _Batches:
@@ -39,8 +39,8 @@ class _Batches:
     def __len__(self) -> int:
         return 10**6
 
-    def __getitem__(self, index: int) -> ObjectBatch:
-        return object_batch(seed=index % 4)
+    def __getitem__(self, index: int) -> SemanticBatch:
+        return semantic_batch(seed=index % 4)
 
 
 def _batches(start: int) -> grain.DatasetIterator:
@@ -48,7 +48,7 @@ def _batches(start: int) -> grain.DatasetIterator:
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=0)))
 
 
-_STEPS = 14
+_STEPS, _EVERY = 14, 7
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,9 +67,9 @@ def _train(
     options: StepOptions = DEFAULT_OPTIONS,
 ) -> list[dict[str, float]]:
     """What is in the metrics after a run that begins or goes on in `workdir`."""
-    used = training or tiny_training()
+    used = training or quick_training()
     settings = LoopSettings(
-        steps=steps, batch_size=2, log_every=1, eval_every=0, checkpoint_every=3,
+        steps=steps, batch_size=2, log_every=1, eval_every=0, checkpoint_every=_EVERY,
         retention=Retention(9), seed=SEED, num_canvases=1, strategy=strategy, options=options,
     )  # fmt: skip
     run_training(
@@ -100,18 +100,18 @@ def test_a_resumed_run_has_the_losses_of_a_whole_one_bit_for_bit_and_no_other_mo
 ) -> None:
     stopped = shutil.copytree(whole[0], tmp_path / "stopped")
     for checkpoint in (stopped / "checkpoints").iterdir():
-        if checkpoint.name != "3":
+        if checkpoint.name != str(_EVERY):
             shutil.rmtree(checkpoint)
-    parts = _losses(_train(stopped, 6))
-    assert [record["step"] for record in parts] == [1, 2, 3, 4, 5, 6]
-    assert parts == _losses(whole[1])[:6]
-    config = tiny_config()
-    config.model.fpn_channels = 8
+    parts = _losses(_train(stopped, 9))
+    assert [record["step"] for record in parts] == [*range(1, 10)]
+    assert parts == _losses(whole[1])[:9]
+    config = quick_semantic_config()
+    config.model.semantic.point_fc_dim = 8
     task = build_task(config)
     variables = tiny_variables(task)
     optimizer, schedule = build_optimizer(config, variables["params"], task.is_trainable)
-    with pytest.raises(ValueError, match="shape of params/fpn/lateral2/kernel: saved"):
-        _train(stopped, 7, Training(config, task, variables, optimizer, schedule))
+    with pytest.raises(ValueError, match="shape of params/point_head/point_head/fc1/bias: saved"):
+        _train(stopped, 10, Training(config, task, variables, optimizer, schedule))
 
 
 def test_a_deterministic_run_that_is_stopped_goes_on_with_the_bits_of_a_whole_one(

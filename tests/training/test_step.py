@@ -1,7 +1,7 @@
 """One step on one device and on two, and the optimiser's rules."""
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,69 +11,109 @@ import pytest
 from benchmarks.compilations import counted_compilations
 from benchmarks.hlo_collectives import collectives_of
 from pointrend_jax.devices.placement import shard
-from pointrend_jax.structures import ObjectBatch
 from pointrend_jax.tasks.task import module_path
 from pointrend_jax.training.optimizer import build_optimizer, warmup_multistep
-from pointrend_jax.training.replicas import build_replicas
+from pointrend_jax.training.replicas import Replicas, build_replicas
 from pointrend_jax.training.step import StepOptions, TrainState
-from tests.tiny import object_batch, tiny_config
-from tests.tiny_training import SEED, tiny_training
+from tests.tiny import object_batch, semantic_batch, tiny_config
+from tests.tiny_training import SEED, Training, quick_training, tiny_training
+
+_STEPS = 3
 
 
-def _batches(number: int) -> list[ObjectBatch]:
-    return [object_batch(seed=seed) for seed in range(number)]
+class _Steps(NamedTuple):
+    """Three steps: the states before them and after each, and the compiled program as text."""
+
+    states: tuple[TrainState, ...]
+    text: str
+
+
+def _steps(training: Training, replicas: Replicas, make_batch: Any) -> _Steps:
+    before = training.state()
+    state, key = replicas.replicate((before, jax.random.key(SEED)))
+    batches = [replicas.place(make_batch(seed=seed)) for seed in range(_STEPS)]
+    step: Any = replicas.step
+    # Once for what it says and what it does.
+    program, states = step.lower(state, batches[0], key).compile(), [jax.device_get(before)]
+    for batch in batches:
+        state, _ = program(state, batch, key)
+        # The next step frees it.
+        states.append(jax.device_get(state))
+    return _Steps(tuple(states), program.as_text())
+
+
+def _on_one_device(training: Training) -> Replicas:
+    devices = (jax.devices()[0],)
+    return build_replicas("shard_map", training.task, training.optimizer, devices=devices)
 
 
 @cache
-def _on_one_replica() -> tuple[TrainState, ...]:
-    """The states after each of three steps, on one device."""
+def _of_instances_on_one() -> _Steps:
+    return _steps(tiny_training(), _on_one_device(tiny_training()), object_batch)
+
+
+@cache
+def _of_label_maps_on_one() -> _Steps:
+    return _steps(quick_training(), _on_one_device(quick_training()), semantic_batch)
+
+
+@cache
+def _of_instances_on_two() -> _Steps:
     training = tiny_training()
-    one = build_replicas(
-        "shard_map", training.task, training.optimizer, devices=(jax.devices()[0],)
+    replicas = build_replicas("pmap", training.task, training.optimizer)
+    return _steps(training, replicas, object_batch)
+
+
+def _assert_close(ours: TrainState, theirs: TrainState) -> None:
+    # Sums run in another order: rounding, grown over three steps.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5),
+        ours.params,
+        theirs.params,
     )
-    state, key = one.replicate((training.state(), jax.random.key(SEED)))
-    states = []
-    for batch in _batches(3):
-        state, _ = one.step(state, one.place(batch), key)
-        # The next step frees it.
-        states.append(jax.device_get(state))
-    return tuple(states)
+
+
+def test_two_devices_give_the_parameters_of_one_after_three_steps_of_instances() -> None:
+    after = _of_instances_on_two().states[-1]
+    assert int(after.step) == _STEPS
+    _assert_close(after, _of_instances_on_one().states[-1])
 
 
 @pytest.mark.parametrize("strategy", ["pmap", "shard_map"])
 def test_two_devices_give_the_parameters_of_one_after_three_steps_of_one_program(
     strategy: str,
 ) -> None:
-    training = tiny_training()
+    training = quick_training()
     replicas = build_replicas(strategy, training.task, training.optimizer)
     state, key = replicas.replicate((training.state(), jax.random.key(SEED)))
-    batches = [replicas.place(batch) for batch in _batches(3)]
+    batches = [replicas.place(semantic_batch(seed=seed)) for seed in range(_STEPS)]
     with counted_compilations() as compiled:
         for batch in batches:
             state, _ = replicas.step(state, batch, key)
     assert len(compiled) == 1, compiled
-    assert int(state.step) == 3
-    # Sums run in another order: rounding, grown over three steps.
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5),
-        state.params,
-        _on_one_replica()[-1].params,
-    )
+    assert int(state.step) == _STEPS
+    _assert_close(state, _of_label_maps_on_one().states[-1])
+
+
+def test_each_step_draws_points_of_its_own() -> None:
+    training = quick_training()
+    replicas, found = _on_one_device(training), []
+    for step in (0, 1):
+        before = training.state()._replace(step=jnp.asarray(step, jnp.int32))
+        state, key = replicas.replicate((before, jax.random.key(SEED)))
+        found.append(replicas.step(state, replicas.place(semantic_batch()), key)[1])
+    assert found[0]["loss_sem_seg"] == found[1]["loss_sem_seg"]
+    assert found[0]["loss_sem_seg_point"] != found[1]["loss_sem_seg_point"]
 
 
 def test_one_message_carries_the_trained_gradients_and_the_losses() -> None:
-    training = tiny_training()
-    task, state = training.task, training.state()
+    task, state = tiny_training().task, tiny_training().state()
     trained = [
         x.nbytes
         for path, x in jax.tree_util.tree_leaves_with_path(state.params)
         if task.is_trainable(module_path(path))
     ]
-    replicas = build_replicas("pmap", task, training.optimizer)
-    state, key = replicas.replicate((state, jax.random.key(SEED)))
-    step: Any = replicas.step
-    text = step.lower(state, replicas.place(_batches(1)[0]), key).compile().as_text()
-    largest, *denominators = collectives_of(text)
+    largest, *denominators = collectives_of(_of_instances_on_two().text)
     losses = 7
     assert largest.kind == "all-reduce"
     assert len(largest.shapes) == len(trained) + losses
@@ -93,18 +133,18 @@ def test_one_message_carries_the_trained_gradients_and_the_losses() -> None:
 def test_a_strategy_that_cannot_be_is_refused(
     strategy: str, deterministic: bool, message: str
 ) -> None:
-    training, options = tiny_training(), StepOptions(deterministic=deterministic)
+    training, options = quick_training(), StepOptions(deterministic=deterministic)
     with pytest.raises(ValueError, match=message):
         build_replicas(strategy, training.task, training.optimizer, options)
 
 
 def test_frozen_stages_do_not_move_and_all_else_does() -> None:
-    task, before = tiny_training().task, tiny_training().state()
-    after = _on_one_replica()[1]
+    task = tiny_training().task
+    before, _, after, _ = _of_instances_on_one().states
     paths = jax.tree_util.tree_leaves_with_path(before.params)
     for (path, old), new in zip(paths, jax.tree.leaves(after.params), strict=True):
         names = tuple(entry.key for entry in path)
-        assert bool(jnp.any(old != new)) == task.is_trainable(names), names
+        assert bool(np.any(old != new)) == task.is_trainable(names), names
     jax.tree.map(np.testing.assert_array_equal, before.buffers, after.buffers)
 
 
