@@ -42,7 +42,8 @@ def test_it_is_the_plain_stem_up_to_rounding_with_its_parameters(norm: Any) -> N
             variables = jax.jit(lambda *x: stem.init(*x))(jax.random.key(0), x, HW)
 
             def weighted(params: Any) -> tuple[jax.Array, jax.Array]:
-                y = stem.apply({**variables, "params": params}, x, HW)
+                inputs = jnp.asarray(x), jnp.asarray(HW)
+                y = stem.apply({**variables, "params": params}, *inputs)
                 assert isinstance(y, jax.Array)
                 return jnp.sum(y * weights), y
 
