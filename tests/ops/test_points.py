@@ -52,7 +52,7 @@ def test_point_sample_bits_equals_sampling_the_unpacked_mask() -> None:
     bits = np.packbits(masks, axis=-1, bitorder="little")
     points = rng.uniform(-0.2, 1.2, (2, 40, 2)).astype(np.float32)
     index = np.array([2, 0])
-    ours = point_sample_bits(bits, index, points * np.float32([16, 9]))
+    ours = point_sample_bits(bits, index, points * np.array([16, 9], np.float32))
     of_maps = point_sample(masks[index, ..., None].astype(np.float32), points)
     np.testing.assert_allclose(ours, np.squeeze(of_maps, -1), atol=1e-5)
 

@@ -110,7 +110,9 @@ def test_in_a_deterministic_step_it_is_the_same_but_for_rounding() -> None:
     arguments = canvas, inside, np.array([(9, 20)])
     plain = np.asarray(resize_within(*arguments, (12, 20)))
     with deterministic():
-        exact = np.asarray(jax.jit(lambda *x: ops.resize_within(*x, (12, 20)))(*arguments))
+        exact = np.asarray(
+            jax.jit(lambda *x: ops.resize_within(*x, canvas_hw=(12, 20)))(*arguments)
+        )
     np.testing.assert_allclose(exact[:, :9], plain[:, :9], rtol=1e-5, atol=1e-5)
 
 
