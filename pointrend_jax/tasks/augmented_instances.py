@@ -60,7 +60,7 @@ def augmented_instances(
         for batch, (maps, _), flip in zip(batches, found, flips, strict=True):
             frames = views_hw[0], batch.image_hw
             masks = programs.masks(variables, maps, merged, frames, batch.padded_hw, flip)
-            total = masks if total is None else jax.tree.map(jnp.add, total, masks)
+            total = masks if total is None else _added(total, masks)
         logits = jax.tree.map(lambda x: _logits_of_mean(x, len(flips)), total)
         predictions = InstancePredictions(merged, logits.rendered, logits.coarse)
         predictions = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), predictions)
@@ -194,6 +194,11 @@ def _mirrored(boxes: Array, image_hw: Array, flipped: bool | Array) -> Array:
     width = image_hw[:, 1, None].astype(boxes.dtype)
     x0, y0, x1, y1 = (boxes[..., i] for i in range(4))
     return jnp.where(flipped, jnp.stack([width - x1, y0, width - x0, y1], axis=-1), boxes)
+
+
+@jax.jit
+def _added(total: MaskLogits, masks: MaskLogits) -> MaskLogits:
+    return jax.tree.map(jnp.add, total, masks)
 
 
 def _logits_of_mean(total: Array, number: int) -> Array:

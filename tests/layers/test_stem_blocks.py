@@ -13,43 +13,45 @@ from pointrend_jax.layers.resnet import Stem, stem_pool
 from pointrend_jax.layers.stem_blocks import max_pool_parts, pixels_to_blocks
 from tests.lowered import lowered_for, operations
 
-HW = jnp.array([[32, 32], [32, 64]])
+HW = np.array([[32, 32], [32, 64]])
 SHAPE = (2, 32, 64, 3)
 
 
 def test_a_block_has_its_pixels_row_by_row() -> None:
-    x = jnp.arange(4.0 * 8).reshape(1, 4, 8, 1)
+    x = np.arange(4 * 8, dtype=np.float32).reshape(1, 4, 8, 1)
     left = [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27]
-    blocks = pixels_to_blocks(x)
+    blocks = np.asarray(jax.jit(pixels_to_blocks)(x))
     np.testing.assert_array_equal(blocks[0, 0, 0], left)
     np.testing.assert_array_equal(blocks[0, 0, 1], np.array(left) + 4)
 
 
 def test_pooling_of_parts_is_that_of_the_map() -> None:
-    x = jnp.asarray(np.random.default_rng(0).uniform(0, 1, (2, 6, 8, 3)), jnp.float32)
+    x = np.random.default_rng(0).uniform(0, 1, (2, 6, 8, 3)).astype(np.float32)
     parts = [x[:, i::2, j::2] for i in range(2) for j in range(2)]
-    np.testing.assert_array_equal(max_pool_parts(parts), stem_pool(x))
+    np.testing.assert_array_equal(jax.jit(max_pool_parts)(parts), jax.jit(stem_pool)(x))
 
 
 @pytest.mark.parametrize("norm", [FrozenBatchNorm, BatchNorm])
 def test_it_is_the_plain_stem_up_to_rounding_with_its_parameters(norm: Any) -> None:
     stem, rng = Stem(norm), np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=SHAPE), jnp.float32)
-    weights = jnp.asarray(rng.normal(size=(2, 8, 16, 64)), jnp.float32)
+    x = rng.normal(size=SHAPE).astype(np.float32)
+    weights = rng.normal(size=(2, 8, 16, 64)).astype(np.float32)
 
-    def value_and_gradient(platform: str) -> tuple[Any, Any, Any]:
+    def trained(platform: str) -> tuple[Any, Any, Any]:
         with traced_for(platform):
-            variables = stem.init(jax.random.key(0), x, HW)
+            variables = jax.jit(lambda *x: stem.init(*x))(jax.random.key(0), x, HW)
 
             def weighted(params: Any) -> tuple[jax.Array, jax.Array]:
-                y = stem.apply({**variables, "params": params}, x, HW)
+                inputs = jnp.asarray(x), jnp.asarray(HW)
+                y = stem.apply({**variables, "params": params}, *inputs)
                 assert isinstance(y, jax.Array)
                 return jnp.sum(y * weights), y
 
-            (_, y), gradient = jax.value_and_grad(weighted, has_aux=True)(variables["params"])
+            value_and_gradient = jax.value_and_grad(weighted, has_aux=True)
+            (_, y), gradient = jax.jit(value_and_gradient)(variables["params"])
             return variables, y, gradient
 
-    plain, in_blocks = value_and_gradient("gpu"), value_and_gradient("tpu")
+    plain, in_blocks = trained("gpu"), trained("tpu")
     jax.tree.map(np.testing.assert_array_equal, in_blocks[0], plain[0])
     # A sum of 147 products in another order.
     np.testing.assert_allclose(in_blocks[1], plain[1], rtol=1e-5, atol=1e-5)

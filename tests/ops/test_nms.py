@@ -1,24 +1,40 @@
 """NMS against the textbook loop, over several blocks."""
 
 from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pointrend_jax.devices.backend import Forms, forms
 from pointrend_jax.ops.boxes import box_iou
 from pointrend_jax.ops.nms import nms_sorted
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 NUM = 600
 
+_iou = jax.jit(box_iou)
+
+
+@cache
+def _compiled(form: Forms, **settings: Any) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    assert form == forms()
+    return jax.jit(partial(nms_sorted, **settings))
+
+
+def _kept(boxes: np.ndarray, groups: np.ndarray, valid: np.ndarray, **settings: Any) -> list[int]:
+    index, found = _compiled(forms(), **settings)(boxes, groups, valid)
+    return np.asarray(index)[np.asarray(found)].tolist()
+
 
 def _greedy(
-    boxes: jnp.ndarray, groups: np.ndarray, valid: np.ndarray, threshold: float
+    boxes: np.ndarray, groups: np.ndarray, valid: np.ndarray, threshold: float
 ) -> list[int]:
-    overlap = np.asarray(box_iou(boxes, boxes)) > threshold
+    overlap = np.asarray(_iou(boxes, boxes)) > threshold
     kept: list[int] = []
     for i in np.flatnonzero(valid):
         if not any(overlap[j, i] and groups[j] == groups[i] for j in kept):
@@ -26,11 +42,11 @@ def _greedy(
     return kept
 
 
-def _random(seed: int) -> tuple[jnp.ndarray, np.ndarray]:
+def _random(seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 60, (NUM, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(5, 40, (NUM, 2))], axis=1)
-    return jnp.asarray(boxes, jnp.float32), rng.integers(0, 3, NUM).astype(np.int32)
+    return boxes.astype(np.float32), rng.integers(0, 3, NUM).astype(np.int32)
 
 
 @settings(max_examples=10)
@@ -38,10 +54,8 @@ def _random(seed: int) -> tuple[jnp.ndarray, np.ndarray]:
 def test_nms_equals_the_greedy_loop(seed: int, num_valid: int) -> None:
     boxes, groups = _random(seed)
     valid = np.arange(NUM) < num_valid
-    index, found = nms_sorted(
-        boxes, jnp.asarray(groups), jnp.asarray(valid), iou_threshold=0.3, max_outputs=NUM
-    )
-    assert index[found].tolist() == _greedy(boxes, groups, valid, 0.3)
+    kept = _kept(boxes, groups, valid, iou_threshold=0.3, max_outputs=NUM)
+    assert kept == _greedy(boxes, groups, valid, 0.3)
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
@@ -50,39 +64,32 @@ def test_of_a_chain_longer_than_any_number_of_rounds_every_second_box_is_kept(
 ) -> None:
     trace_for(platform)
     # Each overlaps the one before and the one after by a third of both, and no other.
-    left = jnp.arange(300.0)
-    boxes = jnp.stack([left, left * 0, left + 2, left * 0 + 1], axis=1)
-    index, found = nms_sorted(
-        boxes, jnp.zeros(300, jnp.int32), jnp.ones(300, bool), iou_threshold=0.3, max_outputs=300
-    )
-    assert index[found].tolist() == list(range(0, 300, 2))
+    left = np.arange(300, dtype=np.float32)
+    boxes = np.stack([left, left * 0, left + 2, left * 0 + 1], axis=1)
+    one_group, valid = np.zeros(300, np.int32), np.ones(300, bool)
+    kept = _kept(boxes, one_group, valid, iou_threshold=0.3, max_outputs=300)
+    assert kept == list(range(0, 300, 2))
 
 
 def test_the_forms_of_all_devices_keep_the_same_boxes(trace_for: Callable[[str], None]) -> None:
     boxes, groups = _random(1)
+    everything = np.ones(NUM, bool)
     for platform in ("cpu", "gpu", "tpu"):
         trace_for(platform)
-        index, found = nms_sorted(
-            boxes, jnp.asarray(groups), jnp.ones(NUM, bool), iou_threshold=0.3, max_outputs=NUM
-        )
-        assert index[found].tolist() == _greedy(boxes, groups, np.ones(NUM, bool), 0.3)
+        kept = _kept(boxes, groups, everything, iou_threshold=0.3, max_outputs=NUM)
+        assert kept == _greedy(boxes, groups, everything, 0.3)
 
 
 def test_an_overlap_of_exactly_the_threshold_drops_no_box() -> None:
-    boxes = jnp.asarray([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 1.0]])
+    boxes = np.array([[0, 0, 2, 2], [0, 0, 2, 1]], np.float32)
+    one_group, valid = np.zeros(2, np.int32), np.ones(2, bool)
     for threshold, kept in ((0.5, [0, 1]), (0.499, [0])):
-        index, found = nms_sorted(
-            boxes, jnp.zeros(2, jnp.int32), jnp.ones(2, bool),
-            iou_threshold=threshold, max_outputs=2,
-        )  # fmt: skip
-        assert index[found].tolist() == kept
+        assert _kept(boxes, one_group, valid, iou_threshold=threshold, max_outputs=2) == kept
 
 
 def test_nms_stops_at_max_outputs_with_the_first_survivors() -> None:
     boxes, groups = _random(0)
-    everything = jnp.ones(NUM, bool)
-    index, found = nms_sorted(
-        boxes, jnp.asarray(groups), everything, iou_threshold=0.3, max_outputs=20
-    )
-    assert found.all()
-    assert index.tolist() == _greedy(boxes, groups, np.ones(NUM, bool), 0.3)[:20]
+    everything = np.ones(NUM, bool)
+    kept = _kept(boxes, groups, everything, iou_threshold=0.3, max_outputs=20)
+    assert kept == _greedy(boxes, groups, everything, 0.3)[:20]
+    assert len(kept) == 20

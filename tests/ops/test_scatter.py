@@ -1,17 +1,21 @@
 """Sums of rows that have no order, their error, and reads that share nothing."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from pointrend_jax.devices.backend import deterministic
+from pointrend_jax.ops import scatter
 from pointrend_jax.ops.points import point_sample
-from pointrend_jax.ops.scatter import add_rows, take_distinct, take_own, take_rows
+from pointrend_jax.ops.scatter import take_rows
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
+
+# Operation by operation a sum is some forty programs.
+add_rows = jax.jit(scatter.add_rows, static_argnames="exact")
+take_own = jax.jit(scatter.take_own, static_argnames="axis")
+take_distinct = jax.jit(scatter.take_distinct)
 ROWS, UPDATES, CHANNELS = 7, 3000, 3
 
 
@@ -25,8 +29,8 @@ def _updates(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sums(rows: np.ndarray, updates: np.ndarray, *, exact: bool) -> np.ndarray:
-    total = jnp.zeros((ROWS, updates.shape[1]))
-    return np.asarray(add_rows(total, jnp.asarray(rows), jnp.asarray(updates), exact=exact))
+    total = np.zeros((ROWS, updates.shape[1]), np.float32)
+    return np.asarray(add_rows(total, rows, updates, exact=exact))
 
 
 def test_sums_by_hand_add_to_what_is_there() -> None:
@@ -34,7 +38,7 @@ def test_sums_by_hand_add_to_what_is_there() -> None:
     rows = jnp.array([[2, 0], [2, 2]])
     updates = jnp.array([[[1.0, -1.0], [0.25, 0.5]], [[4.0, 0.0], [0.0, 0.0]]])
     for exact in (False, True):
-        sums = add_rows(total, rows, updates, exact=exact)
+        sums = scatter.add_rows(total, rows, updates, exact=exact)
         np.testing.assert_array_equal(sums, [[1.25, 10.5], [2.0, 20.0], [8.0, 29.0]])
 
 
@@ -65,63 +69,70 @@ def test_exact_sums_are_off_by_no_more_than_is_said(seed: int) -> None:
 @pytest.mark.parametrize("number", [1, 2, 3, 1024, 1025, 70_000])
 @pytest.mark.parametrize("value", [1e-30, -1.0, 1.9999999, 3e30])
 def test_no_number_of_equal_updates_overflows(number: int, value: float) -> None:
-    updates = jnp.full((number, 1), value, jnp.float32)
-    sums = add_rows(jnp.zeros((2, 1)), jnp.ones(number, jnp.int32), updates, exact=True)
+    updates = np.full((number, 1), value, np.float32)
+    total = np.zeros((2, 1), np.float32)
+    sums = np.asarray(add_rows(total, np.ones(number, np.int32), updates, exact=True))
     assert sums[0, 0] == 0
     np.testing.assert_allclose(sums[1, 0], number * float(np.float32(value)), rtol=3e-7)
 
 
 def test_small_updates_beside_a_large_one_of_another_row_keep_their_bits() -> None:
-    updates = jnp.array([[1e30], [1.1], [1e-30]])
-    sums = add_rows(jnp.zeros((3, 1)), jnp.arange(3), updates, exact=True)
+    updates = np.array([[1e30], [1.1], [1e-30]], np.float32)
+    total = np.zeros((3, 1), np.float32)
+    sums = add_rows(total, np.arange(3), updates, exact=True)
     np.testing.assert_allclose(sums, updates, rtol=1.2e-7)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_stays_so_in_its_row_alone(value: float) -> None:
-    updates = jnp.array([[1.0], [value], [2.0]])
-    sums = add_rows(jnp.zeros((2, 1)), jnp.array([0, 1, 1]), updates, exact=True)
+    updates = np.array([[1.0], [value], [2.0]], np.float32)
+    total = np.zeros((2, 1), np.float32)
+    sums = np.asarray(add_rows(total, np.array([0, 1, 1]), updates, exact=True))
     assert sums[0, 0] == 1
     assert not np.isfinite(sums[1, 0])
 
 
 def test_nothing_to_add_gives_zeros() -> None:
-    sums = add_rows(jnp.zeros((2, 3)), jnp.zeros(0, jnp.int32), jnp.zeros((0, 3)), exact=True)
+    nothing = np.zeros((0, 3), np.float32)
+    sums = add_rows(np.zeros((2, 3), np.float32), np.zeros(0, np.int32), nothing, exact=True)
     np.testing.assert_array_equal(sums, np.zeros((2, 3)))
 
 
-def _gradient(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    weights = jnp.asarray(np.random.default_rng(1).normal(size=function(x).shape), jnp.float32)
-    return jax.grad(lambda x: jnp.sum(function(x) * weights))(x)
-
-
 def test_taken_rows_have_the_gradient_of_indexing() -> None:
-    rows = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4)), jnp.float32)
-    index = jnp.array([3, 3, 0, 3, 1])
-    plain = _gradient(lambda x: take_rows(x, index), rows)
+    rng = np.random.default_rng(0)
+    rows, weights = (rng.normal(size=(5, 4)).astype(np.float32) for _ in range(2))
+    index = np.array([3, 3, 0, 3, 1])
+
+    def taken_and_gradient(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+        taken, backward = jax.vjp(lambda rows: take_rows(rows, jnp.asarray(index)), rows)
+        return taken, backward(jnp.asarray(weights))[0]
+
+    _, plain = jax.jit(lambda rows: taken_and_gradient(rows))(rows)
     with deterministic():
-        np.testing.assert_array_equal(take_rows(rows, index), rows[index])
-        np.testing.assert_array_equal(take_rows(rows[:, 0], index), rows[index, 0])
-        exact = _gradient(lambda x: take_rows(x, index), rows)
+        taken, exact = jax.jit(lambda rows: taken_and_gradient(rows))(rows)
+        column = jax.jit(lambda *x: take_rows(*x))(rows[:, 0], index)
+    np.testing.assert_array_equal(taken, rows[index])
+    np.testing.assert_array_equal(column, rows[index, 0])
     np.testing.assert_allclose(exact, plain, rtol=1e-6, atol=1e-6)
 
 
 def test_gradients_of_points_have_the_same_bits_in_any_order_of_the_points() -> None:
     rng = np.random.default_rng(0)
-    features = jnp.asarray(rng.normal(size=(1, 4, 5, 3)), jnp.float32)
-    points = jnp.asarray(rng.uniform(-0.1, 1.1, (1, 400, 2)), jnp.float32)
-    weights = jnp.asarray(rng.normal(size=(1, 400, 3)), jnp.float32)
-
-    def gradient(order: np.ndarray) -> np.ndarray:
-        def total(features: jax.Array) -> jax.Array:
-            return jnp.sum(point_sample(features, points[:, order]) * weights[:, order])
-
-        return np.asarray(jax.grad(total)(features))
-
+    features = rng.normal(size=(1, 4, 5, 3)).astype(np.float32)
+    points = rng.uniform(-0.1, 1.1, (1, 400, 2)).astype(np.float32)
+    weights = rng.normal(size=(1, 400, 3)).astype(np.float32)
     orders = [np.arange(400), rng.permutation(400), rng.permutation(400)]
-    plain = [gradient(order) for order in orders]
+
+    def gradients() -> list[np.ndarray]:
+        @jax.jit
+        def gradient(features: jax.Array, points: jax.Array, weights: jax.Array) -> jax.Array:
+            return jax.vjp(lambda x: point_sample(x, points), features)[1](weights)[0]
+
+        return [np.asarray(gradient(features, points[:, i], weights[:, i])) for i in orders]
+
+    plain = gradients()
     with deterministic():
-        exact = [gradient(order) for order in orders]
+        exact = gradients()
     assert any((plain[0] != other).any() for other in plain[1:])
     for other in exact[1:]:
         np.testing.assert_array_equal(exact[0], other)
@@ -129,16 +140,18 @@ def test_gradients_of_points_have_the_same_bits_in_any_order_of_the_points() -> 
 
 
 def test_own_places_are_taken_along_their_axis() -> None:
-    values = jnp.arange(12.0).reshape(2, 2, 3)
-    np.testing.assert_array_equal(take_own(values, jnp.array([1, 0]), 0), [[3, 4, 5], [6, 7, 8]])
-    np.testing.assert_array_equal(take_own(values, jnp.array([2, 0]), -1), [[2, 5], [6, 9]])
+    values = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+    first, last = (take_own(values, np.array(i), axis) for i, axis in (([1, 0], 0), ([2, 0], -1)))
+    np.testing.assert_array_equal(first, [[3, 4, 5], [6, 7, 8]])
+    np.testing.assert_array_equal(last, [[2, 5], [6, 9]])
 
 
 def test_distinct_places_are_read_and_a_slot_that_is_not_valid_reads_none() -> None:
-    values = jnp.arange(1.0, 9.0).reshape(2, 4)
-    index, valid = jnp.array([[2, 0, 0], [0, 3, 1]]), jnp.array([[1, 0, 0], [1, 1, 1]]) > 0
+    values = np.arange(1, 9, dtype=np.float32).reshape(2, 4)
+    index, valid = np.array([[2, 0, 0], [0, 3, 1]]), np.array([[1, 0, 0], [1, 1, 1]]) > 0
     np.testing.assert_array_equal(take_distinct(values, index, valid), [[3, 0, 0], [5, 8, 6]])
-    gradient = jax.grad(lambda x: jnp.sum(take_distinct(x, index, valid)))(values)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(take_distinct(x, index, valid))))(values)
     np.testing.assert_array_equal(gradient, [[0, 0, 1, 0], [1, 1, 0, 1]])
-    pairs = jnp.stack([values, -values], axis=-1)
-    np.testing.assert_array_equal(take_distinct(pairs, index, valid)[0], [[3, -3], [0, 0], [0, 0]])
+    pairs = np.stack([values, -values], axis=-1)
+    taken = np.asarray(take_distinct(pairs, index, valid))
+    np.testing.assert_array_equal(taken[0], [[3, -3], [0, 0], [0, 0]])

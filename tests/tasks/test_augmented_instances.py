@@ -1,8 +1,10 @@
 """Views of instances by hand: whose frame a box is in, what NMS leaves, what masks are averaged."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -34,11 +36,11 @@ _WHOLE, _HALF = (64, 96), (32, 48)
 
 
 def _hw(*sizes: tuple[int, int]) -> Any:
-    return jnp.asarray(sizes, jnp.int32)
+    return np.asarray(sizes, np.int32)
 
 
 def _boxes(*boxes: list[float]) -> Any:
-    return jnp.asarray([boxes], jnp.float32)
+    return np.asarray([boxes], np.float32)
 
 
 @pytest.mark.parametrize(
@@ -56,16 +58,17 @@ def test_boxes_go_to_a_view_and_back(
     view_hw: tuple[int, int], flipped: bool, in_view: list[float]
 ) -> None:
     whole, frames = _boxes([10, 8, 40, 20]), (_hw(_WHOLE), _hw(view_hw))
-    there = boxes_in_view(whole, *frames, flipped=flipped)
+    there = jax.jit(boxes_in_view)(whole, *frames, flipped=flipped)
     np.testing.assert_allclose(there, [[in_view]])
-    np.testing.assert_allclose(boxes_from_view(there, *frames, flipped=flipped), whole)
+    back = jax.jit(boxes_from_view)(there, *frames, flipped=flipped)
+    np.testing.assert_allclose(back, whole)
 
 
 def _detections(boxes: list[list[float]], scores: list[float], classes: list[int]) -> Detections:
     """Of one image; a score of 0 is an empty slot."""
-    found = jnp.asarray([scores], jnp.float32)
-    labels = jnp.asarray([classes], jnp.int32)
-    return Detections(_boxes(*boxes), found, labels, found > 0, jnp.zeros_like(labels))
+    found: Any = np.asarray([scores], np.float32)
+    labels: Any = np.asarray([classes], np.int32)
+    return Detections(_boxes(*boxes), found, labels, found > 0, 0 * labels)
 
 
 def test_what_views_find_alike_is_kept_once_and_what_one_finds_stays() -> None:
@@ -74,9 +77,8 @@ def test_what_views_find_alike_is_kept_once_and_what_one_finds_stays() -> None:
     # In a mirrored view of half the size: `left` again and surer, and as another class.
     mirrored = [28.0, 0, 48, 20]
     second = _detections([mirrored, mirrored, [0.0, 0, 0, 0]], [0.9, 0.4, 0.0], [0, 1, 0])
-    merged = merge_detections(
-        [first, second], [_hw(_WHOLE), _hw(_HALF)], (False, True), iou_threshold=0.5, most=4
-    )
+    merge = jax.jit(partial(merge_detections, flips=(False, True), iou_threshold=0.5, most=4))
+    merged = jax.tree.map(np.asarray, merge([first, second], [_hw(_WHOLE), _hw(_HALF)]))
     assert merged.valid.tolist() == [[True, True, True, False]]
     np.testing.assert_allclose(merged.scores[0], [0.9, 0.5, 0.4, 0])
     assert merged.classes.tolist() == [[0, 0, 1, 0]]
