@@ -5,15 +5,17 @@ that is to give the same result must resize so too. Everything is done in whole 
 a fraction of two of them, which Pillow rounds to 22 binary places, and so no device and no compiler
 rounds otherwise.
 
-Source: Pillow 13; its filters are those of src/libImaging/Resample.c since version 3.3.
+Source: Pillow 10.3 to 13; its filters are those of src/libImaging/Resample.c since version 3.3.
 """
 
 import math
+from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, UInt8
 
+_ROWS_FIRST_SINCE = 13
 # Binary places of a weight: 32 less 8 of a pixel and 2 to spare.
 _PLACES = 22
 # Up to this side the products of two sides, and sums of them over a filter, are int32.
@@ -56,9 +58,12 @@ def resize_as_pillow(
             f"{pixels.shape[:2]} and {canvas_hw}."
         )
     # The first pass is rounded to bytes, so their order shows: rows go first where the height loses
-    # more than twice what the width does. Older Pillows than 13 always begin with columns.
+    # more than twice what the width does. Older Pillows than 13 always begin with columns, and what
+    # is equalled is the installed one, which resizes for `predict`.
     lost = inside_hw - output_hw
     rows_first = (lost[0] > 0) & (lost[0] > 2 * lost[1])
+    if int(version("pillow").split(".")[0]) < _ROWS_FIRST_SINCE:
+        rows_first = jnp.zeros_like(rows_first)
 
     rows, columns = (
         _filters(inside_hw[axis], output_hw[axis], canvas_hw[axis], taps) for axis in (0, 1)
