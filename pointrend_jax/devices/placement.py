@@ -31,9 +31,7 @@ def to_be_saved(tree: Any) -> Any:
     compiles a program for every shape, and is of use only where several processes write.
     """
     if jax.process_count() == 1:
-        return jax.tree.map(
-            lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree
-        )
+        return jax.tree.map(_first_copy, tree)
     return on_all(data_mesh(jax.devices()), tree, copy=False)
 
 
@@ -58,6 +56,12 @@ def shard(batch: Any, num_devices: int) -> Any:
         return x.reshape(num_devices, x.shape[0] // num_devices, *x.shape[1:])
 
     return jax.tree.map(split, batch)
+
+
+@jax.jit
+def unshard(results: Any) -> Any:
+    """[devices, B / devices, ...] to [B, ...], the inverse of `shard`; in one program."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), results)
 
 
 def check_divides(num_images: int, num_devices: int) -> None:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from pointrend_jax.data.splits import EvalSamples, buckets
 from pointrend_jax.devices.compilations import Compilations
-from pointrend_jax.devices.placement import replicated, shard
+from pointrend_jax.devices.placement import replicated, shard, unshard
 from pointrend_jax.layers.regions import MaskLogits
 from pointrend_jax.ops.boxes import clip_boxes
 from pointrend_jax.ops.nms import nms_sorted
@@ -62,8 +62,7 @@ def augmented_instances(
             masks = programs.masks(variables, maps, merged, frames, batch.padded_hw, flip)
             total = masks if total is None else _added(total, masks)
         logits = jax.tree.map(lambda x: _logits_of_mean(x, len(flips)), total)
-        predictions = InstancePredictions(merged, logits.rendered, logits.coarse)
-        predictions = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), predictions)
+        predictions = unshard(InstancePredictions(merged, logits.rendered, logits.coarse))
         # The host pastes, whatever pastes single predictions.
         pasted = None if task.deliver is None else PastedInstances(predictions, None, None)
         yield samples[0], predictions if pasted is None else pasted

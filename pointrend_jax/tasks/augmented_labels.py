@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pointrend_jax.data.splits import EvalSamples
-from pointrend_jax.devices.placement import replicated, shard
+from pointrend_jax.devices.placement import replicated, shard, unshard
 from pointrend_jax.structures import Config, EvalSample, ImageBatch
 from pointrend_jax.tasks.predict_batches import original_sizes
 from pointrend_jax.tasks.semantic import (
@@ -44,7 +44,7 @@ def augmented_label_maps(
             of_view = probabilities(variables, batch, sizes, canvas, flip)
             total = of_view if total is None else jax.tree.map(jnp.add, total, of_view)
         labels = jax.tree.map(lambda x: jnp.argmax(x, axis=-1).astype(jnp.uint8), total)
-        yield samples[0], jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), labels)
+        yield samples[0], unshard(labels)
 
 
 @kept

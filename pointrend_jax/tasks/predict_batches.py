@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from pointrend_jax.devices.compilations import Compilations
-from pointrend_jax.devices.placement import replicated, shard
+from pointrend_jax.devices.placement import replicated, shard, unshard
 from pointrend_jax.structures import EvalSample
 from pointrend_jax.tasks.task import Task, Variables, kept
 
@@ -41,12 +41,6 @@ def on_one_device(task: Task, variables: Variables, num_canvases: int) -> Predic
     return predict
 
 
-@jax.jit
-def _merged(predictions: Any) -> Any:
-    """[devices, B / devices, ...] to [B, ...]."""
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), predictions)
-
-
 def on_local_devices(task: Task, variables: Variables, num_canvases: int) -> Predict:
     """Prediction on all devices of this process, an equal part of the batch on each."""
     network, deliver, compilations = _local_programs(task)
@@ -59,7 +53,7 @@ def on_local_devices(task: Task, variables: Variables, num_canvases: int) -> Pre
             predictions = network(variables, batch)
             if deliver is not None:
                 predictions = deliver(predictions, batch, shard(sizes, num_devices), canvas)
-        return _merged(predictions)
+        return unshard(predictions)
 
     return predict
 
