@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 
@@ -28,8 +28,8 @@ class Forms(NamedTuple):
       samples_by_rows: points read four cells each, region by region, and gradients are added so
         too; otherwise small maps are sampled by a product with interpolation weights, and
         gradients are added all at once (ops/points.py).
-      pools_by_windows: ROIAlign is a product with windows of the maps (ops/roi_windows.py);
-        otherwise a loop over samples (ops/roi_loop.py).
+      pools_by: what ROIAlign goes over: "samples", one after another (ops/roi_loop.py), or by
+        products "windows" of the maps (ops/roi_windows.py) or "tiles" of them (ops/roi_tiles.py).
       pastes_masks: the device pastes masks onto the original image and sends where they change
         (ops/mask_changes.py); otherwise it sends them as they are, and the host pastes
         (masks/paste.py).
@@ -47,7 +47,7 @@ class Forms(NamedTuple):
     doubles_by_products: bool
     stem_in_blocks: bool
     samples_by_rows: bool
-    pools_by_windows: bool
+    pools_by: Literal["samples", "windows", "tiles"]
     pastes_masks: bool
     works_on_all_rows: bool
     regions_at_a_time: int
@@ -61,14 +61,14 @@ class Forms(NamedTuple):
 # ones are wanted there.
 _CPU = Forms(
     convolves_by_products=True, convolves_by_columns=False, doubles_by_products=False,
-    stem_in_blocks=False, samples_by_rows=True, pools_by_windows=False, pastes_masks=False,
+    stem_in_blocks=False, samples_by_rows=True, pools_by="samples", pastes_masks=False,
     works_on_all_rows=False, regions_at_a_time=4, nms_block=128, nms_rounds=4,
 )  # fmt: skip
 # Windows and pasting are chosen by their structure (no loop waits for the host, few and large
 # kernels, little to send); they have not been measured on a GPU or a TPU.
 _GPU = Forms(
     convolves_by_products=False, convolves_by_columns=False, doubles_by_products=False,
-    stem_in_blocks=False, samples_by_rows=False, pools_by_windows=True, pastes_masks=True,
+    stem_in_blocks=False, samples_by_rows=False, pools_by="windows", pastes_masks=True,
     works_on_all_rows=True, regions_at_a_time=32, nms_block=1024, nms_rounds=8,
 )  # fmt: skip
 # A TPU decides by itself whether a loop goes on. The end of pasting reads single numbers at
@@ -76,8 +76,8 @@ _GPU = Forms(
 # the map of a convolution into a batch, by several copies; `python -m benchmarks.tpu` tells what it
 # expects of each form.
 _TPU = _GPU._replace(
-    convolves_by_columns=True, doubles_by_products=True, stem_in_blocks=True, pastes_masks=False,
-    works_on_all_rows=False,
+    convolves_by_columns=True, doubles_by_products=True, stem_in_blocks=True, pools_by="tiles",
+    pastes_masks=False, works_on_all_rows=False,
 )  # fmt: skip
 _FORMS = MappingProxyType({"cpu": _CPU, "gpu": _GPU, "tpu": _TPU})
 _traced_for: ContextVar[Forms | None] = ContextVar("traced_for", default=None)

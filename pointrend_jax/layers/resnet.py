@@ -21,7 +21,7 @@ from pointrend_jax.layers.norm import BatchNormLayer, FrozenBatchNorm
 from pointrend_jax.layers.padding import zero_beyond
 from pointrend_jax.layers.stem_blocks import (
     BLOCK,
-    kernel_of_blocks,
+    kernels_of_blocks,
     max_pool_parts,
     pixels_to_blocks,
 )
@@ -73,9 +73,14 @@ class Stem(nn.Module):
         x, norm = zero_beyond(x, padded_hw, 1), self.norm(name="bn")
         if forms().stem_in_blocks and not any(side % BLOCK for side in x.shape[1:3]):
             kernel = _Kernel((7, 7, x.shape[-1], 64), name="conv")().astype(x.dtype)
-            x = convolve(pixels_to_blocks(x), kernel_of_blocks(kernel), (1, 1), "SAME")
-            parts = nn.relu(norm(x.reshape(*x.shape[:3], 4, 64))).reshape(x.shape)
-            return max_pool_parts(jnp.split(zero_beyond(parts, padded_hw, BLOCK), 4, axis=-1))
+            blocks = pixels_to_blocks(x)
+            parts = [convolve(blocks, own, (1, 1), "SAME") for own in kernels_of_blocks(kernel)]
+            if self.is_mutable_collection("buffers"):
+                # Statistics that are learned are those of all parts together.
+                parts = jnp.split(norm(jnp.concatenate(parts)), len(parts))
+            else:
+                parts = [norm(part) for part in parts]
+            return max_pool_parts([zero_beyond(nn.relu(x), padded_hw, BLOCK) for x in parts])
         x = nn.relu(norm(_conv(x, 64, 7, 2, "conv")))
         # After a ReLU, zeros in the padding equal the border of -inf that pooling asks for.
         return stem_pool(zero_beyond(x, padded_hw, 2))

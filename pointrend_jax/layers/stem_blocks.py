@@ -1,8 +1,8 @@
 """The stem of a ResNet on blocks of 4 x 4 pixels, equal to the plain one up to rounding.
 
 A TPU lays 128 channels beside each other, of which pixels have three. Here a block of 16 pixels is
-one cell with 48 channels, and 2 x 2 results of the convolution of stride 2 are one cell with four
-parts, which max-pooling of stride 2 then makes one result. So no map is taken apart again.
+one cell with 48 channels, and 2 x 2 results of the convolution of stride 2 are one cell in each of
+four maps, which max-pooling of stride 2 then makes one result. So no map is taken apart again.
 """
 
 from collections.abc import Sequence
@@ -28,24 +28,20 @@ def pixels_to_blocks(x: Float[Array, "B H W C"]) -> Float[Array, "B H/4 W/4 16*C
     return blocks.reshape(batch, rows, columns, BLOCK * BLOCK * channels)
 
 
-def kernel_of_blocks(kernel: Float[Array, "7 7 C D"]) -> Float[Array, "3 3 16*C 4*D"]:
-    """What a kernel of stride 2, padded by 3, is on blocks: of stride 1, padded by 1.
-
-    Outputs are in the order (row, column, channel) of 2 x 2.
-    """
+def kernels_of_blocks(kernel: Float[Array, "7 7 C D"]) -> list[Float[Array, "3 3 E D"]]:
+    """What a kernel of stride 2, padded by 3, is on blocks of E = 16 * C channels: four kernels of
+    stride 1, padded by 1, one for each of the 2 x 2 results of a block, row by row."""
     inputs, outputs = kernel.shape[2:]
     # The pixels of three blocks, from -4 on, are those from -3 - 2 i on of the kernel's 7 for the
     # result in row i of a block; where they are none of its own, it is 0.
     padded = jnp.pad(kernel, ((3, 4), (3, 4), (0, 0), (0, 0)))
-    size = 3 * BLOCK
-    parts = [
-        padded[2 - 2 * i : 2 - 2 * i + size, 2 - 2 * j : 2 - 2 * j + size]
-        for i in range(2)
-        for j in range(2)
-    ]
-    blocks = jnp.stack(parts).reshape(4, 3, BLOCK, 3, BLOCK, inputs, outputs)
-    blocks = blocks.transpose(1, 3, 2, 4, 5, 0, 6)
-    return blocks.reshape(3, 3, BLOCK * BLOCK * inputs, 4 * outputs)
+    size, kernels = 3 * BLOCK, []
+    for i in range(2):
+        for j in range(2):
+            part = padded[2 - 2 * i : 2 - 2 * i + size, 2 - 2 * j : 2 - 2 * j + size]
+            part = part.reshape(3, BLOCK, 3, BLOCK, inputs, outputs).swapaxes(1, 2)
+            kernels.append(part.reshape(3, 3, BLOCK * BLOCK * inputs, outputs))
+    return kernels
 
 
 def max_pool_parts(parts: Sequence[Float[Array, "B h w D"]]) -> Float[Array, "B h w D"]:

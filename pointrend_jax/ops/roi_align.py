@@ -1,8 +1,9 @@
 """ROIAlign over a feature pyramid, adaptive and exact, forward and backward.
 
-Where samples lie is in ops/roi_samples.py. They are added up in one of two forms, equal up to
+Where samples lie is in ops/roi_samples.py. They are added up in one of three forms, equal up to
 rounding: one after another (ops/roi_loop.py), or as products with windows of the maps
-(ops/roi_windows.py). Source: Mask R-CNN; Detectron2 layers/roi_align.py and modeling/poolers.py.
+(ops/roi_windows.py) or with tiles of them (ops/roi_tiles.py). Source: Mask R-CNN; Detectron2
+layers/roi_align.py and modeling/poolers.py.
 """
 
 import math
@@ -18,6 +19,7 @@ from pointrend_jax.ops.boxes import assign_levels
 from pointrend_jax.ops.points import check_indexable
 from pointrend_jax.ops.roi_loop import add_gradient_by_pixels, pool_by_samples
 from pointrend_jax.ops.roi_samples import Samples, place_samples, samples_of
+from pointrend_jax.ops.roi_tiles import SIDE, gradient_by_tiles, in_tiles, pool_by_tiles
 from pointrend_jax.ops.roi_windows import (
     WIDTH,
     add_gradient_by_windows,
@@ -58,12 +60,16 @@ def roi_align(
         return jnp.zeros((0, output_size, output_size, channels), dtype)
     cells = sum(math.prod(m.shape[:3]) for m in feature_maps)
     check_indexable("the cells of all feature maps of a device", cells + WIDTH)
+    by_tiles = forms().pools_by == "tiles"
     samples = place_samples(
         [m.shape[:3] for m in feature_maps], boxes, image_index, levels, padded_hw,
         strides=strides, output_size=output_size, sampling_ratio=sampling_ratio, aligned=aligned,
+        side=SIDE if by_tiles else 1,
     )  # fmt: skip
+    if by_tiles:
+        return _pool_tiles(output_size, sampling_ratio, in_tiles(feature_maps), samples)
     rows = [m.reshape(-1, channels) for m in feature_maps]
-    if forms().pools_by_windows:
+    if forms().pools_by == "windows":
         # A window may begin with the last row.
         rows = [*rows, jnp.zeros((WIDTH, channels), dtype)]
     return _pool(output_size, sampling_ratio, jnp.concatenate(rows), samples)
@@ -72,7 +78,7 @@ def roi_align(
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _pool(output_size: int, sampling_ratio: int, rows: Array, samples: Samples) -> Array:
     """[N, S, S, C] means. Its own derivative, because a dynamic trip count has none."""
-    if not forms().pools_by_windows:
+    if forms().pools_by == "samples":
         shape = (len(samples.first_row), output_size, output_size, rows.shape[1])
         return pool_by_samples(rows, samples, jnp.zeros(shape, rows.dtype))
     plan = plan_windows(samples, output_size)
@@ -93,7 +99,7 @@ def _pool_backward(
 ) -> tuple:
     shape, samples = residuals
     total = jnp.zeros(shape, jnp.float32)
-    if not forms().pools_by_windows:
+    if forms().pools_by == "samples":
         return add_gradient_by_pixels(samples, cotangent, total).astype(cotangent.dtype), None
     plan = plan_windows(samples, output_size)
     exact = forms().adds_exactly
@@ -106,6 +112,31 @@ def _pool_backward(
 
 
 _pool.defvjp(_pool_forward, _pool_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _pool_tiles(output_size: int, sampling_ratio: int, tiles: Array, samples: Samples) -> Array:
+    """`_pool` of maps that lie in tiles."""
+    return pool_by_tiles(tiles, samples, output_size=output_size, sampling_ratio=sampling_ratio)
+
+
+def _pool_tiles_forward(
+    output_size: int, sampling_ratio: int, tiles: Array, samples: Samples
+) -> tuple[Array, tuple]:
+    pooled = _pool_tiles(output_size, sampling_ratio, tiles, samples)
+    return pooled, (len(tiles), samples)
+
+
+def _pool_tiles_backward(
+    output_size: int, sampling_ratio: int, residuals: tuple, cotangent: Array
+) -> tuple[Array, None]:
+    del output_size
+    num_tiles, samples = residuals
+    total = gradient_by_tiles(samples, cotangent, num_tiles, sampling_ratio=sampling_ratio)
+    return total.astype(cotangent.dtype), None
+
+
+_pool_tiles.defvjp(_pool_tiles_forward, _pool_tiles_backward)
 
 
 def _if_any(rois: Bool[Array, " N"], function: Callable[[Array], Array], x: Array) -> Array:

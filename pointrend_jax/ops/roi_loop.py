@@ -7,28 +7,16 @@ have no windows (ops/roi_windows.py).
 """
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from pointrend_jax.ops.roi_chunks import in_chunks
 from pointrend_jax.ops.roi_samples import AxisSamples, Samples, sample_position
 from pointrend_jax.ops.scatter import add_rows
 
 CHUNK = 50
-
-
-class _Chunks(NamedTuple):
-    """RoIs by ascending samples of a bin, so that a chunk's RoIs need about equally many.
-
-    samples: of all chunks, [chunks, CHUNK]; places [chunks, CHUNK]: which RoI it is, or where there
-    are no samples a place of its own beyond all; first: the first chunk that has any.
-    """
-
-    samples: Samples
-    places: Array
-    first: Array
 
 
 def pool_by_samples(
@@ -39,7 +27,7 @@ def pool_by_samples(
     The samples are added up in float32.
     """
     output_size = pooled.shape[1]
-    chunks = _in_chunks(samples)
+    chunks = in_chunks(samples, samples.of_a_bin, CHUNK)
     shape = (CHUNK, *pooled.shape[1:])
 
     def pool_chunk(index: Array, pooled: Array) -> Array:
@@ -75,7 +63,7 @@ def add_gradient_by_pixels(
       exact: as `add_rows` takes it. A CPU adds in one order anyway.
     """
     output_size = cotangent.shape[1]
-    chunks = _in_chunks(samples)
+    chunks = in_chunks(samples, samples.of_a_bin, CHUNK)
 
     def add_chunk(index: Array, total: Array) -> Array:
         chunk, places = jax.tree.map(lambda x: x[index], (chunks.samples, chunks.places))
@@ -89,24 +77,6 @@ def add_gradient_by_pixels(
         return jax.lax.fori_loop(0, count, add_pixel, total)
 
     return jax.lax.fori_loop(chunks.first, chunks.places.shape[0], add_chunk, total)
-
-
-def _in_chunks(samples: Samples) -> _Chunks:
-    of_a_bin = samples.of_a_bin
-    order = jnp.argsort(of_a_bin)
-    num_rois = order.shape[0]
-    # What fills the first chunk has no samples either.
-    filling = -num_rois % CHUNK
-
-    def chunked(x: Array) -> Array:
-        return jnp.pad(x[order], (filling, 0)).reshape(-1, CHUNK)
-
-    of_chunks = jax.tree.map(chunked, samples)
-    places = jnp.pad(order, (filling, 0)).reshape(-1, CHUNK)
-    beyond = num_rois + jnp.arange(places.size, dtype=places.dtype).reshape(-1, CHUNK)
-    places = jnp.where(chunked(of_a_bin) > 0, places, beyond)
-    without = filling + jnp.sum(of_a_bin == 0, dtype=jnp.int32)
-    return _Chunks(of_chunks, places, without // CHUNK)
 
 
 def _pixels_of_sample(

@@ -30,10 +30,11 @@ class AxisSamples(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """The samples of N RoIs in a flattened pyramid; every field is [N]."""
+    """The samples of N RoIs in a pyramid that lies cell after cell, or tile after tile of square
+    tiles; every field is [N]."""
 
-    first_row: Array  # of the RoI's map
-    map_width: Array  # row stride of that map
+    first_row: Array  # of the RoI's map: its first cell or tile
+    map_width: Array  # cells or tiles from a row of that map to the next
     y: AxisSamples
     x: AxisSamples
 
@@ -54,16 +55,29 @@ def place_samples(
     output_size: int,
     sampling_ratio: int,
     aligned: bool,
+    side: int = 1,
 ) -> Samples:
     """The samples of each box; the arguments are those of `roi_align`.
 
     Args:
-      map_shapes: (B, H, W) of each map; all lie flattened, one after another.
+      map_shapes: (B, H, W) of each map; all lie one after another.
+      side: of a tile, in cells; 1 where cells lie row by row.
     """
-    sizes = [b * h * w for b, h, w in map_shapes]
-    first = jnp.asarray(np.concatenate([[0], np.cumsum(sizes)[:-1]]), jnp.int32)[levels]
-    height = jnp.asarray([h for _, h, _ in map_shapes], jnp.int32)[levels]
-    width = jnp.asarray([w for _, _, w in map_shapes], jnp.int32)[levels]
+    down = [-(-h // side) for _, h, _ in map_shapes]
+    across = [-(-w // side) for _, _, w in map_shapes]
+    sizes = [
+        b * rows * cols for (b, _, _), rows, cols in zip(map_shapes, down, across, strict=True)
+    ]
+    before, of_image, across, height, width = (
+        jnp.asarray(of_level, jnp.int32)[levels]
+        for of_level in (
+            np.concatenate([[0], np.cumsum(sizes)[:-1]]),
+            np.multiply(down, across),
+            across,
+            [h for _, h, _ in map_shapes],
+            [w for _, _, w in map_shapes],
+        )
+    )
     stride = jnp.asarray(strides, jnp.int32)[levels]
     edge_y, edge_x = height, width
     if padded_hw is not None:
@@ -79,7 +93,7 @@ def place_samples(
         )
         for axis, edge in ((1, edge_y), (0, edge_x))
     )  # fmt: skip
-    return Samples(first + image_index * height * width, width, y, x)
+    return Samples(before + image_index * of_image, across, y, x)
 
 
 def samples_of(samples: Samples, rois: Bool[Array, " N"]) -> Samples:
@@ -122,6 +136,17 @@ def sample_position(
     return _position(by_bin, bins, sample[:, None].astype(axis.start.dtype))
 
 
+def touched_cells(axis: AxisSamples, output_size: int) -> tuple[Int[Array, " N"], Int[Array, " N"]]:
+    """The first cell that a RoI's samples touch along an axis, and how many there are to the last
+    one."""
+    first, _ = sample_position(axis, jnp.zeros_like(axis.number), output_size)
+    last, _ = sample_position(axis, axis.number - 1, output_size)
+    # In a box turned inside out the last sample lies first.
+    low = jnp.floor(jnp.minimum(first[:, 0], last[:, -1])).astype(jnp.int32)
+    high = jnp.floor(jnp.maximum(first[:, 0], last[:, -1])).astype(jnp.int32) + 1
+    return low, jnp.minimum(high, axis.edge - 1) - low + 1
+
+
 def axis_weights(
     axis: AxisSamples,
     first_cell: Int[Array, " N"],
@@ -139,12 +164,24 @@ def axis_weights(
       first_cell: each RoI's first of L = `num_cells` successive cells.
       sampling_ratio: as it was for `axis_samples`.
     """
-    dtype = axis.start.dtype
     by_cell = jax.tree.map(lambda x: x[:, None, None], axis)
-    bins = jnp.arange(output_size, dtype=dtype)[None, :, None]
-    cells = (first_cell[:, None] + jnp.arange(num_cells)[None, :])[:, None, :].astype(dtype)
+    cells = (first_cell[:, None] + jnp.arange(num_cells)[None, :])[:, None, :]
+    return cell_weights(by_cell, cells, output_size=output_size, sampling_ratio=sampling_ratio)
+
+
+def cell_weights(
+    by_cell: AxisSamples, cells: Int[Array, "*n 1 L"], *, output_size: int, sampling_ratio: int = 0
+) -> Float[Array, "*n S L"]:
+    """`axis_weights` of any cells.
+
+    Args:
+      by_cell: fields [*n, 1, 1].
+    """
+    dtype = by_cell.start.dtype
+    bins, cells = jnp.arange(output_size, dtype=dtype)[:, None], cells.astype(dtype)
+    bins = bins.reshape((1,) * (cells.ndim - 2) + bins.shape)
     number = by_cell.number.astype(dtype)
-    num_samples, first = sampling_ratio, jnp.zeros((1, 1, 1), dtype)
+    num_samples, first = sampling_ratio, jnp.zeros((1,) * cells.ndim, dtype)
     if sampling_ratio == 0:
         num_samples = _NEAR
         # The sample, as a fraction, that lies one cell before the cell. Before the map's first cell

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from pointrend_jax.ops.roi_samples import AxisSamples, Samples, axis_weights, sample_position
+from pointrend_jax.ops.roi_samples import Samples, axis_weights, touched_cells
 from pointrend_jax.ops.scatter import add_rows
 
 # Pytrees of arrays.
@@ -72,8 +72,8 @@ def plan_windows(samples: Samples, output_size: int) -> WindowPlan:
     """Gives windows to the RoIs in their order, as long as there are any."""
     num_rois = samples.first_row.shape[0]
     slots = num_windows(num_rois)
-    low_y, cells_y = _touched(samples.y, output_size)
-    low_x, cells_x = _touched(samples.x, output_size)
+    low_y, cells_y = touched_cells(samples.y, output_size)
+    low_x, cells_x = touched_cells(samples.x, output_size)
     down, across = -(-cells_y // HEIGHT), -(-cells_x // WIDTH)
     needed = jnp.where(samples.of_a_bin > 0, down * across, 0)
     # A RoI that needs too many must not take what others can use.
@@ -160,17 +160,6 @@ def add_gradient_by_windows(
         return _add_windows(total, starts, updates, exact=exact), None
 
     return _scan(add, total, plan.windows)[0]
-
-
-def _touched(axis: AxisSamples, output_size: int) -> tuple[Int[Array, " N"], Int[Array, " N"]]:
-    """The first cell that a RoI's samples touch along an axis, and how many there are to the last
-    one."""
-    first, _ = sample_position(axis, jnp.zeros_like(axis.number), output_size)
-    last, _ = sample_position(axis, axis.number - 1, output_size)
-    # In a box turned inside out the last sample lies first.
-    low = jnp.floor(jnp.minimum(first[:, 0], last[:, -1])).astype(jnp.int32)
-    high = jnp.floor(jnp.maximum(first[:, 0], last[:, -1])).astype(jnp.int32) + 1
-    return low, jnp.minimum(high, axis.edge - 1) - low + 1
 
 
 def _weights(

@@ -67,6 +67,6 @@ def test_on_a_tpu_no_convolution_reads_three_channels() -> None:
     x = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
     variables = jax.eval_shape(stem.init, jax.random.key(0), x, HW)
     module = lowered_for("tpu", stem.apply, variables, x, HW)
-    (convolution,) = operations(module, "stablehlo.convolution")
+    convolutions = operations(module, "stablehlo.convolution")
     # Three columns of blocks of 48.
-    assert list(convolution.operands[0].type.shape)[-1] == 3 * 48
+    assert [list(x.operands[0].type.shape)[-1] for x in convolutions] == 4 * [3 * 48]

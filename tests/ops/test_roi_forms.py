@@ -58,7 +58,7 @@ CASES: dict[str, tuple[np.ndarray, list[list[int]], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
 @pytest.mark.parametrize("case", list(CASES))
 def test_values_and_gradients_are_those_of_the_definition(
     case: str, backend: str, trace_for: Callable[[str], None]
