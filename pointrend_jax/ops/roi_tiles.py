@@ -141,7 +141,7 @@ def _tiles_in_turn(
         row = first_row + jax.lax.div(jnp.full_like(across, turn), across)
         column = first_column + jax.lax.rem(jnp.full_like(across, turn), across)
         place = jnp.where(turn < turns, first_tile + row * stride + column, _BEYOND)
-        cells = SIDE * jnp.stack([row, column]) + jnp.arange(SIDE)
+        cells = SIDE * jnp.stack([row, column]) + jnp.arange(SIDE).reshape(1, 1, 1, SIDE)
         weights = cell_weights(
             axes, cells, output_size=wide, sampling_ratio=sampling_ratio
         ).reshape(2, -1, SIDE)

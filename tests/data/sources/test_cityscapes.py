@@ -63,6 +63,14 @@ def test_label_ids_become_train_ids(root: Path):
     assert tuple(dataset.class_names[k] for k in dataset.instance_classes) == INSTANCE_CLASSES
 
 
+def test_the_classes_whose_objects_are_told_apart_are_the_eight_of_the_benchmark() -> None:
+    eight = "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"
+    assert eight == INSTANCE_CLASSES
+    # They are the last of the nineteen.
+    assert len(CLASSES) == 19
+    assert CLASSES[11:] == eight
+
+
 @pytest.mark.parametrize("zipped", [("leftImg8bit", "gtFine"), ("gtFine",)])
 def test_zip_files_are_the_same_as_the_folders(zipped: tuple[str, ...], root: Path):
     expected = read_cityscapes(root, "train")
