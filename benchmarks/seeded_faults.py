@@ -168,9 +168,15 @@ FAULTS = (
         ("ops/test_roi_align.py", "parity/test_ops.py"),
     ),
     Fault(
-        "roi-windows-one-cell-short", "ops/roi_windows.py",
+        "roi-windows-one-cell-short", "ops/roi_samples.py",
         "jnp.minimum(high, axis.edge - 1) - low + 1",
         "jnp.minimum(high, axis.edge - 1) - low",
+        ("ops/test_roi_forms.py",),
+    ),
+    Fault(
+        "roi-tiles-one-short", "ops/roi_tiles.py",
+        "(low + cells - 1) // SIDE - low // SIDE + 1",
+        "(low + cells - 2) // SIDE - low // SIDE + 1",
         ("ops/test_roi_forms.py",),
     ),
     Fault(

@@ -136,8 +136,8 @@ def _assumed(images: int, candidates: int) -> tuple[Assumed, ...]:
             f"{candidates} candidates, {block} at a time",
         ),
         Assumed(("BoxHead.detect", "nms_sorted"), 2, f"at most {2 * block} candidates"),
-        # Of 1000 proposals of the parity kit, in chunks of 128, the largest of each has 8.5 tiles on
-        # average; of boxes around COCO's objects 5.
+        # The largest of a chunk of 128 has 8.5 on average where 1000 proposals of the parity kit
+        # are pooled, and 5 where they lie around COCO's objects.
         Assumed(("roi_align",), 9, "tiles of the largest box"),
     )  # fmt: skip
 

@@ -172,7 +172,10 @@ def test_no_instances_have_empty_results_of_the_image_s_size() -> None:
 
 def test_rle_of_a_large_image_needs_no_array_of_its_size() -> None:
     logits = np.full((1, 4, 4), 9, np.float32)
-    masks = PredictedMasks(logits, np.asarray([[5, 5, 90, 90]], np.float32), (4000, 4000))
+    boxes = np.asarray([[5, 5, 90, 90]], np.float32)
+    # What is imported at the first call is no memory of a mask.
+    PredictedMasks(logits, boxes, (100, 100)).rle()
+    masks = PredictedMasks(logits, boxes, (4000, 4000))
     tracemalloc.start()
     try:
         masks.rle()
