@@ -105,12 +105,12 @@ def test_predict_writes_labels_overlays_and_explanations(root: Path, tmp_path: P
     out = tmp_path / "out"
     images = [str(tmp_path / "a.png"), str(tmp_path / "b.jpg")]
     options = ["--checkpoint", str(root / "work"), "--explain", "--output", str(out)]
-    main(["predict", *images, *options])
+    main(["predict", *images, *options, "--format", "overlay,png,svg"])
     with Image.open(out / "a_labels.png") as labels:
         assert (labels.size, labels.mode) == ((120, 80), "P")
         assert np.asarray(labels).max() < 11
     names = {path.name for path in out.iterdir()}
-    assert {"a.png", "a_explain.png", "b.png", "b_explain.png", "b_labels.png"} < names
+    assert {"a.png", "a.svg", "a_explain.png", "b.png", "b_explain.png", "b_labels.png"} < names
     classes = json.loads((out / "classes.json").read_text())
     assert (classes["classes"][3]["name"], classes["void"]) == ("road", 255)
 

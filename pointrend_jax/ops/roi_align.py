@@ -122,9 +122,8 @@ def _pool_tiles(output_size: int, sampling_ratio: int, tiles: Array, samples: Sa
 
 def _pool_tiles_forward(
     output_size: int, sampling_ratio: int, tiles: Array, samples: Samples
-) -> tuple[Array, tuple]:
-    pooled = _pool_tiles(output_size, sampling_ratio, tiles, samples)
-    return pooled, (len(tiles), samples)
+) -> tuple:
+    return _pool_tiles(output_size, sampling_ratio, tiles, samples), (len(tiles), samples)
 
 
 def _pool_tiles_backward(

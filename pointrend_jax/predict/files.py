@@ -40,7 +40,6 @@ from pointrend_jax.visualize import (
     OverlayStyle,
     explain_labels_picture,
     explain_picture,
-    overlay_labels,
     overlay_masks,
     save_label_map,
     save_picture,
@@ -153,8 +152,8 @@ def predict_labels(
     _write_classes(predictor, output)
     for (name, source, _), image, result in rows:
         shown = pixels.shown(image)
-        if "overlay" in formats:
-            save_picture(output / f"{name}.png", result.plot(shown, scale=scale, font=font))
+        for ending in _pictures(formats):
+            result.save(output / f"{name}{ending}", shown, scale=scale, font=font)
         if "png" in formats:
             result.save_labels(output / f"{name}_labels.png")
         tell(f"{source}: {_shares(result)}")
@@ -186,8 +185,14 @@ def predict_labels_in_tiles(
     """
     Tiling.checked((tile, tile), overlap)
     _write_classes(predictor, output)
-    names = predictor.class_names
+    names, endings = predictor.class_names, _pictures(formats)
     pixels = predictor.pixel_format
+
+    def draw(name: str, labels: np.ndarray, image: np.ndarray) -> None:
+        result = PredictedLabels(labels, labels, names)
+        for ending in endings:
+            result.save(output / f"{name}{ending}", image, scale=scale, font=font)
+
     in_parts = [is_read_in_parts(file.source.path, pixels) for file in files]
     images = read_inputs([f for f, parts in zip(files, in_parts, strict=True) if not parts], pixels)
     for (name, source, _), parts in zip(files, in_parts, strict=True):
@@ -199,22 +204,23 @@ def predict_labels_in_tiles(
                 )
             if "geojson" in formats:
                 write_geojson(output / f"{name}_labels.tif", output / f"{name}.geojson", names)
-            if "overlay" in formats:
+            if endings:
                 step = -(-max(image.shape[:2]) // _OVERVIEW_SIDE)
-                seen, found = pixels.shown(image.thinned(step)), labels.thinned(step)
-                picture = overlay_labels(seen, found, names, scale=scale, font=font)
-                save_picture(output / f"{name}.png", picture)
+                draw(name, labels.thinned(step), pixels.shown(image.thinned(step)))
         else:
             image = next(images)
             labels = np.empty(image.shape[:2], np.uint8)
             predictor.predict_tiles(image, tile=tile, overlap=overlap, out=labels, progress=True)
             if "png" in formats:
                 save_label_map(output / f"{name}_labels.png", labels, names)
-            if "overlay" in formats:
-                seen = pixels.shown(image)
-                picture = overlay_labels(seen, labels, names, scale=scale, font=font)
-                save_picture(output / f"{name}.png", picture)
+            draw(name, labels, pixels.shown(image))
         tell(f"{source}: {image.shape[0]} x {image.shape[1]} pixels")
+
+
+def _pictures(formats: Sequence[str]) -> list[str]:
+    """How the files of pictures end that the formats ask for."""
+    endings = {"overlay": ".png", "svg": ".svg", "pdf": ".pdf"}
+    return [ending for kind, ending in endings.items() if kind in formats]
 
 
 def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ _DEFAULT: Mapping[str, tuple[str, ...]] = {
 }
 _OTHERS: Mapping[str, tuple[str, ...]] = {
     "instance": ("png", "yolo", "svg", "pdf"),
-    "semantic": ("geojson",),
+    "semantic": ("svg", "pdf", "geojson"),
 }
 FORMATS = tuple(
     dict.fromkeys(
@@ -46,6 +46,8 @@ _IN_WORDS: Mapping[str, Mapping[str, str]] = {
     "semantic": {
         "overlay": "NAME.png (the classes in colour)",
         "png": f"NAME_labels.png (their indices) and {CLASSES}",
+        "svg": "NAME.svg (the classes as areas on the image)",
+        "pdf": "NAME.pdf (the same)",
         "geojson": "NAME.geojson (the areas of each class as polygons in degrees)",
     },
 }
@@ -91,15 +93,10 @@ def result_paths(name: str, formats: Sequence[str], task: str) -> list[list[str]
     """
     if task == "semantic":
         maps = [f"{name}_labels{suffix}" for suffix in (".png", ".npy", ".tif")]
-        paths = {"overlay": [f"{name}.png"], "png": maps, "geojson": [f"{name}.geojson"]}
+        paths = {"png": maps, "geojson": [f"{name}.geojson"]}
     else:
-        paths = {
-            "overlay": [f"{name}.png"],
-            "png": [f"{_MASKS}/{name}"],
-            "yolo": [f"{_YOLO_LABELS}/{name}.txt"],
-            "svg": [f"{name}.svg"],
-            "pdf": [f"{name}.pdf"],
-        }
+        paths = {"png": [f"{_MASKS}/{name}"], "yolo": [f"{_YOLO_LABELS}/{name}.txt"]}
+    paths |= {"overlay": [f"{name}.png"], "svg": [f"{name}.svg"], "pdf": [f"{name}.pdf"]}
     return [paths[kind] for kind in formats if kind in paths]
 
 

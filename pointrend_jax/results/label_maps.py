@@ -7,7 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from pointrend_jax.visualize import Rgb, ground, overlay_labels, save_label_map, save_picture
+from pointrend_jax.visualize import (
+    VECTOR_FORMATS,
+    Rgb,
+    ground,
+    overlay_labels,
+    save_label_map,
+    save_picture,
+    save_vector_labels,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,9 +87,16 @@ class PredictedLabels:
     ) -> None:
         """Writes `plot(image)` to a file; how it ends says of which format it is, .png for one.
 
-        Raises: ValueError as `plot`, or if the file cannot be written.
+        .svg and .pdf files have the areas of each class as paths over the photo.
+
+        Raises: ValueError as `plot`, if the file cannot be written, or if matplotlib, which draws
+          .svg and .pdf, is not installed.
         """
-        save_picture(Path(path), self.plot(image, scale=scale, font=font))
+        if Path(path).suffix.lower() not in VECTOR_FORMATS:
+            save_picture(Path(path), self.plot(image, scale=scale, font=font))
+            return
+        under = ground(self.image_hw) if image is None else image
+        save_vector_labels(Path(path), under, self.labels, self.class_names, scale=scale, font=font)
 
     def save_labels(self, path: Path | str) -> None:
         """Writes `labels` as a PNG file with a palette: its values are class indices, which every

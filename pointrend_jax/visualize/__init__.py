@@ -15,6 +15,7 @@ from pointrend_jax.visualize.overlay import (
 )
 from pointrend_jax.visualize.save import save_picture
 from pointrend_jax.visualize.vector import VECTOR_FORMATS, check_matplotlib, save_vector_overlay
+from pointrend_jax.visualize.vector_labels import save_vector_labels
 
 __all__ = [
     "DEFAULT_STYLE",
@@ -32,6 +33,7 @@ __all__ = [
     "palette",
     "save_label_map",
     "save_picture",
+    "save_vector_labels",
     "save_vector_overlay",
     "sheet",
 ]

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -31,6 +32,8 @@ _CAMVID: Mapping[str, Color] = {
     "signsymbol": (232, 156, 156), "fence": (98, 100, 152), "car": (122, 74, 176),
     "pedestrian": (124, 110, 52), "bicyclist": (58, 152, 206),
 }  # fmt: skip
+# Of the colours over the photo.
+OPACITY = 0.55
 # A class in a legend must cover this part of the image.
 _SHOWN_SHARE = 5e-4
 
@@ -80,7 +83,7 @@ def overlay_labels(
     labels: np.ndarray,
     class_names: Sequence[str],
     *,
-    opacity: float = 0.55,
+    opacity: float = OPACITY,
     scale: float = 1.0,
     font: Path | None = None,
 ) -> Rgb:
@@ -94,19 +97,23 @@ def overlay_labels(
         for names with letters that it lacks.
     Raises: ValueError if image and labels differ in size, or the scale is out of range.
     """
-    if labels.shape != image.shape[:2]:
-        raise ValueError(
-            f"labels must have the size of the image, {image.shape[:2]}, got {labels.shape}."
-        )
-    drawing.check_scale(scale)
+    check_labels(image, labels, scale)
     image = drawing.scaled(image, scale)
     size = image.shape[1], image.shape[0]
     labels = np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
     colors = palette(class_names)
     picture = _blended(image, labels, colors, opacity)
-    width = picture.shape[1]
-    size = int(np.clip(width / 70, drawing.CAPTION, 36))
+    size, width = legend_size(size[0]), size[0]
     return np.concatenate([picture, legend(labels, class_names, width, size=size, font=font)])
+
+
+def check_labels(image: Rgb, labels: np.ndarray, scale: float) -> None:
+    """Raises ValueError if image and labels differ in size, or the scale is out of range."""
+    if labels.shape != image.shape[:2]:
+        raise ValueError(
+            f"labels must have the size of the image, {image.shape[:2]}, got {labels.shape}."
+        )
+    drawing.check_scale(scale)
 
 
 def _blended(image: Rgb, labels: np.ndarray, colors: np.ndarray, opacity: float) -> Rgb:
@@ -118,6 +125,54 @@ def _blended(image: Rgb, labels: np.ndarray, colors: np.ndarray, opacity: float)
     edge[1:] |= labels[1:] != labels[:-1]
     picture[edge] = 0.35 * picture[edge] + 0.65 * 255
     return np.rint(picture).astype(np.uint8)
+
+
+class Entry(NamedTuple):
+    """A class in a legend: its index, its name and share, and where its swatch begins."""
+
+    label: int
+    text: str
+    at: tuple[int, int]
+
+
+class LegendLayout(NamedTuple):
+    """What stands in a legend, in pixels.
+
+    Attributes:
+      height: of the strip.
+      swatch: side of a square of colour; its name begins `space` to the right of it.
+    """
+
+    entries: list[Entry]
+    height: int
+    swatch: int
+    space: int
+
+
+def legend_layout(
+    labels: np.ndarray, class_names: Sequence[str], width: int, *, size: int, font: Path | None
+) -> LegendLayout:
+    """The classes that occur, largest first, in lines of `width` pixels; as `legend` takes it."""
+    tell_missing_letters(class_names, font)
+    pixels = np.bincount(labels.ravel(), minlength=256)[: len(class_names)]
+    order = [
+        i for i in np.argsort(-pixels, kind="stable") if pixels[i] >= _SHOWN_SHARE * labels.size
+    ]
+    swatch, space, line = size + 2, round(0.45 * size), round(1.8 * size)
+    entries, x, y = [], drawing.GAP, drawing.GAP
+    for i in order:
+        text = f"{class_names[i]} {100 * pixels[i] / labels.size:.1f} %"
+        needed = swatch + space + round(typeface(text, size, font).getlength(text)) + 3 * space
+        if x > drawing.GAP and x + needed > width:
+            x, y = drawing.GAP, y + line
+        entries.append(Entry(int(i), text, (x, y)))
+        x += needed
+    return LegendLayout(entries, y + line + drawing.GAP // 2, swatch, space)
+
+
+def legend_size(width: int) -> int:
+    """Pixels of the text below a picture of that width."""
+    return int(np.clip(width / 70, drawing.CAPTION, 36))
 
 
 def legend(
@@ -134,26 +189,16 @@ def legend(
       size: of the text in pixels.
       font: file of its typeface; None for the one inside Pillow.
     """
-    tell_missing_letters(class_names, font)
-    pixels = np.bincount(labels.ravel(), minlength=256)[: len(class_names)]
-    order = [
-        i for i in np.argsort(-pixels, kind="stable") if pixels[i] >= _SHOWN_SHARE * labels.size
-    ]
-    colors = palette(class_names)
-    swatch, space, line = size + 2, round(0.45 * size), round(1.8 * size)
-    entries = [(i, f"{class_names[i]} {100 * pixels[i] / labels.size:.1f} %") for i in order]
-    places, x, y = [], drawing.GAP, drawing.GAP
-    for _, text in entries:
-        needed = swatch + space + round(typeface(text, size, font).getlength(text)) + 3 * space
-        if x > drawing.GAP and x + needed > width:
-            x, y = drawing.GAP, y + line
-        places.append((x, y))
-        x += needed
-    strip = Image.new("RGB", (width, y + line + drawing.GAP // 2), drawing.PAPER)
+    layout, colors = (
+        legend_layout(labels, class_names, width, size=size, font=font),
+        palette(class_names),
+    )
+    strip = Image.new("RGB", (width, layout.height), drawing.PAPER)
     draw = ImageDraw.Draw(strip)
-    for (i, text), (left, top) in zip(entries, places, strict=True):
+    for entry in layout.entries:
+        (left, top), swatch = entry.at, layout.swatch
         box = (left, top, left + swatch, top + swatch)
-        draw.rectangle(box, tuple(colors[i].tolist()), drawing.INK)
-        middle = (left + swatch + space, top + swatch / 2)
-        draw.text(middle, text, drawing.INK, typeface(text, size, font), anchor="lm")
+        draw.rectangle(box, tuple(colors[entry.label].tolist()), drawing.INK)
+        middle = (left + swatch + layout.space, top + swatch / 2)
+        draw.text(middle, entry.text, drawing.INK, typeface(entry.text, size, font), anchor="lm")
     return np.asarray(strip)

@@ -68,11 +68,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
 
 def test_labels_lie_where_the_image_lies(scene: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     path, labels = scene
-    _predict(path, tmp_path, ("overlay", "png", "geojson"))
+    _predict(path, tmp_path, ("overlay", "png", "pdf", "geojson"))
     with rasterio.open(tmp_path / "scene_labels.tif") as file, rasterio.open(path) as image:
         assert (file.crs, file.transform, file.nodata) == (image.crs, image.transform, 255)
         np.testing.assert_array_equal(file.read(1), labels)
-    names = {"scene_labels.tif", "scene.geojson", "scene.png", "classes.json"}
+    names = {"scene_labels.tif", "scene.geojson", "scene.png", "scene.pdf", "classes.json"}
     assert {found.name for found in tmp_path.iterdir()} == names
 
 

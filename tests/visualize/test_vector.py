@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointrend_jax.visualize import OverlayStyle, save_vector_overlay
+from pointrend_jax.visualize import OverlayStyle, save_vector_labels, save_vector_overlay
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _IMAGE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
@@ -66,3 +66,42 @@ def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ValueError, match=r"pip install 'pointrend_jax\[plot\]'"):
         _save(tmp_path / "x.svg", OverlayStyle())
     assert not (tmp_path / "x.svg").exists()
+
+
+_LABELS = np.zeros((120, 160), np.uint8)
+_LABELS[40:80, 60:120] = 1
+_LABELS[50:70, 80:100] = 0  # A hole in the second class, filled by the first.
+_LABELS[110:] = 255
+_NAMES = ("field", "pond", "road")
+
+
+def test_a_label_map_is_an_area_for_each_class_with_a_legend_of_text(tmp_path: Path):
+    save_vector_labels(tmp_path / "x.svg", _IMAGE, _LABELS, _NAMES, scale=2)
+    text = (tmp_path / "x.svg").read_bytes()
+    root = ElementTree.fromstring(text)
+    areas = {
+        group.attrib["id"]: group.findall(f"{_SVG}path")
+        for group in root.iter(f"{_SVG}g")
+        if group.attrib.get("id", "").startswith("class-")
+    }
+    # A class that does not occur has none.
+    assert {name: len(found) for name, found in areas.items()} == {"class-0": 1, "class-1": 1}
+    (pond,) = areas["class-1"]
+    # From the outer corner of its first pixel to that of its last, at twice the size; corners of
+    # smoothed stairs are rounded.
+    corners = _numbers(pond)
+    np.testing.assert_allclose(corners.min(0), [120, 80], atol=0.5)
+    np.testing.assert_allclose(corners.max(0), [240, 160], atol=0.5)
+    assert pond.attrib["d"].count("M") == 2
+    # The photo's height and the legend's.
+    width, height = (float(side) for side in root.attrib["viewBox"].split()[2:])
+    assert width == 320
+    assert height > 240
+    save_vector_labels(tmp_path / "y.svg", _IMAGE, _LABELS, _NAMES, scale=2)
+    assert (tmp_path / "y.svg").read_bytes() == text
+
+
+def test_labels_of_another_size_are_refused_before_a_file_is_written(tmp_path: Path):
+    with pytest.raises(ValueError, match="must have the size of the image"):
+        save_vector_labels(tmp_path / "x.pdf", _IMAGE, _LABELS[:-1], _NAMES)
+    assert not (tmp_path / "x.pdf").exists()
