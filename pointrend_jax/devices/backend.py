@@ -33,6 +33,8 @@ class Forms(NamedTuple):
       pastes_masks: the device pastes masks onto the original image and sends where they change
         (ops/mask_changes.py); otherwise it sends them as they are, and the host pastes
         (masks/paste.py).
+      takes_by_masks: one of several channels or rows is the sum of all but the others, whose
+        gradient adds nothing at computed places (`take_own` of ops/scatter.py).
       works_on_all_rows: the mask head is applied to every slot for a detection; otherwise to those
         that hold one, by a loop that waits for their number (ops/chunks.py).
       regions_at_a_time: of the mask head at inference, unless a config says how many.
@@ -49,6 +51,7 @@ class Forms(NamedTuple):
     samples_by_rows: bool
     pools_by: Literal["samples", "windows", "tiles"]
     pastes_masks: bool
+    takes_by_masks: bool
     works_on_all_rows: bool
     regions_at_a_time: int
     nms_block: int
@@ -62,14 +65,15 @@ class Forms(NamedTuple):
 _CPU = Forms(
     convolves_by_products=True, convolves_by_columns=False, doubles_by_products=False,
     stem_in_blocks=False, samples_by_rows=True, pools_by="samples", pastes_masks=False,
-    works_on_all_rows=False, regions_at_a_time=4, nms_block=128, nms_rounds=4,
+    takes_by_masks=False, works_on_all_rows=False, regions_at_a_time=4, nms_block=128, nms_rounds=4,
 )  # fmt: skip
 # Windows and pasting are chosen by their structure (no loop waits for the host, few and large
 # kernels, little to send); they have not been measured on a GPU or a TPU.
 _GPU = Forms(
     convolves_by_products=False, convolves_by_columns=False, doubles_by_products=False,
     stem_in_blocks=False, samples_by_rows=False, pools_by="windows", pastes_masks=True,
-    works_on_all_rows=True, regions_at_a_time=32, nms_block=1024, nms_rounds=8,
+    takes_by_masks=False, works_on_all_rows=True, regions_at_a_time=32, nms_block=1024,
+    nms_rounds=8,
 )  # fmt: skip
 # A TPU decides by itself whether a loop goes on. The end of pasting reads single numbers at
 # computed places; what a TPU takes for it is not known. Of an image or two its compiler would split
@@ -77,7 +81,7 @@ _GPU = Forms(
 # expects of each form.
 _TPU = _GPU._replace(
     convolves_by_columns=True, doubles_by_products=True, stem_in_blocks=True, pools_by="tiles",
-    pastes_masks=False, works_on_all_rows=False,
+    pastes_masks=False, takes_by_masks=True, works_on_all_rows=False,
 )  # fmt: skip
 _FORMS = MappingProxyType({"cpu": _CPU, "gpu": _GPU, "tpu": _TPU})
 _traced_for: ContextVar[Forms | None] = ContextVar("traced_for", default=None)

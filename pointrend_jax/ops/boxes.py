@@ -19,11 +19,25 @@ def box_area(boxes: Float[Array, "*S 4"]) -> Float[Array, "*S"]:
 
 def box_iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
     """Intersection over union of every pair; 0 where they do not meet."""
-    top_left = jnp.maximum(a[:, None, :2], b[None, :, :2])
-    bottom_right = jnp.minimum(a[:, None, 2:], b[None, :, 2:])
-    side = jnp.maximum(bottom_right - top_left, 0.0)
-    intersection = side[..., 0] * side[..., 1]
-    union = box_area(a)[:, None] + box_area(b)[None, :] - intersection
+    sides_of_a, sides_of_b = jnp.moveaxis(a[:, None], -1, 0), jnp.moveaxis(b[None], -1, 0)
+    return iou_of_sides(sides_of_a, sides_of_b)
+
+
+def iou_of_sides(a: Float[Array, "4 ..."], b: Float[Array, "4 ..."]) -> Float[Array, "..."]:
+    """`box_iou` of boxes whose sides are arrays (x0, y0, x1, y1) that broadcast to those of others.
+
+    An axis of four numbers fills no register; here every axis can be a long one.
+    """
+
+    def area(box: Array) -> Array:
+        return (box[2] - box[0]) * (box[3] - box[1])
+
+    width, height = (
+        jnp.maximum(jnp.minimum(a[high], b[high]) - jnp.maximum(a[low], b[low]), 0.0)
+        for low, high in ((0, 2), (1, 3))
+    )
+    intersection = width * height
+    union = area(a) + area(b) - intersection
     return jnp.where(intersection > 0, intersection / jnp.where(union > 0, union, 1.0), 0.0)
 
 

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from pointrend_jax.ops.boxes import box_iou
+from pointrend_jax.ops.boxes import iou_of_sides
 
 IGNORE = -1
+_LANES = 128
 
 
 class Matches(NamedTuple):
@@ -38,17 +39,25 @@ def match_boxes(
     truth become objects whatever their overlap, and keep the index of their own best.
     Source: Detectron2 Matcher and RPN.label_and_sample_anchors.
     """
-    overlap = box_iou(gt_boxes, boxes)
-    overlap = jnp.where(gt_valid[:, None] & boxes_valid[None, :], overlap, -1.0)
+    number = boxes.shape[0]
+    # The boxes lie in rows of as many as a register has lanes, and the ground truths one behind the
+    # other, so that the best of these are found without looking across a register.
+    missing = -number % _LANES
+    sides = jnp.pad(boxes, ((0, missing), (0, 0))).T.reshape(4, 1, -1, _LANES)
+    exists = jnp.pad(boxes_valid, (0, missing)).reshape(1, -1, _LANES)
+    of_gt = gt_valid.reshape(-1, 1, 1)
+    overlap = iou_of_sides(gt_boxes.T.reshape(4, -1, 1, 1), sides)
+    overlap = jnp.where(of_gt & exists, overlap, -1.0)
     best = jnp.maximum(jnp.max(overlap, axis=0), 0.0)
     low, high = thresholds
     labels = jnp.where(best < low, 0, jnp.where(best < high, IGNORE, 1))
     if allow_low_quality:
-        best_of_gt = jnp.max(overlap, axis=1, keepdims=True)
-        is_best = jnp.any((overlap == best_of_gt) & gt_valid[:, None] & (best_of_gt >= 0), axis=0)
+        best_of_gt = jnp.max(overlap, axis=(1, 2), keepdims=True)
+        is_best = jnp.any((overlap == best_of_gt) & of_gt & (best_of_gt >= 0), axis=0)
         labels = jnp.where(is_best, 1, labels)
-    labels = jnp.where(boxes_valid, labels, IGNORE)
-    return Matches(jnp.argmax(overlap, axis=0), labels)
+    labels = jnp.where(exists[0], labels, IGNORE)
+    gt_index = jnp.argmax(overlap, axis=0)
+    return Matches(gt_index.reshape(-1)[:number], labels.reshape(-1)[:number])
 
 
 def sample_by_priority(

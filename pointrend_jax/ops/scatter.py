@@ -121,6 +121,11 @@ def take_own(
     Args:
       axis: of `values[n]`.
     """
+    if forms().takes_by_masks:
+        places = jnp.moveaxis(values, axis if axis < 0 else axis + 1, -1)
+        own_place = jnp.clip(index, 0, places.shape[-1] - 1).reshape(-1, *(places.ndim - 1) * [1])
+        is_own = own_place == jnp.arange(places.shape[-1]).reshape(*(places.ndim - 1) * [1], -1)
+        return jnp.sum(jnp.where(is_own, places, jnp.zeros((), values.dtype)), -1)
 
     def own(values: Array, index: Array) -> Array:
         return jax.lax.dynamic_index_in_dim(values, index, axis, keepdims=False)

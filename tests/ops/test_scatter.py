@@ -1,5 +1,7 @@
 """Sums of rows that have no order, their error, and reads that share nothing."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,6 @@ pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
 # Operation by operation a sum is some forty programs.
 add_rows = jax.jit(scatter.add_rows, static_argnames="exact")
-take_own = jax.jit(scatter.take_own, static_argnames="axis")
 take_distinct = jax.jit(scatter.take_distinct)
 ROWS, UPDATES, CHANNELS = 7, 3000, 3
 
@@ -139,11 +140,18 @@ def test_gradients_of_points_have_the_same_bits_in_any_order_of_the_points() -> 
     np.testing.assert_allclose(exact[0], plain[0], rtol=1e-5, atol=1e-5)
 
 
-def test_own_places_are_taken_along_their_axis() -> None:
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_own_places_are_taken_along_their_axis(
+    platform: str, trace_for: Callable[[str], None]
+) -> None:
+    trace_for(platform)
+    take = jax.jit(lambda *given, axis: scatter.take_own(*given, axis), static_argnames="axis")
     values = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
-    first, last = (take_own(values, np.array(i), axis) for i, axis in (([1, 0], 0), ([2, 0], -1)))
+    # What the others hold does not matter; a place beyond the last is the last.
+    values[0, 0, 0] = np.inf
+    first, last = (take(values, np.array(i), axis=axis) for i, axis in (([1, 0], 0), ([9, 1], -1)))
     np.testing.assert_array_equal(first, [[3, 4, 5], [6, 7, 8]])
-    np.testing.assert_array_equal(last, [[2, 5], [6, 9]])
+    np.testing.assert_array_equal(last, [[2, 5], [7, 10]])
 
 
 def test_distinct_places_are_read_and_a_slot_that_is_not_valid_reads_none() -> None:
