@@ -153,14 +153,13 @@ def _weighted_rows_backward(residuals: tuple, cotangent: Array) -> tuple[Array, 
             total = add_rows(total, place, cotangent * weight[..., None], exact=False)
         return total, None
 
-    if forms().adds_exactly:
-        total = add_rows(total, places, weights[..., None] * cotangent[None], exact=True)
-    elif forms().samples_by_rows:
+    exact = forms().adds_exactly
+    if forms().samples_by_rows and not exact:
         # Region by region, so that what is added is in the cache.
         by_region = jnp.swapaxes(places, 0, 1), jnp.swapaxes(weights, 0, 1), cotangent
         total, _ = jax.lax.scan(add, total, by_region)
     else:
-        total, _ = add(total, (places, weights, cotangent))
+        total = add_rows(total, places, weights[..., None] * cotangent[None], exact=exact)
     of_weights = [
         jnp.sum(rows.at[place].get(mode="promise_in_bounds").astype(weights.dtype) * cotangent, -1)
         for place in places
