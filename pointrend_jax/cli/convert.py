@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from pointrend_jax.cli.parser import CommandParser, names, path
-from pointrend_jax.cli.runs import then_predict
+from pointrend_jax.cli.runs import then_use
 from pointrend_jax.structures import Config
 
 EXAMPLES = (
@@ -65,7 +65,7 @@ def _to_checkpoint(
     if class_names is not None:
         config = _with_class_names(config, class_names)
     print(describe_weights(convert(weights, config, output)))
-    print(f"checkpoint and {CARD}: {output}. {then_predict(output)}")
+    print(f"checkpoint and {CARD}: {output}. {then_use(output, config.task)}")
 
 
 def _to_file(checkpoint: Path, output: Path) -> None:
