@@ -37,5 +37,5 @@ def run(args: argparse.Namespace) -> None:
     what = "the scores (results.json; report.html, for a browser) and what was found"
     tell(
         f"{output or workdir} has {what if scores else 'what was found (detections_*.json)'}. "
-        f"{then_use(workdir, model_config(workdir).task)}"
+        f"{then_use(workdir, model_config(args.workdir).task)}"
     )
