@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from pointrend_jax.cli.parser import CommandParser, names, path
-from pointrend_jax.cli.runs import then_predict
+from pointrend_jax.cli.runs import then_use
 from pointrend_jax.structures import Config
 
 EXAMPLES = (
@@ -62,10 +62,9 @@ def _to_checkpoint(
             "--weights needs the --config of its model: a name, such as "
             "pointrend_rcnn_r50_fpn_3x_coco, or the path of a Python file."
         )
-    if class_names is not None:
-        config = _with_class_names(config, class_names)
-    print(describe_weights(convert(weights, config, output)))
-    print(f"checkpoint and {CARD}: {output}. {then_predict(output)}")
+    whole = config if class_names is None else _with_class_names(config, class_names)
+    print(describe_weights(convert(weights, whole, output)))
+    print(f"checkpoint and {CARD}: {output}. {then_use(output, whole.task)}")
 
 
 def _to_file(checkpoint: Path, output: Path) -> None:

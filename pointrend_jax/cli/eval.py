@@ -7,7 +7,7 @@ import argparse
 
 from pointrend_jax.cli.fields import describe_fields
 from pointrend_jax.cli.parser import CommandParser
-from pointrend_jax.cli.runs import add_run, join, then_predict
+from pointrend_jax.cli.runs import add_run, join, then_use
 from pointrend_jax.console import tell
 from pointrend_jax.storage import as_path
 
@@ -27,12 +27,15 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from pointrend_jax.experiment import evaluate_run
+    from pointrend_jax.predict.load import model_config
 
     join(args)
     workdir = as_path(args.workdir)
     output = None if args.output is None else as_path(args.output)
-    evaluate_run(workdir, args.config, output)
+    # An evaluation set without annotations has none.
+    scores = evaluate_run(workdir, args.config, output)
+    what = "the scores (results.json; report.html, for a browser) and what was found"
     tell(
-        f"{output or workdir} has the scores (results.json; report.html, for a browser) and what "
-        f"was found. {then_predict(workdir)}"
+        f"{output or workdir} has {what if scores else 'what was found (detections_*.json)'}. "
+        f"{then_use(workdir, model_config(args.workdir).task)}"
     )

@@ -76,18 +76,18 @@ def add_run(parser: CommandParser) -> None:
     )
 
 
-def then_predict(checkpoint: object) -> str:
-    """The end of what a command says that leaves a checkpoint: how to predict with it."""
-    command = own_command("predict", "IMAGES", "--checkpoint", checkpoint, "--output", "predicted")
-    return f"Next:\n  {command}"
+def then_use(checkpoint: object, task: str) -> str:
+    """The end of what a command says that leaves a checkpoint: what to do with it.
 
-
-def then_refine(checkpoint: object) -> str:
-    """The same of a refiner."""
-    command = own_command(
-        "refine", "--images", "FOLDER", "--annotations", "coarse.json", "--output", "fine.json",
-        "--checkpoint", checkpoint,
-    )  # fmt: skip
+    Args:
+      task: config.task of its model.
+    """
+    if task == "refine":
+        arguments = ("refine", "--images", "FOLDER", "--annotations", "coarse.json")
+        output = "fine.json"
+    else:
+        arguments, output = ("predict", "IMAGES"), "predicted"
+    command = own_command(*arguments, "--checkpoint", checkpoint, "--output", output)
     return f"Next:\n  {command}"
 
 

@@ -8,14 +8,7 @@ import argparse
 
 from pointrend_jax.cli.fields import describe_fields
 from pointrend_jax.cli.parser import CommandParser
-from pointrend_jax.cli.runs import (
-    add_experiment,
-    add_run,
-    chosen_config,
-    join,
-    then_predict,
-    then_refine,
-)
+from pointrend_jax.cli.runs import add_experiment, add_run, chosen_config, join, then_use
 from pointrend_jax.console import tell
 from pointrend_jax.storage import as_path
 
@@ -51,9 +44,14 @@ def run(args: argparse.Namespace) -> None:
     join(args)
     workdir = as_path(args.workdir)
     train(args.config, workdir, accept_changes=args.accept_changes)
-    then = then_refine if args.config.task == "refine" else then_predict
+    what = [
+        "the trained model (checkpoints/)",
+        "its losses and scores by step (metrics.jsonl, tensorboard/)",
+    ]
+    # An evaluation set without annotations leaves none.
+    if (workdir / "results.json").exists():
+        what.append("the last scores (results.json; report.html, for a browser)")
     tell(
-        f"{workdir} has the trained model (checkpoints/), its losses and scores by step "
-        "(metrics.jsonl, tensorboard/) and the last scores (results.json; report.html, for a "
-        f"browser). {then(workdir)}"
+        f"{workdir} has {', '.join(what[:-1])} and {what[-1]}. "
+        f"{then_use(workdir, args.config.task)}"
     )

@@ -14,6 +14,7 @@ from pointrend_jax.training.digests import (
     check_names,
     opened,
 )
+from pointrend_jax.training.event_loops import deaf_once_closed
 from pointrend_jax.training.trees import WrongCheckpointError
 
 
@@ -125,7 +126,8 @@ def _unreadable(error: Exception) -> DamagedCheckpointError:
 
 
 def _restore(manager: ocp.CheckpointManager, step: int, **items: Any) -> Any:
-    return manager.restore(step, args=ocp.args.Composite(**items))
+    with deaf_once_closed():
+        return manager.restore(step, args=ocp.args.Composite(**items))
 
 
 def _handlers() -> dict[str, Any]:
