@@ -19,25 +19,28 @@ def box_area(boxes: Float[Array, "*S 4"]) -> Float[Array, "*S"]:
 
 def box_iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
     """Intersection over union of every pair; 0 where they do not meet."""
-    sides_of_a, sides_of_b = jnp.moveaxis(a[:, None], -1, 0), jnp.moveaxis(b[None], -1, 0)
-    return iou_of_sides(sides_of_a, sides_of_b)
+    top_left = jnp.maximum(a[:, None, :2], b[None, :, :2])
+    bottom_right = jnp.minimum(a[:, None, 2:], b[None, :, 2:])
+    side = jnp.maximum(bottom_right - top_left, 0.0)
+    areas = box_area(a)[:, None] + box_area(b)[None, :]
+    return _over_union(side[..., 0] * side[..., 1], areas)
 
 
 def iou_of_sides(a: Float[Array, "4 ..."], b: Float[Array, "4 ..."]) -> Float[Array, "..."]:
     """`box_iou` of boxes whose sides are arrays (x0, y0, x1, y1) that broadcast to those of others.
 
-    An axis of four numbers fills no register; here every axis can be a long one.
+    For many boxes: an axis of two numbers, as there, fills no register.
     """
-
-    def area(box: Array) -> Array:
-        return (box[2] - box[0]) * (box[3] - box[1])
-
     width, height = (
         jnp.maximum(jnp.minimum(a[high], b[high]) - jnp.maximum(a[low], b[low]), 0.0)
         for low, high in ((0, 2), (1, 3))
     )
-    intersection = width * height
-    union = area(a) + area(b) - intersection
+    area_of_a, area_of_b = ((x[2] - x[0]) * (x[3] - x[1]) for x in (a, b))
+    return _over_union(width * height, area_of_a + area_of_b)
+
+
+def _over_union(intersection: Array, areas: Array) -> Array:
+    union = areas - intersection
     return jnp.where(intersection > 0, intersection / jnp.where(union > 0, union, 1.0), 0.0)
 
 
