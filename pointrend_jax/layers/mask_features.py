@@ -2,7 +2,9 @@
 
 The backbone saw the photo alone. Here its maps meet the mask, at strides 8, 4 and 2: what the
 object looks like inside the mask and what lies around it, so that the point head can tell on which
-side of the true outline a point is. A number beside them says how far the given outline is off.
+side of the true outline a point is. What the maps have around the given outline, averaged, tells
+how the mask was made and how far it is off: whether the outline follows edges, is rounded, has
+corners. A number says the distance, and every point sees the averages.
 """
 
 from collections.abc import Mapping
@@ -65,10 +67,10 @@ def _mean(x: Float[Array, "B H W C"], step: int) -> Float[Array, "B h w C"]:
 
 
 class MaskFeatures(nn.Module):
-    """Maps at `FINE_STRIDES` and the error of the given outline.
+    """Maps at `FINE_STRIDES`, what the given outline looks like, and its error.
 
     Attributes:
-      dim: channels at stride 8; two thirds of it at stride 4 and one at stride 2.
+      dim: channels at stride 8; two thirds of it at stride 4, a third at 2 and of the outline.
     """
 
     dim: int
@@ -80,8 +82,8 @@ class MaskFeatures(nn.Module):
         maps: Mapping[str, Array],
         pyramid: list[Array],
         padded_hw: Int[Array, "B 2"],
-    ) -> tuple[list[Array], Float[Array, " B"]]:
-        """Maps of `dim`, 2/3 and 1/3 channels, finest first, and the error's logit.
+    ) -> tuple[list[Array], Float[Array, "B C"], Float[Array, " B"]]:
+        """Maps of 1/3, 2/3 and all of `dim` channels, finest first; the outline; the error's logit.
 
         Args:
           pixels: normalised. maps: res2, res3 and res4, of deviation near 1.
@@ -90,7 +92,9 @@ class MaskFeatures(nn.Module):
         at_8 = self._at_8(maps, pyramid, padded_hw)
         at_4 = self._at_4(maps["res2"], at_8, pyramid[1], padded_hw)
         at_2 = self._at_2(pixels, at_4, pyramid[0], padded_hw)
-        return [at_2, at_4, at_8], self._error(at_8, pyramid, padded_hw)
+        fine = [at_2, at_4, at_8]
+        outline = self._outline(fine, pyramid, padded_hw)
+        return fine, outline, nn.Dense(1, name="error")(outline)[:, 0]
 
     def _at_8(
         self, maps: Mapping[str, Array], pyramid: list[Array], padded_hw: Array
@@ -132,14 +136,21 @@ class MaskFeatures(nn.Module):
             x = Conv(dim, (3, 3), kernel_init=msra, name=f"at2_{i}")(x)
         return jax.nn.relu(x)
 
-    def _error(self, at_8: Array, pyramid: list[Array], padded_hw: Array) -> Float[Array, " B"]:
-        """From the cells around the given outline."""
-        around = pyramid[2] * (1.0 - pyramid[2])
-        inside = inside_padded(at_8.shape[1], at_8.shape[2], padded_hw, 8)[..., None]
-        around = jnp.where(inside, around, 0.0)
-        x = _weighted_mean(at_8, around)[:, 0, 0]
-        x = jax.nn.relu(nn.Dense(self.dim, kernel_init=msra, name="error1")(x))
-        return nn.Dense(1, name="error2")(x)[:, 0]
+    def _outline(
+        self, fine: list[Array], pyramid: list[Array], padded_hw: Array
+    ) -> Float[Array, "B C"]:
+        """From the cells of every map around the given outline."""
+        means = []
+        for x, coarser, stride in zip(fine, pyramid[1:4], FINE_STRIDES, strict=True):
+            # Blended from cells of twice the size: an outline between two cells counts too.
+            share = upsample_2x(coarser, padded_hw // (2 * stride))
+            inside = inside_padded(x.shape[1], x.shape[2], padded_hw, stride)[..., None]
+            around = jnp.where(inside, share * (1.0 - share), 0.0)
+            means.append(_weighted_mean(x, around)[:, 0, 0])
+        x = jnp.concatenate(means, axis=-1)
+        for i, dim in enumerate((self.dim, self.dim // 3)):
+            x = jax.nn.relu(nn.Dense(dim, kernel_init=msra, name=f"outline{i}")(x))
+        return x
 
     def _project(self, x: Array, dim: int, name: str) -> Array:
         return Conv(dim, (1, 1), kernel_init=msra, name=name)(x)
