@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     train = config.train
     train.batch_size = 8
     train.steps = 700
-    # With SGD, at any rate at which something is learned in so few steps, units fell silent.
+    # With SGD at a rate that learns as fast, most units fell silent (docs/refine.md).
     train.optimizer = "adam"
     train.learning_rate = 0.002
     train.warmup_steps = 30
