@@ -218,7 +218,7 @@ def get_config() -> ConfigDict:
     refine.subdivision_steps = 3  # of a canvas of 256: 32 -> 256
     refine.subdivision_num_points = 4096
     # A mask stays as it is where its outline seems to be off by less, in px of the canvas.
-    refine.keep_below = 1.0
+    refine.keep_below = 2.0
 
     config.train = train = ConfigDict()
     train.steps = 90_000
