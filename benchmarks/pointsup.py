@@ -88,7 +88,7 @@ def main() -> None:
         for supervision in ("masks", "points"):
             own = run_config(config, pair, supervision, points)
             folder = workdir / f"{pair.head}_{supervision}_{pair.seed}"
-            train(own, folder)
+            train(own, folder, evaluate_at_end=False)
             aps[supervision], detections[supervision] = scored(own, folder, data)
         share = paired_share(
             data.eval_ground_truth, detections["points"], detections["masks"], metric="mask_ap"

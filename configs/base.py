@@ -218,7 +218,7 @@ def get_config() -> ConfigDict:
     refine.subdivision_steps = 3  # of a canvas of 256: 32 -> 256
     refine.subdivision_num_points = 4096
     # A mask stays as it is where its outline seems to be off by less, in px of the canvas.
-    refine.keep_below = 0.5
+    refine.keep_below = 2.0
 
     config.train = train = ConfigDict()
     train.steps = 90_000
@@ -235,8 +235,9 @@ def get_config() -> ConfigDict:
     # Two runs of a seed have the same bits on a GPU, at some cost (docs/training.md); elsewhere
     # they have anyway. Needs the strategy "shard_map".
     train.deterministic = False
+    train.optimizer = "sgd"  # "sgd" with momentum | "adam", for which a rate is about 0.001
     train.learning_rate = 0.02
-    train.momentum = 0.9
+    train.momentum = 0.9  # of the gradient, with either
     train.weight_decay = 1e-4  # kernels and biases; norm parameters have none
     train.warmup_steps = 1000
     train.warmup_factor = 0.001

@@ -2,7 +2,12 @@
 
 The backbone saw the photo alone. Here its maps meet the mask, at strides 8, 4 and 2: what the
 object looks like inside the mask and what lies around it, so that the point head can tell on which
-side of the true outline a point is. A number beside them says how far the given outline is off.
+side of the true outline a point is. Near the outline that is asked of colours and of the finest map
+too, by `likeness`, of which nothing has to be learned.
+
+What the maps have on either side of the given outline, averaged, tells how the mask was made and
+how far it is off: whether the outline follows edges, is rounded, has corners. A number says the
+distance, and every point sees the averages.
 """
 
 from collections.abc import Mapping
@@ -64,11 +69,47 @@ def _mean(x: Float[Array, "B H W C"], step: int) -> Float[Array, "B h w C"]:
     return jnp.mean(cells, axis=(2, 4))
 
 
+def likeness(
+    x: Float[Array, "B h w C"],
+    mask: Float[Array, "B h w 1"],
+    padded_hw: Int[Array, "B 2"],
+    *,
+    stride: int,
+) -> Float[Array, "B h w C"]:
+    """Whether each channel looks as it does inside the mask nearby (1) or outside of it (-1).
+
+    The difference of the squared distances from the means on both sides, in their variance, between
+    -1 and 1; means are of about 48 pixels of the input a side, and of the whole photo where a side
+    has no pixel there.
+
+    Args:
+      mask: its share of each cell. stride: input pixels a cell, a power of 2 below 16.
+    """
+    inside = inside_padded(x.shape[1], x.shape[2], padded_hw, stride)[..., None]
+    own, beside = jnp.where(inside, mask, 0.0), jnp.where(inside, 1.0 - mask, 0.0)
+    (mean, variance), (other, its_variance) = (_nearby(x, w, stride) for w in (own, beside))
+    apart = (x - other) ** 2 - (x - mean) ** 2
+    return jnp.tanh(apart / (variance + its_variance + 0.2))
+
+
+def _nearby(x: Array, weights: Array, stride: int) -> tuple[Array, Array]:
+    """Mean and variance of the cells around each, by weights."""
+    moments = jnp.concatenate([x, x * x], axis=-1)
+    anywhere = _weighted_mean(moments, weights)
+    sums = _mean(jnp.concatenate([moments * weights, weights], axis=-1), 16 // stride)
+    sums = nn.avg_pool(sums, (3, 3), padding="SAME")
+    found = (sums[..., :-1] + 0.02 * anywhere) / (sums[..., -1:] + 0.02)
+    for _ in range((16 // stride).bit_length() - 1):
+        found = upsample_2x(found)
+    mean, squared = jnp.split(found, 2, axis=-1)
+    return mean, jnp.maximum(squared - mean * mean, 0.0)
+
+
 class MaskFeatures(nn.Module):
-    """Maps at `FINE_STRIDES` and the error of the given outline.
+    """Maps at `FINE_STRIDES`, what the given outline looks like, and its error.
 
     Attributes:
-      dim: channels at stride 8; two thirds of it at stride 4 and one at stride 2.
+      dim: channels at stride 8; two thirds of it at stride 4, a third at 2 and of the outline.
     """
 
     dim: int
@@ -80,8 +121,8 @@ class MaskFeatures(nn.Module):
         maps: Mapping[str, Array],
         pyramid: list[Array],
         padded_hw: Int[Array, "B 2"],
-    ) -> tuple[list[Array], Float[Array, " B"]]:
-        """Maps of `dim`, 2/3 and 1/3 channels, finest first, and the error's logit.
+    ) -> tuple[list[Array], Float[Array, "B C"], Float[Array, " B"]]:
+        """Maps of 1/3, 2/3 and all of `dim` channels, finest first; the outline; the error's logit.
 
         Args:
           pixels: normalised. maps: res2, res3 and res4, of deviation near 1.
@@ -90,7 +131,9 @@ class MaskFeatures(nn.Module):
         at_8 = self._at_8(maps, pyramid, padded_hw)
         at_4 = self._at_4(maps["res2"], at_8, pyramid[1], padded_hw)
         at_2 = self._at_2(pixels, at_4, pyramid[0], padded_hw)
-        return [at_2, at_4, at_8], self._error(at_8, pyramid, padded_hw)
+        fine = [at_2, at_4, at_8]
+        outline = self._outline(fine, pyramid, padded_hw)
+        return fine, outline, nn.Dense(1, name="error")(outline)[:, 0]
 
     def _at_8(
         self, maps: Mapping[str, Array], pyramid: list[Array], padded_hw: Array
@@ -115,7 +158,8 @@ class MaskFeatures(nn.Module):
         dim = 2 * self.dim // 3
         x = self._project(res2, dim, "res2")
         x = x + upsample_2x(self._project(at_8, dim, "from8"), padded_hw // 8)
-        x = jnp.concatenate([jax.nn.relu(x), mask], axis=-1)
+        like = likeness(res2, mask, padded_hw, stride=4)
+        x = jnp.concatenate([jax.nn.relu(x), mask, like], axis=-1)
         for i in range(2):
             x = self._conv(x, dim, padded_hw, 4, f"at4_{i}")
         return x
@@ -124,22 +168,36 @@ class MaskFeatures(nn.Module):
         self, pixels: Array, at_4: Array, mask: Array, padded_hw: Array
     ) -> Float[Array, "B h w C"]:
         dim = self.dim // 3
-        x = jnp.concatenate([zero_beyond(pixels, padded_hw, 1), mask], axis=-1)
+        pixels = zero_beyond(pixels, padded_hw, 1)
+        x = jnp.concatenate([pixels, mask], axis=-1)
         x = Conv(dim, (2, 2), (2, 2), padding="VALID", kernel_init=msra, name="pixels")(x)
         x = x + upsample_2x(self._project(at_4, dim, "from4"), padded_hw // 4)
+        like = likeness(_mean(pixels, 2), _mean(mask, 2), padded_hw, stride=2)
+        x = x + self._project(like, dim, "like")
+        x = jax.nn.relu(x)
         for i in range(2):
-            x = zero_beyond(jax.nn.relu(x), padded_hw, 2)
-            x = Conv(dim, (3, 3), kernel_init=msra, name=f"at2_{i}")(x)
-        return jax.nn.relu(x)
+            x = self._conv(x, dim, padded_hw, 2, f"at2_{i}")
+        return x
 
-    def _error(self, at_8: Array, pyramid: list[Array], padded_hw: Array) -> Float[Array, " B"]:
-        """From the cells around the given outline."""
-        around = pyramid[2] * (1.0 - pyramid[2])
-        inside = inside_padded(at_8.shape[1], at_8.shape[2], padded_hw, 8)[..., None]
-        around = jnp.where(inside, around, 0.0)
-        x = _weighted_mean(at_8, around)[:, 0, 0]
-        x = jax.nn.relu(nn.Dense(self.dim, kernel_init=msra, name="error1")(x))
-        return nn.Dense(1, name="error2")(x)[:, 0]
+    def _outline(
+        self, fine: list[Array], pyramid: list[Array], padded_hw: Array
+    ) -> Float[Array, "B C"]:
+        """From the cells of every map within and beyond the given outline."""
+        masks = [_mean(pyramid[0], 2), *pyramid[1:3]]
+        means = []
+        for x, mask, coarser, stride in zip(fine, masks, pyramid[1:4], FINE_STRIDES, strict=True):
+            # Blended from cells of twice the size: an outline between two cells counts too.
+            share = upsample_2x(coarser, padded_hw // (2 * stride))
+            inside = inside_padded(x.shape[1], x.shape[2], padded_hw, stride)[..., None]
+            around = jnp.where(inside, share * (1.0 - share), 0.0)
+            sides = mask * around, (1.0 - mask) * around
+            means += [_weighted_mean(x, side)[:, 0, 0] for side in sides]
+        x = nn.LayerNorm(name="outline_norm")(jnp.concatenate(means, axis=-1))
+        for i, dim in enumerate((self.dim, self.dim // 3)):
+            x = nn.Dense(dim, use_bias=False, kernel_init=msra, name=f"outline{i}")(x)
+            # Without it a large step could silence all of them at once.
+            x = jax.nn.relu(nn.LayerNorm(name=f"outline{i}_norm")(x))
+        return x
 
     def _project(self, x: Array, dim: int, name: str) -> Array:
         return Conv(dim, (1, 1), kernel_init=msra, name=name)(x)

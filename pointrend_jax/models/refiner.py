@@ -151,7 +151,7 @@ class Refiner(nn.Module):
         """The point predictor, the logits that rendering starts from, the error's logit."""
         pixels, maps = self._encode(batch)
         pyramid = mask_pyramid(_shares(batch.given))
-        fine, error = self.features(pixels, maps, pyramid, batch.padded_hw)
+        fine, outline, error = self.features(pixels, maps, pyramid, batch.padded_hw)
         batch_size, height, width = batch.images.shape[:3]
         regions = jnp.tile(jnp.array([[0.0, 0.0, width, height]]), (batch_size, 1))
 
@@ -160,8 +160,12 @@ class Refiner(nn.Module):
                 fine, regions, jnp.arange(batch_size), point_coords, strides=FINE_STRIDES
             )
             of_mask = jnp.concatenate([point_sample(m, point_coords) for m in pyramid], axis=-1)
+            everywhere = jnp.broadcast_to(
+                outline[:, None], (*point_coords.shape[:2], outline.shape[-1])
+            )
+            coarse = jnp.concatenate([of_mask, everywhere], axis=-1)
             # What is learned is the difference to the given mask.
-            return self.point_head(of_photo, of_mask) + logits_of_means(of_mask)
+            return self.point_head(of_photo, coarse) + logits_of_means(of_mask)
 
         return predict_points, start_logits(pyramid, 2**self.subdivision_steps), error
 

@@ -1,4 +1,4 @@
-"""SGD with momentum: the learning rate of each step, and the parameters that move and decay."""
+"""SGD or Adam: the learning rate of each step, and the parameters that move and decay."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -133,16 +133,24 @@ def build_optimizer(
     clip = optax.identity()
     if train.clip_gradient_norm > 0:
         clip = optax.clip_by_global_norm(train.clip_gradient_norm)
-    sgd = optax.chain(
+    chain = optax.chain(
         clip,
         optax.add_decayed_weights(train.weight_decay, mask=_decayed),
-        optax.sgd(schedule, momentum=train.momentum),
+        _rule(train.optimizer, schedule, train.momentum),
         _multiply_rates(tuple(train.rate_multipliers), params),
     )
     labels = jax.tree_util.tree_map_with_path(
         lambda path, _: "trained" if is_trainable(module_path(path)) else "fixed", params
     )
-    return optax.partition({"trained": sgd, "fixed": optax.set_to_zero()}, labels), schedule
+    return optax.partition({"trained": chain, "fixed": optax.set_to_zero()}, labels), schedule
+
+
+def _rule(name: str, schedule: Schedule, momentum: float) -> optax.GradientTransformation:
+    if name == "sgd":
+        return optax.sgd(schedule, momentum=momentum)
+    if name == "adam":
+        return optax.adam(schedule, b1=momentum)
+    raise ValueError(f"config.train.optimizer must be 'sgd' or 'adam', got {name!r}.")
 
 
 def _decayed(params: Any) -> Any:

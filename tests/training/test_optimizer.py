@@ -196,3 +196,17 @@ def test_clipping_scales_the_gradient_of_trained_modules_to_the_norm() -> None:
     config = _config(clip_gradient_norm=1.0, rate_multipliers=(("head", 2.0),))
     after = _trained(config, 1, params, gradient, fixed="backbone")
     np.testing.assert_allclose(after["head"]["kernel"], [-0.6 * 2 * _RATE, -0.8 * 2 * _RATE], 1e-6)
+
+
+def test_adam_moves_every_parameter_by_the_rate_however_small_its_gradient() -> None:
+    params = _params()
+    gradient = jax.tree.map(lambda x: np.array([1e-3, -50], np.float32)[: x.size], params)
+    moved = _trained(_config(optimizer="adam"), 1, params, gradient)
+    for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(moved), strict=True):
+        # Its epsilon is 1e-8.
+        np.testing.assert_allclose(after - before, [-_RATE, _RATE], rtol=1e-4)
+
+
+def test_unknown_optimizer_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"config\.train\.optimizer must be 'sgd' or 'adam'"):
+        build_optimizer(_config(optimizer="lamb"), _params(), lambda path: True)
