@@ -151,8 +151,8 @@ FAULTS = (
     ),
     Fault(
         "gradients-of-points-in-any-order", "ops/points.py",
-        "    if forms().adds_exactly:",
-        "    if False:",
+        "exact = forms().adds_exactly",
+        "exact = False",
         ("ops/test_scatter.py", "models/test_accelerator_programs.py"),
     ),
     Fault(
@@ -377,8 +377,8 @@ FAULTS = (
     ),
     Fault(
         "a-hole-is-filled", "visualize/vector.py",
-        "for r in drawn.rings]",
-        "for r in drawn.rings[:1]]",
+        "for r in rings]",
+        "for r in rings[:1]]",
         ("visualize/test_vector.py",),
     ),
     Fault(

@@ -191,7 +191,7 @@ def test_a_refiner_is_planned_for_any_set_of_objects(folder: Path, tmp_path: Pat
     check_config(config, to_train=True)
     assert (config.task, config.num_classes, config.data.held_out) == ("refine", 1, 0.15)
     assert (config.data.dir, config.data.train_annotations) == (str(folder), "result.json")
-    assert config.data.buckets == ((256, 256),)
+    assert config.data.buckets == ((192, 192),)
     # The same command goes on; another kind of model does not.
     assert planned_config(folder, workdir, refiner=True) == workdir / FILE
     with pytest.raises(ValueError, match=r"is of config.task 'refine'; choose another"):
