@@ -98,6 +98,7 @@ _RGB = Rule(
     ),
 )
 _SUPERVISION = Rule('"masks" or "points"', lambda v: v in ("masks", "points"))
+_OPTIMIZER = Rule('"sgd" or "adam"', lambda v: v in ("sgd", "adam"))
 _OVERSAMPLE = Rule(
     "0 (a regular grid) or a number from 1 to 1000",
     lambda v: _is_number(v) and (v == 0 or 1 <= v <= 1000),
@@ -187,7 +188,7 @@ _REFINE = {
 _TRAIN = {
     "steps": _integer(1, _INT32), "batch_size": _COUNT, "reference_batch_size": _integer(0, 2**24),
     "accumulate_steps": _COUNT, "remat": _BOOLEAN, "strategy": _TEXT,
-    "deterministic": _BOOLEAN,
+    "deterministic": _BOOLEAN, "optimizer": _OPTIMIZER,
     "learning_rate": _number(0, 1e6), "momentum": _below_one(), "weight_decay": _number(0, 1e6),
     "warmup_steps": _STEPS, "warmup_factor": _SHARE, "schedule": _TEXT,
     "milestones": _ascending(_sequence(_STEPS)), "gamma": _number(0, 1e6),
