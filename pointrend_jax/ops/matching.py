@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from pointrend_jax.ops.boxes import iou_of_sides
 
 IGNORE = -1
-_LANES = 128
+_ROWS, _LANES = 8, 128
 
 
 class Matches(NamedTuple):
@@ -40,9 +40,9 @@ def match_boxes(
     Source: Detectron2 Matcher and RPN.label_and_sample_anchors.
     """
     number = boxes.shape[0]
-    # The boxes lie in rows of as many as a register has lanes, and the ground truths one behind the
-    # other, so that the best of these are found without looking across a register.
-    missing = -number % _LANES
+    # The boxes fill registers of a TPU, and the ground truths lie one behind the other, so that the
+    # best of these are found without looking across a register.
+    missing = -number % (_ROWS * _LANES)
     sides = jnp.pad(boxes, ((0, missing), (0, 0))).T.reshape(4, 1, -1, _LANES)
     exists = jnp.pad(boxes_valid, (0, missing)).reshape(1, -1, _LANES)
     of_gt = gt_valid.reshape(-1, 1, 1)
