@@ -33,8 +33,8 @@ class Forms(NamedTuple):
       pastes_masks: the device pastes masks onto the original image and sends where they change
         (ops/mask_changes.py); otherwise it sends them as they are, and the host pastes
         (masks/paste.py).
-      takes_by_masks: one of several channels or rows is the sum of all but the others, whose
-        gradient adds nothing at computed places (`take_own` of ops/scatter.py).
+      takes_by_masks: one of several channels or rows is the sum of all after the others were set to
+        0, so that its gradient adds nothing at computed places (`take_own` of ops/scatter.py).
       works_on_all_rows: the mask head is applied to every slot for a detection; otherwise to those
         that hold one, by a loop that waits for their number (ops/chunks.py).
       regions_at_a_time: of the mask head at inference, unless a config says how many.

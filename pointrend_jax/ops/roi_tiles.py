@@ -124,8 +124,9 @@ def _tiles_in_turn(
 ) -> Callable[[Array], tuple[Int[Array, " n"], Float[Array, "n b c"]]]:
     """A function of the turn: which tile is each RoI's, and what its cells weigh in each bin.
 
-    Beyond all tiles, and anything, for a RoI that has no more. The weights of an axis are repeated
-    over a tile by a product with zeros and ones, which is exact.
+    Beyond all tiles for a RoI that has no more, and then its weights are 0, since no sample lies
+    near those cells. The weights of an axis are repeated over a tile by a product with zeros and
+    ones, which is exact.
     """
     first, (_, across) = _touched_tiles(samples, output_size)
     wide = _whole_registers(output_size)

@@ -189,9 +189,9 @@ def predict_labels_in_tiles(
     pixels = predictor.pixel_format
 
     def draw(name: str, labels: np.ndarray, image: np.ndarray) -> None:
-        result = PredictedLabels(labels, labels, names)
+        result, shown = PredictedLabels(labels, labels, names), pixels.shown(image)
         for ending in endings:
-            result.save(output / f"{name}{ending}", image, scale=scale, font=font)
+            result.save(output / f"{name}{ending}", shown, scale=scale, font=font)
 
     in_parts = [is_read_in_parts(file.source.path, pixels) for file in files]
     images = read_inputs([f for f, parts in zip(files, in_parts, strict=True) if not parts], pixels)
@@ -206,14 +206,15 @@ def predict_labels_in_tiles(
                 write_geojson(output / f"{name}_labels.tif", output / f"{name}.geojson", names)
             if endings:
                 step = -(-max(image.shape[:2]) // _OVERVIEW_SIDE)
-                draw(name, labels.thinned(step), pixels.shown(image.thinned(step)))
+                draw(name, labels.thinned(step), image.thinned(step))
         else:
             image = next(images)
             labels = np.empty(image.shape[:2], np.uint8)
             predictor.predict_tiles(image, tile=tile, overlap=overlap, out=labels, progress=True)
             if "png" in formats:
                 save_label_map(output / f"{name}_labels.png", labels, names)
-            draw(name, labels, pixels.shown(image))
+            if endings:
+                draw(name, labels, image)
         tell(f"{source}: {image.shape[0]} x {image.shape[1]} pixels")
 
 

@@ -28,7 +28,6 @@ def save_vector_labels(
     labels: np.ndarray,
     class_names: Sequence[str],
     *,
-    opacity: float = OPACITY,
     scale: float = 1.0,
     font: Path | None = None,
 ) -> None:
@@ -54,7 +53,7 @@ def save_vector_labels(
             color = rgb(tuple(colors[label].tolist()))
             add_rings(
                 axes, rings, f"class-{label}",
-                facecolor=(*color, opacity), edgecolor="white", linewidth=_LINE,
+                facecolor=(*color, OPACITY), edgecolor="white", linewidth=_LINE,
             )  # fmt: skip
         for entry in legend.entries:
             left, top = entry.at[0], height + entry.at[1]

@@ -25,6 +25,15 @@ def _save(path: Path, style: OverlayStyle) -> bytes:
     return path.read_bytes()
 
 
+def _paths(root: ElementTree.Element, named: str) -> dict[str, list[ElementTree.Element]]:
+    """The paths of each group whose name begins so."""
+    return {
+        group.attrib["id"]: group.findall(f"{_SVG}path")
+        for group in root.iter(f"{_SVG}g")
+        if group.attrib.get("id", "").startswith(named)
+    }
+
+
 def _numbers(path: ElementTree.Element) -> np.ndarray:
     return np.array(re.findall(r"-?[\d.]+", path.attrib["d"]), float).reshape(-1, 2)
 
@@ -33,11 +42,7 @@ def test_an_svg_file_has_a_path_for_each_object_and_the_photo(tmp_path: Path):
     text = _save(tmp_path / "x.svg", OverlayStyle(scale=2))
     root = ElementTree.fromstring(text)
     assert root.attrib["viewBox"] == "0 0 320 240"
-    paths = {
-        group.attrib["id"]: group.findall(f"{_SVG}path")
-        for group in root.iter(f"{_SVG}g")
-        if group.attrib.get("id", "").startswith("object-")
-    }
+    paths = _paths(root, "object-")
     assert {name: len(found) for name, found in paths.items()} == {"object-0": 1, "object-1": 1}
     # Twice the image's coordinates, the ring of the hole behind that of its part.
     (square,) = paths["object-0"]
@@ -79,11 +84,7 @@ def test_a_label_map_is_an_area_for_each_class_with_a_legend_of_text(tmp_path: P
     save_vector_labels(tmp_path / "x.svg", _IMAGE, _LABELS, _NAMES, scale=2)
     text = (tmp_path / "x.svg").read_bytes()
     root = ElementTree.fromstring(text)
-    areas = {
-        group.attrib["id"]: group.findall(f"{_SVG}path")
-        for group in root.iter(f"{_SVG}g")
-        if group.attrib.get("id", "").startswith("class-")
-    }
+    areas = _paths(root, "class-")
     # A class that does not occur has none.
     assert {name: len(found) for name, found in areas.items()} == {"class-0": 1, "class-1": 1}
     (pond,) = areas["class-1"]
