@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from pointrend_jax.config_rules import check_config, unreachable_settings
+from pointrend_jax.config_rules import check_config
 from pointrend_jax.console import tell, waiting_for
 from pointrend_jax.data.batches.transforms import training_canvases
 from pointrend_jax.data.build_crops import CropDatasets
@@ -35,6 +35,7 @@ from pointrend_jax.training.saved_variables import load_variables, newest_step
 from pointrend_jax.training.step import StepOptions
 from pointrend_jax.training.trees import check_finite, check_same_tree
 from pointrend_jax.training.workdir import only_run_in
+from pointrend_jax.unreachable_settings import unreachable_settings
 from pointrend_jax.weights import check_starting_weights, starting_variables
 from pointrend_jax.weights_report import describe_weights, report_record
 

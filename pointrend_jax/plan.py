@@ -1,11 +1,7 @@
-"""From a folder of images to an experiment: classes, weights, sizes, batch and schedule.
-
-What is chosen is printed with its reason and written as a config of a few lines, which its owner
-can edit and give back.
-"""
+"""From a folder of images to an experiment: classes, weights, sizes, batch and schedule, each with
+the reason why it was chosen."""
 
 import math
-import pprint
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +11,6 @@ import numpy as np
 
 from pointrend_jax.config import load_config
 from pointrend_jax.configs import base, presets
-from pointrend_jax.console import tell
 from pointrend_jax.data.sources.known import LABEL_SETS, OBJECT_SETS
 from pointrend_jax.data.sources.label_set import SemanticSet
 from pointrend_jax.data.sources.layouts import find_layout
@@ -23,13 +18,11 @@ from pointrend_jax.data.sources.object_set import FoundObjects
 from pointrend_jax.data.splits import split_finder
 from pointrend_jax.devices.memory import memory_of_device
 from pointrend_jax.importers.published import MODELS, unknown_model
-from pointrend_jax.storage import check_workdir, write_whole
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.training.memory import fits_by_far, step_memory
 from pointrend_jax.training.trees import array_shapes
 
-FILE = "config.py"
 _CELL = 32
 
 
@@ -76,50 +69,6 @@ class Plan(NamedTuple):
     task: str
     published: str
     choices: tuple[Choice, ...]
-
-
-def planned_config(
-    folder: Path, workdir: Path, published: str = "", *, refiner: bool = False
-) -> Path:
-    """The config file in `workdir` for the images of `folder`, planned now if there is none yet.
-
-    Args:
-      published: as `plan_for`.
-      refiner: of masks, instead of a model that finds them.
-    Raises: ValueError if the folder is no data set, cannot be trained on, or is not the one that
-      the config is for.
-    """
-    check_workdir(workdir)
-    if refiner and published:
-        raise ValueError(
-            f"--weights {published} is a model that finds objects; a refiner has its own start."
-        )
-    path = workdir / FILE
-    folder = folder.resolve()
-    if path.is_file():
-        of = load_config(path).data.dir
-        if Path(of) != folder:
-            raise ValueError(
-                f"{path} is for the data in {of}, not in {folder}; choose another --workdir."
-            )
-        if (load_config(path).task == "refine") != refiner:
-            raise ValueError(
-                f"{path} is of config.task {load_config(path).task!r}; choose another --workdir."
-            )
-        if published and load_config(path).init.weights != published:
-            raise ValueError(
-                f"{path} does not start from {published}; edit it, or choose another --workdir."
-            )
-        tell(f"going by {path}, which was planned before")
-        return path
-    plan = refiner_plan(folder) if refiner else plan_for(folder, published)
-    tell(f"{folder}: {plan.found}")
-    for choice in plan.choices:
-        if choice.why:
-            tell(f"  config.{choice.field} = {choice.value!r}: {choice.why}")
-    write_whole(path, config_text(plan, folder).encode())
-    tell(f"the config is {path}; edit it and give it back with --config {path}")
-    return path
 
 
 def plan_for(folder: Path, published: str = "") -> Plan:
@@ -172,40 +121,6 @@ def refiner_plan(folder: Path) -> Plan:
     why = {"held_out": "there is no evaluation set: so many of the images are held out for it"}
     choices = [Choice(f"data.{name}", value, why.get(name, "")) for name, value in fields.items()]
     return Plan(layout.what, "refine", "refine", tuple(choices))
-
-
-def config_text(plan: Plan, folder: Path) -> str:
-    """The config as a Python file."""
-    model = plan.published or "base"
-    lines = [
-        f"# {_one_line(f'PointRend on {folder.name}: {plan.found}')}.",
-        "",
-        "from ml_collections import ConfigDict",
-        "",
-        f"from pointrend_jax.configs import {model if plan.published else 'base, presets'}",
-        "",
-        "",
-        "def get_config() -> ConfigDict:",
-        f"    config = {model}.get_config()",
-        f"    config.name = {folder.name!r}",
-    ]
-    if not plan.published:
-        lines += [
-            f"    config.task = {plan.task!r}",
-            "    presets.use_lite(config)  # EfficientNet-Lite0 of ImageNet, narrow heads",
-        ]
-    for choice in plan.choices:
-        if choice.why and choice.field != "num_classes":
-            lines.append(f"    # {_one_line(choice.why[0].upper() + choice.why[1:])}.")
-        value = pprint.pformat(choice.value, width=80, compact=True).replace("\n", "\n        ")
-        comment = f"  # {_one_line(choice.why)}" if choice.field == "num_classes" else ""
-        lines.append(f"    config.{choice.field} = {value}{comment}")
-    return "\n".join([*lines, "    return config", ""])
-
-
-def _one_line(text: str) -> str:
-    """The text for a comment: names of classes and folders may have line breaks."""
-    return " ".join(text.split())
 
 
 def _base(task: str, published: str) -> Config:

@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import pytest
 
-from pointrend_jax.config_rules import RULES, check_config, unreachable_settings
+from pointrend_jax.config_rules import RULES, check_config
 from pointrend_jax.configs import base
 from pointrend_jax.experiment import check_devices
 from pointrend_jax.models.build import build_model
 from pointrend_jax.structures import Config
+from pointrend_jax.unreachable_settings import unreachable_settings
 from tests.tiny import tiny_config, tiny_semantic_config
 
 # What no field may be, of a number, a text, a flag or a tuple.

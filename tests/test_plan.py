@@ -13,7 +13,8 @@ from pointrend_jax.cli.runs import chosen_config
 from pointrend_jax.config import load_config
 from pointrend_jax.config_rules import check_config
 from pointrend_jax.inspection import PAGE, inspect
-from pointrend_jax.plan import FILE, config_text, plan_for, planned_config
+from pointrend_jax.plan import plan_for
+from pointrend_jax.planned_config import FILE, config_text, planned_config
 from tests.data.label_sets import blocks, write_camvid
 
 _OUTLINE = [10.0, 10.0, 60.0, 10.0, 60.0, 50.0, 10.0, 50.0]

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
 
     inspect(args.config, args.output)
     if args.data is not None:
-        from pointrend_jax.plan import FILE
+        from pointrend_jax.planned_config import FILE
 
         # The planned config lies there now, and may be edited.
         planned = args.output / FILE

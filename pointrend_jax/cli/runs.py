@@ -48,7 +48,7 @@ def chosen_config(args: argparse.Namespace, workdir: Path | str) -> str:
         )
     if data is None:
         return config or ""
-    from pointrend_jax.plan import planned_config
+    from pointrend_jax.planned_config import planned_config
 
     return str(planned_config(data, local_path(workdir), args.weights, refiner=refiner))
 
