@@ -249,6 +249,14 @@ def check_model_fields(config: Config, task: str) -> None:
     _check(config, fields, {*fields} - _OF_TRAINING)
 
 
+def groups_of_other_tasks(task: str) -> list[str]:
+    """The groups of fields ("model.refine") that the models of `task` are not built of; none if
+    the task is not known."""
+    own = _OF_PREDICTION.get(task)
+    groups = {group for groups in _OF_PREDICTION.values() for group in groups}
+    return sorted(groups.difference(own)) if own else []
+
+
 def _check(config: Config, fields: Iterable[str], needed: Collection[str]) -> None:
     values = dict(_leaves(config))
     for field in fields:

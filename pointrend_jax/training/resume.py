@@ -7,6 +7,7 @@ change is refused unless it is accepted by name.
 from collections.abc import Mapping
 from typing import Any
 
+from pointrend_jax.config_rules import groups_of_other_tasks
 from pointrend_jax.configs import base
 from pointrend_jax.console import tell
 from pointrend_jax.training.checkpoints import CheckpointMeta
@@ -35,7 +36,12 @@ def check_same_run(saved: CheckpointMeta, now: CheckpointMeta, *, accept_changes
     changed = differences(saved.config, now.config)
     # Where both know the set itself, it does not matter where and in which form it lies.
     known = bool(saved.train_digest and now.train_digest)
-    may_change = (*_FREE, *(_WHERE if known else ()), *(() if _is_poly(now) else _LENGTH))
+    may_change = (
+        *_FREE,
+        *(_WHERE if known else ()),
+        *(() if _is_poly(now) else _LENGTH),
+        *groups_of_other_tasks(str(now.config.get("task", ""))),
+    )
     free = [text for field, text in changed.items() if _is_one_of(field, may_change)]
     refused = [text for field, text in changed.items() if not _is_one_of(field, may_change)]
     if known and saved.train_digest != now.train_digest:
