@@ -1,7 +1,7 @@
 """Typefaces of the texts in pictures, and what is done about letters that one lacks.
 
 Pillow's own typeface looks the same on every machine and has Latin letters without accents. A text
-with other letters is drawn in an installed typeface that has them all.
+with other letters is drawn in the installed typeface that lacks fewest of them.
 """
 
 from collections.abc import Iterable
@@ -36,13 +36,13 @@ _SIZE = 14  # px, at which letters are looked at
 
 
 def typeface(text: str, size: int, file: Path | None = None) -> ImageFont.FreeTypeFont:
-    """What a text is drawn in: `file` or Pillow's own, or an installed one if they lack letters.
+    """What a text is drawn in: `file`, Pillow's own, or an installed one that lacks fewer letters.
 
     Args:
       size: pixels.
     Raises: ValueError if the file is no font, or Pillow cannot draw any.
     """
-    return _font(_source(text, file) or file, size)
+    return _font(_source(text, file), size)
 
 
 def check_font(file: Path | None) -> None:
@@ -55,23 +55,24 @@ _TOLD: set[tuple[str, Path | None]] = set()
 
 
 def tell_missing_letters(texts: Iterable[str], file: Path | None) -> None:
-    """Says once which texts have letters that no font here has; they are drawn as boxes."""
+    """Says once which texts no font here has all letters of; the others are drawn as boxes."""
     new = [text for text in dict.fromkeys(texts) if (text, file) not in _TOLD]
-    lacking = [text for text in new if _lacks(_source(text, file) or file, text)]
+    lacking = [text for text in new if _missing(_source(text, file), text)]
     _TOLD.update((text, file) for text in lacking)
     if lacking:
         tell_progress(
-            f"no font was found with the letters of {first(lacking, 8)}, which pictures show as "
-            f"boxes; {_HINT}"
+            f"no font was found with all letters of {first(lacking, 8)}; pictures show a box for "
+            f"each that lacks: {_HINT}"
         )
 
 
 @cache
 def _source(text: str, file: Path | None) -> _Source:
-    """The first of the typefaces that has all letters of the text; `file` if none has."""
-    if not _lacks(file, text):
+    """The first of the typefaces that lack fewest letters of the text, beginning with `file`."""
+    if not _missing(file, text):
         return file
-    return next((name for name in INSTALLED if _is_there(name) and not _lacks(name, text)), file)
+    sources = [file, *(name for name in INSTALLED if _is_there(name))]
+    return min(sources, key=lambda source: _missing(source, text))
 
 
 @cache
@@ -97,11 +98,12 @@ def _font(source: _Source, size: int) -> ImageFont.FreeTypeFont:
 
 
 @cache
-def _lacks(source: _Source, text: str) -> bool:
+def _missing(source: _Source, text: str) -> int:
+    """How many letters of the text the typeface has not."""
     face = _font(source, _SIZE)
     # No font has a letter at this place, so this is what it draws where it has none.
     box = _pixels(face, "\U0010ffff")
-    return any(_pixels(face, letter) == box for letter in text if letter.strip())
+    return sum(_pixels(face, letter) == box for letter in text if letter.strip())
 
 
 def _pixels(face: ImageFont.FreeTypeFont, letter: str) -> bytes:

@@ -18,7 +18,7 @@ _GREY = np.full((60, 90, 3), 128, np.uint8)
 @pytest.fixture
 def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """As on a machine without fonts; what was found before is forgotten, here and afterwards."""
-    caches = (fonts._source, fonts._is_there, fonts._font, fonts._lacks)
+    caches = (fonts._source, fonts._is_there, fonts._font, fonts._missing)
     for cache in caches:
         cache.cache_clear()
     monkeypatch.setattr(fonts, "INSTALLED", ())
@@ -27,17 +27,20 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Monkey
         cache.cache_clear()
 
 
-def _install(monkeypatch: pytest.MonkeyPatch, name: str | Path) -> None:
-    """Pillow's own typeface, larger and with every letter, stands for one of that name."""
-    own, lacks = ImageFont.truetype, fonts._lacks
+def _install(monkeypatch: pytest.MonkeyPatch, name: str | Path, but: str = "") -> None:
+    """Pillow's own typeface, larger and with every letter but some, stands for one of that name."""
+    own, missing = ImageFont.truetype, fonts._missing
 
     def truetype(source: Any, size: float, **options: Any) -> Any:
         return ImageFont.load_default(size + 5) if source == name else own(source, size, **options)
 
     monkeypatch.setattr(ImageFont, "truetype", truetype)
     monkeypatch.setattr(
-        fonts, "_lacks", lambda source, text: source != name and lacks(source, text)
-    )
+        fonts, "_missing",
+        lambda source, text: (
+            sum(letter in but for letter in text) if source == name else missing(source, text)
+        ),
+    )  # fmt: skip
 
 
 def test_letters_that_no_font_has_are_told_once_with_the_classes(
@@ -49,8 +52,8 @@ def test_letters_that_no_font_has_are_told_once_with_the_classes(
         overlay_labels(_GREY, _MASK.astype(np.uint8), names)
     told = capsys.readouterr().err
     assert told.count("\n") == 2
-    assert "letters of 行人, which pictures show as boxes" in told
-    assert "letters of дом 🏠, which pictures show as boxes" in told
+    assert "all letters of 行人; pictures show a box for each that lacks" in told
+    assert "all letters of дом 🏠; pictures show a box for each that lacks" in told
     assert "fonts-noto-cjk" in told
     assert "--font FILE" in told
     overlay_masks(_GREY, None, [_MASK], ["another cat"], np.ones(1))
@@ -66,6 +69,18 @@ def test_an_installed_font_serves_where_letters_lack_and_nowhere_else(
     assert fonts.typeface("cat", 20).size == 20
     fonts.tell_missing_letters(["고양이"], None)
     assert capsys.readouterr().err == ""
+
+
+def test_one_letter_that_no_font_has_costs_no_other(
+    nothing_installed: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    nothing_installed.setattr(fonts, "INSTALLED", ("installed.ttf",))
+    _install(nothing_installed, "installed.ttf", but="🏠")
+    assert fonts.typeface("дом 🏠", 20).size == 25
+    # Nothing is gained for this one.
+    assert fonts.typeface("cat 🏠", 20).size == 20
+    fonts.tell_missing_letters(["мир 🏠"], None)
+    assert "all letters of мир 🏠" in capsys.readouterr().err
 
 
 def test_a_named_font_draws_other_pictures(nothing_installed: pytest.MonkeyPatch):
