@@ -10,7 +10,7 @@ predictor("photo.jpg").labels  # uint8 [H, W]
 refined = pointrend_jax.refine("photo.jpg", masks, checkpoint="runs/refiner")  # anyone's masks
 refined.boolean(), refined.changed_share  # [n, H, W], [n]
 
-What other networks take from here (docs/own_network.md) needs jax and numpy alone: the functions in
+What other networks take from here (docs/own_network.md) needs jax, numpy and jaxtyping alone: the functions in
 small letters but for `load`, `load_refiner`, `refine` and `read_image`, `pointrend_jax.pointrend`
 and `pointrend_jax.point_loss`.
 """
