@@ -1,15 +1,20 @@
 """What holds in every test: two devices, checked shapes, no silent rank promotion, a compile cache.
 
 The order matters: the environment before the import of jax, the shape hook before that of the
-package. Warnings are errors by pyproject.toml.
+package. What is imported of it is imported where it is used, since the process that only hands out
+tests to others would wait for it. Warnings are errors by pyproject.toml.
 """
+
+from __future__ import annotations
 
 import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Elsewhere than on a CPU: `JAX_PLATFORMS=cuda make test`.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -41,15 +46,9 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 install_import_hook("pointrend_jax", "tests.typechecker.check")
 
-from pointrend_jax.devices.backend import traced_for  # noqa: E402  (checked, as all that follows)
-from pointrend_jax.experiment import train  # noqa: E402
-from tests.quick_run import QuickRun  # noqa: E402
-from tests.tiny_run import TinyRun, tiny_run_config  # noqa: E402
-
-# What was imported stays, so the collector need not look at it, nor often: tracing makes many
-# objects.
-gc.freeze()
-gc.set_threshold(100_000, 20, 20)
+if TYPE_CHECKING:
+    from tests.quick_run import QuickRun
+    from tests.tiny_run import TinyRun
 
 # The same examples in every run, on machines of any speed (a compile may take seconds).
 settings.register_profile("reproducible", deadline=None, derandomize=True, database=None)
@@ -77,18 +76,28 @@ _SLOW = (
 )  # fmt: skip
 
 
+# Importing and tracing make many objects, which the collector need not look at often.
+gc.set_threshold(100_000, 20, 20)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays, so the collector need not look at it again."""
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the slow tests and puts them first, so that no worker begins a long file at the end."""
     slow = [REPOSITORY / "tests" / name for name in _SLOW]
 
-    def place(item: pytest.Item) -> int:
-        found = (i for i, path in enumerate(slow) if item.path.is_relative_to(path))
+    @cache
+    def place(path: Path) -> int:
+        found = (i for i, of in enumerate(slow) if path.is_relative_to(of))
         return next(found, len(slow))
 
     for item in items:
-        if place(item) < len(slow):
+        if place(item.path) < len(slow):
             item.add_marker(pytest.mark.slow)
-    items.sort(key=place)
+    items.sort(key=lambda item: place(item.path))
 
 
 # Of a process; with so many it takes about 3 GB.
@@ -126,6 +135,8 @@ def _made_once(root: Path, name: str, make: Callable[[Path], None]) -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """Instances, trained and scored once for all tests, on both devices."""
+    from pointrend_jax.experiment import train
+    from tests.tiny_run import TinyRun, tiny_run_config
 
     def make(folder: Path) -> None:
         train(tiny_run_config(folder / "cache"), folder / "work")
@@ -137,6 +148,8 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
 @pytest.fixture(scope="session")
 def quick_run(tmp_path_factory: pytest.TempPathFactory) -> QuickRun:
     """The same of label maps, for what is about runs and not about networks."""
+    from pointrend_jax.experiment import train
+    from tests.quick_run import QuickRun
 
     def make(folder: Path) -> None:
         run = QuickRun(folder)
@@ -149,6 +162,8 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> QuickRun:
 @pytest.fixture
 def trace_for() -> Iterator[Callable[[str], None]]:
     """From here on the test traces its programs as for that platform, on the one that there is."""
+    from pointrend_jax.devices.backend import traced_for
+
     with ExitStack() as stack:
         yield lambda platform: stack.enter_context(traced_for(platform))
 
