@@ -16,6 +16,10 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
+# Tests start a hundred processes that import the same packages. Where this is set, as in images of
+# containers, each of them would compile their sources anew, which takes longer than most tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python

@@ -45,7 +45,8 @@ def test_strides_beyond_the_storage_are_refused(tmp_path: Path, strides: tuple[i
 
 def test_file_cut_off_anywhere_is_refused(tmp_path: Path):
     content = legacy_state_dict(TENSORS)
-    for length in range(len(content)):
+    # The first bytes are all headers; then every tenth will do.
+    for length in [*range(200), *range(200, len(content), 10), len(content) - 1]:
         with pytest.raises(ValueError, match=r"Cannot read weights from .*weights\.pth"):
             read(written(tmp_path, content[:length]))
 
