@@ -210,10 +210,24 @@ class MaskRCNN(nn.Module):
 
     def detect(self, pyramid: dict[str, Array], batch: ImageBatch) -> Detections:
         """What the box head finds in each image; nothing in a slot that only fills the batch."""
+        if self.is_initializing():
+            return self._initial_detections(pyramid, batch)
         proposals = self.propose(pyramid, batch)
         outputs = self.box_head(pyramid, proposals.boxes, batch.padded_hw)
         detections = self.box_head.detect(outputs, proposals, batch.image_hw)
         return detections._replace(valid=detections.valid & batch.valid[:, None])
+
+    def _initial_detections(self, pyramid: dict[str, Array], batch: ImageBatch) -> Detections:
+        """One of each image, of no area, once every layer has been called.
+
+        Only which layers there are, and their shapes, matters: nothing is sorted or looped over.
+        """
+        images = len(batch.valid)
+        boxes = jnp.zeros((images, 1, 4))
+        self.rpn(pyramid, batch.padded_hw)
+        self.box_head(pyramid, boxes, batch.padded_hw)
+        nothing = jnp.zeros((images, 1), jnp.int32)
+        return Detections(boxes, jnp.zeros((images, 1)), nothing, nothing > 0, nothing)
 
     def segment(
         self, pyramid: dict[str, Array], detections: Detections, padded_hw: Int[Array, "B 2"]
