@@ -9,6 +9,7 @@ import numpy as np
 
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.masks.paste import probability
+from pointrend_jax.predict.explainable import check_explains
 from pointrend_jax.predict.exportable import Exportable
 from pointrend_jax.predict.images import ImageLike, read_images, read_one
 from pointrend_jax.predict.loaded_model import LoadedModel
@@ -217,6 +218,7 @@ class Predictor(Exportable):
           boxes: [n, 4] xyxy in pixels of the image, such as predicted ones. classes: [n].
         Raises: ValueError if the model has no rendering steps.
         """
+        check_explains(self.config)
         pixels = read_one(image, "the image", self._model.pixels)
         sample = self._model.sample(pixels)
         scale = np.asarray(sample.batch.image_hw[0] / np.array(pixels.shape[:2]), np.float32)

@@ -21,15 +21,21 @@ from pointrend_jax.predict.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict.sources import ImageSource
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.masks import PredictedMasks
+from tests.tiny import tiny_config
 
 _FILES = ("instances.json", "instances_polygons.json", "detections.json")
 
 
 class _Squares(Predictor):
     def __init__(
-        self, category_ids: tuple[int, ...] = (), class_names: tuple[str, ...] = ("cat", "dog")
+        self,
+        category_ids: tuple[int, ...] = (),
+        class_names: tuple[str, ...] = ("cat", "dog"),
+        mask_head: str = "pointrend",
     ) -> None:
         self.class_names, self.category_ids = class_names, category_ids
+        self.config = tiny_config()
+        self.config.model.mask_head = mask_head
 
     def stream(self, images: Iterable[ImageLike], **_: Any) -> Iterator[PredictedInstances]:
         for image in images:
@@ -213,8 +219,37 @@ def test_pictures_of_another_image_are_never_replaced(tmp_path: Path) -> None:
 
 
 def test_an_image_called_like_a_picture_of_another_is_refused(tmp_path: Path) -> None:
+    images = _images(tmp_path, "a.png", "a_explain_1.png")
     with pytest.raises(ValueError, match=r"the results a_explain_1\.png would overwrite"):
-        _check_files(_images(tmp_path, "a.png", "a_explain_1.png"), tmp_path / "out")
+        _check_files(images, tmp_path / "out", explained=True)
+
+
+def test_a_name_like_that_of_a_picture_is_free_where_none_is_drawn(tmp_path: Path) -> None:
+    paths = _images(tmp_path, "a.png", "a_explain_1.png", "a_explain.png")
+    files = _check_files(paths, tmp_path / "out")
+    assert [file.name for file in files] == ["a", "a_explain_1", "a_explain"]
+    # Those of label maps have no number, those of instances have one.
+    assert _check_files(paths[::2], tmp_path / "out", explained=True)
+    formats = chosen_formats((), "semantic")
+    sources = [ImageSource(path) for path in paths]
+    for tells, of in ((False, sources), (True, sources[:2])):
+        assert inputs.check_files(
+            of, tmp_path / "out", formats=formats, task="semantic", explained=tells
+        )
+    with pytest.raises(ValueError, match=r"a_explain\.png would overwrite"):
+        inputs.check_files(
+            sources, tmp_path / "out", formats=formats, task="semantic", explained=True
+        )
+
+
+def test_a_model_that_renders_nothing_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    files = _check_files(_images(tmp_path, "a.png"), tmp_path / "out")
+    with pytest.raises(ValueError, match=r"model\.mask_head='conv'"):
+        predict_instances(
+            _Squares((2, 5), mask_head="conv"), files, tmp_path / "out",
+            formats=chosen_formats((), "instance"), score_threshold=0.5, num_explained=1,
+        )  # fmt: skip
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_images_of_one_name_in_two_folders_are_refused(tmp_path: Path) -> None:
