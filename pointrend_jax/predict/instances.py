@@ -119,7 +119,7 @@ class Predictor(Exportable):
         Args:
           images: one image or a sequence of images of any sizes. An image is a uint8 [H, W, 3]
             array in RGB order, of numpy or jax (of a model of other pixels [H, W, C] of these); a
-            Pillow image; a path; or an http(s) address.
+            Pillow image; a path; or an https address.
           score_threshold: leaves out what scores lower. The model has a threshold of its own,
             `model.box.score_threshold`, below which nothing is found.
           max_instances: the most instances an image, the best ones; None for all that the model

@@ -82,7 +82,7 @@ class SemanticPredictor(Exportable):
         Args:
           images: one image or a sequence of images of any sizes. An image is a uint8 [H, W, 3]
             array in RGB order, of numpy or jax (of a model of other pixels [H, W, C] of these); a
-            Pillow image; a path; or an http(s) address.
+            Pillow image; a path; or an https address.
         Raises: ValueError, before anything is predicted, if an image is of another type or shape.
         """
         if isinstance(images, str) or not isinstance(images, Sequence):
