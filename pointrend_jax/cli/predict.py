@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pointrend_jax.cli.parser import CommandParser, count, names, path
 from pointrend_jax.console import tell
 from pointrend_jax.pixel_format import pixel_format
-from pointrend_jax.predict.explainable import check_explains
+from pointrend_jax.predict.explainable import check_explains, why_not_explained
 from pointrend_jax.predict.files import (
     predict_instances,
     predict_labels,
@@ -143,7 +143,7 @@ def run(args: argparse.Namespace) -> None:
     in_parts = labels_endings(files, pixels, tiled=tiled)
     predict_files(load(source, args.config), files, args.output, options)
     tell(f"{args.output} has {in_words(formats, task, in_parts)}")
-    if not args.explain and not args.tile:
+    if not args.explain and not args.tile and not why_not_explained(own):
         tell("how they are rendered, step by step, is drawn by the same command with --explain")
 
 

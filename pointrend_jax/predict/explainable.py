@@ -11,16 +11,25 @@ def check_explains(config: Config) -> None:
     Args:
       config: of a model of instances or of label maps.
     """
+    why_not = why_not_explained(config)
+    if why_not:
+        raise ValueError(why_not)
+
+
+def why_not_explained(config: Config) -> str:
+    """What `check_explains` says of a model; "" if it has rendering steps."""
     if config.task == "semantic":
         semantic = config.model.semantic
-        if not semantic.pointrend or semantic.subdivision_steps == 0:
-            raise ValueError(
-                "only a model with PointRend has subdivision steps to explain; this one has "
-                f"model.semantic.pointrend={semantic.pointrend} and "
-                f"subdivision_steps={semantic.subdivision_steps}."
-            )
-    elif not isinstance(build_mask_head(config), ExplainedMaskHead):
-        raise ValueError(
-            "only a mask head that renders has steps to explain, as 'pointrend' and 'implicit'; "
-            f"this model has model.mask_head={config.model.mask_head!r}."
+        if semantic.pointrend and semantic.subdivision_steps:
+            return ""
+        return (
+            "only a model with PointRend has subdivision steps to explain; this one has "
+            f"model.semantic.pointrend={semantic.pointrend} and "
+            f"subdivision_steps={semantic.subdivision_steps}."
         )
+    if isinstance(build_mask_head(config), ExplainedMaskHead):
+        return ""
+    return (
+        "only a mask head that renders has steps to explain, as 'pointrend' and 'implicit' do; "
+        f"this model has model.mask_head={config.model.mask_head!r}."
+    )

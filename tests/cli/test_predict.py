@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pointrend_jax.cli import command_parser, main
+from tests.predict.test_files import Squares
 
 _INSTANCES = "pointrend_rcnn_r50_fpn_3x_coco"
 _LABELS = "pointrend_semantic_r101_fpn_cityscapes"
@@ -46,6 +48,25 @@ def test_a_model_that_renders_nothing_has_nothing_to_explain(config: str) -> Non
     model = ["--weights", "https://localhost/absent.pth", "--config", config]
     with pytest.raises(ValueError, match="steps to explain"):
         main(["predict", "absent.jpg", *model, "--output", "out", "--explain"])
+
+
+@pytest.mark.parametrize(
+    ("model", "explains"), [(_INSTANCES, True), ("mask_rcnn_r50_fpn_3x_coco", False)]
+)
+def test_explain_is_offered_where_there_is_something_to_explain(
+    model: str,
+    explains: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Image.new("RGB", (16, 12)).save(tmp_path / "a.png")
+    monkeypatch.setattr("pointrend_jax.cli.predict.load", lambda source, config: Squares((3, 9)))
+    flags = ["--checkpoint", model, "--output", str(tmp_path / "out")]
+    main(["predict", str(tmp_path / "a.png"), *flags])
+    said = capsys.readouterr().out
+    assert "out has NAME.png" in said
+    assert ("by the same command with --explain" in said) == explains
 
 
 def test_what_may_be_left_out_is_not_listed_as_required(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ from tests.tiny import tiny_config
 _FILES = ("instances.json", "instances_polygons.json", "detections.json")
 
 
-class _Squares(Predictor):
+class Squares(Predictor):
     def __init__(
         self,
         category_ids: tuple[int, ...] = (),
@@ -47,7 +47,7 @@ class _Squares(Predictor):
             yield PredictedInstances(box, scores, label, ("dog",), masks, masks)
 
 
-class _Nothing(_Squares):
+class _Nothing(Squares):
     def stream(self, images: Iterable[ImageLike], **_: Any) -> Iterator[PredictedInstances]:
         return (found[:0] for found in super().stream(images))
 
@@ -99,7 +99,7 @@ def _predict(
     resume: bool = False,
 ) -> None:
     files = _check_files(paths, output, formats, ids=ids, resume=resume)
-    _write(_Squares(category_ids), files, output, formats, ids)
+    _write(Squares(category_ids), files, output, formats, ids)
 
 
 def _content(output: Path, name: str = "instances.json") -> Any:
@@ -152,7 +152,7 @@ def test_a_model_without_names_takes_those_of_the_set_by_ascending_id(
     }
     (tmp_path / "set.json").write_text(json.dumps(content))
     ids = read_set_ids(tmp_path / "set.json")
-    predictor = _Squares((), class_names("", 2))
+    predictor = Squares((), class_names("", 2))
     files = _check_files(_images(tmp_path, "a.png"), tmp_path / "out", ids=ids)
     _write(predictor, files, tmp_path / "out", ids=ids)
     (found,) = _content(tmp_path / "out", "detections.json")
@@ -246,7 +246,7 @@ def test_a_model_that_renders_nothing_is_told_before_anything_is_written(tmp_pat
     files = _check_files(_images(tmp_path, "a.png"), tmp_path / "out")
     with pytest.raises(ValueError, match=r"model\.mask_head='conv'"):
         predict_instances(
-            _Squares((2, 5), mask_head="conv"), files, tmp_path / "out",
+            Squares((2, 5), mask_head="conv"), files, tmp_path / "out",
             formats=chosen_formats((), "instance"), score_threshold=0.5, num_explained=1,
         )  # fmt: skip
     assert not list((tmp_path / "out").iterdir())
@@ -263,7 +263,7 @@ def test_an_image_that_vanishes_loses_none_before_it(tmp_path: Path) -> None:
     files = _check_files(paths, tmp_path / "out")
     paths[1].unlink()
     with pytest.raises(ValueError, match=r"b\.png"):
-        _write(_Squares(), files, tmp_path / "out")
+        _write(Squares(), files, tmp_path / "out")
     assert [i["file_name"] for i in _content(tmp_path / "out")["images"]] == ["a.png"]
 
 
