@@ -122,7 +122,7 @@ def encoded_hw(data: bytes, name: str) -> tuple[int, int]:
 
 
 def photo_hw(data: bytes, name: str) -> tuple[int, int]:
-    """(height, width) of a photo as `decode_image` gives it, upright; nearly all from the header.
+    """(height, width) of a photo as `decode_image` gives it, upright; of a JPEG from its header.
 
     Raises: ValueError as `decode_image` of a file that is no image; damaged pixels stay unseen.
     """
