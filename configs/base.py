@@ -215,7 +215,7 @@ def get_config() -> ConfigDict:
     refine.train_num_points = 1024  # a crop
     refine.oversample_ratio = 3.0  # k
     refine.importance_sample_ratio = 0.75  # beta
-    refine.subdivision_steps = 3  # of a canvas of 256: 32 -> 256
+    refine.subdivision_steps = 3  # of a canvas of 192: 24 -> 192
     refine.subdivision_num_points = 4096
     # A mask stays as it is where its outline seems to be off by less, in px of the canvas.
     refine.keep_below = 2.0

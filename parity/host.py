@@ -51,7 +51,10 @@ def paste_masks(path: Path) -> Iterator[Check]:
     for name, probs in (("28", g["prob28"]), ("224", fine)):
         pasted = [paste.paste_mask(m, b, image_hw) for m, b in zip(probs, g["boxes"], strict=True)]
         yield Check(f"pasted {name}", np.stack(pasted), g[f"pasted{name}"])
-        rles = paste.paste_masks_to_rle(probs, g["boxes"], image_hw)
+        changes = [
+            paste.changes_of_mask(m, b, image_hw) for m, b in zip(probs, g["boxes"], strict=True)
+        ]
+        rles = runs.encode_changes(changes, image_hw)
         same = np.array([r["counts"] for r in rles]) == g[f"rle{name}"]
         yield Check(f"RLE {name}", same, np.ones_like(same))
     soft = np.zeros((len(g["boxes"]), *image_hw), np.float32)

@@ -17,6 +17,7 @@ from pointrend_jax.devices.compilation_cache import use_compilation_cache
 from pointrend_jax.evaluation.ground_truth import load_ground_truth, true_mask
 from pointrend_jax.experiment import check_devices, flat_results, save_results, train
 from pointrend_jax.masks.runs import Rle
+from pointrend_jax.predict.explainable import check_explains
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.storage import check_workdir
@@ -47,6 +48,8 @@ def run_demo(config: Config, workdir: Path) -> None:
     results.json: {"rendered": {...}, "coarse": {...}, "box": {...}, "seconds": {...}}, AP in 0..1.
     """
     check_config(config, to_train=True)
+    # Its pictures show how masks are rendered.
+    check_explains(config)
     check_workdir(workdir)
     check_devices(config)
     use_compilation_cache(workdir / "compiled")

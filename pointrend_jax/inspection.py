@@ -142,8 +142,6 @@ def _of_objects(found: FoundObjects) -> Iterator[str]:
     counts = Counter(o.label for o in objects)
     of_each = [f"{names[k]} {number}" for k, number in counts.most_common()]
     yield f"  objects of each class: {first(of_each, _SHOWN)}"
-    for reason, number in found.dataset.skipped.items():
-        yield f"  {number} annotations {reason}"
 
 
 def _readable(config: Config) -> tuple[Config, bool]:

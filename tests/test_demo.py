@@ -13,6 +13,14 @@ from pointrend_jax.demo import run_demo
 from tests.tiny_run import tiny_run_config
 
 
+def test_demo_of_a_model_that_renders_nothing_is_refused_before_it_draws(tmp_path: Path) -> None:
+    config = tiny_run_config(tmp_path / "cache")
+    config.model.mask_head = "conv"
+    with pytest.raises(ValueError, match="steps to explain"):
+        run_demo(config, tmp_path / "work")
+    assert not (tmp_path / "cache").exists()
+
+
 def test_demo_leaves_numbers_and_pictures_and_ends_in_a_command_that_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

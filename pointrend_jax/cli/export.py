@@ -52,10 +52,14 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from pointrend_jax.export.make import ExportOptions, check_export_options
     from pointrend_jax.predict.inputs import NamedFile, read_inputs
     from pointrend_jax.predict.load import load
     from pointrend_jax.predict.sources import find_images
 
+    # Before the model is loaded; mistakes should not cost that time.
+    options = ExportOptions(args.largest, args.canvases, args.platforms, args.weights)
+    check_export_options(args.output, options)
     photos = None
     if args.photos is not None:
         with tempfile.TemporaryDirectory() as downloads:
@@ -66,10 +70,7 @@ def run(args: argparse.Namespace) -> None:
         args.output,
         photos=photos,
         num_photos=args.num_photos,
-        largest=args.largest,
-        canvases=args.canvases,
-        platforms=args.platforms,
-        weights=args.weights,
+        **options._asdict(),
     )
 
 

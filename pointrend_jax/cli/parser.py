@@ -32,7 +32,8 @@ class CommandParser(argparse.ArgumentParser):
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
         """As that of argparse, in the group where people look for it."""
-        needed = settings.get("required") or not names[0].startswith("-")
+        may_be_missing = names[0].startswith("-") or settings.get("nargs") == "?"
+        needed = settings.get("required") or not may_be_missing
         group = self._needed if needed else self._optional
         return group.add_argument(*names, **settings)
 

@@ -8,21 +8,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pointrend_jax.cli.parser import CommandParser, count, path
+from pointrend_jax.cli.parser import CommandParser, count, names, path
 from pointrend_jax.console import tell
 from pointrend_jax.pixel_format import pixel_format
+from pointrend_jax.predict.explainable import check_explains, why_not_explained
 from pointrend_jax.predict.files import (
     predict_instances,
     predict_labels,
     predict_labels_in_tiles,
 )
 from pointrend_jax.predict.formats import FORMATS, chosen_formats, in_words
-from pointrend_jax.predict.inputs import NamedFile, check_files
-from pointrend_jax.predict.instances import Predictor
+from pointrend_jax.predict.inputs import NamedFile, check_files, labels_endings
+from pointrend_jax.predict.instances import Predictor, check_choice
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.load import load, model_config
 from pointrend_jax.predict.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict.sources import find_images
+from pointrend_jax.predict.tiles import Tiling
 from pointrend_jax.visualize import DEFAULT_STYLE, OverlayStyle, check_matplotlib
 
 EXAMPLES = (
@@ -56,7 +58,7 @@ class Options(NamedTuple):
 def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "images", nargs="+", metavar="IMAGES",
-        help="files, folders of images, patterns in quotes, http(s) addresses, videos",
+        help="files, folders of images, patterns in quotes, https addresses, videos",
     )  # fmt: skip
     model = parser.add_choice()
     model.add_argument(
@@ -124,49 +126,40 @@ def run(args: argparse.Namespace) -> None:
     task = own.task
     formats = chosen_formats(args.format, task)
     ids = read_set_ids(args.annotations) if args.annotations else None
-    if {"svg", "pdf"} & set(formats):
-        check_matplotlib()
-    images = find_images(args.images, args.output, every=args.every)
-    files = check_files(
-        images, args.output, formats=formats, task=task, pixels=pixel_format(own),
-        tiled=args.tile > 0, ids=ids, resume=args.resume,
-    )  # fmt: skip
     options = Options(
         formats, args.score_threshold, args.explain, args.tile, args.overlap, ids, style
     )
+    check_options(options, task)
+    if args.explain:
+        check_explains(own)
+    if {"svg", "pdf"} & set(formats):
+        check_matplotlib()
+    images = find_images(args.images, args.output, every=args.every)
+    pixels, tiled = pixel_format(own), args.tile > 0
+    files = check_files(
+        images, args.output, formats=formats, task=task, pixels=pixels, tiled=tiled, ids=ids,
+        explained=args.explain > 0, resume=args.resume,
+    )  # fmt: skip
+    in_parts = labels_endings(files, pixels, tiled=tiled)
     predict_files(load(source, args.config), files, args.output, options)
-    tell(f"{args.output} has {in_words(formats, task)}")
-    if not args.explain and not args.tile:
+    tell(f"{args.output} has {in_words(formats, task, in_parts)}")
+    if not args.explain and not args.tile and not why_not_explained(own):
         tell("how they are rendered, step by step, is drawn by the same command with --explain")
 
 
-def predict_files(
-    predictor: Predictor | SemanticPredictor,
-    files: Sequence[NamedFile],
-    output: Path,
-    options: Options,
-) -> None:
-    """Writes the pictures and files of either kind of model.
+def check_options(options: Options, task: str) -> None:
+    """Raises ValueError for an option out of its range or for the other kind of model.
 
-    Raises: ValueError if an option is for the other kind of model.
+    Args:
+      task: `config.task` of the model.
     """
     style = options.style
-    if isinstance(predictor, Predictor):
+    if task == "instance":
         if options.tile or options.overlap is not None:
             raise ValueError(
                 "--tile and --overlap are for semantic models; this one finds instances."
             )
-        threshold = 0.5 if options.score_threshold is None else options.score_threshold
-        predict_instances(
-            predictor,
-            files,
-            output,
-            formats=options.formats,
-            score_threshold=threshold,
-            num_explained=options.explain,
-            ids=options.ids,
-            style=style,
-        )
+        check_choice(_threshold(options))
         return
     if options.score_threshold is not None or options.ids is not None:
         raise ValueError(
@@ -181,20 +174,45 @@ def predict_files(
     if options.tile:
         if options.explain:
             raise ValueError("--explain shows whole images; leave it or --tile out.")
-        tile = options.tile
-        overlap = 256 if options.overlap is None else options.overlap
+        Tiling.checked((options.tile, options.tile), _overlap(options))
+    elif options.overlap is not None:
+        raise ValueError("--overlap is of tiles; give --tile too.")
+
+
+def predict_files(
+    predictor: Predictor | SemanticPredictor,
+    files: Sequence[NamedFile],
+    output: Path,
+    options: Options,
+) -> None:
+    """Writes the pictures and files of either kind of model.
+
+    Args:
+      options: as `check_options` lets them through.
+    """
+    style = options.style
+    if isinstance(predictor, Predictor):
+        predict_instances(
+            predictor,
+            files,
+            output,
+            formats=options.formats,
+            score_threshold=_threshold(options),
+            num_explained=options.explain,
+            ids=options.ids,
+            style=style,
+        )
+    elif options.tile:
         predict_labels_in_tiles(
             predictor,
             files,
             output,
             formats=options.formats,
-            tile=tile,
-            overlap=overlap,
+            tile=options.tile,
+            overlap=_overlap(options),
             scale=style.scale,
             font=style.font,
         )
-    elif options.overlap is not None:
-        raise ValueError("--overlap is of tiles; give --tile too.")
     else:
         predict_labels(
             predictor,
@@ -207,6 +225,14 @@ def predict_files(
         )
 
 
+def _threshold(options: Options) -> float:
+    return 0.5 if options.score_threshold is None else options.score_threshold
+
+
+def _overlap(options: Options) -> int:
+    return 256 if options.overlap is None else options.overlap
+
+
 def _source(args: argparse.Namespace) -> str:
     """The model that is named. Raises: ValueError if a checkpoint is given a config."""
     if args.checkpoint is not None and args.config is not None:
@@ -217,11 +243,11 @@ def _source(args: argparse.Namespace) -> str:
 
 
 def _formats(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    unknown = [name for name in names if name not in FORMATS]
+    asked = names(text)
+    unknown = [name for name in asked if name not in FORMATS]
     if unknown:
         raise argparse.ArgumentTypeError(
             f"{', '.join(map(repr, unknown))} is no format; there are {', '.join(FORMATS)}; give "
             "several with commas in between"
         )
-    return names
+    return asked

@@ -32,8 +32,8 @@ def add_arguments(parser: CommandParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--keep-below", type=float, metavar="PIXELS",
-        help="masks whose outline seems to be off by less are left alone, in pixels of a crop of "
-        "256 (that of the run)",
+        help="masks whose outline seems to be off by less are left alone, in pixels of the "
+        "run's canvas, 192 by default (the threshold of the run)",
     )  # fmt: skip
 
 

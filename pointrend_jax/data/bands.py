@@ -2,7 +2,7 @@
 
     .npy             any of them, [H, W, C], or [H, W] of one channel
     TIFF, GeoTIFF    any of them (`rasters.py`)
-    PNG              1, 3 or 4 channels of 8 or 16 bits
+    PNG              1, 3 or 4 channels of 8 or 16 bits, or 2 (grey and alpha) of 8
     JPEG and others  8 bits, as Pillow reads them
 
 Nothing is converted, scaled or guessed: what a file has must be what the configuration says.
@@ -21,6 +21,7 @@ from pointrend_jax.data.pillow_file import (
     MAX_PIXELS,
     open_image,
     reason,
+    stretch,
     too_large,
     upright,
     upright_array,
@@ -122,6 +123,11 @@ def _decode_eight_bits(data: bytes, name: str) -> np.ndarray:
                 f"the image {name} has pixels of Pillow's mode {image.mode}, which are no "
                 "intensities of 8 bits (P is a palette); save it as grey, RGB or RGBA of 8 bits, "
                 "or as TIFF or .npy."
+            )
+        if stretch(image) != 1:
+            raise ValueError(
+                f"the image {name} has values of fewer than 8 bits (or a PGM file's maxval other "
+                "than 255), which would be scaled; save it with 8 or 16 bits, or as TIFF or .npy."
             )
         return _pixels(image, name)
 

@@ -14,12 +14,20 @@ from jaxtyping import Integer, Num, UInt8, UInt16
 from PIL import Image
 
 from pointrend_jax.data.bands import decode_bands, is_npy
-from pointrend_jax.data.pillow_file import DECODE_ERRORS, open_image, reason, upright
+from pointrend_jax.data.pillow_file import (
+    DECODE_ERRORS,
+    open_image,
+    reason,
+    stretch,
+    upright,
+    upright_hw,
+)
 from pointrend_jax.pixel_format import PHOTO, PixelFormat
 
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
-# What Pillow multiplies the values of grey images with fewer bits by.
-_STRETCHED = {"L;2": 85, "L;4": 17}
+# Photos alone are stored so: around an edge come values that nobody wrote.
+_LOSSY_FORMATS = ("JPEG", "MPO")
+_LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")
 _MAP_MODES = ("1", "L", "P", "I", *_SIXTEEN_BIT_MODES)
 # Cameras of 12 bits store their values in 16, unscaled.
 _TWELVE_BITS = 2**12
@@ -64,9 +72,11 @@ def decode_map(data: bytes, name: str) -> Integer[np.ndarray, "H W"]:
     """Decodes an image of one channel whose values are ids, not colours: 1 to 8, 16 or 32 bits.
 
     Palette images give their indices, images of one bit 0 and 1.
-    Raises: ValueError as `decode_image`, or if there are several channels or no whole numbers.
+    Raises: ValueError as `decode_image`, or if there are several channels or no whole numbers, or
+      if the file does not keep values as they were written.
     """
     with open_image(data, name) as image:
+        _check_keeps_values(image, name)
         channels = len(image.getbands())
         if channels > 1:
             raise ValueError(
@@ -78,9 +88,7 @@ def decode_map(data: bytes, name: str) -> Integer[np.ndarray, "H W"]:
                 f"The label image {name} must have ids of 1, 8, 16 or 32 bits as whole numbers, "
                 f"got pixels of mode {image.mode}; save it with one of these."
             )
-        tiles = getattr(image, "tile", ())
-        # The decoder's arguments, by place: before Pillow 11 a tile is a plain tuple.
-        stretched = _STRETCHED.get(str(tiles[0][3]), 1) if tiles else 1
+        stretched = int(stretch(image))
         try:
             # By itself: numpy takes an AttributeError for an object that is no array.
             image.load()
@@ -93,10 +101,37 @@ def decode_map(data: bytes, name: str) -> Integer[np.ndarray, "H W"]:
     return values.astype(np.uint8) if values.dtype == bool else values
 
 
+def _check_keeps_values(image: Image.Image, name: str) -> None:
+    compression = image.info.get("compression") if image.format == "TIFF" else None
+    if image.format in _LOSSY_FORMATS or compression in _LOSSY_COMPRESSIONS:
+        raise ValueError(
+            f"The label image {name} is stored as JPEG or WebP, which change the values around "
+            "every edge; make it anew from its source and save it as PNG."
+        )
+    if image.format == "PPM" and stretch(image) != 1:
+        raise ValueError(
+            f"The label image {name} has a maxval, the highest value that its header allows, which "
+            "is not 255 or 65535, so that its values would be scaled; save it as PNG."
+        )
+
+
 def encoded_hw(data: bytes, name: str) -> tuple[int, int]:
     """(height, width) of an encoded image as it is stored, from its header alone."""
     with open_image(data, name) as image:
         return image.height, image.width
+
+
+def photo_hw(data: bytes, name: str) -> tuple[int, int]:
+    """(height, width) of a photo as `decode_image` gives it, upright; of a JPEG from its header.
+
+    Raises: ValueError as `decode_image` of a file that is no image; damaged pixels stay unseen.
+    """
+    with open_image(data, name) as image:
+        if image.format == "TIFF":
+            # Older versions of Pillow turn the size of these only as they are decoded.
+            height, width, _ = rgb_pixels(image, name).shape
+            return height, width
+        return upright_hw(image)
 
 
 def read_image(path: Path | str, pixels: PixelFormat = PHOTO) -> Num[np.ndarray, "H W C"]:

@@ -32,6 +32,9 @@ _TURNS = {
     2: (False, 1, -1), 3: (False, -1, -1), 4: (False, -1, 1), 5: (True, 1, 1),
     6: (True, 1, -1), 7: (True, -1, -1), 8: (True, -1, 1),
 }  # fmt: skip
+# By how the name of the layout of fewer bits begins.
+_STRETCHED = {"L;2": 85, "L;4": 17}
+_NO_TURN = (False, 1, 1)
 _JPEG = b"\xff\xd8"
 # The segment of a JPEG that says 72 dots an inch. Without it Pillow looks for the resolution in the
 # EXIF data, and takes a file for no image where that is a text.
@@ -71,6 +74,23 @@ def open_image(data: bytes, name: str) -> Image.Image:
     return image
 
 
+def stretch(image: Image.Image) -> float:
+    """What Pillow multiplies the values of a grey image by, so that they fill 8 or 16 bits.
+
+    Args:
+      image: not decoded yet.
+    """
+    tiles = getattr(image, "tile", ())
+    # By place: before Pillow 11 a tile is a plain tuple.
+    arguments = tiles[0][3] if tiles else ()
+    match arguments if isinstance(arguments, tuple) else (arguments,):
+        case (str(), int(highest)) if image.format == "PPM" and highest > 0:
+            return (255 if highest <= 255 else 65535) / highest
+        case (str(layout), *_):
+            return _STRETCHED.get(layout[:3], 1)
+    return 1
+
+
 def too_large(name: str) -> str:
     """What is said of an image of too many pixels."""
     return (
@@ -90,9 +110,15 @@ def upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
+def upright_hw(image: Image.Image) -> tuple[int, int]:
+    """(height, width) of `upright(image)`; of a TIFF image once it is decoded, which turns it."""
+    swapped, _, _ = _TURNS.get(_orientation(image), _NO_TURN)
+    return (image.width, image.height) if swapped else (image.height, image.width)
+
+
 def upright_array(values: Num[np.ndarray, "H W C"], image: Image.Image) -> Num[np.ndarray, "h w C"]:
     """The values of an image, decoded by another library, as `upright` turns the image."""
-    swapped, down, right = _TURNS.get(_orientation(image), (False, 1, 1))
+    swapped, down, right = _TURNS.get(_orientation(image), _NO_TURN)
     return (values.swapaxes(0, 1) if swapped else values)[::down, ::right]
 
 

@@ -37,8 +37,8 @@ def of_prefix(results: Results, prefix: str) -> Results:
     return {k.removeprefix(prefix): v for k, v in results.items() if k.startswith(prefix)}
 
 
-def check_disjoint(image_ids: Iterable[int], others: Iterable[int]) -> None:
-    """Raises ValueError if an image is in both: it would be scored twice."""
-    twice = sorted(set(image_ids) & set(others))
+def check_disjoint(ids: Iterable[int], others: Iterable[int]) -> None:
+    """Raises ValueError if an id, of an image or an object, is in both: it would count twice."""
+    twice = sorted(set(ids) & set(others))
     if twice:
-        raise ValueError(f"{len(twice)} images were added twice, the first is {twice[0]}.")
+        raise ValueError(f"{len(twice)} entries were added twice, the first is {twice[0]}.")

@@ -58,7 +58,7 @@ def export_model(
       machine, or if `file` is there; after it, if the export differs. Then nothing is left.
     """
     chosen = _canvases(model, options)
-    _check(file, options)
+    check_export_options(file, options)
     _check_photos(photos, chosen, model)
     unfinished = file.with_name(f".{file.name}.unfinished")
     try:
@@ -76,7 +76,8 @@ def export_model(
     return report
 
 
-def _check(file: Path, options: ExportOptions) -> None:
+def check_export_options(file: Path, options: ExportOptions) -> None:
+    """Raises ValueError for what needs no model to be refused, such as a file that is there."""
     platforms = options.platforms
     if find_spec("flatbuffers") is None:
         raise ValueError("an export needs flatbuffers: pip install 'pointrend_jax[export]'")

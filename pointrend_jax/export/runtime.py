@@ -1,6 +1,6 @@
 """Runs an export on photos by its reader alone, in a process of its own, and measures it.
 
-python -I runtime.py READER EXPORT PHOTOS RESULTS ROUNDS
+python -P runtime.py READER EXPORT PHOTOS RESULTS ROUNDS
 
 Nothing but jax, what it needs and flatbuffers can be imported in it. PHOTOS and RESULTS are .npz
 files; what was measured is printed as JSON.

@@ -32,7 +32,6 @@ def resolve_weights(
     *,
     cache_dir: Path | None = None,
     base_url: str | None = None,
-    expected_sha256: str = "",
     policy: TransferPolicy | None = None,
 ) -> Path:
     """The file that `name` stands for, downloaded if it has to be.
@@ -42,22 +41,17 @@ def resolve_weights(
         machine.
       cache_dir: None = `default_cache_dir()`. Downloads are kept in its weights/<host>/<path>.
       base_url: what stands for `detectron2://`; None = as `weights_url`.
-      expected_sha256: 64 hex digits that the file must have; "" = those of its first download.
       policy: None = `TransferPolicy()`.
     Raises:
-      ValueError: for a name that means nothing, a file that cannot be had, or a wrong digest; the
-        message says what to do.
+      ValueError: for a name that means nothing, a file that cannot be had, or another digest than
+        at first; the message says what to do.
       OSError: if the cache cannot be used, a full disk included.
     """
-    expected = expected_sha256.lower()
-    if expected and not _SHA256.fullmatch(expected):
-        raise ValueError(f"expected_sha256 must be 64 hex digits, got {expected_sha256!r}.")
     name = expanded(name)
     # os.path, because Path.is_file raises for a name that no file can have.
     if os.path.isdir(name):
         raise ValueError(f"The weights must be a file, but {name} is a folder; name its file.")
     if os.path.isfile(name):
-        _check_expected(Path(name), sha256(Path(name)) if expected else "", expected)
         return Path(name)
     url = weights_url(name, base_url=base_url)
     path = (cache_dir or default_cache_dir()) / "weights" / _cache_name(url)
@@ -68,8 +62,8 @@ def resolve_weights(
             with locked(_beside(path, ".lock"), waiting):
                 # Another process may have brought it meanwhile.
                 if not path.is_file():
-                    _download(url, path, expected, policy or TransferPolicy())
-        _check_cached(path, expected)
+                    _download(url, path, policy or TransferPolicy())
+        _check_cached(path)
     return path
 
 
@@ -96,7 +90,7 @@ def _cache_name(url: str) -> Path:
     return Path(host.replace(":", "_"), *names)
 
 
-def _download(url: str, path: Path, expected: str, policy: TransferPolicy) -> None:
+def _download(url: str, path: Path, policy: TransferPolicy) -> None:
     """Brings `url` to `path`, whole, with a digest that nothing contradicts."""
     part, sidecar = _beside(path, ".part"), _beside(path, ".sha256")
     try:
@@ -108,7 +102,6 @@ def _download(url: str, path: Path, expected: str, policy: TransferPolicy) -> No
         ) from error
     digest = sha256(part)
     try:
-        _check_expected(path, digest, expected)
         if sidecar.is_file() and digest != _recorded(sidecar):
             raise ValueError(
                 f"{url} now sends a file with the sha256\n  {digest}, but at its first download "
@@ -124,26 +117,16 @@ def _download(url: str, path: Path, expected: str, policy: TransferPolicy) -> No
     discard(part)
 
 
-def _check_cached(path: Path, expected: str) -> None:
+def _check_cached(path: Path) -> None:
     digest, sidecar = sha256(path), _beside(path, ".sha256")
     if not sidecar.is_file():
         # Put there by hand.
-        _check_expected(path, digest, expected)
         _record(sidecar, path.name, digest)
     elif digest != _recorded(sidecar):
         raise ValueError(
             f"{path} has the sha256\n  {digest}, but when it was first used it had\n  "
             f"{_recorded(sidecar)}\nIt has been damaged or replaced since: delete it to download "
             f"it again. If you have replaced it on purpose, delete {sidecar}."
-        )
-    _check_expected(path, digest, expected)
-
-
-def _check_expected(path: Path, digest: str, expected: str) -> None:
-    if expected and digest != expected:
-        raise ValueError(
-            f"{path} must have the sha256\n  {expected}, but has\n  {digest}\nCheck which file is "
-            "meant; delete a wrong one to download it again."
         )
 
 

@@ -52,19 +52,16 @@ class WeightsFile(NamedTuple):
 
     The arrays are read-only and may share memory; float16, float64 and integers are as stored.
     `ignored` lists the keys beside the tensors, sorted; those in the wrapped dict are written
-    "model/key". `metadata` holds those of them that are text, numbers or booleans.
+    "model/key".
     """
 
     tensors: dict[str, np.ndarray]
-    container: Container
     ignored: tuple[str, ...]
-    metadata: dict[str, Scalar]
 
 
 class _Selection(NamedTuple):
     tensors: dict[str, object]
     ignored: tuple[str, ...]
-    metadata: dict[str, Scalar]
 
 
 def read_weights_file(path: Path) -> WeightsFile:
@@ -89,10 +86,10 @@ def _read(path: Path, file: BinaryIO) -> WeightsFile:
     container = _container(file.read(_HEAD_BYTES))
     file.seek(0)
     if container == "safetensors":
-        tensors, texts = read_safetensors(path)
+        tensors, _ = read_safetensors(path)
         if not tensors:
             raise ValueError("it holds no tensor.")
-        return WeightsFile(tensors, container, (), {**texts})
+        return WeightsFile(tensors, ())
     if container == "pickle":
         selection = _select(_load_numpy_pickle(file.read()))
         tensors = {name: _array(name, value) for name, value in selection.tensors.items()}
@@ -110,7 +107,7 @@ def _read(path: Path, file: BinaryIO) -> WeightsFile:
             else _array(name, value)
             for name, value in found.items()
         }
-    return WeightsFile(tensors, container, selection.ignored, selection.metadata)
+    return WeightsFile(tensors, selection.ignored)
 
 
 def _container(head: bytes) -> Container:
@@ -166,12 +163,8 @@ def _select(root: object) -> _Selection:
         return _split(root, prefix="")
     ((wrapper, entries),) = wrapped.items()
     inner = _split(entries, prefix=f"{wrapper}/")
-    beside = {str(key): value for key, value in root.items() if key != wrapper}
-    return _Selection(
-        inner.tensors,
-        tuple(sorted((*beside, *inner.ignored))),
-        {**_scalars(beside), **inner.metadata},
-    )
+    beside = [str(key) for key in root if key != wrapper]
+    return _Selection(inner.tensors, tuple(sorted((*beside, *inner.ignored))))
 
 
 def _quoted(error: Exception) -> str:
@@ -183,14 +176,14 @@ def _quoted(error: Exception) -> str:
 def _split(entries: Mapping[Any, object], *, prefix: str) -> _Selection:
     """Separates tensors from scalars; anything else may hide tensors and is refused."""
     tensors: dict[str, object] = {}
-    beside: dict[str, object] = {}
+    beside: list[str] = []
     for name, value in entries.items():
         if not isinstance(name, str):
             raise ValueError(f"the names of tensors must be text, got the number {name}.")
         if isinstance(value, (TensorRef, ArrayPlaceholder)):
             tensors[name] = value
         elif value is None or isinstance(value, Scalar):
-            beside[f"{prefix}{name}"] = value
+            beside.append(f"{prefix}{name}")
         else:
             raise ValueError(
                 f"entry {prefix}{name!r} must be a tensor, but is a {_kind(value)}. Save the "
@@ -199,11 +192,7 @@ def _split(entries: Mapping[Any, object], *, prefix: str) -> _Selection:
     if not tensors:
         found = first(sorted(beside), 8) or "nothing"
         raise ValueError(f"it holds no tensor (found: {found}).")
-    return _Selection(tensors, tuple(sorted(beside)), _scalars(beside))
-
-
-def _scalars(entries: Mapping[str, object]) -> dict[str, Scalar]:
-    return {key: value for key, value in entries.items() if isinstance(value, Scalar)}
+    return _Selection(tensors, tuple(sorted(beside)))
 
 
 def _array(name: str, value: object) -> np.ndarray:

@@ -28,7 +28,7 @@ PYRAMID_STRIDES = (1, 4, 8, 16, 32)
 # Of the maps that points read.
 FINE_STRIDES = (2, 4, 8)
 _GROUPS = 8
-# Rates of the convolutions at stride 8: together they see 15 cells, half of a canvas of 256.
+# Rates of the convolutions at stride 8: together they see 15 cells, of 24 that a canvas of 192 has.
 _DILATIONS = (1, 2, 4)
 
 

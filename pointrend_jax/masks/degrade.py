@@ -45,7 +45,7 @@ def _as_it_is(mask: Pixels, rng: np.random.Generator) -> Pixels:
 def _cells_of_box(mask: Pixels, rng: np.random.Generator) -> Pixels:
     del rng
     x0, y0, x1, y1 = box_of(mask)
-    worse = np.zeros_like(mask)
+    worse = np.zeros(mask.shape, np.uint8)
     worse[y0:y1, x0:x1] = _through_cells(mask[y0:y1, x0:x1], _OF_BOX)
     return worse
 
@@ -69,7 +69,7 @@ def _few_corners(mask: Pixels, rng: np.random.Generator) -> Pixels:
     tolerance = rng.uniform(0.01, 0.03)
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     corners = [cv2.approxPolyDP(o, tolerance * cv2.arcLength(o, True), True) for o in outlines]
-    worse = np.zeros_like(mask)
+    worse = np.zeros(mask.shape, np.uint8)
     cv2.fillPoly(worse, corners, 1)
     return worse
 
@@ -109,7 +109,7 @@ def _without_part(mask: Pixels, rng: np.random.Generator) -> Pixels:
 def _box(mask: Pixels, rng: np.random.Generator) -> Pixels:
     del rng
     x0, y0, x1, y1 = box_of(mask)
-    worse = np.zeros_like(mask)
+    worse = np.zeros(mask.shape, np.uint8)
     worse[y0:y1, x0:x1] = 1
     return worse
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from pointrend_jax.masks.runs import Rle, draw_changes, encode_changes
+from pointrend_jax.masks.runs import draw_changes
 
 _THRESHOLD = 0.5
 _COLUMNS_AT_A_TIME = 32
@@ -23,16 +23,6 @@ def paste_mask(
     Args and errors: as for `resample_to_window`.
     """
     return draw_changes(changes_of_mask(mask_probs, box, image_hw), image_hw)
-
-
-def paste_masks_to_rle(
-    mask_probs: Float[np.ndarray, "D M M"],
-    boxes: Float[np.ndarray, "D 4"],
-    image_hw: tuple[int, int],
-) -> list[Rle]:
-    """`paste_mask` of each detection as compressed COCO RLE (counts of type str, fit for JSON)."""
-    pairs = zip(mask_probs, boxes, strict=True)
-    return encode_changes([changes_of_mask(*pair, image_hw) for pair in pairs], image_hw)
 
 
 def changes_of_mask(

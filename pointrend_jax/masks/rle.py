@@ -23,11 +23,6 @@ def encode_polygons(polygons: Sequence[Sequence[float]], image_hw: tuple[int, in
     return _with_text(coco_mask.merge(coco_mask.frPyObjects(polygons, *image_hw)))
 
 
-def decode_valid_rle(rle: Mapping[str, Any]) -> Bool[np.ndarray, "H W"]:
-    """The mask of a compressed RLE whose `run_lengths` fill the image."""
-    return coco_mask.decode(dict(rle)).astype(bool)
-
-
 def rle_area(rle: Mapping[str, Any]) -> float:
     """The number of the mask's pixels."""
     return float(coco_mask.area(dict(rle)))

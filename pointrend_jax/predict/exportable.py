@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pointrend_jax.export.artefact import ExportedModel
-from pointrend_jax.export.make import ExportOptions, export_model
+from pointrend_jax.export.make import ExportOptions, check_export_options, export_model
 from pointrend_jax.export.program import PLATFORMS
 from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from pointrend_jax.predict.images import ImageLike, read_images
@@ -67,15 +67,17 @@ class Exportable(ABC):
                 "an export takes photos, uint8 [H, W, 3] in RGB order; this model takes a "
                 f"{model.pixels} (config.data), and is predicted with by the package alone."
             )
+        file, options = local_path(file), ExportOptions(largest, canvases, platforms, weights)
+        check_export_options(file, options)
         images = self._held_out(num_photos) if photos is None else read_images(photos)
         return export_model(
-            local_path(file),
+            file,
             ExportedModel(
                 model.task, model.variables, model.config, model.class_names, self.category_ids
             ),
             self.predict,
             images,
-            ExportOptions(largest, canvases, platforms, weights),
+            options,
             lambda photo: program_bytes(model.task, model.variables, model.sample(photo)),
         )
 

@@ -15,6 +15,7 @@ from pointrend_jax.evaluation.ground_truth import load_ground_truth, true_mask
 from pointrend_jax.masks.outlines import coco_polygons
 from pointrend_jax.masks.runs import Rle
 from pointrend_jax.messages import first
+from pointrend_jax.predict.explainable import check_explains
 from pointrend_jax.predict.formats import (
     CLASSES,
     YOLO_NAMES,
@@ -67,9 +68,12 @@ def predict_instances(
       num_explained: instances an image, best first, whose rendering is shown; 0 for none.
       ids: of the data set that the images are of.
       style: of the pictures, as `overlay_masks` takes it.
-    Raises: ValueError, before anything is written, if the set has not the model's classes, or
-      `output` holds predictions of other classes, with another threshold or in other formats.
+    Raises: ValueError, before anything is written, if the set has not the model's classes, `output`
+      holds predictions of other classes, with another threshold or in other formats, or the model
+      renders nothing that could be explained.
     """
+    if num_explained:
+        check_explains(predictor.config)
     pixels = predictor.pixel_format
     pictures, copies = itertools.tee(read_inputs(files, pixels))
     predicted = predictor.stream(copies, score_threshold=score_threshold)
@@ -145,7 +149,7 @@ def predict_labels(
     Raises: ValueError, before anything is written, if `explained` of a model that renders nothing.
     """
     if explained:
-        predictor.check_explains()
+        check_explains(predictor.config)
     pixels = predictor.pixel_format
     pictures, copies = itertools.tee(read_inputs(files, pixels))
     rows = zip(watched(files, "predicting"), pictures, predictor.stream(copies), strict=True)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ FORMATS = tuple(
 YOLO_NAMES, CLASSES = "data.yaml", "classes.json"
 # Folders in the folder of results.
 _MASKS, _YOLO_LABELS = "masks", "labels"
+_LABELS = "NAME_labels"
 # What each format is in the folder of results, in words; NAME is that of an image.
 _IN_WORDS: Mapping[str, Mapping[str, str]] = {
     "instance": {
@@ -45,7 +46,7 @@ _IN_WORDS: Mapping[str, Mapping[str, str]] = {
     },
     "semantic": {
         "overlay": "NAME.png (the classes in colour)",
-        "png": f"NAME_labels.png (their indices) and {CLASSES}",
+        "png": f"{_LABELS}.png (their indices) and {CLASSES}",
         "svg": "NAME.svg (the classes as areas on the image)",
         "pdf": "NAME.pdf (the same)",
         "geojson": "NAME.geojson (the areas of each class as polygons in degrees)",
@@ -79,18 +80,30 @@ def chosen_formats(asked: Sequence[str], task: str) -> tuple[str, ...]:
     return tuple(name for name in known if name in asked) or _DEFAULT[task]
 
 
-def in_words(formats: Sequence[str], task: str) -> str:
-    """What lies in the folder of results, for people."""
-    return ", ".join(_IN_WORDS[task][kind] for kind in formats)
+def in_words(formats: Sequence[str], task: str, in_parts: Collection[str] = ()) -> str:
+    """What lies in the folder of results, for people.
+
+    Args:
+      in_parts: how the labels end of images that were read in parts, and "" if others were not.
+    """
+    endings = sorted(ending or ".png" for ending in in_parts if ending or "png" in formats)
+    labels = ", ".join(f"{_LABELS}{ending}" for ending in endings or (".png",))
+    kinds = [k for k in _IN_WORDS[task] if k in formats or (k == "png" and any(in_parts))]
+    return ", ".join(_IN_WORDS[task][kind].replace(f"{_LABELS}.png", labels) for kind in kinds)
 
 
-def result_paths(name: str, formats: Sequence[str], task: str) -> list[list[str]]:
+def result_paths(
+    name: str, formats: Sequence[str], task: str, *, in_parts: bool = False
+) -> list[list[str]]:
     """Where the results of an image lie in the folder of results.
 
     Args:
       name: what its results are called.
+      in_parts: whether the image is read in parts, so that labels are written in any case.
     Returns: for each format that has files of an image, those of which one is written.
     """
+    if in_parts and "png" not in formats:
+        formats = (*formats, "png")
     if task == "semantic":
         maps = [f"{name}_labels{suffix}" for suffix in (".png", ".npy", ".tif")]
         paths = {"png": maps, "geojson": [f"{name}.geojson"]}
@@ -157,7 +170,11 @@ def write_yolo(
 def yolo_names(class_names: Sequence[str]) -> bytes:
     """The names of the classes as a `data.yaml` of Ultralytics, of images in `images`.
 
-    Texts are written as JSON has them, which is YAML too.
+    Texts are written as JSON has them, which is YAML too, but for letters beyond 16 bits.
     """
-    names = [f"  {i}: {json.dumps(name)}" for i, name in enumerate(class_names)]
+    names = [f'  {i}: "{"".join(map(_escaped, name))}"' for i, name in enumerate(class_names)]
     return "\n".join(["train: images", "val: images", "names:", *names, ""]).encode()
+
+
+def _escaped(letter: str) -> str:
+    return f"\\U{ord(letter):08x}" if ord(letter) > 0xFFFF else json.dumps(letter)[1:-1]

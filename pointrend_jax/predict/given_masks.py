@@ -10,7 +10,8 @@ from jaxtyping import Bool
 from pointrend_jax.data.images import decode_map, read_bytes
 from pointrend_jax.data.sources.annotations import checked_segmentation
 from pointrend_jax.masks.polygons import Segmentation, rasterize_polygons
-from pointrend_jax.masks.rle import decode_valid_rle, encode_mask
+from pointrend_jax.masks.rle import encode_mask
+from pointrend_jax.masks.runs import decode_rle
 from pointrend_jax.storage import local_path
 
 # An array of the photo's size; a COCO RLE; polygons x0, y0, x1, y1, ...; a file of numbers, in
@@ -58,7 +59,7 @@ def drawn(mask: Waiting, image_hw: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
     if isinstance(mask, np.ndarray):
         return mask
     if isinstance(mask, dict):
-        return decode_valid_rle(mask)
+        return decode_rle(mask)
     return rasterize_polygons(mask, image_hw)
 
 

@@ -56,7 +56,7 @@ def read_one(image: object, which: str, pixels: PixelFormat = PHOTO) -> np.ndarr
 
     Args:
       image: such an array, of numpy or jax; where photos are meant a Pillow image, which is turned
-        upright and made RGB as a file is; the path of an image or .npy file; the http(s) address of
+        upright and made RGB as a file is; the path of an image or .npy file; the https address of
         an image.
       which: what an error calls it.
       pixels: what it must have.

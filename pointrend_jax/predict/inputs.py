@@ -29,7 +29,8 @@ class NamedFile(NamedTuple):
 
     Attributes:
       name: of its results: its stem, unless two images share it.
-      file_name: of the image in files of results; in a data set that of its annotation file.
+      file_name: of the image in files of results: in a data set that of its annotation file, of a
+        frame `name`.
     """
 
     name: str
@@ -46,6 +47,7 @@ def check_files(
     pixels: PixelFormat = PHOTO,
     tiled: bool = False,
     ids: SetIds | None = None,
+    explained: bool = False,
     resume: bool = False,
 ) -> list[NamedFile]:
     """The images to predict, with the names of their results.
@@ -56,16 +58,27 @@ def check_files(
       formats: what will be written. task: `config.task` of the model.
       pixels: what the images must have. tiled: whether they are predicted in tiles.
       ids: of the data set that the images are of.
+      explained: whether pictures of the rendering will be drawn too.
       resume: images whose predictions `output` holds are left out, and counted.
     Raises: ValueError if an image cannot be read or is not of the set, names clash, `output` cannot
       be written or, unless `resume`, holds predictions of an image.
     """
-    paths = [source.image_path for source in sources]
-    named = ids.match(paths) if ids else [path.name for path in paths]
-    files = [NamedFile(*e) for e in zip(_output_names(sources), sources, named, strict=True)]
+    names = _output_names(sources)
+    if ids:
+        named = ids.match([source.image_path for source in sources])
+    else:
+        # Of two videos frames may be called alike where their results are not.
+        rows = zip(names, sources, strict=True)
+        named = [source.path.name if source.frame is None else name for name, source in rows]
+    files = [NamedFile(*entry) for entry in zip(names, sources, named, strict=True)]
     check_workdir(output, "--output")
-    _check_results(files, output, formats, task)
-    files = _not_yet_predicted(files, output, formats, task, resume=resume)
+    endings = [_labels_ending(source, pixels, tiled=tiled) for source in sources]
+    results = [
+        result_paths(name, formats, task, in_parts=ending != "")
+        for name, ending in zip(names, endings, strict=True)
+    ]
+    _check_results(files, results, output, explained=task if explained else "")
+    files = _not_yet_predicted(files, results, output, task, resume=resume)
     problems = [
         problem
         for file in files
@@ -74,6 +87,11 @@ def check_files(
     if problems:
         raise ValueError("no image was predicted:\n  " + "\n  ".join(problems))
     return files
+
+
+def labels_endings(files: Sequence[NamedFile], pixels: PixelFormat, *, tiled: bool) -> set[str]:
+    """How files of labels end of the images that are read in parts, and "" if others are not."""
+    return {_labels_ending(file.source, pixels, tiled=tiled) for file in files}
 
 
 def is_read_in_parts(path: Path, pixels: PixelFormat) -> bool:
@@ -106,6 +124,16 @@ def read_inputs(files: Sequence[NamedFile], pixels: PixelFormat = PHOTO) -> Iter
             yield read_file(path, pixels)
 
 
+def _labels_ending(source: ImageSource, pixels: PixelFormat, *, tiled: bool) -> str:
+    """How the file of labels ends of an image that is read in parts; "" of another."""
+    try:
+        in_parts = tiled and is_read_in_parts(source.path, pixels)
+    except ValueError:
+        # A damaged file, of which `_problem` tells.
+        return ""
+    return (ARRAY if source.path.suffix == ARRAY else ".tif") if in_parts else ""
+
+
 def _output_names(sources: Sequence[ImageSource]) -> list[str]:
     stems = Counter(source.stem for source in sources)
     names = [s.long_stem if stems[s.stem] > 1 else s.stem for s in sources]
@@ -119,22 +147,30 @@ def _output_names(sources: Sequence[ImageSource]) -> list[str]:
 
 
 def _check_results(
-    files: Sequence[NamedFile], output: Path, formats: Sequence[str], task: str
+    files: Sequence[NamedFile],
+    results: Sequence[list[list[str]]],
+    output: Path,
+    *,
+    explained: str,
 ) -> None:
-    """Raises ValueError if a result would overwrite an image, or another result."""
-    results = [
-        result
-        for file in files
-        for result in (*_results(file, formats, task), f"{file.name}_explain.png")
-    ]
+    """Raises ValueError if a result would overwrite an image, or another result.
+
+    Args:
+      results: of each file, as `result_paths` gives them.
+      explained: the task of the model if its rendering is shown too, else "".
+    """
+    written = [path for kinds in results for paths in kinds for path in paths]
+    if explained == "semantic":
+        written += [f"{file.name}_explain.png" for file in files]
     inputs = {file.source.path.resolve() for file in files}
     # Those of one folder of masks lie within it.
     inputs |= {path.parent for path in inputs}
     folder = output.resolve()
-    over = [result for result in results if folder / result in inputs] + _repeated(results)
-    names = {file.name for file in files}
-    # The pictures of how an instance is rendered have a number.
-    over += sorted(f"{n}.png" for n in names if re.sub(r"_explain_\d+$", "", n) in names - {n})
+    over = [result for result in written if folder / result in inputs] + _repeated(written)
+    if explained == "instance":
+        names = {file.name for file in files}
+        # These pictures have a number each.
+        over += sorted(f"{n}.png" for n in names if re.sub(r"_explain_\d+$", "", n) in names - {n})
     if over:
         raise ValueError(
             f"the results {first(over)} would overwrite an image or each other; "
@@ -142,30 +178,29 @@ def _check_results(
         )
 
 
-def _results(file: NamedFile, formats: Sequence[str], task: str) -> list[str]:
-    """Every path that a result of the image may have."""
-    return [path for paths in result_paths(file.name, formats, task) for path in paths]
-
-
 def _repeated(names: Sequence[str]) -> list[str]:
     return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def _not_yet_predicted(
-    files: Sequence[NamedFile], output: Path, formats: Sequence[str], task: str, *, resume: bool
+    files: Sequence[NamedFile],
+    results: Sequence[list[list[str]]],
+    output: Path,
+    task: str,
+    *,
+    resume: bool,
 ) -> list[NamedFile]:
     """The files without results in `output`.
 
+    Args:
+      results: of each file, as `result_paths` gives them.
     Raises: ValueError if there are results of others, or of other images of these names.
     """
     predicted = predicted_files(output) if task == "instance" else {}
     of_others = {picture: name for name, picture in predicted.items()}
     left, done, stopped = [], [], []
-    for file in files:
-        there = [
-            [path for path in paths if (output / path).exists()]
-            for paths in result_paths(file.name, formats, task)
-        ]
+    for file, kinds in zip(files, results, strict=True):
+        there = [[path for path in paths if (output / path).exists()] for paths in kinds]
         # The journal, written last, says which instances are done. Label maps have no journal.
         if readable(file.file_name) in predicted if task == "instance" else all(there):
             done.append(readable(file.file_name))

@@ -9,6 +9,7 @@ import numpy as np
 
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.masks.paste import probability
+from pointrend_jax.predict.explainable import check_explains
 from pointrend_jax.predict.exportable import Exportable
 from pointrend_jax.predict.images import ImageLike, read_images, read_one
 from pointrend_jax.predict.loaded_model import LoadedModel
@@ -118,7 +119,7 @@ class Predictor(Exportable):
         Args:
           images: one image or a sequence of images of any sizes. An image is a uint8 [H, W, 3]
             array in RGB order, of numpy or jax (of a model of other pixels [H, W, C] of these); a
-            Pillow image; a path; or an http(s) address.
+            Pillow image; a path; or an https address.
           score_threshold: leaves out what scores lower. The model has a threshold of its own,
             `model.box.score_threshold`, below which nothing is found.
           max_instances: the most instances an image, the best ones; None for all that the model
@@ -217,6 +218,7 @@ class Predictor(Exportable):
           boxes: [n, 4] xyxy in pixels of the image, such as predicted ones. classes: [n].
         Raises: ValueError if the model has no rendering steps.
         """
+        check_explains(self.config)
         pixels = read_one(image, "the image", self._model.pixels)
         sample = self._model.sample(pixels)
         scale = np.asarray(sample.batch.image_hw[0] / np.array(pixels.shape[:2]), np.float32)

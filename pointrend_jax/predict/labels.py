@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from pointrend_jax.pointrend import RenderStep
+from pointrend_jax.predict.explainable import check_explains
 from pointrend_jax.predict.exportable import Exportable
 from pointrend_jax.predict.images import ImageLike, read_images, read_one
 from pointrend_jax.predict.loaded_model import LoadedModel
@@ -81,7 +82,7 @@ class SemanticPredictor(Exportable):
         Args:
           images: one image or a sequence of images of any sizes. An image is a uint8 [H, W, 3]
             array in RGB order, of numpy or jax (of a model of other pixels [H, W, C] of these); a
-            Pillow image; a path; or an http(s) address.
+            Pillow image; a path; or an https address.
         Raises: ValueError, before anything is predicted, if an image is of another type or shape.
         """
         if isinstance(images, str) or not isinstance(images, Sequence):
@@ -138,22 +139,12 @@ class SemanticPredictor(Exportable):
 
         Raises: ValueError if the model has no rendering steps.
         """
-        self.check_explains()
+        check_explains(self.config)
         batch = self._model.sample(read_one(image, "the image", self._model.pixels)).batch
         coarse, steps = jax.device_get(self._explain(self._model.variables, batch))
         return ExplainedLabels(
             _inside(coarse, batch), [_explained_step(step, batch) for step in steps]
         )
-
-    def check_explains(self) -> None:
-        """Raises ValueError if the model has no rendering steps that could be explained."""
-        semantic = self.config.model.semantic
-        if not semantic.pointrend or semantic.subdivision_steps == 0:
-            raise ValueError(
-                "only a model with PointRend has subdivision steps to explain; this one has "
-                f"model.semantic.pointrend={semantic.pointrend} and "
-                f"subdivision_steps={semantic.subdivision_steps}."
-            )
 
     def predict_tiles(
         self,

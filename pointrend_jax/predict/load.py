@@ -105,8 +105,11 @@ def load_refiner(
 
 
 def model_config(source: Path | str, config: Config | Path | str | None = None) -> Config:
-    """The configuration of what `load` gives, without a download and without its arrays.
+    """The configuration of a model by itself, without a download and without its arrays.
 
+    Args:
+      config: of a file of weights that does not say what its model is, as `load` takes it; nothing
+        of it goes into the configuration of what has its own.
     Raises: ValueError as `load`, if there is no such source or its description is damaged.
     """
     if is_folder(source):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pointrend_jax.coco_file import check_ids, load_coco_file
 from pointrend_jax.console import watched
-from pointrend_jax.data.images import encoded_hw, read_bytes, read_image
+from pointrend_jax.data.images import encoded_hw, photo_hw, read_bytes, read_image
 from pointrend_jax.data.sources.annotations import checked_segmentation
 from pointrend_jax.masks.rle import rle_area, rle_box
 from pointrend_jax.messages import first
@@ -128,13 +128,21 @@ def _mask(annotation: dict[str, Any], hw: tuple[int, int], left: Counter) -> Wai
 
 
 def _check_size(file: Path, entry: dict[str, Any]) -> None:
-    """From the header alone; a photo may be turned by its EXIF data."""
-    found, known = encoded_hw(read_bytes(file), str(file)), (entry["height"], entry["width"])
-    if known not in (found, found[::-1]):
-        raise ValueError(
-            f"{file} has {found[0]} x {found[1]} pixels (height x width), its annotations are of "
-            f"{known[0]} x {known[1]}; give the images that the masks were made of."
+    """Raises ValueError for a photo that has not the annotations' size as it is seen, upright."""
+    data, known = read_bytes(file), (entry["height"], entry["width"])
+    found = photo_hw(data, str(file))
+    if found == known:
+        return
+    advice = "give the images that the masks were made of"
+    if known == encoded_hw(data, str(file)):
+        advice = (
+            "its EXIF data turn it, and the masks were drawn before that: remove the orientation "
+            "from its EXIF data (exiftool -Orientation= FILE), or turn the masks"
         )
+    raise ValueError(
+        f"{file} has {found[0]} x {found[1]} pixels (height x width) as it is seen, its "
+        f"annotations are of {known[0]} x {known[1]}; {advice}."
+    )
 
 
 def _written(annotation: dict[str, Any], mask: RefinedMask) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Scene:
     """An image, its features and its objects.
 
     Attributes:
-      image: uint8 [H, W, 3].
+      image: [H, W, C], as the model takes it: uint8 RGB, or `pixel_format` of the predictor.
       instances: what the predictor finds on it.
 
     Example:
@@ -114,7 +114,7 @@ class LabelScene:
     """An image, its features and its label map.
 
     Attributes:
-      image: uint8 [H, W, 3].
+      image: [H, W, C], as the model takes it: uint8 RGB, or `pixel_format` of the predictor.
       labels: what the predictor gives of it.
 
     Example:

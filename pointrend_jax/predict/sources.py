@@ -65,7 +65,7 @@ def find_images(named: Sequence[str], output: Path, *, every: int = 1) -> list[I
 
     Args:
       named: files; folders, whose own images are taken; patterns with *, ? or [] (`**` goes into
-        folders); http(s) addresses of a file. Videos give their frames.
+        folders); https addresses of a file. Videos give their frames.
       output: in whose `downloads` what comes from an address is kept.
       every: of a video's frames each nth, from the first on.
     Raises: ValueError if nothing is found by one of the names, a file cannot be had, or a video

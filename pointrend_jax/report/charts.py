@@ -55,7 +55,7 @@ def line_chart(
     axes = _Axes((x_ticks[0], x_ticks[-1]), (y_ticks[0], y_ticks[-1]))
     lines = [_line(curve, axes) for curve in drawn]
     svg = _svg(title, axes.marks(x_ticks, y_ticks, x_label, y_label), lines)
-    return _figure(title, svg, [(c.name, f"line{' dashed' * c.dashed} c{c.color}") for c in curves])
+    return _figure(title, svg, [(curve.name, f"line{_look(curve)}") for curve in curves])
 
 
 def bar_chart(
@@ -131,8 +131,11 @@ def _line(curve: Curve, axes: _Axes) -> Element:
     path = "M" + " ".join(f"{x:g} {y:g}" for x, y in places) if places else None
     dots = places if len(places) < _DOTS_BELOW else []
     circles = [element("circle", cx=x, cy=y, r=2.5) for x, y in dots]
-    look = f"curve{' dashed' * curve.dashed} c{curve.color % NUM_COLORS}"
-    return element("g", element("path", d=path), *circles, class_=look)
+    return element("g", element("path", d=path), *circles, class_=f"curve{_look(curve)}")
+
+
+def _look(curve: Curve) -> str:
+    return f"{' dashed' * curve.dashed} c{curve.color % NUM_COLORS}"
 
 
 def _shortened(curve: Curve) -> tuple[Sequence[float], Sequence[float]]:

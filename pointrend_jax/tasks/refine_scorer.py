@@ -12,7 +12,8 @@ from pointrend_jax.evaluation.results import Evaluation, Results
 from pointrend_jax.evaluation.tables import format_refined_results
 from pointrend_jax.masks.degrade import KINDS
 from pointrend_jax.masks.polygons import rasterize_polygons
-from pointrend_jax.masks.rle import decode_valid_rle, encode_mask
+from pointrend_jax.masks.rle import encode_mask
+from pointrend_jax.masks.runs import decode_rle
 from pointrend_jax.report.sections import Drawn, Pair
 from pointrend_jax.results.refined import RefinedCrop
 from pointrend_jax.storage import AnyPath, write_json
@@ -99,7 +100,7 @@ class RefineScorer:
     def _truth(self, annotation: dict[str, Any]) -> np.ndarray:
         segmentation = annotation["segmentation"]
         if isinstance(segmentation, dict):
-            return decode_valid_rle(segmentation)
+            return decode_rle(segmentation)
         return rasterize_polygons(segmentation, self._hw(annotation))
 
 

@@ -55,6 +55,16 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
 
 
+def test_values_of_few_bits_are_not_scaled_unsaid() -> None:
+    pixels = _format(1, "uint8")
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 1, 4, 0, 0, 0, 0))
+    rows = _chunk(b"IDAT", zlib.compress(b"\0\x01\x23")) + _chunk(b"IEND", b"")
+    for data in (b"\x89PNG\r\n\x1a\n" + header + rows, b"P5 4 1 10 " + bytes(range(4))):
+        with pytest.raises(ValueError, match="fewer than 8 bits"):
+            decode_image(data, "image", pixels)
+    assert decode_image(b"P5 4 1 255 " + bytes(range(4)), "image", pixels)[0, 1, 0] == 1
+
+
 _PNG_HEADER = 8 + 25  # the signature and the first chunk
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from pointrend_jax.data import pillow_file
-from pointrend_jax.data.images import decode_image, decode_map, encoded_hw, read_image
+from pointrend_jax.data.images import decode_image, decode_map, encoded_hw, photo_hw, read_image
+from tests.data.image_files import PLACE, tiff
 
 
 def _encoded(image: Image.Image, image_format: str = "PNG", **options: object) -> bytes:
@@ -82,6 +83,51 @@ def test_map_of_few_bits_has_the_values_that_were_stored(bits: int, pixels: byte
         for name, data in chunks
     )
     assert decode_map(stored, "labels.png").tolist() == [[0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("compress", ["none", "deflate"])
+def test_tiff_map_of_few_bits_has_the_values_that_were_stored(
+    bits: int, compress: str, tmp_path: Path
+):
+    ids = np.array([[[0], [1], [2], [3]]], np.uint8)
+    data = tiff(tmp_path / "labels.tif", ids, **PLACE, nbits=bits, compress=compress)
+    assert decode_map(data, "labels.tif").tolist() == [[0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("header", [b"P5 4 1 255 ", b"P2 4 1 255 ", b"P5 4 1 65535 "])
+def test_pgm_map_has_the_values_that_were_stored(header: bytes):
+    pixels = {b"P2": b"0 1 2 3", b"P5": bytes(range(4))}[header[:2]]
+    pixels = struct.pack(">4H", 0, 1, 2, 3) if b"65535" in header else pixels
+    assert decode_map(header + pixels, "labels.pgm").tolist() == [[0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("header", [b"P5 4 1 10 ", b"P2 4 1 10 ", b"P5 4 1 1000 "])
+def test_pgm_map_whose_values_would_be_scaled_is_refused(header: bytes):
+    pixels = b"0 1 2 3" if header.startswith(b"P2") else bytes(8)
+    with pytest.raises(ValueError, match=r"labels\.pgm has a maxval.* save it as PNG"):
+        decode_map(header + pixels, "labels.pgm")
+
+
+@pytest.mark.parametrize(
+    ("image_format", "options"), [("JPEG", {}), ("TIFF", {"compression": "jpeg"})]
+)
+def test_map_in_a_format_that_changes_values_is_refused(image_format: str, options: dict[str, str]):
+    rows, columns = np.mgrid[:64, :64]
+    disc = ((rows - 32) ** 2 + (columns - 32) ** 2 < 400).astype(np.uint8) * 255
+    data = _encoded(Image.fromarray(disc), image_format, **options)
+    with pytest.raises(ValueError, match=r"labels\.x is stored as JPEG.* save it as PNG"):
+        decode_map(data, "labels.x")
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_size_of_a_photo_is_that_of_its_pixels(image_format: str, orientation: int):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = _encoded(Image.new("RGB", (60, 40)), image_format, exif=exif)
+    assert photo_hw(data, "photo") == decode_image(data, "photo").shape[:2]
+    assert photo_hw(data, "photo") == ((60, 40) if orientation > 4 else (40, 60))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +242,7 @@ def test_damaged_bytes_raise_only_value_errors():
         for _ in range(30):
             damaged = intact.copy()
             damaged[rng.integers(0, len(damaged), 4)] = rng.integers(0, 256, 4)
-            for decode in (decode_image, decode_map, encoded_hw):
+            for decode in (decode_image, decode_map, encoded_hw, photo_hw):
                 try:
                     decode(damaged.tobytes(), "damaged")
                 except ValueError as error:

@@ -134,7 +134,7 @@ def test_images_of_two_processes_are_counted_once_each() -> None:
     _found(other, (DISC, 0.9, _strip(10, 30)))
     finder.merge(other.parts)
     assert _pairs(finder.details(NAMES)) == {("disc", "disc"): 1}
-    with pytest.raises(ValueError, match="1 images were added twice"):
+    with pytest.raises(ValueError, match="1 entries were added twice"):
         finder.merge(other.parts)
 
 

@@ -170,6 +170,15 @@ def test_a_model_whose_images_are_not_there_asks_for_photos(predictor: Predictor
         predictor.export("a.zip", platforms=["cpu"])
 
 
+def test_a_file_that_cannot_be_written_is_told_before_images_or_a_model_are_looked_for(
+    predictor: Predictor,
+) -> None:
+    with pytest.raises(ValueError, match=r"a\.jax must end in \.zip"):
+        predictor.export("a.jax", platforms=["cpu"])
+    with pytest.raises(ValueError, match=r"a\.jax must end in \.zip"):
+        main(["export", "--checkpoint", "absent", "--output", "a.jax"])
+
+
 def test_the_command_exports_with_the_photos_that_it_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

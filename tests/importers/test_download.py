@@ -24,14 +24,8 @@ def server() -> Iterator[WeightServer]:
         yield state
 
 
-def _resolve(server: WeightServer, cache: Path, *, expected_sha256: str = "") -> Path:
-    return resolve_weights(
-        ADDRESS,
-        cache_dir=cache,
-        base_url=server.url,
-        expected_sha256=expected_sha256,
-        policy=PATIENT,
-    )
+def _resolve(server: WeightServer, cache: Path) -> Path:
+    return resolve_weights(ADDRESS, cache_dir=cache, base_url=server.url, policy=PATIENT)
 
 
 def _digest(content: bytes) -> str:
@@ -137,36 +131,6 @@ def test_record_that_is_no_digest_is_refused(server: WeightServer, tmp_path: Pat
     path.with_name("w.pkl.sha256").write_text("")
     with pytest.raises(ValueError, match="delete it to record it anew"):
         _resolve(server, tmp_path)
-
-
-def test_expected_digest_is_accepted_in_capitals(server: WeightServer, tmp_path: Path):
-    expected = _digest(server.content).upper()
-    assert _resolve(server, tmp_path, expected_sha256=expected).is_file()
-
-
-def test_download_without_the_expected_digest_is_not_kept(server: WeightServer, tmp_path: Path):
-    with pytest.raises(ValueError, match=f"(?s){'0' * 64}.*{_digest(server.content)}"):
-        _resolve(server, tmp_path, expected_sha256="0" * 64)
-    files = [file.name for file in tmp_path.rglob("*") if file.is_file()]
-    assert files == ["w.pkl.lock"]
-
-
-def test_cached_file_without_the_expected_digest_is_refused(server: WeightServer, tmp_path: Path):
-    _resolve(server, tmp_path)
-    with pytest.raises(ValueError, match="0" * 64):
-        _resolve(server, tmp_path, expected_sha256="0" * 64)
-
-
-def test_local_file_without_the_expected_digest_is_refused(tmp_path: Path):
-    file = tmp_path / "w.pkl"
-    file.write_bytes(b"weights")
-    with pytest.raises(ValueError, match="0" * 64):
-        resolve_weights(str(file), expected_sha256="0" * 64)
-
-
-def test_expected_digest_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="64 hex digits"):
-        resolve_weights(ADDRESS, expected_sha256="736f5a")
 
 
 @pytest.mark.parametrize(

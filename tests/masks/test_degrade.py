@@ -26,6 +26,14 @@ def test_every_kind_is_worse_than_the_true_mask_and_still_of_the_object(kind: st
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_order_in_memory_changes_nothing(kind: str) -> None:
+    rows, columns = (
+        degrade(m, kind, np.random.default_rng(1)) for m in (_disc(), _disc().copy("F"))
+    )
+    np.testing.assert_array_equal(rows, columns)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_left_without_a_pixel(kind: str) -> None:
     for at in ((0, 0), (7, 3), (99, 149)):
         mask = np.zeros((100, 150), bool)

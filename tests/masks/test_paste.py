@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointrend_jax.masks.paste import (
+    changes_of_mask,
     paste_mask,
-    paste_masks_to_rle,
     resample_to_window,
     scale_boxes_to_original,
 )
 from pointrend_jax.masks.rle import encode_mask
-from pointrend_jax.masks.runs import decode_rle
+from pointrend_jax.masks.runs import encode_changes
 from tests.shared import shared_path
 
 
@@ -48,8 +48,8 @@ def test_one_half_belongs_to_the_mask():
 def test_box_wholly_outside_the_image_gives_an_empty_mask():
     probs = np.ones((3, 2, 2), np.float32)
     boxes = np.stack([_box(20, 0, 30, 4), _box(-9, -9, -5, -5), _box(0, 40, 4, 50)])
-    for rle in paste_masks_to_rle(probs, boxes, (8, 10)):
-        np.testing.assert_array_equal(decode_rle(rle), np.zeros((8, 10), np.bool_))
+    for mask, box in zip(probs, boxes, strict=True):
+        assert not paste_mask(mask, box, (8, 10)).any()
 
 
 def test_empty_box_is_refused():
@@ -65,12 +65,8 @@ def test_rle_equals_the_encoded_mask(seed: int, box: tuple[float, float, float, 
     probs = np.random.default_rng(seed).random((5, 5), np.float32)
     x0, y0, width, height = box
     xyxy = _box(x0, y0, x0 + width, y0 + height)
-    (rle,) = paste_masks_to_rle(probs[None], xyxy[None], (14, 17))
+    (rle,) = encode_changes([changes_of_mask(probs, xyxy, (14, 17))], (14, 17))
     assert rle == encode_mask(paste_mask(probs, xyxy, (14, 17)))
-
-
-def test_rle_of_no_detections_is_empty():
-    assert paste_masks_to_rle(np.zeros((0, 4, 4)), np.zeros((0, 4)), (8, 8)) == []
 
 
 def test_boxes_are_scaled_by_axis_clipped_and_dropped_if_empty():
@@ -99,7 +95,8 @@ def test_pasted_masks_equal_the_reference_bit_for_bit():
         )
         np.testing.assert_array_equal(paste_mask(fine[i], box, image_hw), kit["pasted224"][i])
     for probs, key in ((kit["prob28"], "rle28"), (fine, "rle224")):
-        rles = paste_masks_to_rle(probs, kit["boxes"], image_hw)
+        pairs = zip(probs, kit["boxes"], strict=True)
+        rles = encode_changes([changes_of_mask(*pair, image_hw) for pair in pairs], image_hw)
         assert [rle["counts"] for rle in rles] == kit[key].tolist()
 
 

@@ -21,15 +21,21 @@ from pointrend_jax.predict.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict.sources import ImageSource
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.masks import PredictedMasks
+from tests.tiny import tiny_config
 
 _FILES = ("instances.json", "instances_polygons.json", "detections.json")
 
 
-class _Squares(Predictor):
+class Squares(Predictor):
     def __init__(
-        self, category_ids: tuple[int, ...] = (), class_names: tuple[str, ...] = ("cat", "dog")
+        self,
+        category_ids: tuple[int, ...] = (),
+        class_names: tuple[str, ...] = ("cat", "dog"),
+        mask_head: str = "pointrend",
     ) -> None:
         self.class_names, self.category_ids = class_names, category_ids
+        self.config = tiny_config()
+        self.config.model.mask_head = mask_head
 
     def stream(self, images: Iterable[ImageLike], **_: Any) -> Iterator[PredictedInstances]:
         for image in images:
@@ -41,7 +47,7 @@ class _Squares(Predictor):
             yield PredictedInstances(box, scores, label, ("dog",), masks, masks)
 
 
-class _Nothing(_Squares):
+class _Nothing(Squares):
     def stream(self, images: Iterable[ImageLike], **_: Any) -> Iterator[PredictedInstances]:
         return (found[:0] for found in super().stream(images))
 
@@ -93,7 +99,7 @@ def _predict(
     resume: bool = False,
 ) -> None:
     files = _check_files(paths, output, formats, ids=ids, resume=resume)
-    _write(_Squares(category_ids), files, output, formats, ids)
+    _write(Squares(category_ids), files, output, formats, ids)
 
 
 def _content(output: Path, name: str = "instances.json") -> Any:
@@ -146,7 +152,7 @@ def test_a_model_without_names_takes_those_of_the_set_by_ascending_id(
     }
     (tmp_path / "set.json").write_text(json.dumps(content))
     ids = read_set_ids(tmp_path / "set.json")
-    predictor = _Squares((), class_names("", 2))
+    predictor = Squares((), class_names("", 2))
     files = _check_files(_images(tmp_path, "a.png"), tmp_path / "out", ids=ids)
     _write(predictor, files, tmp_path / "out", ids=ids)
     (found,) = _content(tmp_path / "out", "detections.json")
@@ -213,8 +219,37 @@ def test_pictures_of_another_image_are_never_replaced(tmp_path: Path) -> None:
 
 
 def test_an_image_called_like_a_picture_of_another_is_refused(tmp_path: Path) -> None:
+    images = _images(tmp_path, "a.png", "a_explain_1.png")
     with pytest.raises(ValueError, match=r"the results a_explain_1\.png would overwrite"):
-        _check_files(_images(tmp_path, "a.png", "a_explain_1.png"), tmp_path / "out")
+        _check_files(images, tmp_path / "out", explained=True)
+
+
+def test_a_name_like_that_of_a_picture_is_free_where_none_is_drawn(tmp_path: Path) -> None:
+    paths = _images(tmp_path, "a.png", "a_explain_1.png", "a_explain.png")
+    files = _check_files(paths, tmp_path / "out")
+    assert [file.name for file in files] == ["a", "a_explain_1", "a_explain"]
+    # Those of label maps have no number, those of instances have one.
+    assert _check_files(paths[::2], tmp_path / "out", explained=True)
+    formats = chosen_formats((), "semantic")
+    sources = [ImageSource(path) for path in paths]
+    for tells, of in ((False, sources), (True, sources[:2])):
+        assert inputs.check_files(
+            of, tmp_path / "out", formats=formats, task="semantic", explained=tells
+        )
+    with pytest.raises(ValueError, match=r"a_explain\.png would overwrite"):
+        inputs.check_files(
+            sources, tmp_path / "out", formats=formats, task="semantic", explained=True
+        )
+
+
+def test_a_model_that_renders_nothing_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    files = _check_files(_images(tmp_path, "a.png"), tmp_path / "out")
+    with pytest.raises(ValueError, match=r"model\.mask_head='conv'"):
+        predict_instances(
+            Squares((2, 5), mask_head="conv"), files, tmp_path / "out",
+            formats=chosen_formats((), "instance"), score_threshold=0.5, num_explained=1,
+        )  # fmt: skip
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_images_of_one_name_in_two_folders_are_refused(tmp_path: Path) -> None:
@@ -228,7 +263,7 @@ def test_an_image_that_vanishes_loses_none_before_it(tmp_path: Path) -> None:
     files = _check_files(paths, tmp_path / "out")
     paths[1].unlink()
     with pytest.raises(ValueError, match=r"b\.png"):
-        _write(_Squares(), files, tmp_path / "out")
+        _write(Squares(), files, tmp_path / "out")
     assert [i["file_name"] for i in _content(tmp_path / "out")["images"]] == ["a.png"]
 
 

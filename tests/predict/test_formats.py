@@ -1,6 +1,7 @@
 """Each format of `predict` on its own, from a predictor whose one instance has two parts."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pycocotools.coco import COCO
 from pointrend_jax.masks.rle import encode_polygons
 from pointrend_jax.masks.runs import decode_rle
 from pointrend_jax.predict.files import predict_instances
-from pointrend_jax.predict.formats import FORMATS, chosen_formats, result_paths
+from pointrend_jax.predict.formats import FORMATS, chosen_formats, in_words, result_paths
 from pointrend_jax.predict.images import ImageLike
 from pointrend_jax.predict.inputs import check_files
 from pointrend_jax.predict.instances import Predictor
@@ -128,7 +129,7 @@ def test_a_line_of_yolo_is_one_polygon_of_all_parts_in_shares_of_the_image(tmp_p
 
 
 def test_the_names_of_yolo_are_yaml_whatever_they_are(tmp_path: Path) -> None:
-    names = ("no", 'a "b": #c')
+    names = ("no", 'a "b": #c' + "\U0001f431 \u2028 \\ud83d\\udc31 caf\xe9")
     _predict(tmp_path / "out", "yolo", predictor=_Parts(names))
     content = yaml.safe_load((tmp_path / "out" / "data.yaml").read_text())
     assert content == {"train": "images", "val": "images", "names": dict(enumerate(names))}
@@ -190,3 +191,16 @@ def test_every_format_of_files_of_an_image_says_where_they_lie() -> None:
     assert result_paths("x", FORMATS, "instance") == list(files)
     of_tiles = "x_labels.npy", "x_labels.tif"
     assert result_paths("x", ("png",), "semantic") == [["x_labels.png", *of_tiles]]
+    whatever = result_paths("x", ("overlay",), "semantic", in_parts=True)
+    assert whatever == [["x.png"], ["x_labels.png", *of_tiles]]
+
+
+def test_the_last_line_names_the_labels_that_were_written() -> None:
+    def labels(formats: tuple[str, ...], *endings: str) -> list[str]:
+        return re.findall(r"NAME_labels\.\w+", in_words(formats, "semantic", endings))
+
+    assert labels(("overlay", "png"), "") == ["NAME_labels.png"]
+    assert labels(("overlay", "png"), ".npy") == ["NAME_labels.npy"]
+    assert labels(("overlay", "png"), "", ".tif") == ["NAME_labels.png", "NAME_labels.tif"]
+    assert labels(("overlay",), "", ".tif") == ["NAME_labels.tif"]
+    assert labels(("overlay",), "") == []

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.compilations import counted_compilations
 from pointrend_jax.data.batches.samples import make_sample
-from pointrend_jax.masks.paste import paste_masks_to_rle, probability, scale_boxes_to_original
+from pointrend_jax.masks.paste import paste_mask, probability, scale_boxes_to_original
 from pointrend_jax.masks.rle import encode_mask
 from pointrend_jax.predict import loaded_model
 from pointrend_jax.predict.instances import Predictor
@@ -87,8 +87,8 @@ def test_masks_equal_those_pasted_from_the_network_s_output(
         (instances.masks, raw.mask_logits),
         (instances.coarse_masks, raw.coarse_logits),
     ):
-        expected = paste_masks_to_rle(probability(logits[0][valid][kept]), boxes, (128, 192))
-        assert masks.rle() == expected
+        pasted = zip(probability(logits[0][valid][kept]), boxes, strict=True)
+        assert masks.rle() == [encode_mask(paste_mask(*pair, (128, 192))) for pair in pasted]
 
 
 def test_masks_traced_for_a_gpu_leave_the_device_as_changes(

@@ -45,11 +45,13 @@ class _Bright(SemanticPredictor):
         return predict_tiles(predict, image, tiling, out, pixels=self.pixel_format, progress=False)
 
 
+def _check(path: Path, output: Path, formats: tuple[str, ...], **options: Any) -> list[NamedFile]:
+    how = {"formats": formats, "task": "semantic", "tiled": True, "pixels": _FIELDS} | options
+    return check_files([ImageSource(path)], output, **how)
+
+
 def _predict(path: Path, output: Path, formats: tuple[str, ...], pixels: Any = _FIELDS) -> None:
-    sources = [ImageSource(path)]
-    files = check_files(
-        sources, output, formats=formats, task="semantic", pixels=pixels, tiled=True
-    )
+    files = _check(path, output, formats, pixels=pixels)
     options = {"formats": formats, "tile": 64, "overlap": 32}
     predict_labels_in_tiles(_Bright(pixels), files, output, **options)
 
@@ -96,6 +98,29 @@ def test_polygons_are_the_label_map(scene: tuple[Path, np.ndarray], tmp_path: Pa
     assert names == {(0, "soil"), (1, "crop")}
     again = rasterize(drawn, labels.shape, fill=255, transform=PLACE["transform"], dtype="uint8")
     np.testing.assert_array_equal(again, labels)
+
+
+@pytest.mark.parametrize("ending", [".npy", ".tif"])
+def test_labels_are_not_replaced_whatever_is_asked_for(ending: str, tmp_path: Path) -> None:
+    image, source = fields(blocks((64, 96), 0, side=16)), tmp_path / f"y{ending}"
+    source.write_bytes(npy(image) if ending == ".npy" else tiff(source, image, **PLACE))
+    out = tmp_path / "out"
+    _predict(source, out, ("png",))
+    labels = out / f"y_labels{ending}"
+    before = labels.read_bytes()
+    with pytest.raises(ValueError, match=rf"results of 1 of the 1 images .*y_labels{ending}"):
+        _predict(source, out, ("overlay",))
+    # An image that is called as the labels of another.
+    labels.rename(tmp_path / labels.name)
+    with pytest.raises(ValueError, match=rf"y_labels{ending}, .* would overwrite an image"):
+        check_files(
+            [ImageSource(source), ImageSource(tmp_path / labels.name)], tmp_path,
+            formats=("overlay",), task="semantic", pixels=_FIELDS, tiled=True,
+        )  # fmt: skip
+    assert (tmp_path / labels.name).read_bytes() == before
+    # All that is asked for is there: nothing is left to do.
+    _predict(source, out, ("overlay",))
+    assert not _check(source, out, ("overlay",), resume=True)
 
 
 def test_a_photo_on_the_earth_is_predicted_in_place_and_another_as_before(tmp_path: Path) -> None:

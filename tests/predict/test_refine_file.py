@@ -10,7 +10,8 @@ from PIL import Image
 
 from pointrend_jax.cli import main
 from pointrend_jax.coco_file import check_ids
-from pointrend_jax.masks.rle import decode_valid_rle, encode_mask, rle_area, rle_box
+from pointrend_jax.masks.rle import encode_mask, rle_area, rle_box
+from pointrend_jax.masks.runs import decode_rle
 from pointrend_jax.predict.refine_file import check_refine_job, write_refined
 from tests.tiny_refiner import ellipse, photo, tiny_refiner
 
@@ -78,9 +79,22 @@ def test_masks_are_written_in_their_own_form_with_what_changed(folder: Path) -> 
     assert rle["segmentation"] == by_image[7].rle
     assert rle["area"] == rle_area(by_image[7].rle)
     assert rle["bbox"] == rle_box(by_image[7].rle)
-    changed = np.count_nonzero(decode_valid_rle(rle["segmentation"]) != ellipse())
+    changed = np.count_nonzero(decode_rle(rle["segmentation"]) != ellipse())
     assert rle["refined"]["changed_pixels"] == changed
     assert not rle["refined"]["left_alone"]
+
+
+def _save(path: Path, hw: tuple[int, int], orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(photo(*hw)).save(path, exif=exif)
+
+
+def test_a_photo_that_is_turned_fits_annotations_of_its_upright_pixels(folder: Path) -> None:
+    for i in (4, 7):
+        _save(folder / "photos" / f"{i}.png", (80, 60), 6)
+    written = write_refined(_check(folder), tiny_refiner())
+    assert [mask.rle["size"] for mask in written] == [[60, 80]] * 2
 
 
 def _broken(change: Any) -> Any:
@@ -113,6 +127,14 @@ def _broken(change: Any) -> Any:
         (
             lambda f: Image.fromarray(photo(50, 80)).save(f / "photos" / "4.png"),
             r"4\.png has 50 x 80 pixels .* of 60 x 80",
+        ),
+        (
+            lambda f: Image.fromarray(photo(80, 60)).save(f / "photos" / "4.png"),
+            r"4\.png has 80 x 60 pixels .* of 60 x 80; give the images",
+        ),
+        (
+            lambda f: _save(f / "photos" / "4.png", (60, 80), 6),
+            r"4\.png has 80 x 60 pixels .* of 60 x 80; its EXIF data turn it.*-Orientation=",
         ),
     ],
 )

@@ -106,6 +106,16 @@ def test_frames_are_those_of_their_numbers_in_rgb_with_photos_in_between(tmp_pat
         np.testing.assert_allclose(image.mean((0, 1)), [red, 90, 0], atol=4)
 
 
+def test_frames_of_two_videos_of_one_stem_have_names_of_their_own(tmp_path: Path) -> None:
+    named = [str(_video(tmp_path / name, 1)) for name in ("clip.mp4", "clip.avi")]
+    files = check_files(
+        find_images(named, tmp_path / "out"), tmp_path / "out",
+        formats=chosen_formats((), "instance"), task="instance",
+    )  # fmt: skip
+    names = ["clip.mp4_000000", "clip.avi_000000"]
+    assert [(file.name, file.file_name) for file in files] == [(name, name) for name in names]
+
+
 def test_a_video_that_cannot_be_read_is_told(photos: Path) -> None:
     with pytest.raises(ValueError, match=r"clip\.mp4 cannot be opened"):
         _names(photos / "clip.mp4")

@@ -25,6 +25,8 @@ def test_a_curve_goes_from_corner_to_corner_of_its_field() -> None:
     )
     (group,) = figure.iter("g")
     assert group.get("class") == "curve dashed c1"
+    # As its name in the legend.
+    assert "swatch line dashed c1" in [part.get("class") for part in figure.iter()]
     path = group.find("path")
     assert path is not None
     # Of the field: left 52, right 448, top 12, bottom 240.

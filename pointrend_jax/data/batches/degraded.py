@@ -27,7 +27,7 @@ _MARGINS = (0.5, 1.5)
 _LEAST_AREA = 144.0
 
 
-class PlannedCrop(NamedTuple):
+class PlannedObject(NamedTuple):
     """One object of a batch: its record, its place among the record's objects, the epoch."""
 
     record: int
@@ -46,13 +46,13 @@ class CropPlan:
     def __len__(self) -> int:
         return 2**40
 
-    def __getitem__(self, index: int) -> tuple[PlannedCrop, ...]:
+    def __getitem__(self, index: int) -> tuple[PlannedObject, ...]:
         first = int(index) * self.batch_size
         return tuple(map(self._planned, range(first, first + self.batch_size)))
 
-    def _planned(self, number: int) -> PlannedCrop:
+    def _planned(self, number: int) -> PlannedObject:
         epoch, position = divmod(number, len(self._objects))
-        return PlannedCrop(*self._objects[int(self._order(epoch)[position])], epoch)
+        return PlannedObject(*self._objects[int(self._order(epoch)[position])], epoch)
 
     def _order_of(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.seed, epoch]).permutation(len(self._objects))
@@ -76,14 +76,14 @@ def crop_batches(
     """
     broken, canvas = BrokenRecords(prepared.images, max_broken_share), shape.canvas
 
-    def read(planned: PlannedCrop) -> tuple[Crop, np.ndarray]:
+    def read(planned: PlannedObject) -> tuple[Crop, np.ndarray]:
         rng = np.random.default_rng([plan.seed, *planned])
         return _training_crop(prepared, planned, shape, rng, flip_probability)
 
-    def read_unbroken(planned: tuple[PlannedCrop, ...], position: int) -> tuple[Crop, np.ndarray]:
+    def read_unbroken(planned: tuple[PlannedObject, ...], position: int) -> tuple[Crop, np.ndarray]:
         return broken.load(planned, position, read)
 
-    def load(planned: tuple[PlannedCrop, ...], each: ForEach) -> CropBatch:
+    def load(planned: tuple[PlannedObject, ...], each: ForEach) -> CropBatch:
         part = len(planned) // process_count
         first = process_index * part
         hw = np.empty((part, 2), np.int32)
@@ -111,9 +111,9 @@ class _NoPixelError(Exception):
 
 
 def _first_with_pixels(
-    planned: tuple[PlannedCrop, ...],
+    planned: tuple[PlannedObject, ...],
     position: int,
-    load: Callable[[tuple[PlannedCrop, ...], int], tuple[Crop, np.ndarray]],
+    load: Callable[[tuple[PlannedObject, ...], int], tuple[Crop, np.ndarray]],
 ) -> tuple[Crop, np.ndarray]:
     """An object of a batch, or else the next one of it whose mask has a pixel."""
     for offset in range(len(planned)):
@@ -126,7 +126,7 @@ def _first_with_pixels(
 
 def _training_crop(
     prepared: PreparedSet,
-    planned: PlannedCrop,
+    planned: PlannedObject,
     shape: CropShape,
     rng: np.random.Generator,
     flip_probability: float,

@@ -9,9 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
-from pointrend_jax.data.batches.transforms import ImageObjects, transform_boxes
-
-_EMPTY_BOX = 1e-5
+from pointrend_jax.data.batches.transforms import ImageObjects, has_extent, transform_boxes
 
 
 class PlacedPoints(NamedTuple):
@@ -41,7 +39,7 @@ def transform_points(
     become empty are left out, as with masks.
     """
     boxes = transform_boxes(objects.boxes, old_hw, new_hw, flip=flip).astype(np.float32)
-    kept = np.flatnonzero(((boxes[:, 2:] - boxes[:, :2]) > _EMPTY_BOX).all(axis=1))
+    kept = np.flatnonzero(has_extent(boxes))
     coords = np.zeros((len(kept), number, 2), np.float32)
     labels = np.full((len(kept), number), -1, np.int32)
     scale = np.array([new_hw[1] / old_hw[1], new_hw[0] / old_hw[0]])

@@ -17,7 +17,7 @@ from pointrend_jax.masks.polygons import (
     Segmentation,
     rasterize_polygons,
 )
-from pointrend_jax.masks.rle import decode_valid_rle
+from pointrend_jax.masks.runs import decode_rle
 
 # A canvas: (height, width) in pixels.
 Bucket = tuple[int, int]
@@ -148,6 +148,12 @@ def _resized(pixels: np.ndarray, new_hw: tuple[int, int]) -> np.ndarray:
     return np.asarray(image.resize((new_hw[1], new_hw[0]), Image.Resampling.BILINEAR))
 
 
+def has_extent(boxes: Float32[np.ndarray, "M 4"]) -> Bool[np.ndarray, " M"]:
+    """Which boxes, xyxy in pixels, have not become empty."""
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    return (width > _EMPTY_BOX) & (height > _EMPTY_BOX)
+
+
 def transform_objects(
     objects: ImageObjects, old_hw: tuple[int, int], new_hw: tuple[int, int], *, flip: bool
 ) -> tuple[Float32[np.ndarray, "M 4"], Int32[np.ndarray, " M"], list[np.ndarray]]:
@@ -157,8 +163,7 @@ def transform_objects(
     """
     boxes = transform_boxes(objects.boxes, old_hw, new_hw, flip=flip).astype(np.float32)
     kept, masks = [], []
-    nonempty = ((boxes[:, 2:] - boxes[:, :2]) > _EMPTY_BOX).all(axis=1)
-    for i in np.flatnonzero(nonempty).tolist():
+    for i in np.flatnonzero(has_extent(boxes)).tolist():
         mask = rasterize(objects.segmentations[i], old_hw, new_hw, flip=flip)
         if mask.any():
             kept.append(i)
@@ -201,7 +206,7 @@ def rasterize(
     if isinstance(segmentation, list):
         polygons = [transform_polygon(p, old_hw, new_hw, flip=flip) for p in segmentation]
         return rasterize_polygons(polygons, new_hw)
-    mask = resize_mask(decode_valid_rle(segmentation), new_hw)
+    mask = resize_mask(decode_rle(segmentation), new_hw)
     return mask[:, ::-1] if flip else mask
 
 

@@ -50,9 +50,9 @@ def read_camvid(root: Path, split: str) -> SemanticSet:
 
 def _find_files(root: Path, list_name: str) -> Files:
     """The files by path relative to the list."""
-    lists = sorted([*root.glob(list_name), *root.glob(f"*/{list_name}")], key=_depth)
+    lists = [*root.glob(list_name), *root.glob(f"*/{list_name}")]
     if lists:
-        return folder_files(lists[0].parent)
+        return folder_files(_nearest(lists, root).parent)
     zips = sorted(root.glob("*.zip"))
     if len(zips) != 1:
         raise ValueError(
@@ -61,15 +61,23 @@ def _find_files(root: Path, list_name: str) -> Files:
             "train.txt and val.txt, or config.data.held_out = 0.1 for train.txt alone."
         )
     files = zip_files(zips[0])
-    found = sorted((Path(n) for n in files if f"/{n}".endswith(f"/{list_name}")), key=_depth)
+    found = [Path(name) for name in files if f"/{name}".endswith(f"/{list_name}")]
     if not found:
         raise ValueError(f"The zip file {zips[0]} must have the list {list_name}.")
-    prefix = found[0].as_posix().removesuffix(list_name)
+    prefix = _nearest(found, zips[0]).as_posix().removesuffix(list_name)
     return {n.removeprefix(prefix): f for n, f in files.items() if n.startswith(prefix)}
 
 
-def _depth(path: Path) -> int:
-    return len(path.parts)
+def _nearest(lists: list[Path], where: Path) -> Path:
+    """The list in the fewest folders. Raises ValueError if there are several such."""
+    fewest = min(len(path.parts) for path in lists)
+    nearest = sorted(path for path in lists if len(path.parts) == fewest)
+    if len(nearest) > 1:
+        raise ValueError(
+            f"{where} has several sets: {first([str(path) for path in nearest])}; set "
+            "config.data.dir to the folder of one of them."
+        )
+    return nearest[0]
 
 
 def _classes(files: Files) -> tuple[tuple[str, ...], dict[int, int]]:

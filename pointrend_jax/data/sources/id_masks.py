@@ -71,17 +71,20 @@ def _photos(root: Path, folder: str) -> Files:
 
 
 def _pairs(photos: Files, masks: Files, folder: Path) -> list[_Pair]:
-    by_stem = {name.rsplit(".", 1)[0]: file for name, file in masks.items()}
+    by_stem: dict[str, list[StoredFile]] = {}
+    for name, file in masks.items():
+        by_stem.setdefault(name.rsplit(".", 1)[0], []).append(file)
     pairs, missing = [], []
     for photo in photos:
         stem = photo.rsplit(".", 1)[0]
-        found = [by_stem.pop(stem + end) for end in _ENDS if stem + end in by_stem]
+        found = [file for end in _ENDS for file in by_stem.pop(stem + end, ())]
         if len(found) == 1:
             pairs.append(_Pair(photo, found[0]))
         else:
-            missing.append(f"{photo} ({len(found)})")
+            names = ", ".join(file.name for file in found)
+            missing.append(f"{photo} ({len(found)}{names and f': {names}'})")
     if missing or by_stem:
-        lonely = [str(file) for file in by_stem.values()]
+        lonely = [str(file) for files in by_stem.values() for file in files]
         raise ValueError(
             f"every photo must have one image of numbers in {folder}, called as the photo or with "
             f"{', '.join(_ENDS[1:])} behind; {len(missing)} photos have another number of them "

@@ -115,14 +115,15 @@ def _coco(root: Path) -> Layout:
 
 
 def _only(root: Path, which: str, files: list[_AnnotationFile]) -> _AnnotationFile:
-    """The one file of a split: the one with the shortest name, if others only say more."""
+    """The one file of a split: that of the shortest name, if others beside it only say more."""
     if not files:
         raise ValueError(
             f"--data {root} has annotations for an evaluation, but none for a training; name the "
             "file train.json, or write a config (docs/data.md)."
         )
     shortest = min(files, key=lambda f: len(f.path.stem))
-    others = [f for f in files if not f.path.stem.startswith(shortest.path.stem)]
+    folder, stem = shortest.path.parent, shortest.path.stem
+    others = [f for f in files if f.path.parent != folder or not f.path.stem.startswith(stem)]
     if others:
         listed = first([str(f.path) for f in files])
         raise ValueError(

@@ -14,7 +14,7 @@ from pointrend_jax.coco_file import check_ids, load_coco_file
 from pointrend_jax.data.sources.annotations import CocoObject, parse_annotation
 from pointrend_jax.data.sources.labelled_points import draw_points
 from pointrend_jax.masks.polygons import rasterize_polygons
-from pointrend_jax.masks.rle import decode_valid_rle
+from pointrend_jax.masks.runs import decode_rle
 from pointrend_jax.storage import write_whole
 
 
@@ -78,5 +78,5 @@ def _points(
     if isinstance(segmentation, list):
         mask = rasterize_polygons(segmentation, hw)
     else:
-        mask = decode_valid_rle(segmentation)
+        mask = decode_rle(segmentation)
     return draw_points(mask, found.box, number, rng)

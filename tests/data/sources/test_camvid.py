@@ -50,6 +50,19 @@ def test_folder_one_level_down_is_the_same(folder: Path):
     assert read_camvid(folder.parent, "train") == read_camvid(folder, "train")
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_two_sets_beside_one_another_are_refused(zipped: bool, folder: Path, tmp_path: Path):
+    root = folder.parent
+    write_camvid(root / "Other", "train", [np.zeros((4, 4), np.uint8)])
+    if zipped:
+        (tmp_path / "zipped").mkdir()
+        zip_folder(root, tmp_path / "zipped" / "both.zip")
+        root = tmp_path / "zipped"
+    with pytest.raises(ValueError, match=r"several sets: .*CamVid/train\.txt, .*Other/train\.txt"):
+        read_camvid(root, "train")
+    assert len(read_camvid(root, "val").images) == 1
+
+
 @pytest.mark.parametrize("below", [True, False])
 def test_zip_file_is_the_same_as_the_folder(folder: Path, below: bool, tmp_path: Path):
     (tmp_path / "zipped").mkdir()

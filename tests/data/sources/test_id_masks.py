@@ -56,7 +56,24 @@ _FAULTS = [
         lambda r: (r / "PNGImages/b.png").unlink(),
         r"1 belong to no photo .*b_mask\.png",
     ),
-    ("two images", lambda r: save_png(r / "PedMasks/a.png", np.zeros((6, 8), np.uint8)), r"\(2\)"),
+    (
+        "two images",
+        lambda r: save_png(r / "PedMasks/a.png", np.zeros((6, 8), np.uint8)),
+        r"\(2: a\.png, a_mask\.png\)",
+    ),
+    (
+        "one name, two formats",
+        lambda r: Image.new("L", (8, 6)).save(r / "PedMasks/a_mask.bmp"),
+        r"a\.png \(2: a_mask\.bmp, a_mask\.png\)",
+    ),
+    (
+        "lossy",
+        lambda r: (
+            (r / "PedMasks/a_mask.png").unlink()
+            or Image.new("L", (8, 6), 255).save(r / "PedMasks/a_mask.jpg")
+        ),
+        r"a_mask\.jpg is stored as JPEG",
+    ),
     (
         "colours",
         lambda r: save_png(r / "PedMasks/a_mask.png", np.zeros((6, 8, 3), np.uint8)),

@@ -141,6 +141,12 @@ def _two_sets(root: Path) -> None:
     _file(root / "a.jpg")
 
 
+def _one_set_beside_another(root: Path) -> None:
+    for folder in ("A/train", "B/train", "B/valid"):
+        _annotations(root / folder / "_annotations.coco.json", "a.jpg")
+        _file(root / folder / "a.jpg")
+
+
 def _without_images(root: Path) -> None:
     _annotations(root / "annotations.json", "a.jpg")
 
@@ -154,6 +160,11 @@ _FAULTS = [
     ("photos alone", lambda root: _file(root / "a.jpg"), "holds no data set that is known"),
     ("evaluation alone", _only_val, "for an evaluation, but none for a training"),
     ("two sets", _two_sets, r"2 annotation files that may be for training: cats\.json, dogs\.json"),
+    (
+        "folders of two sets",
+        _one_set_beside_another,
+        r"2 annotation files that may be for training: A/train/_ann.*, B/train/_ann",
+    ),
     ("images elsewhere", _without_images, "holds no data set"),
     ("no outline", _boxes_alone, "holds no data set"),
     ("broken JSON", lambda root: _file(root / "train.json", "{"), "holds no data set"),
