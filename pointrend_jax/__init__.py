@@ -10,9 +10,9 @@ predictor("photo.jpg").labels  # uint8 [H, W]
 refined = pointrend_jax.refine("photo.jpg", masks, checkpoint="runs/refiner")  # anyone's masks
 refined.boolean(), refined.changed_share  # [n, H, W], [n]
 
-What other networks take from here (docs/own_network.md) needs jax, numpy and jaxtyping alone: the functions in
-small letters but for `load`, `load_refiner`, `refine` and `read_image`, `pointrend_jax.pointrend`
-and `pointrend_jax.point_loss`.
+What other networks take from here (docs/own_network.md) needs jax, numpy and jaxtyping alone: the
+functions in small letters but for `load`, `load_refiner`, `refine` and `read_image`,
+`pointrend_jax.pointrend` and `pointrend_jax.point_loss`.
 """
 
 from importlib import import_module
