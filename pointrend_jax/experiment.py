@@ -22,6 +22,7 @@ from pointrend_jax.report.page import report_page
 from pointrend_jax.storage import AnyPath, check_workdir, readable, write_json, write_whole
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.score_names import best_metric, check_has_metric, named_scores
 from pointrend_jax.tasks.scoring import Scores, build_task_datasets, build_task_eval_set, score
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.checkpoints import CheckpointMeta, Retention, package_versions
@@ -39,13 +40,6 @@ from pointrend_jax.unreachable_settings import unreachable_settings
 from pointrend_jax.weights import check_starting_weights, starting_variables
 from pointrend_jax.weights_report import describe_weights, report_record
 
-# The metric that decides the best checkpoint where `config.train.best_metric` is "", by task.
-_BEST_METRICS = {
-    "instance": "rendered/mask_ap",
-    "semantic": "rendered/miou",
-    "refine": "rendered/boundary_iou",
-}
-
 
 def train(
     config: Config, workdir: AnyPath, *, accept_changes: bool = False, evaluate_at_end: bool = True
@@ -62,6 +56,7 @@ def train(
     config = scaled_to_batch(config)
     check_strategy(config.train.strategy, deterministic=config.train.deterministic)
     check_devices(config)
+    best_metric(config)
     check_step_memory(config)
     check_own_parts(config)
     for text in unreachable_settings(config):
@@ -89,6 +84,7 @@ def _train(
         # What is returned becomes a record only after this.
         metrics = [*read_metrics(workdir), {"step": step} | values]
         save_results(workdir, scores, step, name=workdir.name, metrics=metrics)
+        check_has_metric(config, scores.results)
         return values
 
     settings = config.train
@@ -108,7 +104,7 @@ def _train(
             retention=Retention(settings.keep_checkpoints, settings.keep_every),
             seed=config.seed,
             num_canvases=_num_canvases(config),
-            best_metric=settings.best_metric or _BEST_METRICS[config.task],
+            best_metric=best_metric(config),
             watchdog_minutes=settings.watchdog_minutes,
             strategy=settings.strategy,
             options=StepOptions(
@@ -238,17 +234,8 @@ def save_results(
 
 
 def flat_results(results: Results) -> dict[str, float]:
-    """`rendered/mask_ap` and so on, without what could not be measured.
-
-    Without AP by class too: thousands of curves would bury the others. It is in results.json.
-    """
-    return {
-        f"{group}/{name}": value
-        for group, values in results.items()
-        if not group.endswith("_by_class")
-        for name, value in values.items()
-        if value is not None
-    }
+    """`named_scores` without what could not be measured."""
+    return {name: value for name, value in named_scores(results).items() if value is not None}
 
 
 def check_devices(config: Config, parts: Sequence[str] = ("train", "eval")) -> None:
