@@ -157,6 +157,7 @@ def get_config() -> ConfigDict:
     mask.point_num_fcs = 3
     mask.point_features = ("p2",)
     mask.coarse_each_layer = True  # the MLP sees the coarse prediction at every layer
+    # This and the next two are not read where labelled points supervise (data.supervision).
     mask.train_num_points = 196  # 14 x 14
     mask.oversample_ratio = 3.0  # k
     mask.importance_sample_ratio = 0.75  # beta

@@ -44,13 +44,19 @@ def _check_coarse_grid(config: Config) -> None:
 
 def _conv_head(config: Config) -> ConvMaskHead:
     for field in ("model.mask.sampler", "model.mask.point_loss"):
-        require_default(config, field, "the dense head trains at every cell")
+        head = "config.model.mask_head 'conv'"
+        require_default(config, field, head, "the dense head trains at every cell")
     mask = config.model.mask
     return ConvMaskHead(config.num_classes, mask.conv_dim, mask.conv_pooler_resolution)
 
 
 def _pointrend_head(config: Config) -> PointRendMaskHead:
     _check_coarse_grid(config)
+    # Configurations of older checkpoints do not say it.
+    if config.data.get("supervision") == "points":
+        supervision = "config.data.supervision 'points'"
+        why = "the points of training are the labelled ones, and none are chosen"
+        require_default(config, "model.mask.sampler", supervision, why)
     mask, points = config.model.mask, mask_training(config)
     return PointRendMaskHead(
         coarse_head=CoarseMaskHead(
@@ -81,7 +87,9 @@ def _pointrend_head(config: Config) -> PointRendMaskHead:
 
 def _implicit_head(config: Config) -> ImplicitMaskHead:
     _check_coarse_grid(config)
-    require_default(config, "model.mask.sampler", "the implicit head trains at uniform points")
+    head = "config.model.mask_head 'implicit'"
+    why = "the implicit head trains at uniform points"
+    require_default(config, "model.mask.sampler", head, why)
     mask = config.model.mask
     if math.isqrt(mask.subdivision_num_points) ** 2 != mask.subdivision_num_points:
         raise ValueError(

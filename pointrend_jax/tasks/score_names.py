@@ -75,7 +75,7 @@ def _possible(config: Config) -> tuple[list[str], list[str]]:
         most = config.model.box.detections_per_image
         beyond = (f"ap_max{most}",) if most > MAX_DETECTIONS else ()
         stats = dict.fromkeys((*STAT_NAMES, *beyond, *LVIS_STAT_NAMES))
-        kinds = {source: ("mask", "boundary") for source in _SOURCES} | {"box": ("box",)}
+        kinds = dict.fromkeys(_SOURCES, ("mask", "boundary")) | {"box": ("box",)}
         known = [
             name
             for group, of_group in kinds.items()

@@ -57,6 +57,17 @@ def test_a_wrong_value_of_deeplab_is_named(field: str, value: Any, match: str) -
     _refuses("deeplabv3", field, value, match)
 
 
+@pytest.mark.parametrize("field", ["sampler", "point_loss"])
+def test_a_name_that_nothing_reads_without_points_is_refused(field: str) -> None:
+    config = tiny_semantic_config("semantic_fpn")
+    config.model.semantic.pointrend = False
+    build_semantic_model(config)
+    config.model.semantic[field] = "crossentropy"
+    message = rf"semantic\.{field} must be '.*' for config\.model\.semantic\.pointrend False"
+    with pytest.raises(ValueError, match=message):
+        build_semantic_model(config)
+
+
 def _refuses(coarse_head: str, field: str, value: Any, match: str) -> None:
     config = tiny_semantic_config(coarse_head)
     with config.ignore_type():
