@@ -29,7 +29,7 @@ from pointrend_jax.training.checkpoints import CheckpointMeta, Retention, packag
 from pointrend_jax.training.loop import LoopSettings, run_training
 from pointrend_jax.training.memory import check_step_memory
 from pointrend_jax.training.metrics import read_metrics
-from pointrend_jax.training.optimizer import build_optimizer, scaled_to_batch
+from pointrend_jax.training.optimizer import build_optimizer, build_schedule, scaled_to_batch
 from pointrend_jax.training.own_parts import check_own_parts
 from pointrend_jax.training.replicas import check_strategy
 from pointrend_jax.training.saved_variables import load_variables, newest_step
@@ -56,6 +56,7 @@ def train(
     config = scaled_to_batch(config)
     check_strategy(config.train.strategy, deterministic=config.train.deterministic)
     check_devices(config)
+    build_schedule(config)
     best_metric(config)
     check_step_memory(config)
     check_own_parts(config)
@@ -73,10 +74,11 @@ def _train(
 ) -> Variables:
     use_compilation_cache(workdir / "compiled")
     task = build_task(config)
+    # Its settings are looked at before the data are read, which may take long.
+    optimizer, schedule = build_optimizer(config, task.shapes()["params"], task.is_trainable)
     datasets = build_task_datasets(config)
     evaluation = datasets.evaluation if isinstance(datasets, CropDatasets) else datasets
     variables = _variables_to_start(config, task, workdir)
-    optimizer, schedule = build_optimizer(config, variables["params"], task.is_trainable)
 
     def evaluate(variables: Variables, step: int) -> dict[str, float]:
         scores = score(task, variables, evaluation, config)
@@ -239,7 +241,8 @@ def flat_results(results: Results) -> dict[str, float]:
 
 
 def check_devices(config: Config, parts: Sequence[str] = ("train", "eval")) -> None:
-    """Raises ValueError unless the batch sizes of `parts` divide by the devices."""
+    """Raises ValueError unless the batch sizes of `parts` divide by the devices, and a device's
+    part of a training batch by `train.accumulate_steps`."""
     num_devices = jax.device_count()
     for part in parts:
         size = config[part].batch_size
@@ -248,3 +251,10 @@ def check_devices(config: Config, parts: Sequence[str] = ("train", "eval")) -> N
                 f"config.{part}.batch_size must be a multiple of the {num_devices} devices, got "
                 f"{size}; use {max(size // num_devices, 1) * num_devices}."
             )
+    images = config.train.batch_size // num_devices
+    if "train" in parts and images % config.train.accumulate_steps:
+        raise ValueError(
+            "config.train.accumulate_steps must divide the images of a device, got "
+            f"{config.train.accumulate_steps} for {images} images (config.train.batch_size "
+            f"{config.train.batch_size} on {num_devices} devices)."
+        )
