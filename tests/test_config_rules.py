@@ -172,10 +172,13 @@ def test_batch_that_does_not_divide_by_the_devices_is_refused_with_a_proposal() 
         ("backbone", "resnet51", "config.model.backbone must be one of"),
         ("mask_head", "dense", "config.model.mask_head must be"),
         ("freeze_at", 7, "config.model.freeze_at"),
+        ("mask.point_features", ("p2", "p7"), "levels of p2..p6, each once, got"),
+        ("mask.point_features", ("p2", "p2"), "levels of p2..p6, each once, got"),
+        ("mask.point_features", (), "levels of p2..p6, each once, got"),
     ],
 )
 def test_wrong_model_values_are_named(field: str, value: object, message: str) -> None:
     config = tiny_config()
-    config.model[field] = value
+    config.update_from_flattened_dict({f"model.{field}": value})
     with pytest.raises(ValueError, match=message):
         build_model(config)
