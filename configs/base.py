@@ -19,7 +19,8 @@ def get_config() -> ConfigDict:
 
     config.init = init = ConfigDict()
     # "" = random; "efficientnet_lite0" (1, 2) = the ImageNet weights of the `pretrained` extra; a
-    # weights file (Detectron2, torchvision), its detectron2:// address, or a run's work directory.
+    # published model by the name of its config, as "pointrend_rcnn_r50_fpn_3x_coco"; a weights file
+    # (Detectron2, torchvision), its detectron2:// or https:// address, or a run's work directory.
     init.weights = ""
     # Modules that keep their random values although the weights have them, such as
     # "box_head/classifier": predictors, when the classes differ.
@@ -104,7 +105,8 @@ def get_config() -> ConfigDict:
 
     config.model = model = ConfigDict()
     # resnet18 | resnet34 | resnet50 | resnet101 | resnext101_32x8d: pixels as the MSRA and FAIR
-    # weights expect them; resnet{18,34,50,101}_torchvision; efficientnet_lite{0,1,2}
+    # weights expect them; resnet{18,34,50,101}_torchvision; resnet103, DeepLab's (the same pixels);
+    # efficientnet_lite{0,1,2}
     model.backbone = "resnet50"
     model.freeze_at = 2  # stem and res2..res<freeze_at> are not trained; 0 trains all
     model.fpn_channels = 256
@@ -157,6 +159,7 @@ def get_config() -> ConfigDict:
     mask.point_num_fcs = 3
     mask.point_features = ("p2",)
     mask.coarse_each_layer = True  # the MLP sees the coarse prediction at every layer
+    # This and the next two are not read where labelled points supervise (data.supervision).
     mask.train_num_points = 196  # 14 x 14
     mask.oversample_ratio = 3.0  # k
     mask.importance_sample_ratio = 0.75  # beta
@@ -223,8 +226,8 @@ def get_config() -> ConfigDict:
     config.train = train = ConfigDict()
     train.steps = 90_000
     train.batch_size = 16  # images, all devices of all processes together
-    # Images a step that the schedule below is for: rates, steps and intervals are brought to
-    # batch_size by the linear rule. 0 = batch_size.
+    # Images a step that the schedule below is for: rates, steps and the intervals of evaluations
+    # and checkpoints (not log_every) are brought to batch_size by the linear rule. 0 = batch_size.
     train.reference_batch_size = 0
     # Parts of a device's images that are worked on one after the other; gradients are averaged.
     train.accumulate_steps = 1
@@ -232,8 +235,8 @@ def get_config() -> ConfigDict:
     # less memory, more time (docs/precision.md).
     train.remat = False
     train.strategy = "pmap"  # "pmap" | "shard_map"; the same step
-    # Two runs of a seed have the same bits on a GPU, at some cost (docs/training.md); elsewhere
-    # they have anyway. Needs the strategy "shard_map".
+    # Two runs of a seed have the same bits on a GPU, at some cost (docs/training.md); a CPU
+    # has them anyway. Needs the strategy "shard_map".
     train.deterministic = False
     train.optimizer = "sgd"  # "sgd" with momentum | "adam", for which a rate is about 0.001
     train.learning_rate = 0.02

@@ -1,12 +1,13 @@
 """Configs: Python files whose `get_config()` gives every field, and the fields that there are."""
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -23,17 +24,24 @@ def load_config(source: Path | str) -> Config:
     Args:
       source: the name of one that comes with the package ("demo"), or the path of a Python file,
         which may import from `pointrend_jax.configs` and from files beside it.
-    Raises: ValueError if there is no such name or file, or it has no `get_config`.
+    Raises: ValueError if there is no such name or file, or its `get_config` gives no config.
     """
     if re.fullmatch(r"\w+", os.fspath(source)):
         return _named(os.fspath(source))
     path = local_path(source)
     if not path.is_file():
         raise ValueError(f"--config {path} is not a file.{_instead_of(path)}")
-    module = _run(path, "--config")
-    if not hasattr(module, "get_config"):
-        raise ValueError(f"--config {path} defines no get_config().")
-    return module.get_config().lock()
+    with _neighbours_importable(path, "--config"):
+        module = _run(path, "--config")
+        if not hasattr(module, "get_config"):
+            raise ValueError(f"--config {path} defines no get_config().")
+        config = module.get_config()
+    if not isinstance(config, ConfigDict):
+        raise ValueError(
+            f"get_config() of --config {path} must return a ConfigDict, as `return config` at its "
+            f"end does; got {type(config).__name__}."
+        )
+    return config.lock()
 
 
 def run_file(path: Path) -> None:
@@ -43,7 +51,8 @@ def run_file(path: Path) -> None:
     """
     if not path.is_file():
         raise ValueError(f"--import {path} is not a file.{_beside(path)}")
-    _run(path, "--import")
+    with _neighbours_importable(path, "--import"):
+        _run(path, "--import")
 
 
 def _run(path: Path, flag: str) -> ModuleType:
@@ -54,10 +63,18 @@ def _run(path: Path, flag: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ValueError(f"{flag} {path} must be a Python file, whose name ends in .py.")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def _neighbours_importable(path: Path, flag: str) -> Iterator[None]:
+    """Within, a file may import those beside it, also in its functions."""
     # As for a script, but last, so that no neighbour hides a library.
-    sys.path.append(str(path.resolve().parent))
+    folder = str(path.resolve().parent)
+    sys.path.append(folder)
     try:
-        spec.loader.exec_module(module)
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "configs":
             raise
@@ -66,8 +83,9 @@ def _run(path: Path, flag: str) -> ModuleType:
             "`from pointrend_jax.configs import base` instead of `from configs import base`."
         ) from error
     finally:
-        sys.path.pop()
-    return module
+        # The file may have changed the list; what was there before it stays.
+        if folder in sys.path:
+            del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
 
 
 def known_configs() -> list[str]:

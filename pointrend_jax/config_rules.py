@@ -223,6 +223,8 @@ _OF_PREDICTION = {
 _OF_TRAINING = {
     f"model.{group}.{name}" for group in ("mask", "semantic") for name in ("sampler", "point_loss")
 }
+# Fields outside the groups of the model that a prediction reads: what brings images to canvases,
+# and train.remat, because `backbone_options` (models/backbones.py) reads it.
 _FED_BY = ("data.eval_min_size", "data.max_size", "data.buckets", "train.remat")
 
 

@@ -22,13 +22,14 @@ from pointrend_jax.report.page import report_page
 from pointrend_jax.storage import AnyPath, check_workdir, readable, write_json, write_whole
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.score_names import best_metric, check_has_metric, named_scores
 from pointrend_jax.tasks.scoring import Scores, build_task_datasets, build_task_eval_set, score
 from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.checkpoints import CheckpointMeta, Retention, package_versions
 from pointrend_jax.training.loop import LoopSettings, run_training
 from pointrend_jax.training.memory import check_step_memory
 from pointrend_jax.training.metrics import read_metrics
-from pointrend_jax.training.optimizer import build_optimizer, scaled_to_batch
+from pointrend_jax.training.optimizer import build_optimizer, build_schedule, scaled_to_batch
 from pointrend_jax.training.own_parts import check_own_parts
 from pointrend_jax.training.replicas import check_strategy
 from pointrend_jax.training.saved_variables import load_variables, newest_step
@@ -38,13 +39,6 @@ from pointrend_jax.training.workdir import only_run_in
 from pointrend_jax.unreachable_settings import unreachable_settings
 from pointrend_jax.weights import check_starting_weights, starting_variables
 from pointrend_jax.weights_report import describe_weights, report_record
-
-# The metric that decides the best checkpoint where `config.train.best_metric` is "", by task.
-_BEST_METRICS = {
-    "instance": "rendered/mask_ap",
-    "semantic": "rendered/miou",
-    "refine": "rendered/boundary_iou",
-}
 
 
 def train(
@@ -62,6 +56,8 @@ def train(
     config = scaled_to_batch(config)
     check_strategy(config.train.strategy, deterministic=config.train.deterministic)
     check_devices(config)
+    build_schedule(config)
+    best_metric(config)
     check_step_memory(config)
     check_own_parts(config)
     for text in unreachable_settings(config):
@@ -78,10 +74,11 @@ def _train(
 ) -> Variables:
     use_compilation_cache(workdir / "compiled")
     task = build_task(config)
+    # Its settings are looked at before the data are read, which may take long.
+    optimizer, schedule = build_optimizer(config, task.shapes()["params"], task.is_trainable)
     datasets = build_task_datasets(config)
     evaluation = datasets.evaluation if isinstance(datasets, CropDatasets) else datasets
     variables = _variables_to_start(config, task, workdir)
-    optimizer, schedule = build_optimizer(config, variables["params"], task.is_trainable)
 
     def evaluate(variables: Variables, step: int) -> dict[str, float]:
         scores = score(task, variables, evaluation, config)
@@ -89,6 +86,7 @@ def _train(
         # What is returned becomes a record only after this.
         metrics = [*read_metrics(workdir), {"step": step} | values]
         save_results(workdir, scores, step, name=workdir.name, metrics=metrics)
+        check_has_metric(config, scores.results)
         return values
 
     settings = config.train
@@ -108,7 +106,7 @@ def _train(
             retention=Retention(settings.keep_checkpoints, settings.keep_every),
             seed=config.seed,
             num_canvases=_num_canvases(config),
-            best_metric=settings.best_metric or _BEST_METRICS[config.task],
+            best_metric=best_metric(config),
             watchdog_minutes=settings.watchdog_minutes,
             strategy=settings.strategy,
             options=StepOptions(
@@ -238,21 +236,13 @@ def save_results(
 
 
 def flat_results(results: Results) -> dict[str, float]:
-    """`rendered/mask_ap` and so on, without what could not be measured.
-
-    Without AP by class too: thousands of curves would bury the others. It is in results.json.
-    """
-    return {
-        f"{group}/{name}": value
-        for group, values in results.items()
-        if not group.endswith("_by_class")
-        for name, value in values.items()
-        if value is not None
-    }
+    """`named_scores` without what could not be measured."""
+    return {name: value for name, value in named_scores(results).items() if value is not None}
 
 
 def check_devices(config: Config, parts: Sequence[str] = ("train", "eval")) -> None:
-    """Raises ValueError unless the batch sizes of `parts` divide by the devices."""
+    """Raises ValueError unless the batch sizes of `parts` divide by the devices, and a device's
+    part of a training batch by `train.accumulate_steps`."""
     num_devices = jax.device_count()
     for part in parts:
         size = config[part].batch_size
@@ -261,3 +251,10 @@ def check_devices(config: Config, parts: Sequence[str] = ("train", "eval")) -> N
                 f"config.{part}.batch_size must be a multiple of the {num_devices} devices, got "
                 f"{size}; use {max(size // num_devices, 1) * num_devices}."
             )
+    images = config.train.batch_size // num_devices
+    if "train" in parts and images % config.train.accumulate_steps:
+        raise ValueError(
+            "config.train.accumulate_steps must divide the images of a device, got "
+            f"{config.train.accumulate_steps} for {images} images (config.train.batch_size "
+            f"{config.train.batch_size} on {num_devices} devices)."
+        )

@@ -24,6 +24,7 @@ from pointrend_jax.training.memory import fits_by_far, step_memory
 from pointrend_jax.training.trees import array_shapes
 
 _CELL = 32
+_AnySet = FoundObjects | SemanticSet
 
 
 class _Machine(NamedTuple):
@@ -85,7 +86,7 @@ def plan_for(folder: Path, published: str = "") -> Plan:
     fields = {"dir": str(folder)} | dict(layout.fields)
     for name, value in fields.items():
         config.data[name] = value
-    found = _training_set(config)
+    found, evaluation = _splits(config)
     sizes = _sizes(found)
     names = (found if isinstance(found, SemanticSet) else found.dataset).class_names
     held_out = config.data.held_out
@@ -101,7 +102,7 @@ def plan_for(folder: Path, published: str = "") -> Plan:
     if published:
         choices += _start_choices(config, published, len(names))
     machine = _CPU if jax.default_backend() == "cpu" else _ACCELERATOR
-    choices += _size_choices(layout.task, sizes, machine)
+    choices += _size_choices(layout.task, sizes, _sizes(evaluation), machine)
     _apply(config, choices)
     choices += _schedule_choices(config, len(sizes), machine)
     return Plan(told, layout.task, published, tuple(choices))
@@ -164,27 +165,40 @@ def _apply(config: Config, choices: Iterable[Choice]) -> None:
         config.update_from_flattened_dict({choice.field: choice.value})
 
 
-def _training_set(config: Config) -> FoundObjects | SemanticSet:
+def _splits(config: Config) -> tuple[_AnySet, _AnySet]:
+    """What is trained on, and what is evaluated."""
     if config.task == "semantic":
-        return split_finder(config, LABEL_SETS)("train")
-    return split_finder(config, OBJECT_SETS)("train")
+        find = split_finder(config, LABEL_SETS)
+        return find("train"), find("eval")
+    find = split_finder(config, OBJECT_SETS)
+    return find("train"), find("eval")
 
 
-def _sizes(found: FoundObjects | SemanticSet) -> list[tuple[int, int]]:
+def _sizes(found: _AnySet) -> list[tuple[int, int]]:
     images = found.images if isinstance(found, SemanticSet) else found.dataset.images
     return [(image.height, image.width) for image in images]
 
 
-def _size_choices(task: str, sizes: Sequence[tuple[int, int]], machine: _Machine) -> list[Choice]:
-    """Images at their own size or at the largest that the machine trains in reasonable time."""
+def _size_choices(
+    task: str,
+    sizes: Sequence[tuple[int, int]],
+    of_evaluation: Sequence[tuple[int, int]],
+    machine: _Machine,
+) -> list[Choice]:
+    """Images at their own size or at the largest that the machine trains in reasonable time.
+
+    Args:
+      sizes: (height, width) of the images that are trained on; of_evaluation, of the others.
+    """
     short, long = np.sort(np.asarray(sizes), axis=1).T
     own = int(np.median(short))
     side = max(min(own, machine.side) // _CELL * _CELL, 4 * _CELL)
     # Longer images than nearly all are made smaller; no canvas has to hold them.
     ratio = min(float(np.percentile(long / short, 95)), 2.0)
     longest = math.ceil(side * ratio / _CELL) * _CELL
-    wide = any(w >= h for h, w in sizes)
-    tall = any(h > w for h, w in sizes)
+    # A single tall image needs a canvas, of whichever set it is.
+    wide = any(w >= h for h, w in (*sizes, *of_evaluation))
+    tall = any(h > w for h, w in (*sizes, *of_evaluation))
     canvases = (((side, longest), wide), ((longest, side), tall))
     # Square images make the two one.
     buckets = tuple(dict.fromkeys(canvas for canvas, needed in canvases if needed))

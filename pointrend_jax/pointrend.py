@@ -80,7 +80,8 @@ def render_steps(
 
     Args:
       inside_hw: rows and columns of the initial logits that belong to the region, where its canvas
-        is larger than itself; nothing beyond them is chosen or changes a pixel within.
+        is larger than itself. Nothing beyond them is chosen while pixels within are left, and
+        none of it changes a pixel within.
       subdivide_fn: what a step does, with the arguments of `subdivide`, which is the default.
     """
     subdivide_fn = subdivide_fn or subdivide
@@ -256,10 +257,11 @@ class PointMLP(NamedTuple):
     than cells of the maps: what is projected may be the features of maps or those of points.
 
     Attributes:
-      kernels: [inputs, outputs] of each layer, or [N, inputs, outputs] of each region. The rows of
-        the first belong to the fine-grained features and then the coarse prediction; those of every
-        other to the layer before it and then, if it sees it again, the coarse prediction.
-      biases: [outputs] of each layer, or [N, outputs].
+      kernels: [inputs, outputs] of each layer; after `of_class` the last is [N, inputs, 1], of each
+        region. The rows of the first belong to the fine-grained features and then the coarse
+        prediction; those of every other to the layer before it and then, if it sees it again, the
+        coarse prediction.
+      biases: [outputs] of each layer; after `of_class` the last is [N, 1].
       coarse_channels: Kc.
       coarse_each_layer: whether every layer sees the coarse prediction.
     """

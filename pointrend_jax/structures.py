@@ -126,7 +126,8 @@ class EvalSample(NamedTuple):
 
     Attributes:
       batch: the network's input; of a refiner a `GivenBatch`, whose crops are its images.
-      image_ids: ids of the annotation file, one for each valid slot.
+      image_ids: ids of the annotation file, one for each valid slot; of a refiner the places of the
+        objects among those of the evaluation set.
       original_hw: (height, width) of each original image, in the same order.
       crops: of a refiner, what each valid slot shows (`data.batches.crops.Crop`).
     """
@@ -153,14 +154,12 @@ class Detections(NamedTuple):
       scores: float32 [B, D], in (0, 1].
       classes: int32 [B, D].
       valid: bool [B, D].
-      proposal_index: int32 [B, D], the proposal each came from.
     """
 
     boxes: Array
     scores: Array
     classes: Array
     valid: Array
-    proposal_index: Array
 
 
 class InstancePredictions(NamedTuple):

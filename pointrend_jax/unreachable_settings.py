@@ -42,8 +42,7 @@ def unreachable_settings(config: Config) -> list[str]:
             f"{train.checkpoint_every} or eval_every {train.eval_every}: few of its checkpoints "
             "are ever written"
         )
-    texts += _unreachable_sizes(config)
-    return texts
+    return [*texts, *_unreachable_sizes(config), *_unread_settings(config)]
 
 
 def _unreachable_sizes(config: Config) -> list[str]:
@@ -58,3 +57,19 @@ def _unreachable_sizes(config: Config) -> list[str]:
         )
         if size > data[limit]
     ]
+
+
+def _unread_settings(config: Config) -> list[str]:
+    """What this kind of task does not read."""
+    texts = []
+    if config.task == "refine" and (config.eval.tta_scales or config.eval.tta_flip):
+        texts.append(
+            "config.eval.tta_scales and config.eval.tta_flip are not read for a refiner: it is "
+            "scored on each crop as it is"
+        )
+    if config.task != "instance" and config.data.supervision != "masks":
+        texts.append(
+            f"config.data.supervision {config.data.supervision!r} is read for instances only: what "
+            "is trained learns from whole masks or label maps"
+        )
+    return texts

@@ -58,8 +58,21 @@ def test_config_that_is_not_there_is_told_with_what_is(source: Path | str, messa
         ("x = 1\n", "get_config"),
         ("from configs import base\n", "from pointrend_jax.configs import base"),
         ("import configs.base\n", "from pointrend_jax.configs import base"),
+        (
+            "def get_config():\n    from configs import base\n",
+            "from pointrend_jax.configs import base",
+        ),
+        ("def get_config():\n    pass\n", "must return a ConfigDict.*got NoneType"),
+        ("def get_config():\n    return {}\n", "must return a ConfigDict.*got dict"),
     ],
-    ids=["nothing in it", "from the former package", "the former package itself"],
+    ids=[
+        "nothing in it",
+        "from the former package",
+        "the former package itself",
+        "from the former package, late",
+        "nothing returned",
+        "no config",
+    ],
 )
 def test_file_that_is_no_config_says_what_to_write(
     text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -72,19 +85,37 @@ def test_file_that_is_no_config_says_what_to_write(
         load_config(path)
 
 
-def test_own_config_builds_on_a_neighbour_and_on_the_package(tmp_path: Path) -> None:
-    (tmp_path / "larger.py").write_text(
+@pytest.mark.parametrize("late", [False, True], ids=["at its top", "in its function"])
+def test_own_config_builds_on_a_neighbour_and_on_the_package(late: bool, tmp_path: Path) -> None:
+    neighbour = f"larger_{late}"
+    (tmp_path / f"{neighbour}.py").write_text(
         "from pointrend_jax.configs import demo\n\n\ndef get_config():\n"
         "    config = demo.get_config()\n    config.train.steps = 7\n    return config\n"
     )
-    (tmp_path / "own_experiment.py").write_text(
-        "import larger\n\n\ndef get_config():\n"
-        "    config = larger.get_config()\n    config.seed = 3\n    return config\n"
-    )
+    own = [
+        f"import {neighbour} as larger", "def get_config():", "    config = larger.get_config()",
+        "    config.seed = 3", "    return config",
+    ]  # fmt: skip
+    if late:
+        own[:2] = [own[1], f"    {own[0]}"]
+    (tmp_path / "own_experiment.py").write_text("\n".join(own))
     before = list(sys.path)
     config = load_config(tmp_path / "own_experiment.py")
     assert (config.name, config.train.steps, config.seed) == ("demo", 7, 3)
     assert sys.path == before
+
+
+def test_a_folder_that_a_config_makes_importable_stays_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", list(sys.path))
+    before = list(sys.path)
+    (tmp_path / "own.py").write_text(
+        "import sys\nfrom pointrend_jax.configs.demo import get_config\n"
+        "sys.path.append('/elsewhere')\n"
+    )
+    load_config(tmp_path / "own.py")
+    assert sys.path == [*before, "/elsewhere"]
 
 
 def test_misspelt_field_names_the_close_one_and_all_others() -> None:

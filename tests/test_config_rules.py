@@ -156,6 +156,28 @@ def test_sizes_that_no_image_gets_are_told() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("task", "field", "value", "message"),
+    [
+        ("refine", "eval.tta_flip", True, "tta_flip are not read for a refiner"),
+        ("refine", "eval.tta_scales", (0.5,), "tta_scales and config.eval.tta_flip are not read"),
+        ("refine", "data.supervision", "points", "supervision 'points' is read for instances only"),
+        ("semantic", "data.supervision", "points", "is read for instances only"),
+    ],
+)
+def test_a_setting_that_a_kind_of_task_does_not_read_is_told(
+    task: str, field: str, value: object, message: str
+) -> None:
+    config = base.get_config()
+    config.task = task
+    before = unreachable_settings(config)
+    config.update_from_flattened_dict({field: value})
+    (told,) = [text for text in unreachable_settings(config) if text not in before]
+    assert message in told
+    config.task = "instance"
+    assert message not in " ".join(unreachable_settings(config))
+
+
 def test_batch_that_does_not_divide_by_the_devices_is_refused_with_a_proposal() -> None:
     assert jax.device_count() == 2
     config = tiny_config()
@@ -172,10 +194,13 @@ def test_batch_that_does_not_divide_by_the_devices_is_refused_with_a_proposal() 
         ("backbone", "resnet51", "config.model.backbone must be one of"),
         ("mask_head", "dense", "config.model.mask_head must be"),
         ("freeze_at", 7, "config.model.freeze_at"),
+        ("mask.point_features", ("p2", "p7"), "levels of p2..p6, each once, got"),
+        ("mask.point_features", ("p2", "p2"), "levels of p2..p6, each once, got"),
+        ("mask.point_features", (), "levels of p2..p6, each once, got"),
     ],
 )
 def test_wrong_model_values_are_named(field: str, value: object, message: str) -> None:
     config = tiny_config()
-    config.model[field] = value
+    config.update_from_flattened_dict({f"model.{field}": value})
     with pytest.raises(ValueError, match=message):
         build_model(config)

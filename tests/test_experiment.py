@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,6 +115,24 @@ def test_a_setting_that_cannot_be_is_refused_before_anything_is_made(tmp_path: P
     with pytest.raises(ValueError, match=r"config\.train\.learning_rate must be .* got -0\.1"):
         train(config, tmp_path / "work")
     assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("schedule", "cosine", "schedule must be 'multistep' or 'poly', got 'cosine'"),
+        ("accumulate_steps", 3, "accumulate_steps must divide the images of a device, got 3 for"),
+        ("rate_multipliers", (("mask_hed", 10.0),), "rate_multipliers names 'mask_hed'"),
+    ],
+)
+def test_a_setting_of_the_optimizer_is_refused_before_data_are_read(
+    field: str, value: Any, message: str, tmp_path: Path
+) -> None:
+    config = tiny_run_config(tmp_path / "cache")
+    config.train[field] = value
+    with pytest.raises(ValueError, match=message):
+        train(config, tmp_path / "work")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_training_again_with_the_same_workdir_does_nothing_more(

@@ -201,6 +201,17 @@ def test_what_a_head_does_not_read_is_refused(mask_head: str, field: str, messag
         build_task(config)
 
 
+def test_a_sampler_is_refused_where_labelled_points_supervise() -> None:
+    config = tiny_config()
+    config.data.supervision = "points"
+    build_task(config)
+    config.model.mask.sampler = "mine"
+    with pytest.raises(
+        ValueError, match=r"sampler must be .* for config.data.supervision 'points'"
+    ):
+        build_task(config)
+
+
 def _semantic(head: Any, *, reads_fpn: bool = True) -> Config:
     extend.BACKBONES.add("mine", spec(Patches()))
     extend.SEMANTIC_HEADS.add("mine", extend.SemanticHeadSpec(lambda _: head, reads_fpn))

@@ -12,9 +12,12 @@ from pointrend_jax.cli import command_parser, main
 from pointrend_jax.cli.runs import chosen_config
 from pointrend_jax.config import load_config
 from pointrend_jax.config_rules import check_config
+from pointrend_jax.data.sources.known import OBJECT_SETS
+from pointrend_jax.data.splits import split_finder
 from pointrend_jax.inspection import PAGE, inspect
 from pointrend_jax.plan import plan_for
 from pointrend_jax.planned_config import FILE, config_text, planned_config
+from pointrend_jax.tasks.scoring import build_task_eval_set
 from tests.data.label_sets import blocks, write_camvid
 
 _OUTLINE = [10.0, 10.0, 60.0, 10.0, 60.0, 50.0, 10.0, 50.0]
@@ -100,6 +103,30 @@ def test_square_images_have_one_canvas(folder: Path, tmp_path: Path) -> None:
         image["width"] = image["height"] = 160
     (folder / "result.json").write_text(json.dumps(content))
     assert _planned(folder, tmp_path / "run").data.buckets == ((160, 160),)
+
+
+def test_a_canvas_holds_the_one_tall_image_that_is_held_out(folder: Path, tmp_path: Path) -> None:
+    held_out = _planned(folder, tmp_path / "first")
+    tall = split_finder(held_out, OBJECT_SETS)("eval").dataset.images[0].id
+    content = json.loads((folder / "result.json").read_text())
+    for image in content["images"]:
+        size = (120, 160) if image["id"] == tall else (160, 120)
+        image["width"], image["height"] = size
+        Image.new("RGB", size, (90, 90, 90)).save(folder / "images" / image["file_name"])
+    (folder / "result.json").write_text(json.dumps(content))
+    config = _planned(folder, tmp_path / "run").copy_and_resolve_references().unlock()
+    assert config.data.buckets == ((128, 192), (192, 128))
+    # What a training asks of the set before its first step.
+    config.data.cache_dir = str(tmp_path / "cache")
+    assert build_task_eval_set(config).num_eval_images == 3
+
+
+def test_a_canvas_holds_the_one_tall_label_map_of_the_evaluation(tmp_path: Path) -> None:
+    root = tmp_path / "streets"
+    write_camvid(root, "train", [blocks((64, 96), seed) for seed in range(4)])
+    write_camvid(root, "val", [blocks((96, 64), 9)])
+    config = _planned(root, tmp_path / "run")
+    assert build_task_eval_set(config).num_eval_images == 1
 
 
 def test_label_maps_are_planned_as_such(tmp_path: Path) -> None:

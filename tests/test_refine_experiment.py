@@ -68,7 +68,9 @@ def test_a_batch_is_a_function_of_its_number_and_shared_by_processes(folder: Pat
     assert not all(np.array_equal(b.given, b.truth) for b in whole)
 
 
-def test_every_object_of_the_evaluation_is_scored_as_given_and_as_refined(folder: Path) -> None:
+def test_every_object_of_the_evaluation_is_scored_as_given_and_as_refined(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     results = json.loads((folder / "run" / "results.json").read_text())
     assert results["coarse"].keys() == results["rendered"].keys()
     assert 0 < results["coarse"]["boundary_iou"] < 1
@@ -77,6 +79,7 @@ def test_every_object_of_the_evaluation_is_scored_as_given_and_as_refined(folder
     assert all(record["gradient_norm"] > 0 for record in metrics if "gradient_norm" in record)
     number = results["images"]["scored"]
     evaluate_run(folder / "run", output=folder / "scores")
+    assert f"evaluated {number} objects: " in capsys.readouterr().out
     again = json.loads((folder / "scores" / "results.json").read_text())
     assert again["coarse"] == results["coarse"]
     objects = json.loads((folder / "scores" / "refined.json").read_text())["objects"]

@@ -96,18 +96,30 @@ _SAME_KERNELS = MappingProxyType(
 
 
 def forms() -> Forms:
-    """Those of the default backend, or of the platform that `traced_for` names."""
-    found = _traced_for.get() or _FORMS[jax.default_backend()]
+    """Those of the default backend, or of the platform that `traced_for` names.
+
+    Raises: ValueError for a backend that has none.
+    """
+    found = _traced_for.get() or _forms_of(jax.default_backend())
     return found._replace(adds_exactly=_deterministic.get())
+
+
+def _forms_of(platform: str) -> Forms:
+    if platform not in _FORMS:
+        raise ValueError(
+            f"programs are written for {', '.join(_FORMS)}, and jax has the backend {platform!r}; "
+            "with JAX_PLATFORMS=cpu in the environment they run on the CPU."
+        )
+    return _FORMS[platform]
 
 
 @contextlib.contextmanager
 def traced_for(platform: str) -> Iterator[None]:
     """Within, programs are traced as for "cpu", "gpu" or "tpu", wherever they run.
 
-    What `jax.jit` has traced already keeps its form. Raises KeyError for another platform.
+    What `jax.jit` has traced already keeps its form. Raises ValueError for another platform.
     """
-    token = _traced_for.set(_FORMS[platform])
+    token = _traced_for.set(_forms_of(platform))
     try:
         yield
     finally:

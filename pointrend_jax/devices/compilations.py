@@ -26,7 +26,7 @@ class Compilations:
 
     @contextmanager
     def of(self, batch: Any, num_canvases: int, detail: str = "") -> Iterator[None]:
-        """Around a call with `batch`, whose `images` are [..., H, W, 3].
+        """Around a call with `batch`, whose `images` are [..., H, W, C].
 
         Args:
           num_canvases: that there are.

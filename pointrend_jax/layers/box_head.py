@@ -163,7 +163,6 @@ class BoxHead(nn.Module):
             scores=jnp.where(valid, candidate_scores[kept], 0.0),
             classes=jnp.where(valid, classes[kept], 0),
             valid=valid,
-            proposal_index=jnp.where(valid, row[kept], 0),
         )
 
 

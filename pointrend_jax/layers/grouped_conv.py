@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from pointrend_jax.devices.backend import forms
 from pointrend_jax.layers.init import msra
 
-# TensorFlow's convention, or k // 2 zeros on every side.
+# TensorFlow's convention, or k // 2 zeros on every side, times the dilation.
 Padding = Literal["SAME", "half"]
 
 # Each output of a depthwise kernel [k, k, 1, C] reads one channel, so the fan is k * k; taking the
@@ -39,7 +39,7 @@ def grouped_conv(
     """
     size, _, inputs, _ = kernel.shape
     groups = x.shape[-1] // inputs
-    pads = [(size // 2, size // 2)] * 2
+    pads = [(size // 2 * dilation, size // 2 * dilation)] * 2
     if padding == "SAME":
         reach = dilation * (size - 1) + 1
         pads = jax.lax.padtype_to_pads(x.shape[1:3], (reach, reach), (stride, stride), "SAME")

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from pointrend_jax.layers.coarse_mask_head import region_vectors
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.labelled_points import labelled_loss, labelled_points
-from pointrend_jax.layers.regions import MaskLogits, Regions, point_loss, render_regions
+from pointrend_jax.layers.regions import MaskLogits, Regions, mask_point_loss, render_regions
 from pointrend_jax.layers.training_points import PointLoss
 from pointrend_jax.ops.losses import LossTerm, sigmoid_cross_entropy
 from pointrend_jax.ops.scatter import take_own
@@ -175,7 +175,7 @@ class ImplicitMaskHead(nn.Module):
         if batch.point_coords is None:
             point_coords = candidates.uniform
             point_logits = predict_points(point_coords)[..., 0]
-            at_points = point_loss(point_logits, point_coords, regions, batch, self.point_loss)
+            at_points = mask_point_loss(point_logits, point_coords, regions, batch, self.point_loss)
         else:
             points = labelled_points(regions, batch)
             point_logits = predict_points(points.coords)[..., 0]

@@ -26,7 +26,7 @@ from pointrend_jax.layers.regions import (
     MaskLogits,
     Regions,
     mask_loss,
-    point_loss,
+    mask_point_loss,
     render_regions,
     skip_full_subdivisions,
     skipped_steps,
@@ -135,7 +135,9 @@ class PointRendMaskHead(nn.Module):
         fine = self._fine_features(pyramid, regions.boxes.shape[0] * self.train_num_points)
         predict_points = self._point_logits(fine, coarse_logits, regions)
         point_logits = predict_points(point_coords)[..., 0]
-        loss_mask_point = point_loss(point_logits, point_coords, regions, batch, self.point_loss)
+        loss_mask_point = mask_point_loss(
+            point_logits, point_coords, regions, batch, self.point_loss
+        )
         return {"loss_mask": loss_mask, "loss_mask_point": loss_mask_point}
 
     def prepare(self, pyramid: dict[str, Array], num_regions: int) -> FineFeatures:

@@ -222,7 +222,7 @@ def mask_loss(own_logits: Float[Array, "N S S"], regions: Regions, batch: Object
     return binary_cross_entropy(own_logits, targets.astype(own_logits.dtype), valid, count)
 
 
-def point_loss(
+def mask_point_loss(
     point_logits: Float[Array, "N P"],
     point_coords: Float[Array, "N P 2"],
     regions: Regions,

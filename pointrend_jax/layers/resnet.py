@@ -169,7 +169,7 @@ class Bottleneck(nn.Module):
         y = nn.relu(self.norm(name="bn1")(_conv(x, self.width, 1, first, "conv1")))
         y = zero_beyond(y, padded_hw, self.input_stride * first)
         if self.groups > 1:
-            y = GroupedConv(self.width, 3, self.groups, second, name="conv2")(y)
+            y = GroupedConv(self.width, 3, self.groups, second, self.dilation, name="conv2")(y)
         else:
             y = _conv(y, self.width, 3, second, "conv2", self.dilation)
         y = nn.relu(self.norm(name="bn2")(y))

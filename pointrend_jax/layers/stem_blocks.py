@@ -32,8 +32,8 @@ def kernels_of_blocks(kernel: Float[Array, "7 7 C D"]) -> list[Float[Array, "3 3
     """What a kernel of stride 2, padded by 3, is on blocks of E = 16 * C channels: four kernels of
     stride 1, padded by 1, one for each of the 2 x 2 results of a block, row by row."""
     inputs, outputs = kernel.shape[2:]
-    # The pixels of three blocks, from -4 on, are those from -3 - 2 i on of the kernel's 7 for the
-    # result in row i of a block; where they are none of its own, it is 0.
+    # Result i of a block reads the pixels p = -4 .. 7 of three blocks, counted from its own block's
+    # first. Pixel p meets tap p + 3 - 2 i of the kernel, and 0 where there is no such tap of its 7.
     padded = jnp.pad(kernel, ((3, 4), (3, 4), (0, 0), (0, 0)))
     size, kernels = 3 * BLOCK, []
     for i in range(2):

@@ -6,7 +6,7 @@ from pointrend_jax.layers.parts import SemanticHead, check_module
 from pointrend_jax.layers.point_head import PointHead
 from pointrend_jax.layers.semantic_point_head import SemanticPointRend, probability_uncertainty
 from pointrend_jax.models.backbones import BackboneOptions, build_backbone
-from pointrend_jax.models.point_training import semantic_training
+from pointrend_jax.models.point_training import require_default, semantic_training
 from pointrend_jax.models.precision import compute_dtype
 from pointrend_jax.models.semantic_heads import LEVELS, SEMANTIC_HEADS, require
 from pointrend_jax.models.semantic_segmentor import SemanticSegmentor
@@ -27,6 +27,10 @@ def build_semantic_model(config: Config) -> SemanticSegmentor:
     module, spec, options, pixels = build_backbone(config)
     has_fpn = SEMANTIC_HEADS[semantic.coarse_head].reads_fpn
     coarse_head = _coarse_head(config)
+    if not semantic.pointrend:
+        for field in ("model.semantic.sampler", "model.semantic.point_loss"):
+            without = "config.model.semantic.pointrend False"
+            require_default(config, field, without, "only PointRend trains at points")
     return SemanticSegmentor(
         num_classes=config.num_classes,
         backbone=module,

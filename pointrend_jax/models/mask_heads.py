@@ -34,23 +34,33 @@ def _check_coarse_grid(config: Config) -> None:
             "config.model.mask.coarse_pooler_resolution must be a multiple of coarse_resolution, "
             f"got {mask.coarse_pooler_resolution} and {mask.coarse_resolution}."
         )
-    unknown = set(mask.point_features) - {"p2", "p3", "p4", "p5", "p6"}
-    if unknown or not mask.point_features:
+
+
+def _fine_levels(config: Config) -> tuple[str, ...]:
+    levels = tuple(config.model.mask.point_features)
+    known = {"p2", "p3", "p4", "p5", "p6"}
+    if not levels or not set(levels) <= known or len(set(levels)) < len(levels):
         raise ValueError(
-            "config.model.mask.point_features must name levels of p2..p6, "
-            f"got {mask.point_features}."
+            f"config.model.mask.point_features must name levels of p2..p6, each once, got {levels}."
         )
+    return levels
 
 
 def _conv_head(config: Config) -> ConvMaskHead:
     for field in ("model.mask.sampler", "model.mask.point_loss"):
-        require_default(config, field, "the dense head trains at every cell")
+        head = "config.model.mask_head 'conv'"
+        require_default(config, field, head, "the dense head trains at every cell")
     mask = config.model.mask
     return ConvMaskHead(config.num_classes, mask.conv_dim, mask.conv_pooler_resolution)
 
 
 def _pointrend_head(config: Config) -> PointRendMaskHead:
     _check_coarse_grid(config)
+    # Configurations of older checkpoints do not say it.
+    if config.data.get("supervision") == "points":
+        supervision = "config.data.supervision 'points'"
+        why = "the points of training are the labelled ones, and none are chosen"
+        require_default(config, "model.mask.sampler", supervision, why)
     mask, points = config.model.mask, mask_training(config)
     return PointRendMaskHead(
         coarse_head=CoarseMaskHead(
@@ -67,7 +77,7 @@ def _pointrend_head(config: Config) -> PointRendMaskHead:
             num_fcs=mask.point_num_fcs,
             coarse_each_layer=mask.coarse_each_layer,
         ),
-        fine_levels=tuple(mask.point_features),
+        fine_levels=_fine_levels(config),
         train_num_points=mask.train_num_points,
         oversample_ratio=mask.oversample_ratio,
         importance_sample_ratio=mask.importance_sample_ratio,
@@ -81,15 +91,17 @@ def _pointrend_head(config: Config) -> PointRendMaskHead:
 
 def _implicit_head(config: Config) -> ImplicitMaskHead:
     _check_coarse_grid(config)
-    require_default(config, "model.mask.sampler", "the implicit head trains at uniform points")
-    mask = config.model.mask
+    head = "config.model.mask_head 'implicit'"
+    why = "the implicit head trains at uniform points"
+    require_default(config, "model.mask.sampler", head, why)
+    mask, levels = config.model.mask, _fine_levels(config)
     if math.isqrt(mask.subdivision_num_points) ** 2 != mask.subdivision_num_points:
         raise ValueError(
             "config.model.mask.subdivision_num_points must be a square number for the implicit "
             f"head, which starts from a grid of so many points; got {mask.subdivision_num_points}."
         )
     mlp = PointMLPShape(
-        inputs=len(mask.point_features) * config.model.fpn_channels + 2 * POSITIONAL_FREQUENCIES,
+        inputs=len(levels) * config.model.fpn_channels + 2 * POSITIONAL_FREQUENCIES,
         hidden=mask.point_fc_dim,
         num_hidden=mask.point_num_fcs,
         outputs=config.num_classes,
@@ -104,7 +116,7 @@ def _implicit_head(config: Config) -> ImplicitMaskHead:
             conv_stride=mask.coarse_pooler_resolution // mask.coarse_resolution,
         ),
         point_head=ImplicitPointHead(mlp),
-        fine_levels=tuple(mask.point_features),
+        fine_levels=levels,
         train_num_points=mask.train_num_points,
         subdivision_steps=mask.subdivision_steps,
         subdivision_num_points=mask.subdivision_num_points,

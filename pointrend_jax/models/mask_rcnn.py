@@ -227,7 +227,7 @@ class MaskRCNN(nn.Module):
         self.rpn(pyramid, batch.padded_hw)
         self.box_head(pyramid, boxes, batch.padded_hw)
         nothing = jnp.zeros((images, 1), jnp.int32)
-        return Detections(boxes, jnp.zeros((images, 1)), nothing, nothing > 0, nothing)
+        return Detections(boxes, jnp.zeros((images, 1)), nothing, nothing > 0)
 
     def segment(
         self, pyramid: dict[str, Array], detections: Detections, padded_hw: Int[Array, "B 2"]

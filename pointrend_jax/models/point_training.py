@@ -41,18 +41,18 @@ def semantic_training(config: Config) -> PointTraining:
     return PointTraining(SEMANTIC_SAMPLERS[sampler], SEMANTIC_POINT_LOSSES[point_loss])
 
 
-def require_default(config: Config, field: str, why: str) -> None:
-    """Raises ValueError unless a field that a head does not read has its default.
+def require_default(config: Config, field: str, by: str, why: str) -> None:
+    """Raises ValueError unless a field that a model does not read has its default.
 
-    Args: field, "model.mask.sampler" or "model.mask.point_loss".
+    Args:
+      field: "model.mask.sampler", "model.semantic.point_loss" and so on.
+      by: the setting with which it is not read.
     """
-    default = {"sampler": _SAMPLER, "point_loss": _POINT_LOSS}[field.rpartition(".")[2]]
-    name = config.model.mask.get(field.rpartition(".")[2], default)
-    if name != default:
-        raise ValueError(
-            f"config.{field} must be {default!r} for config.model.mask_head "
-            f"{config.model.mask_head!r}, got {name!r}: {why}."
-        )
+    _, group, name = field.split(".")
+    default = {"sampler": _SAMPLER, "point_loss": _POINT_LOSS}[name]
+    given = config.model[group].get(name, default)
+    if given != default:
+        raise ValueError(f"config.{field} must be {default!r} for {by}, got {given!r}: {why}.")
 
 
 _SAMPLER, _POINT_LOSS = "importance", "cross_entropy"

@@ -196,12 +196,14 @@ def build_refiner(config: Config) -> Refiner:
     Raises: ValueError, naming the field, for a wrong value.
     """
     check_model_fields(config, "refine")
-    module, spec, options, pixels = build_backbone(config)
+    module, spec, _, pixels = build_backbone(config)
     refine = config.model.refine
-    if options.output_stride != 32:
-        raise ValueError(
-            f"config.model.output_stride must be 32 for a refiner, got {options.output_stride}."
-        )
+    # Statistics of a batch count the whole canvas, which crops need not fill.
+    for field, only in (("output_stride", 32), ("norm", "frozen"), ("compute_dtype", "float32")):
+        if config.model[field] != only:
+            raise ValueError(
+                f"config.model.{field} must be {only!r} for a refiner, got {config.model[field]!r}."
+            )
     if config.num_classes != 1:
         raise ValueError(
             "config.num_classes must be 1 for a refiner, which sees no classes, got "

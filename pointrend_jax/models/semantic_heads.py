@@ -37,10 +37,7 @@ def _semantic_fpn(config: Config) -> SemanticFPNHead:
         levels != () and levels == LEVELS[-len(levels) :], "semantic.levels",
         "the coarsest of p2..p5, finest first, such as ('p3', 'p4', 'p5')", levels,
     )  # fmt: skip
-    require(
-        semantic.norm != "group_norm" or semantic.conv_dim % 32 == 0, "semantic.conv_dim",
-        "a multiple of 32 with group_norm", semantic.conv_dim,
-    )  # fmt: skip
+    _require_groups(config, "conv_dim")
     return SemanticFPNHead(config.num_classes, levels, semantic.conv_dim, semantic.norm)
 
 
@@ -49,6 +46,7 @@ def _deeplabv3(config: Config) -> DeepLabV3Head:
 
 
 def _deeplabv3plus(config: Config) -> DeepLabV3PlusHead:
+    _require_groups(config, "low_level_dim")
     return DeepLabV3PlusHead(config.num_classes, _aspp(config), config.model.semantic.low_level_dim)
 
 
@@ -61,11 +59,7 @@ def _aspp(config: Config) -> ASPP:
         min(rates) > 0, "semantic.aspp_dilations", "rates of at least 2 at output stride 32, where "
         "they are halved", tuple(semantic.aspp_dilations),
     )  # fmt: skip
-    require(
-        semantic.norm != "group_norm" or semantic.aspp_dim % 32 == semantic.low_level_dim % 32 == 0,
-        "semantic.norm", "'batch_norm' or 'none' where channels are no multiples of 32",
-        semantic.norm,
-    )  # fmt: skip
+    _require_groups(config, "aspp_dim")
     return ASPP(
         stride=stride,
         dim=semantic.aspp_dim,
@@ -74,6 +68,13 @@ def _aspp(config: Config) -> ASPP:
         dropout=semantic.aspp_dropout,
         pool_hw=window if semantic.aspp_pool == "crop" else None,
     )
+
+
+def _require_groups(config: Config, field: str) -> None:
+    """Channels of a map that is normalised must fall into the 32 groups of a group norm."""
+    semantic = config.model.semantic
+    holds = semantic.norm != "group_norm" or semantic[field] % 32 == 0
+    require(holds, f"semantic.{field}", "a multiple of 32 with group_norm", semantic[field])
 
 
 SEMANTIC_HEADS: Registry[SemanticHeadSpec] = Registry(

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Float, Int, UInt32
 
 from pointrend_jax.devices.backend import forms
+from pointrend_jax.ops.boxes import nonempty
 
 # Bits of a word; a column of the canvas is a whole number of words.
 _BITS = 32
@@ -87,7 +88,7 @@ def changed_bits(
 
     def paste_if_any(masks: tuple[Array, Array]) -> UInt32[Array, "n w h"]:
         nothing = jnp.zeros((at_a_time, width, words_high), jnp.uint32)
-        return jax.lax.cond(jnp.any(_have_area(masks[1])), paste, lambda _: nothing, masks)
+        return jax.lax.cond(jnp.any(nonempty(masks[1])), paste, lambda _: nothing, masks)
 
     paste_round = paste if forms().works_on_all_rows else paste_if_any
     changed = jax.lax.map(paste_round, (in_rounds(mask_logits), in_rounds(boxes)))
@@ -150,14 +151,10 @@ def _pasted_bits(
     columns = _lerp(mask_columns, *_axis(boxes[:, 0], boxes[:, 2], width, side))
 
     in_image = (jnp.arange(width) < image_hw[1])[:, None] & (jnp.arange(height) < image_hw[0])[None]
-    inside = (columns >= 0.5) & in_image[None] & _have_area(boxes)[:, None, None]
+    inside = (columns >= 0.5) & in_image[None] & nonempty(boxes)[:, None, None]
     bits = inside.reshape(-1, width, words_high, _BITS).astype(jnp.uint32)
     places = jnp.arange(_BITS, dtype=jnp.uint32).reshape(1, 1, 1, _BITS)
     return jnp.sum(bits << places, axis=-1, dtype=jnp.uint32)
-
-
-def _have_area(boxes: Float[Array, "n 4"]) -> Bool[Array, " n"]:
-    return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
 
 def _axis(

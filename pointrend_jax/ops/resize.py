@@ -13,6 +13,9 @@ from jaxtyping import Array, Float, Int, UInt8
 from pointrend_jax.devices.backend import forms
 from pointrend_jax.ops.scatter import take_own
 
+# Of the original image, that `map_rows` holds at a time.
+_STRIP_ROWS = 16
+
 
 def upsample_2x(
     x: Float[Array, "N H W C"], inside_hw: Int[Array, "N 2"] | None = None
@@ -149,14 +152,12 @@ def map_rows(
     output_hw: Int[Array, "N 2"],
     canvas_hw: tuple[int, int],
     reduce: Callable[[Float[Array, "N r w K"]], Array],
-    *,
-    rows: int = 16,
 ) -> Array:
-    """`reduce` of `resize_within`, made in strips of `rows` rows so that it is never held whole.
+    """`reduce` of `resize_within`, made in strips of a few rows so that it is never held whole.
 
     `reduce` takes a strip [N, r, w, K] and keeps its first three axes.
     """
-    height, width = canvas_hw
+    (height, width), rows = canvas_hw, _STRIP_ROWS
     strips = -(-height // rows)
     vertical = _two_around(inside_hw[:, 0], output_hw[:, 0], strips * rows)
     horizontal = _two_around(inside_hw[:, 1], output_hw[:, 1], width)

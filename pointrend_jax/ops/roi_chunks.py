@@ -27,7 +27,7 @@ class Chunks(NamedTuple):
     first: Array
 
 
-def in_chunks(samples: Samples, turns: Int[Array, " N"], size: int) -> Chunks:
+def chunks_by_turns(samples: Samples, turns: Int[Array, " N"], size: int) -> Chunks:
     """Args: turns, that each RoI needs, 0 for one that is left out; size, RoIs of a chunk."""
     order = jnp.argsort(turns)
     num_rois = order.shape[0]

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from pointrend_jax.ops.roi_chunks import in_chunks
+from pointrend_jax.ops.roi_chunks import chunks_by_turns
 from pointrend_jax.ops.roi_samples import AxisSamples, Samples, sample_position
 from pointrend_jax.ops.scatter import add_rows
 
@@ -27,7 +27,7 @@ def pool_by_samples(
     The samples are added up in float32.
     """
     output_size = pooled.shape[1]
-    chunks = in_chunks(samples, samples.of_a_bin, CHUNK)
+    chunks = chunks_by_turns(samples, samples.of_a_bin, CHUNK)
     shape = (CHUNK, *pooled.shape[1:])
 
     def pool_chunk(index: Array, pooled: Array) -> Array:
@@ -63,7 +63,7 @@ def add_gradient_by_pixels(
       exact: as `add_rows` takes it. A CPU adds in one order anyway.
     """
     output_size = cotangent.shape[1]
-    chunks = in_chunks(samples, samples.of_a_bin, CHUNK)
+    chunks = chunks_by_turns(samples, samples.of_a_bin, CHUNK)
 
     def add_chunk(index: Array, total: Array) -> Array:
         chunk, places = jax.tree.map(lambda x: x[index], (chunks.samples, chunks.places))

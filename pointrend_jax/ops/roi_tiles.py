@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from pointrend_jax.ops.roi_chunks import in_chunks
+from pointrend_jax.ops.roi_chunks import chunks_by_turns
 from pointrend_jax.ops.roi_samples import Samples, cell_weights, touched_cells
 
 # Cells of a tile, a side: 256 cells are two full depths of the matrix unit.
@@ -45,7 +45,7 @@ def pool_by_tiles(
       samples: placed with `side=SIDE`.
     """
     bins, channels = output_size * _whole_registers(output_size), tiles.shape[2]
-    chunks = in_chunks(samples, _number_of_tiles(samples, output_size), CHUNK)
+    chunks = chunks_by_turns(samples, _number_of_tiles(samples, output_size), CHUNK)
 
     def pool_chunk(index: Array, pooled: Array) -> Array:
         chunk, turns = jax.tree.map(lambda x: x[index], (chunks.samples, chunks.turns))
@@ -77,7 +77,7 @@ def gradient_by_tiles(
     missing = _whole_registers(output_size) - output_size
     by_bin = jnp.pad(cotangent, ((0, 0), (0, 0), (0, missing), (0, 0)))
     by_bin = by_bin.reshape(num_rois, -1, channels)
-    chunks = in_chunks(samples, _number_of_tiles(samples, output_size), CHUNK)
+    chunks = chunks_by_turns(samples, _number_of_tiles(samples, output_size), CHUNK)
 
     def add_chunk(index: Array, total: Array) -> Array:
         chunk, turns = jax.tree.map(lambda x: x[index], (chunks.samples, chunks.turns))
@@ -98,7 +98,8 @@ def gradient_by_tiles(
 
 
 def _whole_registers(output_size: int) -> int:
-    """Bins across with those that are never used: rows lie in eights."""
+    """`output_size` rounded up to a multiple of 8, the rows of a TPU's register. A row of bins is
+    computed so wide, and the bins beyond `output_size` are never read."""
     return output_size + -output_size % 8
 
 

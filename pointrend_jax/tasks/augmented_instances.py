@@ -127,7 +127,7 @@ def merge_detections(
       views_hw: height and width of the images in each view.
       flips: which views are mirrored; not the first.
       most: of an image.
-    Returns: detections in the frame of the first view; `proposal_index` counts those of all views.
+    Returns: detections in the frame of the first view.
     """
     frame = views_hw[0]
     boxes = jnp.concatenate(
@@ -156,7 +156,6 @@ def merge_detections(
             scores=jnp.where(there, scores[rows], 0.0),
             classes=jnp.where(there, classes[rows], 0),
             valid=there,
-            proposal_index=jnp.where(there, rows, 0),
         )
 
     return jax.vmap(of_image)(boxes, scores, classes, valid, frame)

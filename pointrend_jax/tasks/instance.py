@@ -14,6 +14,7 @@ from pointrend_jax.layers.regions import MaskLogits, Regions
 from pointrend_jax.masks.paste import scale_boxes_to_original
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.mask_rcnn import MaskRCNN
+from pointrend_jax.ops.boxes import nonempty
 from pointrend_jax.ops.losses import LossTerm
 from pointrend_jax.ops.mask_changes import (
     MaskChanges,
@@ -207,8 +208,7 @@ def exported_instances(
         )
     boxes = boxes_of_original(detections.boxes, batch.image_hw[0], original_hw[0])
     # As the host drops them.
-    has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    valid = detections.valid & has_area
+    valid = detections.valid & nonempty(boxes)
     boxes = jnp.where(valid[:, None], boxes, 0.0)
     changed = changed_bits(predictions.mask_logits[0], boxes, original_hw[0], canvas_hw=canvas_hw)
     slots = _slots(predictions.mask_logits, canvas_hw)
@@ -250,10 +250,10 @@ def pasted_results(
         detections = jax.tree.map(lambda x, slot=slot: x[slot], found)
         height, width = (int(side) for side in sample.batch.image_hw[slot])
         rows = np.flatnonzero(detections.valid)
-        boxes, nonempty = scale_boxes_to_original(
+        boxes, has_area = scale_boxes_to_original(
             detections.boxes[rows], (height, width), original_hw
         )
-        rows = rows[nonempty]
+        rows = rows[has_area]
         # Indexing copies, so that the slots that hold nothing are not kept in memory.
         on_host = isinstance(mask_logits, np.ndarray)
         maps = mask_logits[slot, rows] if on_host else LateRows(mask_logits, int(slot), rows)

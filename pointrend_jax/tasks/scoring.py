@@ -103,10 +103,12 @@ def score(task: Task, variables: Variables, data: AnyData, config: Config) -> Sc
     predicted = one_ahead(samples, predict)
     add_results(task, predicted, evaluator, data.class_names, data.num_eval_images)
     finished = time.monotonic()
-    with waiting_for(f"scoring {data.num_eval_images} images"):
+    # A refiner's evaluation set counts its objects.
+    what = "objects" if isinstance(data, CropEvalSet) else "images"
+    with waiting_for(f"scoring {data.num_eval_images} {what}"):
         results, details = _merged(evaluator)
     tell(
-        f"evaluated {len(evaluator.image_ids)} images: {finished - start:.1f} s of prediction, "
+        f"evaluated {len(evaluator.image_ids)} {what}: {finished - start:.1f} s of prediction, "
         f"{time.monotonic() - finished:.1f} s of scoring"
     )
     table = evaluator.table(results)

@@ -35,13 +35,16 @@ def kept(function: Callable[_Args, _Result]) -> Callable[_Args, _Result]:
     return cast(Callable[_Args, _Result], lru_cache(maxsize=8)(function))
 
 
-# What a user gets of one image.
+# What a user gets of one image, or a refiner's of one object.
 Prediction = PredictedInstances | PredictedLabels | RefinedCrop
 
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """Scores of predictions beside the truth of an evaluation set, which it was made with."""
+    """Scores of predictions beside the truth of an evaluation set, which it was made with.
+
+    An image of a refiner is one object, and its id the place of that in the set.
+    """
 
     @property
     def image_ids(self) -> tuple[int, ...]:
@@ -88,25 +91,28 @@ class Task(NamedTuple):
         ValueError if a part of the model has other collections.
       loss: (variables, batch, key of the step) to (sum, denominator) by loss name, and the buffers
         after it. Pure; sees one replica.
-      predict: (variables, images) to `InstancePredictions` or `SemanticPredictions`. Pure.
+      predict: (variables, images) to `InstancePredictions` or `SemanticPredictions`; of a refiner
+        (variables, `GivenBatch`) to `RefinedLogits`. Pure.
       find, segment: the two halves of `predict` of instances, between which views are merged:
         (variables, images) to maps and `Detections`, and (variables, maps, detections, padded_hw)
-        to `MaskLogits`. Pure; None for label maps.
-      predict_scene: (variables, images) to what `predict` gives and the maps that `render` reads.
+        to `MaskLogits`. Pure; None for label maps and refiners.
+      predict_scene: (variables, images) to what `predict` gives and the maps that `render` reads. A
+        refiner has no scenes and no export: it raises ValueError, as `exported` and `render` do.
       deliver: (predictions, images, original sizes int32 [B, 2], a canvas that holds them) to what
         `results` takes. Pure; None where that is the predictions as they are.
       exported: as `deliver`, of one image, but to arrays by name that need nothing of this package:
         what an exported program gives (export/program.py). Pure.
       results: (sample, what is delivered, class names) to what a user gets of each image, in order.
       explain: every rendering step: (variables, images, regions) to the mask logits of the regions
-        and the steps, or (variables, images) to the steps of a semantic model. Raises ValueError if
-        the model renders nothing.
+        and the steps, or (variables, images) to the steps of a semantic model or of a refiner.
+        Raises ValueError if the model renders nothing.
       render: every rendering step of windows, the last argument static: (variables, maps, regions,
         windows [N, 4] of each region, (height, width)); or of a semantic model (variables, maps,
         (predictions, images), windows [B, 4], ((height, width), subdivisions)). Raises ValueError
         as `explain`.
       encode_regions: (variables, maps, regions) to what the mask head needs of each region beside
-        the maps; of PointRend its coarse logits [N, h, h, K]. Pure; None for label maps.
+        the maps; of PointRend its coarse logits [N, h, h, K]. Pure; None for label maps and
+        refiners.
       is_trainable: tuple of module names, outermost first, to whether the parameter there is
         trained.
     """

@@ -71,11 +71,6 @@ class Checkpoints:
         )
         self._manager = open_manager(self._folder, options)
 
-    @property
-    def latest(self) -> int | None:
-        """The step of the newest complete checkpoint; None if there is none."""
-        return self._manager.latest_step()
-
     def keep_best(self, step: int | None) -> None:
         """The checkpoint of `step` outlives newer ones, until another is named."""
         self._kept.best_step = step

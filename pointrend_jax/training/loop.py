@@ -198,7 +198,7 @@ class _Losses:
     def _take(self) -> None:
         if self._pending is not None:
             step, metrics = self._pending
-            self._interval.append(check_finite(metrics, step))
+            self._interval.append(finite_losses(metrics, step))
             self._pending = None
 
 
@@ -214,7 +214,7 @@ def _ahead(batches: Iterator[Batch], replicas: Replicas) -> Iterator[Any]:
     yield from waiting
 
 
-def check_finite(metrics: dict[str, Array], step: int) -> dict[str, float]:
+def finite_losses(metrics: dict[str, Array], step: int) -> dict[str, float]:
     """The metrics as numbers. Raises NonFiniteLossError, naming the losses that are not finite."""
     values = {name: float(value) for name, value in jax.device_get(_local(metrics)).items()}
     bad = [name for name, value in values.items() if not math.isfinite(value)]

@@ -173,7 +173,10 @@ def _advice(memory: StepMemory, limit: int, images: int, config: Config) -> str:
             config.task, "buckets, train_min_sizes, max_size"
         )
         texts.append(f"one image of {_times(sides)} would fit (config.data.{fields})")
-    texts.append("config.model.compute_dtype='bfloat16' and config.train.remat=True need less")
+    remat = "config.train.remat=True needs less"
+    if config.task != "refine":
+        remat = "config.model.compute_dtype='bfloat16' and config.train.remat=True need less"
+    texts.append(remat)
     return "; ".join(texts)
 
 

@@ -90,8 +90,9 @@ def build_schedule(config: Config) -> Schedule:
 def scaled_to_batch(config: Config) -> Config:
     """`config` with the schedule brought from `train.reference_batch_size` to `train.batch_size`.
 
-    The linear rule: k times the images a step, k times the learning rate, 1 / k of the steps,
-    warm-up and intervals included, so that as many images are seen. Says so.
+    The linear rule: k times the images a step, k times the learning rate, 1 / k of the steps, so
+    that as many images are seen. So it is with the warm-up, the milestones and the intervals of
+    evaluations and checkpoints, but not with `train.log_every`. Says so.
 
     Source: Goyal et al. 2017; Detectron2 DefaultTrainer.auto_scale_workers.
     """

@@ -35,7 +35,7 @@ class StepOptions(NamedTuple):
       accumulate_steps: parts that a replica's images are worked on in, one after the other; their
         gradients are averaged, each with denominators of its own.
       average_decay: of the moving average of the parameters; 0 for none.
-      deterministic: a GPU gives the same bits in every run, at some cost; other devices do anyway.
+      deterministic: a GPU gives the same bits in every run, at some cost; a CPU does anyway.
     """
 
     accumulate_steps: int = 1

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from pointrend_jax.layers.efficientnet_lite import EfficientNetLite
 from pointrend_jax.layers.resnet import ResNet
@@ -33,9 +34,11 @@ def _maps(dilated: Any, strided: Any) -> tuple[dict[str, jax.Array], dict[str, j
     )
 
 
-def test_a_dilated_resnet_holds_the_maps_of_the_strided_one() -> None:
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_dilated_resnet_holds_the_maps_of_the_strided_one(groups: int) -> None:
     # With the stride in the first 1x1, the 3x3 after it already sees every second cell.
-    dilated, strided = _maps(ResNet(50, output_stride=8), ResNet(50))
+    of_groups = {"groups": groups, "width_per_group": 64 // groups}
+    dilated, strided = _maps(ResNet(50, output_stride=8, **of_groups), ResNet(50, **of_groups))
     for name, skip in (("res4", 2), ("res5", 4)):
         assert dilated[name].shape[1:3] == (32 // 8, 64 // 8)
         ours = np.asarray(dilated[name])[:, ::skip, ::skip]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +25,7 @@ _CASES = [
     ("groups of 4, stride 2", (8, 6), 12, (3, 3, 4, 6), {"padding": "half", "stride": 2}),
     ("groups of 4, odd sides", (7, 9), 12, (3, 3, 4, 6), {"padding": "half"}),
     ("groups of 4, odd, stride 2", (7, 9), 12, (3, 3, 4, 6), {"padding": "half", "stride": 2}),
+    ("groups of 4, dilated", (8, 9), 12, (3, 3, 4, 6), {"padding": "half", "dilation": 2}),
 ]
 
 
@@ -58,6 +60,17 @@ def test_form_of_a_cpu_and_its_gradient_equal_those_of_an_accelerator(
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     for one, other in zip(our_gradient, their_gradient, strict=True):
         np.testing.assert_allclose(one, other, atol=5e-5)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_dilated_groups_are_those_of_flax(platform: str) -> None:
+    x, kernel = _inputs((8, 9), 12, (3, 3, 4, 6))
+    ours = GroupedConv(channels=6, kernel_size=3, groups=3, dilation=2)
+    theirs = nn.Conv(6, (3, 3), padding=2, kernel_dilation=2, feature_group_count=3, use_bias=False)
+    params = {"params": {"kernel": kernel}}
+    y = _as_on(platform, ours.apply, params, x)
+    # float32 sums of 36 terms in another order.
+    np.testing.assert_allclose(y, jax.jit(theirs.apply)(params, x), atol=1e-5)
 
 
 def test_depthwise_conv_by_hand() -> None:

@@ -57,6 +57,42 @@ def test_a_wrong_value_of_deeplab_is_named(field: str, value: Any, match: str) -
     _refuses("deeplabv3", field, value, match)
 
 
+@pytest.mark.parametrize(
+    ("coarse_head", "field"),
+    [
+        ("deeplabv3", "aspp_dim"),
+        ("deeplabv3plus", "aspp_dim"),
+        ("deeplabv3plus", "low_level_dim"),
+    ],
+)
+def test_channels_of_deeplab_that_are_no_groups_are_named(coarse_head: str, field: str) -> None:
+    config = tiny_semantic_config(coarse_head)
+    semantic = config.model.semantic
+    semantic.norm, semantic.aspp_dim, semantic.low_level_dim = "group_norm", 32, 32
+    build_semantic_model(config)
+    semantic[field] = 48
+    with pytest.raises(ValueError, match=rf"semantic\.{field} must be a multiple of 32.*got 48"):
+        build_semantic_model(config)
+
+
+def test_deeplabv3_has_no_low_level_channels_that_could_be_no_groups() -> None:
+    config = tiny_semantic_config("deeplabv3")
+    semantic = config.model.semantic
+    semantic.norm, semantic.aspp_dim, semantic.low_level_dim = "group_norm", 32, 48
+    build_semantic_model(config)
+
+
+@pytest.mark.parametrize("field", ["sampler", "point_loss"])
+def test_a_name_that_nothing_reads_without_points_is_refused(field: str) -> None:
+    config = tiny_semantic_config("semantic_fpn")
+    config.model.semantic.pointrend = False
+    build_semantic_model(config)
+    config.model.semantic[field] = "crossentropy"
+    message = rf"semantic\.{field} must be '.*' for config\.model\.semantic\.pointrend False"
+    with pytest.raises(ValueError, match=message):
+        build_semantic_model(config)
+
+
 def _refuses(coarse_head: str, field: str, value: Any, match: str) -> None:
     config = tiny_semantic_config(coarse_head)
     with config.ignore_type():

@@ -236,7 +236,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         boxes = jnp.concatenate([height * 0, height * 0, width, height], axis=-1)
         one = jnp.ones((images, 1))
         index = one.astype(jnp.int32)
-        found = Detections(boxes, 0.5 * one, index, one > 0, index)
+        found = Detections(boxes, 0.5 * one, index, one > 0)
         return InstancePredictions(
             found, jnp.ones((images, 1, 56, 56)), jnp.ones((images, 1, 7, 7))
         )

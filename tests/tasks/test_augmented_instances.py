@@ -68,7 +68,7 @@ def _detections(boxes: list[list[float]], scores: list[float], classes: list[int
     """Of one image; a score of 0 is an empty slot."""
     found: Any = np.asarray([scores], np.float32)
     labels: Any = np.asarray([classes], np.int32)
-    return Detections(_boxes(*boxes), found, labels, found > 0, 0 * labels)
+    return Detections(_boxes(*boxes), found, labels, found > 0)
 
 
 def test_what_views_find_alike_is_kept_once_and_what_one_finds_stays() -> None:
@@ -83,7 +83,6 @@ def test_what_views_find_alike_is_kept_once_and_what_one_finds_stays() -> None:
     np.testing.assert_allclose(merged.scores[0], [0.9, 0.5, 0.4, 0])
     assert merged.classes.tolist() == [[0, 0, 1, 0]]
     np.testing.assert_allclose(merged.boxes[0], [left, right, left, [0, 0, 0, 0]])
-    assert merged.proposal_index.tolist() == [[2, 1, 3, 0]]
 
 
 def _config() -> Config:
@@ -99,7 +98,7 @@ def _found_on_the_left(_: Any, batch: ImageBatch) -> tuple[Array, Detections]:
     box = jnp.stack([width / 8, 0 * height, 3 * width / 8, height / 2], axis=-1)
     zeros = jnp.zeros((number, 1), jnp.int32)
     scores = jnp.full((number, 1), 0.5)
-    return width, Detections(box[:, None], scores, zeros, zeros == 0, zeros)
+    return width, Detections(box[:, None], scores, zeros, zeros == 0)
 
 
 def _ramp_and_place(_: Any, width: Array, detections: Detections, __: Any) -> MaskLogits:

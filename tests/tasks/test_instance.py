@@ -30,7 +30,6 @@ def _predictions(counts: tuple[int, ...], boxes: np.ndarray | None = None) -> In
         scores=valid * np.linspace(1, 0.1, SLOTS, dtype=np.float32),
         classes=np.where(valid, 1, 0),
         valid=valid,
-        proposal_index=np.zeros((images, SLOTS), np.int32),
     )
     logits = rng.normal(size=(images, SLOTS, SIDE, SIDE)).astype(np.float32)
     return jax.device_put(InstancePredictions(detections, logits, logits[..., :4, :4]))

@@ -96,6 +96,9 @@ def test_all_but_the_backbone_is_trained() -> None:
         ("data.buckets", ((64, 64), (96, 96)), "config.data.buckets must be one square"),
         ("num_classes", 3, "config.num_classes must be 1"),
         ("model.output_stride", 16, "config.model.output_stride must be 32"),
+        ("model.norm", "batch_norm", "config.model.norm must be 'frozen' for a refiner"),
+        ("model.compute_dtype", "bfloat16", "compute_dtype must be 'float32' for a refiner"),
+        ("model.compute_dtype", "bfloat17", "compute_dtype must be 'float32' for a refiner"),
         ("model.refine.conv_dim", 20, "config.model.refine.conv_dim must be a multiple of 24"),
     ],
 )

@@ -92,7 +92,7 @@ def _two_found(_: Any, batch: ImageBatch) -> InstancePredictions:
 
     found = jnp.tile(batch.valid[:, None], (1, 2))
     scores, nothing = np.asarray([0.9, 0.4], np.float32), np.zeros(2, np.int32)
-    detections = Detections(each(boxes), each(scores), each(nothing), found, each(nothing))
+    detections = Detections(each(boxes), each(scores), each(nothing), found)
     return InstancePredictions(detections, each(logits), each(logits[:, ::2, ::2]))
 
 

@@ -21,7 +21,7 @@ from pointrend_jax.training.checkpoints import CheckpointMeta, Retention
 from pointrend_jax.training.loop import (
     LoopSettings,
     NonFiniteLossError,
-    check_finite,
+    finite_losses,
     run_training,
 )
 from pointrend_jax.training.metrics import duration
@@ -150,7 +150,7 @@ def test_evaluation_joins_the_metrics_and_the_checkpoint_knows_itself(
 
 def test_non_finite_loss_is_named() -> None:
     with pytest.raises(NonFiniteLossError, match="not finite at step 7: loss_mask"):
-        check_finite({"loss_mask": jnp.array(np.nan), "loss_cls": jnp.array(1.0)}, 7)
+        finite_losses({"loss_mask": jnp.array(np.nan), "loss_cls": jnp.array(1.0)}, 7)
 
 
 def test_workdir_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pointrend_jax.training import memory
 from pointrend_jax.training.memory import StepMemory, check_step_memory, step_memory
 from tests.own_parts import Patches, only_built_in, spec
 from tests.tiny import tiny_config, tiny_semantic_config
+from tests.tiny_refiner import refiner_config
 
 _GIB = 2**30
 
@@ -97,6 +98,19 @@ def test_what_cannot_fit_is_refused_with_sizes_that_would(
     _with_memory(monkeypatch, limit * _GIB)
     with pytest.raises(ValueError, match=message.replace("{3}", str(3 * jax.device_count()))):
         check_step_memory(config)
+
+
+def test_a_refiner_which_has_one_type_is_not_advised_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = refiner_config()
+    config.train.batch_size = jax.device_count()
+    # So that counting is worth while on so small a canvas.
+    _counted(monkeypatch, 0, 2**26)
+    _with_memory(monkeypatch, 2**25)
+    with pytest.raises(ValueError, match=r"config\.train\.remat=True needs less") as refused:
+        check_step_memory(config)
+    assert "compute_dtype" not in str(refused.value)
 
 
 def test_what_may_not_fit_is_told(
