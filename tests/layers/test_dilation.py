@@ -1,5 +1,6 @@
 """Output strides below 32: dilated stages compute what strided ones do, and the cells between."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -37,8 +38,8 @@ def _maps(dilated: Any, strided: Any) -> tuple[dict[str, jax.Array], dict[str, j
 @pytest.mark.parametrize("groups", [1, 2])
 def test_a_dilated_resnet_holds_the_maps_of_the_strided_one(groups: int) -> None:
     # With the stride in the first 1x1, the 3x3 after it already sees every second cell.
-    of_groups = {"groups": groups, "width_per_group": 64 // groups}
-    dilated, strided = _maps(ResNet(50, output_stride=8, **of_groups), ResNet(50, **of_groups))
+    resnet = partial(ResNet, 50, groups=groups, width_per_group=64 // groups)
+    dilated, strided = _maps(resnet(output_stride=8), resnet())
     for name, skip in (("res4", 2), ("res5", 4)):
         assert dilated[name].shape[1:3] == (32 // 8, 64 // 8)
         ours = np.asarray(dilated[name])[:, ::skip, ::skip]
