@@ -36,7 +36,7 @@ def ground_truth(annotations: list[dict], num_images: int) -> dict[str, Any]:
         {"id": i + 1, "file_name": f"{i + 1}.jpg", "height": HEIGHT, "width": WIDTH}
         for i in range(num_images)
     ]
-    return {"images": images, "annotations": annotations, "categories": CATEGORIES}
+    return {"images": images, "annotations": annotations, "categories": [dict(c) for c in CATEGORIES]}
 
 
 def detection(image_id: int, category_id: int, mask: np.ndarray, score: float) -> dict[str, Any]:
