@@ -36,7 +36,9 @@ def ground_truth(annotations: list[dict], num_images: int) -> dict[str, Any]:
         {"id": i + 1, "file_name": f"{i + 1}.jpg", "height": HEIGHT, "width": WIDTH}
         for i in range(num_images)
     ]
-    return {"images": images, "annotations": annotations, "categories": [dict(c) for c in CATEGORIES]}
+    # Copies: what a test adds to them is its own.
+    categories = [dict(category) for category in CATEGORIES]
+    return {"images": images, "annotations": annotations, "categories": categories}
 
 
 def detection(image_id: int, category_id: int, mask: np.ndarray, score: float) -> dict[str, Any]:
