@@ -110,7 +110,9 @@ def percent(value: float | None, *, sign: bool = False) -> str:
     """A score or a difference of two, one digit behind the point; "-" for None."""
     if value is None:
         return "-"
-    return f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
+    # A difference of less than half of a digit is no loss: +0.0, not -0.0.
+    points = round(100 * value, 1) + 0.0
+    return f"{points:+.1f}" if sign else f"{points:.1f}"
 
 
 def _named(score: str, rows: Sequence[Row]) -> list[Row]:

@@ -9,7 +9,7 @@ import pytest
 
 from pointrend_jax.evaluation.coco import STAT_NAMES
 from pointrend_jax.evaluation.lvis import LVIS_STAT_NAMES
-from pointrend_jax.evaluation.tables import format_results, format_semantic_results
+from pointrend_jax.evaluation.tables import format_results, format_semantic_results, percent
 from pointrend_jax.storage import write_json
 
 
@@ -70,6 +70,11 @@ def test_lvis_table_has_rare_common_and_frequent_categories():
     assert rows["mask APf"] == rows["boundary APc"] == ["40.0", "45.7", "+5.7"]
     assert rows["mask AR@300"] == ["40.0", "45.7", "+5.7"]
     assert lines[-1] == "box AP 50.0   AP50 50.0   AP75 50.0"
+
+
+def test_a_difference_below_the_last_digit_is_no_loss():
+    assert percent(-0.0004, sign=True) == "+0.0"
+    assert percent(-0.0006, sign=True) == "-0.1"
 
 
 def test_undefined_number_is_a_dash():
