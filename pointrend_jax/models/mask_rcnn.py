@@ -218,16 +218,15 @@ class MaskRCNN(nn.Module):
         return detections._replace(valid=detections.valid & batch.valid[:, None])
 
     def _initial_detections(self, pyramid: dict[str, Array], batch: ImageBatch) -> Detections:
-        """One of each image, of no area, once every layer has been called.
+        """As many as `detect` gives, of no area, once every layer has been called.
 
         Only which layers there are, and their shapes, matters: nothing is sorted or looped over.
         """
-        images = len(batch.valid)
-        boxes = jnp.zeros((images, 1, 4))
+        slots = len(batch.valid), self.box_head.detections_per_image
+        boxes, none = jnp.zeros((*slots, 4)), jnp.zeros(slots, jnp.int32)
         self.rpn(pyramid, batch.padded_hw)
         self.box_head(pyramid, boxes, batch.padded_hw)
-        nothing = jnp.zeros((images, 1), jnp.int32)
-        return Detections(boxes, jnp.zeros((images, 1)), nothing, nothing > 0)
+        return Detections(boxes, jnp.zeros(slots), none, none > 0)
 
     def segment(
         self, pyramid: dict[str, Array], detections: Detections, padded_hw: Int[Array, "B 2"]
