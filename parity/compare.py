@@ -1,6 +1,7 @@
 """One comparison with the reference: what was compared, how far off it was, what was allowed."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,31 +47,39 @@ class LeftOut(NamedTuple):
 Result = Row | LeftOut
 
 
-class AbsentArray(KeyError):
-    """A golden file does not hold an array that a comparison needs."""
+class Absent(KeyError):
+    """A kit does not hold an array or a file that a comparison needs, which is its name."""
 
 
 class Golden(dict[str, Any]):
     """The arrays of a golden file by name. A kit may hold a part of them."""
 
     def __missing__(self, name: str) -> Any:
-        raise AbsentArray(name)
+        raise Absent(name)
 
     def require(self, *names: str) -> None:
-        """Raises AbsentArray for the first that is not there, before long work for nothing."""
+        """Raises Absent for the first that is not there, before long work for nothing."""
         for name in names:
             self[name]
+
+
+def kit_file(kit: Path, name: str) -> Path:
+    """The file of a kit, by its path in it. Raises: Absent if it is not there."""
+    path = kit / name
+    if not path.is_file():
+        raise Absent(name)
+    return path
 
 
 def part(file: str, name: str, results: Iterator[Result]) -> Iterator[Result]:
     """`results` as they come. What stops them stops this part of a file and nothing after it.
 
-    An array that the kit does not hold leaves the rest of the part out; anything else that is wrong
-    with a kit is a miss.
+    An array or a file that the kit does not hold leaves the rest of the part out; anything else
+    that is wrong with a kit is a miss.
     """
     try:
         yield from results
-    except AbsentArray as absent:
+    except Absent as absent:
         yield LeftOut(file, f"{name}: the kit holds no {absent.args[0]}")
     except (ValueError, KeyError, OSError) as error:
         yield Row(file, f"{name}: stopped by {type(error).__name__}: {error}", np.inf, 0.0)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from parity.compare import LeftOut, Result, Row, row
+from parity.compare import LeftOut, Result, Row, kit_file, row
 from parity.config_fields import WORDS, fields_of
 from parity.kit import CONFIGS, KitModel, published_config
 from pointrend_jax.config import load_config
@@ -109,7 +109,7 @@ def score_rows(kit: Path) -> Iterator[Row]:
     medium and large by the area of their box; by default ours goes by that of the mask.
     """
     golden = json.loads((kit / "coco_eval.json").read_text())
-    truth = load_ground_truth(kit / "images" / "annotations.json")
+    truth = load_ground_truth(kit_file(kit, "images/annotations.json"))
     kinds: tuple[tuple[OverlapKind, str], ...] = (("box", "bbox"), ("mask", "segm"))
     for kind, theirs in kinds:
         evaluation = evaluate_detections(truth, golden["detections"], kind, area_of_detection="box")

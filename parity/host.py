@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from parity.compare import Check
+from parity.compare import Check, kit_file
 from parity.kit import load_golden
 from pointrend_jax.data.batches import color_augmentation, transforms
 from pointrend_jax.data.images import read_image
@@ -92,7 +92,7 @@ def resize(path: Path) -> Iterator[Check]:
     yield Check("sizes", sizes, g["sizes"][:, 4:])
     for key in (k for k in g if k.startswith("decoded_crc_")):
         image_id = int(key.rsplit("_", 1)[1])
-        yield from _resized_photo(g, image_id, _photos(path) / f"{image_id:012d}.jpg")
+        yield from _resized_photo(g, image_id, _of_images(path, f"{image_id:012d}.jpg"))
     old_hw, new_hw = _size(np.array(g["seg_in"].shape)), _size(np.array(g["seg_out"].shape))
     labels = np.zeros(new_hw, np.uint8)
     for label in np.unique(g["seg_in"]):
@@ -104,8 +104,9 @@ def resize(path: Path) -> Iterator[Check]:
     yield Check("flipped box", flipped, g["hflip_box"])
 
 
-def _photos(path: Path) -> Path:
-    return path.parent.parent / "images"
+def _of_images(path: Path, name: str) -> Path:
+    """A file of images/ in the kit that the file of ops/ is of."""
+    return kit_file(path.parent.parent, f"images/{name}")
 
 
 def _resized_photo(g: dict[str, np.ndarray], image_id: int, photo: Path) -> Iterator[Check]:
@@ -131,7 +132,8 @@ def _crc(pixels: np.ndarray) -> int:
 def crowd_rle(path: Path) -> Iterator[Check]:
     """The stored area and box are of the mask; those of the annotation file are others."""
     g = load_golden(path)
-    dataset = read_coco(_photos(path) / "annotations.json", _photos(path))
+    file = _of_images(path, "annotations.json")
+    dataset = read_coco(file, file.parent)
     objects = {o.id: o for image in dataset.images for o in image.objects}
     crowds: list[Any] = [objects[i].segmentation for i in g["ann_id"].tolist()]
     yield Check("size", [c["size"] for c in crowds], g["hw"])
@@ -144,7 +146,7 @@ def crowd_rle(path: Path) -> Iterator[Check]:
 
 def gt_masks(path: Path) -> Iterator[Check]:
     g = load_golden(path)
-    content = json.loads((_photos(path) / "annotations.json").read_text())
+    content = json.loads(_of_images(path, "annotations.json").read_text())
     hw_of = {i["id"]: (i["height"], i["width"]) for i in content["images"]}
     polygons_of = {a["id"]: a["segmentation"] for a in content["annotations"]}
     polygons = [polygons_of[i] for i in g["ann_id"].tolist()]

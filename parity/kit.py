@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from parity import recipe
-from parity.compare import Golden
+from parity.compare import Absent, Golden
 from pointrend_jax.config import load_config
 from pointrend_jax.data.batches.transforms import choose_bucket
 from pointrend_jax.importers.detectron2 import detectron2_rules
@@ -94,14 +94,17 @@ def load_golden(path: Path) -> Golden:
 def read_pixels(
     kit: Path, image_id: int, hw: tuple[int, int], crc32: int, *, bgr: bool = True
 ) -> np.ndarray:
-    """RGB uint8 [H, W, 3] of a kit's input. Raises: ValueError if it is not there.
+    """RGB uint8 [H, W, 3] of a kit's input.
 
     One image can lie there in one size twice, resized and cropped: the checksum decides.
 
     Args:
       bgr: the checksum is that of a model's input that takes BGR.
+    Raises: Absent if it is not there, ValueError if what is there is another.
     """
     stem = f"{image_id}_{hw[0]}x{hw[1]}"
+    if not any((kit / "inputs").glob(f"{stem}_*.npz")):
+        raise Absent(f"inputs/{stem}_*.npz")
     for order in ("BGR", "RGB"):
         path = kit / "inputs" / f"{stem}_{order}.npz"
         if path.is_file():

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from parity.compare import AbsentArray, Golden, Result, Row, part, row
+from parity.compare import Absent, Golden, Result, Row, part, row
 from parity.kit import KitModel
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.pixels import normalise
@@ -64,7 +64,7 @@ class Stages:
 def map_rows(kit: KitModel, file: str, golden: Golden, batch: ImageBatch) -> Iterator[Result]:
     """Every map from the normalised pixels to res5, or to p6 where there is an FPN."""
     if not any(name.startswith("map/") for name in golden):
-        raise AbsentArray("map/*")
+        raise Absent("map/*")
 
     def maps(m: MaskRCNN | SemanticSegmentor, batch: ImageBatch) -> Any:
         pixels = normalise(batch.images, batch.image_hw, m.pixel_mean, m.pixel_std, bgr=m.bgr)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from parity.compare import AbsentArray, Golden, Result, Row, part, row
+from parity.compare import Absent, Golden, Result, Row, part, row
 from parity.kit import KitModel
 from pointrend_jax.importers.detectron2 import export_detectron2
 from pointrend_jax.ops.losses import LossTerm
@@ -227,7 +227,7 @@ def _decay_rows(file: str, golden: Golden, kit: KitModel, num_trained: int) -> I
 def _losses_of_kit(golden: Golden, group: str) -> dict[str, float]:
     losses = {k.partition("/")[2]: float(v) for k, v in golden.items() if k.startswith(f"{group}/")}
     if not losses:
-        raise AbsentArray(f"{group}/*")
+        raise Absent(f"{group}/*")
     return losses
 
 
