@@ -21,13 +21,8 @@ import numpy as np
 from pointrend_jax.config import load_config
 from pointrend_jax.configs import base
 from pointrend_jax.data.batches.object_slots import slots_for
-from pointrend_jax.data.batches.objects import (
-    Augmentation,
-    PlannedImage,
-    TrainPlan,
-    read_record,
-    slot_sizes,
-)
+from pointrend_jax.data.batches.objects import read_record, slot_sizes
+from pointrend_jax.data.batches.train_plan import Augmentation, PlannedImage, TrainPlan
 from pointrend_jax.data.batches.transforms import (
     pack_masks,
     place_image,

@@ -240,10 +240,16 @@ FAULTS = (
         ("data/batches/test_transforms.py",),
     ),
     Fault(
-        "epoch-drops-leftovers", "data/batches/objects.py",
-        "batches += self._merge(leftovers, batches)",
-        "self._merge(leftovers, batches)",
-        ("data/batches/test_objects.py",),
+        "epoch-drops-leftovers", "data/batches/train_plan.py",
+        "return -(-epoch * shape.number // self.batch_size)",
+        "return epoch * (shape.number // self.batch_size)",
+        ("data/batches/test_train_plan.py",),
+    ),
+    Fault(
+        "tall-images-share-wide-batches", "data/batches/train_plan.py",
+        "known, largest = buckets_of_shapes(augmentation.buckets), max(augmentation.min_sizes)",
+        "known, largest = (augmentation.buckets,), max(augmentation.min_sizes)",
+        ("data/batches/test_train_plan.py",),
     ),
     Fault(
         "repeat-factor-without-root", "data/batches/repeat_factors.py",

@@ -8,14 +8,9 @@ import numpy as np
 from jaxtyping import Float, Int32, Num
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.batches.objects import (
-    Augmentation,
-    PointSupervision,
-    TrainPlan,
-    read_record,
-    train_batches,
-)
+from pointrend_jax.data.batches.objects import PointSupervision, read_record, train_batches
 from pointrend_jax.data.batches.repeat_factors import image_repeat_factors
+from pointrend_jax.data.batches.train_plan import Augmentation, TrainPlan
 from pointrend_jax.data.records.layout import facts_digest
 from pointrend_jax.data.records.objects import (
     PreparedSet,

@@ -125,10 +125,12 @@ def test_what_may_not_fit_is_told(
     assert capsys.readouterr().out == ""
 
 
-def test_the_largest_canvas_is_that_of_a_batch_of_tall_and_wide_images():
+def test_the_largest_canvas_is_that_of_a_batch_of_images_of_one_shape():
     config = tiny_config()
     config.data.buckets = ((256, 416), (416, 256))
-    assert memory.canvas_hw(config) == (416, 416)
+    assert memory.canvas_hw(config) == (256, 416)
+    config.data.buckets = ((256, 416), (320, 384), (416, 256))
+    assert memory.canvas_hw(config) == (320, 416)
 
 
 def test_a_step_of_labelled_points_is_counted_without_masks():

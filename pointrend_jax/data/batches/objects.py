@@ -1,34 +1,24 @@
-"""Batches of one bucket each, a pure function of (seed, position): a run resumes exactly.
+"""Batches of images with their objects, as `train_plan.py` plans them: read, moved and placed.
 
-An epoch is planned before a byte of it is read: the shuffle, each image's size and flip and
-therefore its bucket, and which images share a batch. Every process plans the same and loads its own
-part.
+Every process plans the same and loads its own part.
 """
 
 import json
-from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import grain.python as grain
 import numpy as np
-from jaxtyping import Float
 
 from pointrend_jax.data.batches.loading import ForEach, iterate_batches
 from pointrend_jax.data.batches.object_points import as_arrays, transform_points
 from pointrend_jax.data.batches.object_slots import choose_slot_sizes, slots_for
-from pointrend_jax.data.batches.repeat_factors import most_images, repeat_counts
+from pointrend_jax.data.batches.train_plan import PlannedBatch, PlannedImage, TrainPlan
 from pointrend_jax.data.batches.transforms import (
-    Bucket,
     ImageObjects,
-    check_fit,
-    choose_bucket,
     pack_masks,
     padded_sizes,
     place_image,
     resize_image,
-    resized_hw,
-    training_canvases,
     transform_objects,
 )
 from pointrend_jax.data.images import decode_image
@@ -38,146 +28,11 @@ from pointrend_jax.data.records.objects import PreparedSet
 from pointrend_jax.structures import ObjectBatch
 
 
-class Augmentation(NamedTuple):
-    """How training images are resized and flipped, and the canvases they go to."""
-
-    min_sizes: tuple[int, ...]
-    max_size: int
-    flip_probability: float
-    buckets: tuple[Bucket, ...]
-
-
 class PointSupervision(NamedTuple):
     """Labelled points of each object in a step, and the seed by which these are drawn of more."""
 
     number: int
     seed: int
-
-
-class PlannedImage(NamedTuple):
-    """What happens to one image of a batch."""
-
-    record: int
-    image_hw: tuple[int, int]
-    flip: bool
-    epoch: int
-
-
-class PlannedBatch(NamedTuple):
-    """One batch of all processes together."""
-
-    bucket: Bucket
-    images: tuple[PlannedImage, ...]
-
-
-class TrainPlan:
-    """An endless sequence of planned batches, for `grain.MapDataset.source`."""
-
-    def __init__(
-        self,
-        sizes: Sequence[tuple[int, int]],
-        records: Sequence[int],
-        augmentation: Augmentation,
-        *,
-        batch_size: int,
-        seed: int,
-        repeat_factors: Float[np.ndarray, " N"] | None = None,
-    ) -> None:
-        """Args: sizes, (height, width) of each image of `records`; repeat_factors, how often an
-        epoch has each on average (`repeat_factors.py`), None for once.
-        """
-        self._sizes, self._records = list(sizes), list(records)
-        self._augmentation, self.batch_size, self._seed = augmentation, batch_size, seed
-        check_fit(self._sizes, augmentation.min_sizes, augmentation.max_size, augmentation.buckets)
-        # Two epochs: loading runs ahead of training over the border between them.
-        self._epoch = lru_cache(maxsize=2)(self._plan_epoch)
-        self._repeat_factors = repeat_factors
-        number = len(self._records) if repeat_factors is None else most_images(repeat_factors)
-        self.batches_per_epoch = -(-number // batch_size)
-
-    @property
-    def mask_bytes(self) -> int:
-        """The bytes of one object's bits on the largest canvas."""
-        canvases = training_canvases(self._augmentation.buckets)
-        return max(height * width // 8 for height, width in canvases)
-
-    def __len__(self) -> int:
-        return 2**40
-
-    def __getitem__(self, index: int) -> PlannedBatch:
-        epoch, position = divmod(int(index), self.batches_per_epoch)
-        return self._epoch(epoch)[position]
-
-    def _plan_epoch(self, epoch: int) -> list[PlannedBatch]:
-        rng = np.random.default_rng([self._seed, epoch])
-        choices, indices = self._augmentation, np.arange(len(self._records))
-        if self._repeat_factors is not None:
-            indices = np.repeat(indices, repeat_counts(self._repeat_factors, rng))
-        number = len(indices)
-        order = rng.permutation(number)
-        # One entry for each time that an epoch has an image.
-        min_sizes = rng.choice(np.asarray(choices.min_sizes), number)
-        flips = rng.random(number) < choices.flip_probability
-        groups: dict[Bucket, list[PlannedImage]] = {}
-        for i in order:
-            index = indices[i]
-            hw = _resized(self._sizes[index], int(min_sizes[i]), choices.max_size)
-            bucket = _bucket(hw, choices.buckets)
-            image = PlannedImage(self._records[index], hw, bool(flips[i]), epoch)
-            groups.setdefault(bucket, []).append(image)
-        batches, leftovers = self._full_batches(groups)
-        batches += self._merge(leftovers, batches)
-        return [batches[i] for i in rng.permutation(len(batches))]
-
-    def _full_batches(
-        self, groups: dict[Bucket, list[PlannedImage]]
-    ) -> tuple[list[PlannedBatch], list[PlannedImage]]:
-        size = self.batch_size
-        batches, leftovers = [], []
-        for bucket, images in groups.items():
-            full = len(images) // size * size
-            batches += [
-                PlannedBatch(bucket, tuple(images[i : i + size])) for i in range(0, full, size)
-            ]
-            leftovers += images[full:]
-        return batches, leftovers
-
-    def _merge(
-        self, leftovers: list[PlannedImage], batches: list[PlannedBatch]
-    ) -> list[PlannedBatch]:
-        """Batches of what filled no bucket, in canvases that hold them; nothing is dropped.
-
-        The last one is filled up with images that this epoch has had already. An epoch of repeated
-        images that is one image short of a batch may need a whole one of these.
-        """
-        leftovers = sorted(leftovers, key=lambda image: image.image_hw)
-        missing = (self.batches_per_epoch - len(batches)) * self.batch_size - len(leftovers)
-        again = [image for batch in batches for image in batch.images] + leftovers
-        images = leftovers + [again[i % len(again)] for i in range(missing)]
-        merged = []
-        for first in range(0, len(images), self.batch_size):
-            part = images[first : first + self.batch_size]
-            bucket = _common_bucket([i.image_hw for i in part], self._augmentation.buckets)
-            merged.append(PlannedBatch(bucket, tuple(part)))
-        return merged
-
-
-@lru_cache(maxsize=100_000)
-def _resized(size: tuple[int, int], min_size: int, max_size: int) -> tuple[int, int]:
-    return resized_hw(size, min_size, max_size)
-
-
-@lru_cache(maxsize=100_000)
-def _bucket(hw: tuple[int, int], buckets: tuple[Bucket, ...]) -> Bucket:
-    bucket = choose_bucket(hw, buckets)
-    assert bucket is not None, "check_fit comes first"
-    return bucket
-
-
-def _common_bucket(sizes: list[tuple[int, int]], buckets: tuple[Bucket, ...]) -> Bucket:
-    """The smallest canvas that holds all."""
-    height, width = (max(hw[axis] for hw in sizes) for axis in (0, 1))
-    return _bucket((height, width), training_canvases(buckets))
 
 
 class _LoadBatch:

@@ -82,13 +82,21 @@ def check_buckets(buckets: Sequence[tuple[int, int]]) -> None:
         )
 
 
-def training_canvases(buckets: Sequence[Bucket]) -> tuple[Bucket, ...]:
-    """The canvases of training batches: the buckets, and last one that holds tall and wide images.
+def buckets_of_shapes(buckets: Sequence[Bucket]) -> tuple[tuple[Bucket, ...], ...]:
+    """The buckets of wide images and those of tall ones; square ones are of both."""
+    wide = tuple(bucket for bucket in buckets if bucket[0] <= bucket[1])
+    tall = tuple(bucket for bucket in buckets if bucket[0] >= bucket[1])
+    return wide, tall
 
-    What is left of an epoch's tall and wide images shares a batch.
+
+def training_canvases(buckets: Sequence[Bucket]) -> tuple[Bucket, ...]:
+    """The canvases of training batches: the buckets, and last those that hold all of a shape.
+
+    What is left of an epoch's wide images shares batches, and so does what is left of tall ones.
     """
-    union = max(height for height, _ in buckets), max(width for _, width in buckets)
-    return tuple(dict.fromkeys((*buckets, union)))
+    shapes = [shape for shape in buckets_of_shapes(buckets) if shape]
+    unions = [(max(h for h, _ in shape), max(w for _, w in shape)) for shape in shapes]
+    return tuple(dict.fromkeys((*buckets, *unions)))
 
 
 def choose_bucket(

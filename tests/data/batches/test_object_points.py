@@ -8,13 +8,8 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.data.batches.object_points import PlacedPoints, transform_points
-from pointrend_jax.data.batches.objects import (
-    Augmentation,
-    PointSupervision,
-    TrainPlan,
-    slot_sizes,
-    train_batches,
-)
+from pointrend_jax.data.batches.objects import PointSupervision, slot_sizes, train_batches
+from pointrend_jax.data.batches.train_plan import Augmentation, TrainPlan
 from pointrend_jax.data.batches.transforms import ImageObjects
 from pointrend_jax.data.records.objects import PreparedSet, object_records, open_objects
 from pointrend_jax.data.records.write import write_records

@@ -11,11 +11,8 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.data.batches.evaluation import eval_samples
-from pointrend_jax.data.batches.objects import (
-    Augmentation,
-    TrainPlan,
-    train_batches,
-)
+from pointrend_jax.data.batches.objects import train_batches
+from pointrend_jax.data.batches.train_plan import Augmentation, TrainPlan
 from pointrend_jax.data.records.objects import PreparedSet
 from pointrend_jax.structures import check_shapes
 from tests.data.object_sets import prepare
@@ -67,41 +64,6 @@ def _plan(batch_size: int = 2, seed: int = 0) -> TrainPlan:
 
 def _batches(prepared: PreparedSet, index: int = 0, count: int = 1) -> Any:
     return train_batches(prepared, _plan(), process_index=index, process_count=count, num_threads=2)
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 16])
-def test_an_epoch_holds_every_image_once_but_for_the_last_fill(batch_size: int):
-    plan = _plan(batch_size)
-    for epoch in range(3):
-        first = epoch * plan.batches_per_epoch
-        batches = [plan[first + i] for i in range(plan.batches_per_epoch)]
-        counts = Counter(image.record for batch in batches for image in batch.images)
-        assert set(counts) == set(range(len(_SIZES)))
-        assert counts.total() - len(_SIZES) == -len(_SIZES) % batch_size
-        assert all(len(batch.images) == batch_size for batch in batches)
-
-
-def test_every_image_fits_the_bucket_of_its_batch():
-    plan = _plan()
-    for i in range(5 * plan.batches_per_epoch):
-        for image in plan[i].images:
-            assert image.image_hw[0] <= plan[i].bucket[0]
-            assert image.image_hw[1] <= plan[i].bucket[1]
-
-
-def test_a_batch_is_decided_by_seed_and_position_alone():
-    plan = _plan()
-    late = plan[40]
-    _ = [plan[i] for i in range(30)]
-    assert plan[40] == late == _plan()[40]
-    assert [_plan(seed=1)[i] for i in range(8)] != [plan[i] for i in range(8)]
-
-
-def test_an_image_that_fits_no_bucket_is_an_error_at_set_up():
-    with pytest.raises(ValueError, match="fits none of"):
-        TrainPlan(
-            [(20, 40), (20, 200)], [0, 1], _CHOICES._replace(max_size=400), batch_size=1, seed=0
-        )
 
 
 def test_batches_carry_the_annotated_objects(prepared: PreparedSet):

@@ -5,12 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pointrend_jax.data.batches.objects import Augmentation, TrainPlan
 from pointrend_jax.data.batches.repeat_factors import (
     image_repeat_factors,
     most_images,
     repeat_counts,
 )
+from pointrend_jax.data.batches.train_plan import Augmentation, TrainPlan
 
 _CHOICES = Augmentation((20, 28), 64, 0.5, ((32, 64), (64, 32), (64, 64)))
 
@@ -74,34 +74,35 @@ def _plan(factors: list[float] | None, batch_size: int = 4, seed: int = 0) -> Tr
     )
 
 
-def _epoch(plan: TrainPlan, epoch: int) -> Counter:
-    first = epoch * plan.batches_per_epoch
-    batches = [plan[first + i] for i in range(plan.batches_per_epoch)]
+def _counts(plan: TrainPlan, epochs: int) -> list[Counter]:
+    """How often each of the first epochs has each record."""
+    batches = [plan[i] for i in range(plan.first_batch(epochs))]
     assert all(len(batch.images) == plan.batch_size for batch in batches)
-    return Counter(image.record for batch in batches for image in batch.images)
+    counts = [Counter() for _ in range(epochs)]
+    for image in (image for batch in batches for image in batch.images):
+        if image.epoch < epochs:
+            counts[image.epoch][image.record] += 1
+    return counts
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
 def test_an_epoch_of_the_plan_repeats_rare_images(batch_size: int) -> None:
-    # 12.5 images: an epoch has 12 or 13, of which 12 would be three batches of 4.
+    # 12.5 images, three of them of tall ones: an epoch has 12 or 13, and one that is short repeats
+    # its first image.
     plan = _plan([1.0] * 8 + [1.5, 3.0], batch_size)
-    assert plan.batches_per_epoch == {1: 13, 4: 4, 16: 1}[batch_size]
     halves = []
-    for epoch in range(40):
-        counts = _epoch(plan, epoch)
-        fill = plan.batches_per_epoch * batch_size - 12
+    for counts in _counts(plan, 40):
         assert all(counts[100 + i] >= 1 for i in range(8))
         assert counts[109] >= 3
         assert counts[108] >= 1
-        # What is beyond the rounded factors only fills the last batches.
-        assert counts.total() == 12 + fill
+        assert counts.total() == 13
         halves.append(counts[108])
     assert len(set(halves)) > 1
 
 
 def test_repeats_of_an_image_are_sized_and_flipped_each_by_itself() -> None:
     plan = _plan([1.0, 12.0], batch_size=1)
-    images = [plan[i].images[0] for i in range(plan.batches_per_epoch)]
+    images = [plan[i].images[0] for i in range(plan.first_batch(1))]
     repeated = {image for image in images if image.record == 101}
     assert len(repeated) == 4  # two sizes, flipped or not
 

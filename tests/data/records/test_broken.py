@@ -9,11 +9,8 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.data.batches.evaluation import eval_samples
-from pointrend_jax.data.batches.objects import (
-    Augmentation,
-    TrainPlan,
-    train_batches,
-)
+from pointrend_jax.data.batches.objects import train_batches
+from pointrend_jax.data.batches.train_plan import Augmentation, TrainPlan
 from pointrend_jax.data.records.broken import BrokenRecords, BrokenRecordsError
 from pointrend_jax.data.records.layout import ImageFacts
 from pointrend_jax.data.records.objects import PreparedSet
