@@ -83,7 +83,7 @@ def get_config() -> ConfigDict:
     data.points_per_step = 0
     # (height, width) canvases, multiples of 32; an image goes to the smallest that holds it. Of a
     # refiner one square, which every crop is brought to.
-    data.buckets = ((800, 1088), (1088, 800), (800, 1344), (1344, 800), (1344, 1344))
+    data.buckets = ((800, 1088), (1088, 800), (800, 1344), (1344, 800))
     data.num_threads = 2  # reading and decoding threads a process
     # The share of the training records that may turn out unreadable: each is named, and another
     # image of its batch takes its place. More are an error.
