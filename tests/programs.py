@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.extend.core import JaxprEqn
 
 
 class Product(NamedTuple):
@@ -25,18 +25,22 @@ class Product(NamedTuple):
         return precision == (jax.lax.Precision.HIGHEST,) * 2
 
 
-def products(program: ClosedJaxpr | Jaxpr, scope: str = "") -> Iterator[Product]:
+def products(program: Any, scope: str = "") -> Iterator[Product]:
     """Every one of a program, also those of its loops and branches.
 
     The names of a gradient's scopes look like "transpose(jvp(fpn))".
+
+    Args:
+      program: a jaxpr, closed or not; from jax 0.12 on there is one kind.
     """
-    jaxpr: Any = program.jaxpr if isinstance(program, ClosedJaxpr) else program
-    for equation in jaxpr.eqns:
+    for equation in program.eqns:
         inner = f"{scope}/{equation.source_info.name_stack}"
         if equation.primitive.name in ("conv_general_dilated", "dot_general"):
             yield Product(set(inner.replace("(", "/").replace(")", "/").split("/")), equation)
-        for value in jax.tree.leaves(
-            list(equation.params.values()), is_leaf=lambda x: isinstance(x, Jaxpr | ClosedJaxpr)
-        ):
-            if isinstance(value, Jaxpr | ClosedJaxpr):
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program):
+            if _is_program(value):
                 yield from products(value, inner)
+
+
+def _is_program(value: Any) -> bool:
+    return hasattr(value, "eqns")

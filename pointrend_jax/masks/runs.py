@@ -35,7 +35,7 @@ def encode_changes(
     # Each mask has a run for each of its changes, which ends there, and one to the image's end.
     end = np.asarray([image_hw[0] * image_hw[1]])
     ends = np.concatenate([part for of_mask in changes for part in (of_mask, end)])
-    numbers = np.asarray([len(of_mask) + 1 for of_mask in changes])
+    numbers = np.asarray([len(of_mask) + 1 for of_mask in changes], np.int64)
     first_runs = np.cumsum(numbers) - numbers
     runs = np.diff(ends, prepend=0)
     runs[first_runs] = ends[first_runs]
