@@ -7,13 +7,15 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from pointrend_jax import configs
+from pointrend_jax.configs import base
 from pointrend_jax.storage import local_path
 from pointrend_jax.structures import Config
 
@@ -86,6 +88,20 @@ def _neighbours_importable(path: Path, flag: str) -> Iterator[None]:
         # The file may have changed the list; what was there before it stays.
         if folder in sys.path:
             del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
+
+
+def with_newer_fields(saved: Mapping[str, Any]) -> Config:
+    """The configuration of a checkpoint, and the fields that it is older than at their defaults,
+    which keep what was done without them."""
+    return ConfigDict(_filled(saved, base.get_config().to_dict())).lock()
+
+
+def _filled(saved: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    filled = {**defaults, **saved}
+    for name in saved.keys() & defaults.keys():
+        if isinstance(saved[name], Mapping) and isinstance(defaults[name], Mapping):
+            filled[name] = _filled(saved[name], defaults[name])
+    return filled
 
 
 def known_configs() -> list[str]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
+from pointrend_jax.config import with_newer_fields
 from pointrend_jax.config_rules import check_config
 from pointrend_jax.console import tell, waiting_for
 from pointrend_jax.data.batches.transforms import training_canvases
@@ -167,7 +167,7 @@ def evaluate_run(
     place = workdir if output is None else output
     # Now, and not when all is scored and nothing can be kept.
     check_workdir(place, "--output (by default the --workdir)")
-    config = ConfigDict(meta.config).lock() if config is None else config
+    config = with_newer_fields(meta.config) if config is None else config
     check_config(config)
     check_devices(config, ("eval",))
     use_compilation_cache(place / "compiled")

@@ -96,6 +96,21 @@ def test_what_is_scored_is_what_a_user_gets(
     assert compared > 0
 
 
+def test_a_run_that_is_older_than_some_fields_is_scored_as_before(
+    workdir: Path, tmp_path: Path
+) -> None:
+    variables, meta, _ = load_variables(workdir)
+    config = meta.config
+    for group, names in (
+        ("data", ("class_names", "channels", "held_out")),
+        ("eval", ("tta_flip",)),
+    ):
+        config[group] = {k: v for k, v in config[group].items() if k not in names}
+    save_variables(tmp_path / "old", variables, meta._replace(config=config))
+    expected = json.loads((workdir / "results.json").read_text())
+    assert evaluate_run(tmp_path / "old")["rendered"] == expected["rendered"]
+
+
 def test_eval_refuses_data_with_other_classes(workdir: Path, tmp_path: Path) -> None:
     config = tiny_run_config(tmp_path)
     config.num_classes = 5

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pointrend_jax.config import with_newer_fields
 from pointrend_jax.export.artefact import ExportedModel
 from pointrend_jax.export.make import ExportOptions, check_export_options, export_model
 from pointrend_jax.export.program import PLATFORMS
@@ -87,7 +88,7 @@ class Exportable(ABC):
             # What reads data sets is an extra.
             from pointrend_jax.tasks.scoring import build_task_eval_set
 
-            evaluation: Any = build_task_eval_set(self._model.config)
+            evaluation: Any = build_task_eval_set(with_newer_fields(self._model.config.to_dict()))
             images = evaluation.eval_images()
         except (ValueError, ImportError) as error:
             raise ValueError(
