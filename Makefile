@@ -16,7 +16,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-# Tests start a hundred processes that import the same packages. Where this is set, as in images of
+# Tests start many processes that import the same packages. Where this is set, as in images of
 # containers, each of them would compile their sources anew, which takes longer than most tests.
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -241,14 +241,14 @@ FAULTS = (
     ),
     Fault(
         "epoch-drops-leftovers", "data/batches/train_plan.py",
-        "return -(-epoch * shape.number // self.batch_size)",
-        "return epoch * (shape.number // self.batch_size)",
+        "return -(-epoch * orientation.number // self.batch_size)",
+        "return epoch * (orientation.number // self.batch_size)",
         ("data/batches/test_train_plan.py",),
     ),
     Fault(
         "tall-images-share-wide-batches", "data/batches/train_plan.py",
-        "known, largest = buckets_of_shapes(augmentation.buckets), max(augmentation.min_sizes)",
-        "known, largest = (augmentation.buckets,), max(augmentation.min_sizes)",
+        "known = buckets_by_orientation(augmentation.buckets)",
+        "known = (augmentation.buckets,)",
         ("data/batches/test_train_plan.py",),
     ),
     Fault(

@@ -218,10 +218,8 @@ class MaskRCNN(nn.Module):
         return detections._replace(valid=detections.valid & batch.valid[:, None])
 
     def _initial_detections(self, pyramid: dict[str, Array], batch: ImageBatch) -> Detections:
-        """As many as `detect` gives, of no area, once every layer has been called.
-
-        Only which layers there are, and their shapes, matters: nothing is sorted or looped over.
-        """
+        """As many as `detect` gives, of no area: only which layers there are, and their shapes,
+        matters, so nothing is sorted or looped over."""
         slots = len(batch.valid), self.box_head.detections_per_image
         boxes, none = jnp.zeros((*slots, 4)), jnp.zeros(slots, jnp.int32)
         self.rpn(pyramid, batch.padded_hw)

@@ -125,7 +125,7 @@ def test_what_may_not_fit_is_told(
     assert capsys.readouterr().out == ""
 
 
-def test_the_largest_canvas_is_that_of_a_batch_of_images_of_one_shape():
+def test_the_largest_canvas_is_that_of_a_batch_of_images_of_one_orientation():
     config = tiny_config()
     config.data.buckets = ((256, 416), (416, 256))
     assert memory.canvas_hw(config) == (256, 416)

@@ -2,7 +2,7 @@
 position, planned before a byte of an image is read, so that a run resumes exactly.
 
 Tall and wide images never share a batch: a canvas that holds both would be a program of its own,
-and the largest of all. Of each of the two, epochs follow one another without a gap, and a batch
+and the largest of all. Of each orientation, epochs follow one another without a gap, and a batch
 that the last images of an epoch do not fill goes on with the first of the next one. So all images
 are seen equally often.
 """
@@ -10,7 +10,7 @@ are seen equally often.
 import copy
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from jaxtyping import Float
 from pointrend_jax.data.batches.repeat_factors import most_images, repeat_counts
 from pointrend_jax.data.batches.transforms import (
     Bucket,
-    buckets_of_shapes,
+    buckets_by_orientation,
     check_fit,
     choose_bucket,
     resized_hw,
@@ -52,8 +52,8 @@ class PlannedBatch(NamedTuple):
     images: tuple[PlannedImage, ...]
 
 
-class _Shape(NamedTuple):
-    """The images of one shape, wide or tall.
+class _Orientation(NamedTuple):
+    """The images that are wide, or those that are tall.
 
     Attributes:
       rows: places of its images among all.
@@ -89,9 +89,14 @@ class TrainPlan:
         self._sizes, self._records = list(sizes), list(records)
         self._augmentation, self.batch_size, self._seed = augmentation, batch_size, seed
         check_fit(self._sizes, augmentation.min_sizes, augmentation.max_size, augmentation.buckets)
-        self._shapes = _shapes(self._sizes, augmentation, repeat_factors)
-        # Two epochs of each shape: one goes on with the next, and loading runs ahead of training.
-        self._shuffled = lru_cache(maxsize=2 * len(self._shapes))(self._shuffle)
+        self._orientations = _orientations(self._sizes, augmentation, repeat_factors)
+        # Two epochs of each: a batch goes on with the next. Each has a cache of its own, since of a
+        # few images a batch takes many epochs.
+        self._shuffled = [
+            lru_cache(maxsize=2)(partial(self._shuffle, place))
+            for place in range(len(self._orientations))
+        ]
+        # Loading runs ahead of training, over the border between two.
         self._epoch = lru_cache(maxsize=2)(self._plan_epoch)
 
     @property
@@ -102,40 +107,39 @@ class TrainPlan:
 
     def first_batch(self, epoch: int) -> int:
         """The position at which an epoch begins. Its length is that of others up to a batch."""
-        return sum(self._first_of_shape(shape, epoch) for shape in self._shapes)
+        return sum(self._first_of(orientation, epoch) for orientation in self._orientations)
 
-    def _first_of_shape(self, shape: _Shape, epoch: int) -> int:
+    def _first_of(self, orientation: _Orientation, epoch: int) -> int:
         # The batch that the epoch before has begun belongs to that.
-        return -(-epoch * shape.number // self.batch_size)
+        return -(-epoch * orientation.number // self.batch_size)
 
     def __len__(self) -> int:
         return 2**40
 
     def __getitem__(self, index: int) -> PlannedBatch:
-        number = sum(shape.number for shape in self._shapes)
+        number = sum(orientation.number for orientation in self._orientations)
         beyond = int(index) * self.batch_size // number + 2
         epoch = bisect_right(range(beyond), int(index), key=self.first_batch) - 1
         return self._epoch(epoch)[int(index) - self.first_batch(epoch)]
 
     def _plan_epoch(self, epoch: int) -> list[PlannedBatch]:
         batches = []
-        for place, shape in enumerate(self._shapes):
-            first, last = (self._first_of_shape(shape, epoch + i) for i in (0, 1))
+        for orientation, shuffled in zip(self._orientations, self._shuffled, strict=True):
+            first, last = (self._first_of(orientation, epoch + i) for i in (0, 1))
             span = range(first * self.batch_size, last * self.batch_size)
-            batches += self._batches(
-                [self._shuffled(place, i // shape.number)[0][i % shape.number] for i in span],
-                shape.buckets,
-            )
-        _, rng = self._shuffled(0, epoch)
+            places = (divmod(i, orientation.number) for i in span)
+            images = [shuffled(own_epoch)[0][place] for own_epoch, place in places]
+            batches += self._batches(images, orientation.buckets)
+        _, rng = self._shuffled[0](epoch)
         return [batches[i] for i in copy.deepcopy(rng).permutation(len(batches))]
 
     def _shuffle(self, place: int, epoch: int) -> tuple[list[PlannedImage], np.random.Generator]:
-        """The images of one epoch of a shape, and the generator after they were drawn."""
-        shape, choices = self._shapes[place], self._augmentation
+        """The images of one epoch of an orientation, and the generator after they were drawn."""
+        orientation, choices = self._orientations[place], self._augmentation
         rng = np.random.default_rng([self._seed, epoch, *([place] if place else [])])
-        rows = shape.rows
-        if shape.repeat_factors is not None:
-            rows = np.repeat(rows, repeat_counts(shape.repeat_factors, rng))
+        rows = orientation.rows
+        if orientation.repeat_factors is not None:
+            rows = np.repeat(rows, repeat_counts(orientation.repeat_factors, rng))
         number = len(rows)
         order = rng.permutation(number)
         # One entry for each time that an epoch has an image.
@@ -146,7 +150,7 @@ class TrainPlan:
             hw = _resized(self._sizes[rows[i]], int(min_sizes[i]), choices.max_size)
             images.append(PlannedImage(self._records[rows[i]], hw, bool(flips[i]), epoch))
         # An epoch of repeated images may be one short.
-        return images + images[: shape.number - number], rng
+        return images + images[: orientation.number - number], rng
 
     def _batches(
         self, images: Iterable[PlannedImage], buckets: tuple[Bucket, ...]
@@ -170,25 +174,26 @@ class TrainPlan:
         return batches
 
 
-def _shapes(
+def _orientations(
     sizes: Sequence[tuple[int, int]],
     augmentation: Augmentation,
     repeat_factors: Float[np.ndarray, " N"] | None,
-) -> tuple[_Shape, ...]:
-    """The shapes that there are. An image is of the first whose buckets hold it at its largest, and
+) -> tuple[_Orientation, ...]:
+    """Those that there are. An image is of the first whose buckets hold it at its largest, and
     so at every size."""
-    known, largest = buckets_of_shapes(augmentation.buckets), max(augmentation.min_sizes)
+    known = buckets_by_orientation(augmentation.buckets)
+    largest = max(augmentation.min_sizes)
     rows: list[list[int]] = [[] for _ in known]
     for row, size in enumerate(sizes):
         hw = _resized(size, largest, augmentation.max_size)
         rows[next(i for i, buckets in enumerate(known) if _held(hw, buckets))].append(row)
-    shapes = []
+    found = []
     for own, buckets in zip(rows, known, strict=True):
         if own:
             factors = None if repeat_factors is None else repeat_factors[own]
             number = len(own) if factors is None else most_images(factors)
-            shapes.append(_Shape(np.asarray(own), factors, number, buckets))
-    return tuple(shapes)
+            found.append(_Orientation(np.asarray(own), factors, number, buckets))
+    return tuple(found)
 
 
 @lru_cache(maxsize=100_000)
@@ -203,5 +208,5 @@ def _held(hw: tuple[int, int], buckets: tuple[Bucket, ...]) -> Bucket | None:
 
 def _bucket(hw: tuple[int, int], buckets: tuple[Bucket, ...]) -> Bucket:
     bucket = _held(hw, buckets)
-    assert bucket is not None, "its shape was chosen so"
+    assert bucket is not None, "its orientation was chosen so"
     return bucket

@@ -82,7 +82,7 @@ def check_buckets(buckets: Sequence[tuple[int, int]]) -> None:
         )
 
 
-def buckets_of_shapes(buckets: Sequence[Bucket]) -> tuple[tuple[Bucket, ...], ...]:
+def buckets_by_orientation(buckets: Sequence[Bucket]) -> tuple[tuple[Bucket, ...], ...]:
     """The buckets of wide images and those of tall ones; square ones are of both."""
     wide = tuple(bucket for bucket in buckets if bucket[0] <= bucket[1])
     tall = tuple(bucket for bucket in buckets if bucket[0] >= bucket[1])
@@ -90,12 +90,12 @@ def buckets_of_shapes(buckets: Sequence[Bucket]) -> tuple[tuple[Bucket, ...], ..
 
 
 def training_canvases(buckets: Sequence[Bucket]) -> tuple[Bucket, ...]:
-    """The canvases of training batches: the buckets, and last those that hold all of a shape.
+    """The canvases of training batches: buckets, and last those that hold all of an orientation.
 
     What is left of an epoch's wide images shares batches, and so does what is left of tall ones.
     """
-    shapes = [shape for shape in buckets_of_shapes(buckets) if shape]
-    unions = [(max(h for h, _ in shape), max(w for _, w in shape)) for shape in shapes]
+    groups = [group for group in buckets_by_orientation(buckets) if group]
+    unions = [(max(h for h, _ in group), max(w for _, w in group)) for group in groups]
     return tuple(dict.fromkeys((*buckets, *unions)))
 
 

@@ -16,6 +16,7 @@ from pointrend_jax.data.records.label_maps import PreparedMaps, prepare_maps
 from pointrend_jax.data.sources.camvid import read_camvid
 from pointrend_jax.structures import IGNORE_LABEL, SemanticBatch, check_shapes
 from tests.data.label_sets import blocks, write_camvid
+from tests.data.plans import check_is_decided_by_seed_and_position
 
 # Wide, tall, small and large images.
 _SIZES = ((48, 72), (72, 48), (20, 40), (96, 100), (64, 64))
@@ -68,11 +69,7 @@ def test_an_epoch_holds_every_image_once(batch_size: int):
 
 
 def test_a_batch_is_decided_by_seed_and_position_alone():
-    plan = _plan()
-    late = plan[40]
-    _ = [plan[i] for i in range(30)]
-    assert plan[40] == late == _plan()[40]
-    assert [_plan(seed=1)[i] for i in range(8)] != [plan[i] for i in range(8)]
+    check_is_decided_by_seed_and_position(lambda seed: _plan(seed=seed))
 
 
 def test_every_size_of_the_list_is_drawn():

@@ -11,6 +11,7 @@ from pointrend_jax.data.batches.repeat_factors import (
     repeat_counts,
 )
 from pointrend_jax.data.batches.train_plan import Augmentation, TrainPlan
+from tests.data.plans import check_is_decided_by_seed_and_position
 
 _CHOICES = Augmentation((20, 28), 64, 0.5, ((32, 64), (64, 32), (64, 64)))
 
@@ -109,8 +110,4 @@ def test_repeats_of_an_image_are_sized_and_flipped_each_by_itself() -> None:
 
 def test_a_batch_is_decided_by_seed_and_position_alone() -> None:
     factors = [1.0, 1.5, 2.3, 1.0, 1.7]
-    plan = _plan(factors)
-    late = plan[40]
-    _ = [plan[i] for i in range(30)]
-    assert plan[40] == late == _plan(factors)[40]
-    assert [_plan(factors, seed=1)[i] for i in range(8)] != [plan[i] for i in range(8)]
+    check_is_decided_by_seed_and_position(lambda seed: _plan(factors, seed=seed))

@@ -192,7 +192,7 @@ def test_bucket_is_the_smallest_that_holds_the_padded_image():
     assert choose_bucket((129, 10), buckets) is None
 
 
-def test_images_of_a_shape_may_share_a_canvas_that_no_bucket_is():
+def test_images_of_an_orientation_may_share_a_canvas_that_no_bucket_is():
     tall, wide, higher = (416, 256), (256, 416), (320, 384)
     assert training_canvases((wide, tall)) == (wide, tall)
     assert training_canvases((wide, tall, higher)) == (wide, tall, higher, (320, 416))
