@@ -176,6 +176,24 @@ def test_a_file_that_is_no_photo_is_told_and_the_old_one_stays(page: Page):
     assert _is_blue(_pixel(page, 0.5, 0.5))
 
 
+def test_a_photo_that_is_dropped_while_the_last_one_still_loads_stays(
+    browser: Any, server: Served, page: Page
+):
+    # The server keeps the photo of `page` and gives it to whoever opens the address next.
+    second, held = browser.new_page(), []
+    second.route(re.compile(r"/scenes/[^/]+$"), lambda route: held.append(route))
+    with second.expect_request(re.compile(r"/scenes/[^/]+$")):
+        second.goto(server.address)
+    _drop(second, _photo(), "late.png")
+    _says(second, "1 object: disc in")
+    (route,) = held
+    with second.expect_response(re.compile(r"/scenes/[^/]+$")):
+        route.continue_()
+    second.wait_for_timeout(300)
+    _says(second, "1 object: disc in")
+    second.close()
+
+
 def test_a_phone_shows_the_picture_above_the_list_without_scrolling_aside(
     browser: Any, server: Served
 ):

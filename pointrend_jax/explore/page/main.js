@@ -66,12 +66,12 @@ async function open(file) {
   try {
     own.then((photo) => photo && !signal.aborted && page.scene === before && showPhoto(photo));
     const scene = await api.predict(file, signal);
-    await showScene(scene, await own);
+    await showScene(scene, await own, signal);
     said(`${summary()} in ${((performance.now() - start) / 1000).toFixed(1)} s`);
   } catch (error) {
     if (signal.aborted) return;
     said(`${file.name}: ${error.message}`);
-    if (before) await showScene(before, null);
+    if (before) await showScene(before, null, signal).catch(() => null);
   }
   canvas.removeAttribute("aria-busy");
 }
@@ -84,20 +84,20 @@ function showPhoto(photo) {
   view.fit();
 }
 
-async function showScene(scene, photo) {
+// Throws, with nothing changed, where another photo was opened before all was there.
+async function showScene(scene, photo, signal) {
   // A file that the browser does not show comes from the server as a JPEG.
-  showPhoto(photo ?? (await loaded(api.photoAddress(scene.scene))));
+  const [shown, ...maps] = await Promise.all([
+    photo ?? loaded(api.photoAddress(scene.scene)),
+    ...(scene.kind === "labels" ? ["coarse", "rendered"] : []).map((kind) =>
+      api.map(scene.scene, kind)),
+  ]);
+  signal.throwIfAborted();
+  showPhoto(shown);
   page.scene = scene;
   view.photo = { width: scene.width, height: scene.height };
   page.items = scene.objects.map((item, index) => ({ ...item, index, paths: paths(item) }));
-  if (scene.kind === "labels") {
-    const [coarse, rendered] = await Promise.all(
-      ["coarse", "rendered"].map((kind) => api.map(scene.scene, kind)),
-    );
-    page.raw = { coarse, rendered };
-  } else {
-    page.raw = null;
-  }
+  page.raw = maps.length ? { coarse: maps[0], rendered: maps[1] } : null;
   panel.fill(scene);
   filtered();
   view.fit();
@@ -287,17 +287,20 @@ document.addEventListener("drop", (event) => {
   open(event.dataTransfer.files[0]);
 });
 
+// A photo that is opened meanwhile takes the place of the one that the server had.
+const { signal: starting } = opening;
 try {
   refiner.limits = await api.start();
   if (!refiner.limits.opens) {
     element("file").labels[0].remove();
     element("file").remove();
   }
-  said("Ready");
   if (refiner.limits.scene) {
-    await showScene(await api.scene(refiner.limits.scene), null);
+    await showScene(await api.scene(refiner.limits.scene), null, starting);
     said(summary());
+  } else if (!starting.aborted) {
+    said("Ready");
   }
 } catch (error) {
-  said(error.message);
+  if (!starting.aborted) said(error.message);
 }
