@@ -1,0 +1,146 @@
+"""What bfloat16 changes of what a trained model gives: every score, and object by object.
+
+    python -m benchmarks.half_precision --workdir runs/pennfudan
+
+Scores the newest checkpoint of a run on its evaluation set twice, as it is and with
+`config.model.compute_dtype="bfloat16"`. Detections of a run of instances are matched by class and
+mask, the best IoU first; only those that both runs give with a score of at least a threshold, or
+one of them, are counted.
+"""
+
+import argparse
+import json
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from pointrend_jax.cli.errors import with_clear_errors
+from pointrend_jax.config import with_newer_fields
+from pointrend_jax.evaluation.results import Results
+from pointrend_jax.storage import write_json
+from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.scoring import build_task_eval_set, score
+from pointrend_jax.training.saved_variables import load_variables
+
+_MIN_IOU = 0.5
+_TYPES = ("float32", "bfloat16")
+_LEADING = ("box_ap", "mask_ap", "mask_ap75", "boundary_ap", "miou", "boundary_iou")
+
+
+class Matched(NamedTuple):
+    """Of all detections above a threshold in either type.
+
+    share: of those that have a partner in the other type. mask_iou, score_difference,
+    box_difference: of the pairs, the first a mean, the others the mean and the largest; in pixels.
+    """
+
+    count: int
+    share: float
+    mask_iou: float
+    score_difference: tuple[float, float]
+    box_difference: tuple[float, float]
+
+
+def matched(one: list[dict[str, Any]], other: list[dict[str, Any]], threshold: float) -> Matched:
+    """Compares detections in COCO's results format.
+
+    A detection counts if its own score reaches the threshold; its partner's may be lower, so that
+    one that lies at the threshold is not taken for a loss.
+    """
+    groups: dict[tuple[int, int], tuple[list[Any], list[Any]]] = defaultdict(lambda: ([], []))
+    for side, detections in enumerate((one, other)):
+        for found in detections:
+            groups[found["image_id"], found["category_id"]][side].append(found)
+    count = alone = 0
+    pairs = []
+    for ours, theirs in groups.values():
+        own_pairs = _pairs(ours, theirs)
+        partners = [{i for i, _, _ in own_pairs}, {j for _, j, _ in own_pairs}]
+        for side, detections in zip(partners, (ours, theirs), strict=True):
+            reached = [k for k, found in enumerate(detections) if found["score"] >= threshold]
+            count += len(reached)
+            alone += sum(k not in side for k in reached)
+        pairs += [
+            (iou, ours[i], theirs[j])
+            for i, j, iou in own_pairs
+            if max(ours[i]["score"], theirs[j]["score"]) >= threshold
+        ]
+    scores = [abs(a["score"] - b["score"]) for _, a, b in pairs] or [np.nan]
+    boxes = [np.abs(_sides(a) - _sides(b)).max() for _, a, b in pairs] or [np.nan]
+    return Matched(
+        count,
+        1 - alone / count if count else np.nan,
+        float(np.mean([iou for iou, _, _ in pairs])) if pairs else np.nan,
+        (float(np.mean(scores)), float(np.max(scores))),
+        (float(np.mean(boxes)), float(np.max(boxes))),
+    )
+
+
+def _pairs(ours: list[Any], theirs: list[Any]) -> list[tuple[int, int, float]]:
+    """(ours, theirs, IoU of the masks), the best first, each once."""
+    if not ours or not theirs:
+        return []
+    masks = [[found["segmentation"] for found in side] for side in (ours, theirs)]
+    iou = np.array(coco_mask.iou(masks[0], masks[1], [0] * len(theirs)))
+    pairs = []
+    while iou.max() >= _MIN_IOU:
+        i, j = (int(k) for k in np.unravel_index(np.argmax(iou), iou.shape))
+        pairs.append((i, j, float(iou[i, j])))
+        iou[i], iou[:, j] = -1, -1
+    return pairs
+
+
+def _sides(found: dict[str, Any]) -> np.ndarray:
+    x, y, width, height = found["bbox"]
+    return np.array([x, y, x + width, y + height])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--thresholds", type=float, nargs="+", default=[0.05, 0.5])
+    parser.add_argument("--output", type=Path, help="JSON of what is printed")
+    args = parser.parse_args()
+    variables, meta, step = load_variables(args.workdir)
+    data = None
+    results: list[Results] = []
+    detections: list[list[dict[str, Any]]] = []
+    for kind in _TYPES:
+        config = with_newer_fields(meta.config).copy_and_resolve_references()
+        config.model.compute_dtype = kind
+        data = build_task_eval_set(config) if data is None else data
+        scores = score(build_task(config), variables, data, config)
+        results.append(scores.results)
+        with tempfile.TemporaryDirectory() as folder:
+            scores.save_details(Path(folder))
+            file = Path(folder) / "detections_rendered.json"
+            if file.is_file():
+                detections.append(json.loads(file.read_text()))
+    print(f"{args.workdir.name}, step {step}, on {jax.devices()[0].device_kind}")
+    print(f"| score | {_TYPES[0]} | {_TYPES[1]} | difference, points |\n|---|---|---|---|")
+    for name, (one, other) in _by_name(*results).items():
+        print(f"| {name} | {100 * one:.2f} | {100 * other:.2f} | {100 * (other - one):+.2f} |")
+    found = {t: matched(*detections, t)._asdict() for t in args.thresholds if detections}
+    for threshold, what in found.items():
+        print(f"detections of a score of at least {threshold}: {json.dumps(what)}")
+    if args.output:
+        write_json(args.output, {"scores": _by_name(*results), "detections": found})
+
+
+def _by_name(*results: Results) -> dict[str, tuple[float, ...]]:
+    """The leading scores, in both types."""
+    return {
+        f"{group} {name}": tuple(float(own[group][name]) for own in results)
+        for group in ("box", "coarse", "rendered")
+        for name in results[0].get(group, ())
+        if name in _LEADING
+    }
+
+
+if __name__ == "__main__":
+    with_clear_errors(main)
