@@ -3,11 +3,11 @@
     PYTHONPATH=. python benchmarks/pointsup.py --config pennfudan --workdir runs/pointsup \
         --config.data.dir=DIR
 
-Trains PointRend with three seeds and Implicit PointRend with one, from masks and from points that
-are made of them (`pointrend_jax points`; five of the ten in a step), all else equal. A run that
-exists goes on, or is only scored. Prints the mask AP of each and the share of the full-mask AP that
-points reach, with paired bootstrap intervals over images, and leaves pointsup.json in the work
-directory.
+Trains PointRend with three seeds and Implicit PointRend with one, or the --pairs that are named,
+from masks and from points that are made of them (`pointrend_jax points`; five of the ten in a
+step), all else equal. A run that exists goes on, or is only scored. Prints the mask AP of each and
+the share of the full-mask AP that points reach, with paired bootstrap intervals over images, and
+leaves pointsup.json in the work directory, beside what it already says of other pairs.
 """
 
 import argparse
@@ -40,6 +40,17 @@ class Pair(NamedTuple):
     head: str
     seed: int
 
+    @classmethod
+    def parse(cls, text: str) -> "Pair":
+        """Of "pointrend:2". Raises: ValueError for anything else."""
+        head, _, seed = text.partition(":")
+        if head not in ("pointrend", "implicit") or not seed.isdecimal():
+            raise ValueError(f"{text!r} must be pointrend:SEED or implicit:SEED.")
+        return cls(head, int(seed))
+
+
+_PAIRS = [Pair("pointrend", 0), Pair("pointrend", 1), Pair("pointrend", 2), Pair("implicit", 0)]
+
 
 def run_config(config: Config, pair: Pair, supervision: str, points: Path) -> Config:
     """That of one training. Implicit PointRend has Detectron2's fields beside the head itself."""
@@ -66,24 +77,28 @@ def scored(
     return scores.results["rendered"]["mask_ap"], json.loads(detections)
 
 
+def keep(workdir: Path, pair: Pair, row: dict[str, Any]) -> None:
+    """Adds what was found of a pair to pointsup.json, in the place of what it said of it before."""
+    file = workdir / "pointsup.json"
+    known = json.loads(file.read_text())["runs"] if file.is_file() else []
+    others = [run for run in known if Pair(run["head"], run["seed"]) != pair]
+    write_json(file, {"device": jax.devices()[0].device_kind, "runs": [*others, row]})
+
+
 def main() -> None:
     overrides, others = split_overrides(sys.argv[1:])
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, help="a name or a path; --config.FIELD=VALUE")
     parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--pointrend-seeds", type=int, default=3)
-    parser.add_argument("--implicit-seeds", type=int, default=1)
+    parser.add_argument("--pairs", type=Pair.parse, nargs="+", default=_PAIRS, metavar="HEAD:SEED")
     args = parser.parse_args(others)
     config: Config = apply_overrides(load_config(args.config), overrides)
     workdir = args.workdir
-    pairs = [Pair("pointrend", seed) for seed in range(args.pointrend_seeds)]
-    pairs += [Pair("implicit", seed) for seed in range(args.implicit_seeds)]
     masks = Path(config.data.dir) / config.data.train_annotations
     points = workdir / "points.json"
     write_point_annotations(masks, points, number=POINTS, seed=0)
     data = build_eval_set(config)
-    rows = []
-    for pair in pairs:
+    for pair in args.pairs:
         aps, detections = {}, {}
         for supervision in ("masks", "points"):
             own = run_config(config, pair, supervision, points)
@@ -93,15 +108,12 @@ def main() -> None:
         share = paired_share(
             data.eval_ground_truth, detections["points"], detections["masks"], metric="mask_ap"
         )
-        rows.append(pair._asdict() | aps | {"share": share._asdict()})
+        keep(workdir, pair, pair._asdict() | aps | {"share": share._asdict()})
         print(
             f"{pair.head} seed {pair.seed}: mask AP {100 * aps['masks']:.1f} from masks, "
             f"{100 * aps['points']:.1f} from points: {100 * share.share:.1f} % "
             f"[{100 * share.low:.1f}, {100 * share.high:.1f}]",
             flush=True,
-        )
-        write_json(
-            workdir / "pointsup.json", {"device": jax.devices()[0].device_kind, "runs": rows}
         )
 
 
