@@ -9,10 +9,13 @@ of the image's diagonal. Prints, for each size of objects (COCO's borders), the 
 the share of (1 - Boundary IoU) that is removed, with 95 % intervals of a paired bootstrap over
 images. All methods work on the same crops, and what they change is brought back in the same way.
 Last comes the rule (`config.model.refine.keep_below`) by which 19 of 20 true masks would be left
-alone. --pictures DIR also draws the three best and the two worst of the refined masks.
+alone. --also takes outputs of refiners of other seeds, judged by the same rule, and prints the
+tables of all together. --pictures DIR draws the three best and the two worst of the masks that were
+not left alone.
 """
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -39,7 +42,7 @@ from pointrend_jax.visualize import overlay_masks, save_picture
 
 BANDS = (0.02, 0.005)
 OTHERS = ("without the rule", "guided filter", "GrabCut")
-# Of the guided filter, in pixels of the canvas of 256 and of intensities from 0 to 1.
+# Of the guided filter, in pixels of the canvas and of intensities from 0 to 1.
 _RADIUS, _EPSILON = 8, 1e-3
 # Where GrabCut is sure, as a share of the canvas's side from the given outline.
 _SURE = 0.04
@@ -201,13 +204,36 @@ def table(cases: list[Case], size: str, band: int, keep_below: float) -> list[st
     return lines
 
 
+def tell_tables(cases: list[Case], keep_below: float) -> None:
+    """Prints a table for each size and band. An object's cases of several seeds are of one image,
+    so intervals are of the mean over seeds."""
+    for size in SIZES:
+        for band in range(len(BANDS)):
+            if any(case.size == size for case in cases):
+                print("\n".join(table(cases, size, band, keep_below)), flush=True)
+
+
+def read_cases(file: Path) -> list[Case]:
+    """Of an earlier --output."""
+    return [Case(**case) for case in json.loads(file.read_text())["cases"]]
+
+
+def best_and_worst(cases: list[Case], keep_below: float) -> list[Case]:
+    """The three large masks that gained most in the wider band and the two that lost most, of those
+    that were not left alone; true masks and boxes are no ones."""
+    open_ones = [
+        case for case in cases
+        if case.size == "large" and case.kind not in ("true", "box") and case.error >= keep_below
+    ]  # fmt: skip
+    order = sorted(open_ones, key=lambda case: case.ious["given"][0] - case.ious["refined"][0])
+    return [*order[:3], *order[3:][-2:]]
+
+
 def draw(refiner: MaskRefiner, objects: list[Truth], cases: list[Case], seed: int, folder: Path):
-    """The three objects that gained most in the wider band and the two that lost most."""
+    """Photo, given mask, refined mask and truth of each case, side by side."""
     folder.mkdir(parents=True, exist_ok=True)
     by_id = {truth.id: truth for truth in objects}
-    large = [case for case in cases if case.size == "large" and case.kind not in ("true", "box")]
-    order = sorted(large, key=lambda case: case.ious["given"][0] - case.ious["refined"][0])
-    for place, case in enumerate([*order[:3], *order[-2:]]):
+    for place, case in enumerate(cases):
         truth, kind = by_id[case.id], KINDS.index(case.kind)
         pixels = read_image(truth.file)
         rng = np.random.default_rng([seed, truth.id % 2**64, kind])
@@ -232,6 +258,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=10**9, help="objects of each size")
     parser.add_argument("--seed", type=int, default=0, help="of the objects and of what is lost")
     parser.add_argument("--keep-below", type=float, help="another rule than the run's own")
+    parser.add_argument("--also", type=Path, nargs="+", default=(), help="outputs of other seeds")
     parser.add_argument("--pictures", type=Path)
     args = parser.parse_args()
     keep_below = args.keep_below
@@ -240,16 +267,19 @@ def main() -> None:
     refiner = load_refiner(args.checkpoint, {"model.refine.keep_below": 0.0})
     objects = truths(args.images, args.annotations, args.most, args.seed)
     cases = list(judged(refiner, objects, args.seed, keep_below))
-    for size in SIZES:
-        for band in range(len(BANDS)):
-            if any(case.size == size for case in cases):
-                print("\n".join(table(cases, size, band, keep_below)), flush=True)
+    tell_tables(cases, keep_below)
     rule = rule_for_true_masks(cases)
     print(f"\nthe rule is {keep_below:g} px; {rule:.2f} px leave 19 of 20 true masks alone")
     device = jax.devices()[0].device_kind
     write_json(args.output, {"device": device, "cases": [case._asdict() for case in cases]})
+    if args.also:
+        print(f"\nwith those of {len(args.also)} more")
+        tell_tables(
+            [*cases, *(case for file in args.also for case in read_cases(file))], keep_below
+        )
     if args.pictures:
-        draw(refiner, objects, cases, args.seed, args.pictures)
+        # None of them was left alone, so this refiner, which leaves none, gives the same.
+        draw(refiner, objects, best_and_worst(cases, keep_below), args.seed, args.pictures)
 
 
 if __name__ == "__main__":
