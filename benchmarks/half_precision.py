@@ -39,7 +39,7 @@ class Matched(NamedTuple):
     box_difference: of the pairs, the first a mean, the others the mean and the largest; in pixels.
     """
 
-    count: int
+    number: int
     share: float
     mask_iou: float
     score_difference: tuple[float, float]
@@ -56,14 +56,14 @@ def matched(one: list[dict[str, Any]], other: list[dict[str, Any]], threshold: f
     for side, detections in enumerate((one, other)):
         for found in detections:
             groups[found["image_id"], found["category_id"]][side].append(found)
-    count = alone = 0
+    number = alone = 0
     pairs = []
     for ours, theirs in groups.values():
         own_pairs = _pairs(ours, theirs)
         partners = [{i for i, _, _ in own_pairs}, {j for _, j, _ in own_pairs}]
         for side, detections in zip(partners, (ours, theirs), strict=True):
             reached = [k for k, found in enumerate(detections) if found["score"] >= threshold]
-            count += len(reached)
+            number += len(reached)
             alone += sum(k not in side for k in reached)
         pairs += [
             (iou, ours[i], theirs[j])
@@ -73,8 +73,8 @@ def matched(one: list[dict[str, Any]], other: list[dict[str, Any]], threshold: f
     scores = [abs(a["score"] - b["score"]) for _, a, b in pairs] or [np.nan]
     boxes = [np.abs(_sides(a) - _sides(b)).max() for _, a, b in pairs] or [np.nan]
     return Matched(
-        count,
-        1 - alone / count if count else np.nan,
+        number,
+        1 - alone / number if number else np.nan,
         float(np.mean([iou for iou, _, _ in pairs])) if pairs else np.nan,
         (float(np.mean(scores)), float(np.max(scores))),
         (float(np.mean(boxes)), float(np.max(boxes))),
@@ -125,7 +125,10 @@ def main() -> None:
     print(f"| score | {_TYPES[0]} | {_TYPES[1]} | difference, points |\n|---|---|---|---|")
     for name, (one, other) in _by_name(*results).items():
         print(f"| {name} | {100 * one:.2f} | {100 * other:.2f} | {100 * (other - one):+.2f} |")
-    found = {t: matched(*detections, t)._asdict() for t in args.thresholds if detections}
+    found = {}
+    if detections:
+        one, other = detections
+        found = {t: matched(one, other, t)._asdict() for t in args.thresholds}
     for threshold, what in found.items():
         print(f"detections of a score of at least {threshold}: {json.dumps(what)}")
     if args.output:
@@ -134,12 +137,15 @@ def main() -> None:
 
 def _by_name(*results: Results) -> dict[str, tuple[float, ...]]:
     """The leading scores, in both types."""
-    return {
-        f"{group} {name}": tuple(float(own[group][name]) for own in results)
-        for group in ("box", "coarse", "rendered")
-        for name in results[0].get(group, ())
-        if name in _LEADING
-    }
+    found = {}
+    for group in ("box", "coarse", "rendered"):
+        for name in _LEADING:
+            values = [own.get(group, {}).get(name) for own in results]
+            # None where there was nothing to find.
+            known = tuple(value for value in values if value is not None)
+            if len(known) == len(results):
+                found[f"{group} {name}"] = known
+    return found
 
 
 if __name__ == "__main__":
