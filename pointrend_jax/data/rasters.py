@@ -30,6 +30,7 @@ _CACHE_MIB = "64"
 _ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
 
 Window = tuple[slice, slice]
+PixelsAndMissing = tuple[Num[np.ndarray, "H W C"], Bool[np.ndarray, "H W C"] | None]
 _ALL = (slice(None), slice(None))
 
 
@@ -140,10 +141,14 @@ class RasterImage:
         self._filler = None if pixels.is_photo else pixels.black
 
     def __getitem__(self, window: Window) -> Num[np.ndarray, "h w C"]:
-        values = self._filled(*self._read(window))
-        part = np.ascontiguousarray(np.moveaxis(values, 0, 2))
+        return self.with_missing(window)[0]
+
+    def with_missing(self, window: Window) -> PixelsAndMissing:
+        """A part, and which of its values are missing; None if the file declares nothing."""
+        read, missing = self._read(window)
+        part = np.ascontiguousarray(np.moveaxis(self._filled(read, missing), 0, 2))
         check_finite(part, self.name if window == _ALL else f"a part of {self.name}")
-        return part
+        return part, None if missing is None else np.moveaxis(missing, 0, 2)
 
     def void(self, window: Window) -> Bool[np.ndarray, "h w"] | None:
         """Where every channel is missing; None if the file does not declare what is missing."""
