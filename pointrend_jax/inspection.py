@@ -76,7 +76,8 @@ def inspect(config: Config, output: Path) -> None:
     if pixels != PHOTO:
         statistics = _statistics(datasets)
         tell("\n".join(in_words(statistics, datasets.num_train_images)))
-        tell(f"pixels that a GeoTIFF declares as missing, if any, are measured as {pixels.black:g}")
+        if any(statistics.missing):
+            tell("what is missing (nodata, or a mask in a file) is black to a network")
         # Shown by what was measured, whatever was stated.
         if statistics.most[0] < statistics.most[1]:
             pixels = pixels._replace(value_range=statistics.most)

@@ -26,7 +26,7 @@ from pointrend_jax.data.pillow_file import (
     upright,
     upright_array,
 )
-from pointrend_jax.data.rasters import RasterImage, is_tiff
+from pointrend_jax.data.rasters import PixelsAndMissing, RasterImage, is_tiff
 from pointrend_jax.pixel_format import DTYPES, PixelFormat, check_finite
 
 # What numpy raises for a damaged file: it parses the header as a Python literal.
@@ -50,20 +50,24 @@ def is_npy(data: bytes) -> bool:
     return data.startswith(_NPY)
 
 
-def decode_bands(data: bytes, name: str, pixels: PixelFormat) -> Num[np.ndarray, "H W C"]:
-    """The image in a file. Args and errors: as for `decode_image`."""
+def decode_bands(data: bytes, name: str, pixels: PixelFormat) -> PixelsAndMissing:
+    """The image in a file, and which of its values are missing; None of all files but TIFF.
+
+    Args and errors: as for `decode_image`.
+    """
+    missing = None
     if is_npy(data):
         image = _decode_npy(data, name)
     elif is_tiff(data):
         with RasterImage(data, pixels, name) as raster:
             if raster.shape[0] * raster.shape[1] > MAX_PIXELS:
                 raise ValueError(too_large(name))
-            image = raster[:, :]
+            image, missing = raster.with_missing((slice(None), slice(None)))
     elif data.startswith(_PNG) and data[_PNG_BITS : _PNG_BITS + 1] == b"\x10":
         image = _decode_png(data, name)
     else:
         image = _decode_eight_bits(data, name)
-    return check_format(image, name, pixels)
+    return check_format(image, name, pixels), missing
 
 
 def check_format(image: np.ndarray, which: str, pixels: PixelFormat) -> Num[np.ndarray, "H W C"]:

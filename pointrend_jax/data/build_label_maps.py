@@ -1,6 +1,7 @@
 """From `config.data` to data sets with a class for every pixel."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import grain.python as grain
@@ -12,6 +13,7 @@ from pointrend_jax.data.batches.label_maps import (
     SemanticPlan,
     semantic_train_batches,
 )
+from pointrend_jax.data.rasters import PixelsAndMissing
 from pointrend_jax.data.records.label_maps import (
     EvalTruth,
     PreparedMaps,
@@ -28,6 +30,7 @@ from pointrend_jax.data.splits import (
     cache_dir,
     check_classes,
     check_eval_sizes,
+    image_with_missing,
     local_records,
     samples_of,
     split_finder,
@@ -45,7 +48,8 @@ class SemanticDatasets(NamedTuple):
       train_digest: of the training images and their sizes.
       train_batches: (process_index, process_count, start) to this process's batches from number
         `start` on, without end.
-      train_image: from a place among the training images to the image at its original size.
+      train_image: from a place among the training images to the image at its original size, and
+        which of its values are missing.
       eval_samples: an iterator over the evaluation images; `image_ids` are positions in
         `eval_truth`.
       eval_truth: pixels, labels, instance ids and names of the evaluation images, at original
@@ -57,7 +61,7 @@ class SemanticDatasets(NamedTuple):
     num_train_images: int
     train_digest: str
     train_batches: Callable[..., grain.DatasetIterator]
-    train_image: Callable[[int], Num[np.ndarray, "H W C"]]
+    train_image: Callable[[int], PixelsAndMissing]
     eval_samples: EvalSamples
     eval_truth: EvalTruth
 
@@ -132,7 +136,7 @@ def build_semantic_datasets(config: Config) -> SemanticDatasets:
         num_train_images=len(images),
         train_digest=facts_digest(training.images),
         train_batches=batches,
-        train_image=EvalTruth(training).image,
+        train_image=partial(image_with_missing, training),
         eval_samples=evaluation.eval_samples,
         eval_truth=evaluation.eval_truth,
     )

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float, Int32, Num
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.batches.objects import PointSupervision, read_record, train_batches
+from pointrend_jax.data.batches.objects import PointSupervision, train_batches
 from pointrend_jax.data.batches.repeat_factors import image_repeat_factors
 from pointrend_jax.data.batches.train_plan import Augmentation, TrainPlan
+from pointrend_jax.data.rasters import PixelsAndMissing
 from pointrend_jax.data.records.layout import facts_digest
 from pointrend_jax.data.records.objects import (
     PreparedSet,
@@ -29,6 +30,7 @@ from pointrend_jax.data.splits import (
     cache_dir,
     check_classes,
     check_eval_sizes,
+    image_with_missing,
     local_records,
     samples_of,
     split_finder,
@@ -53,7 +55,8 @@ class Datasets(NamedTuple):
       num_train_images: after leaving out images without annotations, if the config says so.
       train_batches: (process_index, process_count, start) to this process's batches from number
         `start` on, without end.
-      train_image: from a place among the training images to the image at its original size.
+      train_image: from a place among the training images to the image at its original size, and
+        which of its values are missing.
       eval_samples: an iterator over the evaluation images.
       eval_ground_truth: the checked annotations as a COCO dictionary.
       eval_pixels: from an image id of it to the image.
@@ -65,7 +68,7 @@ class Datasets(NamedTuple):
     num_train_images: int
     train_digest: str
     train_batches: Callable[..., grain.DatasetIterator]
-    train_image: Pixels
+    train_image: Callable[[int], PixelsAndMissing]
     eval_samples: EvalSamples
     eval_ground_truth: dict[str, Any]
     eval_pixels: Pixels
@@ -144,7 +147,7 @@ def build_datasets(config: Config) -> Datasets:
         num_train_images=len(records),
         train_digest=facts_digest(images),
         train_batches=batches,
-        train_image=lambda place: read_record(training, records[place])[0],
+        train_image=lambda place: image_with_missing(training, records[place]),
         eval_samples=evaluation.eval_samples,
         eval_ground_truth=evaluation.eval_ground_truth,
         eval_pixels=evaluation.eval_pixels,

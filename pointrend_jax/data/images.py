@@ -22,6 +22,7 @@ from pointrend_jax.data.pillow_file import (
     upright,
     upright_hw,
 )
+from pointrend_jax.data.rasters import PixelsAndMissing
 from pointrend_jax.pixel_format import PHOTO, PixelFormat
 
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -42,10 +43,19 @@ def decode_image(data: bytes, name: str, pixels: PixelFormat = PHOTO) -> Num[np.
     Raises: ValueError if the bytes are no image, are damaged, hold other pixels or more than
       `MAX_PIXELS` (pillow_file.py).
     """
+    return decode_with_missing(data, name, pixels)[0]
+
+
+def decode_with_missing(data: bytes, name: str, pixels: PixelFormat) -> PixelsAndMissing:
+    """An encoded image, and which of its values are missing, that is made black.
+
+    None if its file cannot say so; of photos every value counts. Args and errors: as for
+    `decode_image`.
+    """
     if not pixels.is_photo or is_npy(data):
         return decode_bands(data, name, pixels)
     with open_image(data, name) as image:
-        return rgb_pixels(image, name)
+        return rgb_pixels(image, name), None
 
 
 def rgb_pixels(image: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:

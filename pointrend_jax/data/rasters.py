@@ -2,7 +2,7 @@
 
 Read by GDAL through rasterio, an extra of the package that is imported when a file needs it.
 Only GDAL's driver of TIFF is used, and nothing that lies beside a file is read (.aux.xml, .tfw,
-.msk): no file leads to another one, and a file is the same by its path and by its content.
+.rpb, .msk): no file leads to another one, and a file is the same by its path and by its content.
 """
 
 import math
@@ -23,13 +23,16 @@ SUFFIXES = (".tif", ".tiff")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BIG = 43  # in the header of BigTIFF
 _MOST_TAGS = 1000  # that are looked at
-# Tags of GeoTIFF: scale, tie points, transformation, and keys of the coordinate system.
-_PLACES = {33550, 33922, 34264, 34735}
+# Tags of GeoTIFF: scale, tie points, transformation, keys of the coordinate system; and RPCs.
+_PLACES = {33550, 33922, 34264, 34735, 50844}
+# How the names of files end, after that of an image without `.tif`, that may say where it lies.
+_BESIDE = (".tfw", ".tifw", ".tiffw", ".wld", ".tab", ".rpb", "_rpc.txt")
 # MiB that GDAL keeps of what it has decoded; its default is a twentieth of the machine's memory.
 _CACHE_MIB = "64"
 _ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
 
 Window = tuple[slice, slice]
+PixelsAndMissing = tuple[Num[np.ndarray, "H W C"], Bool[np.ndarray, "H W C"] | None]
 _ALL = (slice(None), slice(None))
 
 
@@ -46,6 +49,13 @@ def is_placed(path: Path) -> bool:
     # An offset of BigTIFF may be larger than a file's can be.
     except (OSError, struct.error, ValueError, OverflowError):
         return False
+
+
+def place_beside(path: Path) -> Path | None:
+    """A file beside a TIFF file that may say where it lies on the earth, and that is not read."""
+    names = [path.stem + ending for lower in _BESIDE for ending in (lower, lower.upper())]
+    beside = map(path.with_name, (*names, f"{path.name}.aux.xml"))
+    return next((file for file in beside if file.exists()), None)
 
 
 def rasterio() -> Any:
@@ -111,19 +121,23 @@ class RasterImage:
     """A TIFF file [H, W, C]: `image[y0:y1, x0:x1]` reads that part.
 
     A value that the file declares to be missing (nodata, or its mask) reads as the lower end of the
-    format's range; of a photo as it is stored, as Pillow reads it. A context manager; without, the
+    format's range; of a photo as it is stored, as Pillow reads it. A scale and an offset that bands
+    declare are not applied, and a warning says so. A context manager; without, the
     file is closed when nothing refers to the image any more.
 
     Attributes:
       shape: (H, W, C). dtype: of numpy.
       crs, transform: of rasterio, where it lies on the earth; crs is None if the file has none.
       gcps: ground control points and their crs, of rasterio; none in most files.
+      rpcs: rational polynomial coefficients, of rasterio, None in most files.
+      is_point: whether the file says that a value is of a point, and not of its pixel's area.
     """
 
     def __init__(self, file: Path | str | bytes, pixels: PixelFormat, name: str = "") -> None:
         """Args: file, its path or content; name, what an error calls it, the path if "".
 
-        Raises: ValueError if the file is no TIFF, or of other channels or another type.
+        Raises: ValueError if the file is no TIFF, of other channels or another type, or, but for
+          photos, of several pages.
         """
         self.name, self._memory = name or str(file), None
         self._source = self._opened(file)
@@ -131,7 +145,8 @@ class RasterImage:
         self.crs, self.transform = self._source.crs, self._source.transform
         missing = self._source.nodatavals
         self._missing = None if None in missing else np.asarray(missing)[:, None, None]
-        self.gcps = self._source.gcps
+        self.gcps, self.rpcs = self._source.gcps, self._source.rpcs
+        self.is_point = self._source.tags().get("AREA_OR_POINT") == "Point"
         flags = {flag.name for flag in self._source.mask_flag_enums[0]}
         self._has_mask = "per_dataset" in flags and "alpha" not in flags
         types = sorted(set(self._source.dtypes))
@@ -140,10 +155,20 @@ class RasterImage:
         self._filler = None if pixels.is_photo else pixels.black
 
     def __getitem__(self, window: Window) -> Num[np.ndarray, "h w C"]:
-        values = self._filled(*self._read(window))
-        part = np.ascontiguousarray(np.moveaxis(values, 0, 2))
+        return self.with_missing(window)[0]
+
+    def with_missing(self, window: Window) -> PixelsAndMissing:
+        """A part, and which of its values are missing; None if the file declares nothing."""
+        read, missing = self._read(window)
+        part = np.ascontiguousarray(np.moveaxis(self._filled(read, missing), 0, 2))
         check_finite(part, self.name if window == _ALL else f"a part of {self.name}")
-        return part
+        return part, None if missing is None else np.moveaxis(missing, 0, 2)
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the file itself says where its pixels lie."""
+        # GDAL's own, where a file has none.
+        return bool(self.gcps[0]) or self.rpcs is not None or not self.transform.is_identity
 
     def void(self, window: Window) -> Bool[np.ndarray, "h w"] | None:
         """Where every channel is missing; None if the file does not declare what is missing."""
@@ -191,10 +216,33 @@ class RasterImage:
             )
         if types != [pixels.dtype] or self.shape[2] != pixels.channels:
             others = "" if set(types) <= set(DTYPES) else "; convert it to one of these types"
+            alpha = [band.name for band in self._source.colorinterp].count("alpha")
+            if alpha:
+                others += (
+                    "; one of its bands is transparency (alpha), which counts: count it too, or "
+                    "make it the file's mask (gdal_translate --config GDAL_TIFF_INTERNAL_MASK YES "
+                    "-b 1 -b 2 -b 3 -mask 4 FILE MASKED)"
+                )
             raise ValueError(
                 f"{self.name} must be a {pixels}, got {', '.join(types)} {self.shape}: "
                 f"config.data.channels is {pixels.channels} and config.data.dtype "
                 f"{pixels.dtype!r} (of {', '.join(DTYPES)}){others}."
+            )
+        pages = len(self._source.subdatasets)
+        if pages and not pixels.is_photo:
+            raise ValueError(
+                f"{self.name} has {pages} pages, of which one alone would be read: save them as "
+                "channels of one page (gdal_merge.py -separate), or as files of their own."
+            )
+        scaling = (self._source.scales, self._source.offsets)
+        if set(scaling[0]) != {1.0} or set(scaling[1]) != {0.0}:
+            # Python prints a warning of one text once.
+            warnings.warn(
+                f"TIFF files declare scales {scaling[0]} and offsets {scaling[1]}, which are not "
+                "applied: values are read as stored, and config.data.value_range, channel_mean and "
+                "channel_std are of these. Where files of a set declare different ones, apply "
+                "them: gdal_translate -unscale -ot Float32 FILE UNSCALED.",
+                stacklevel=2,
             )
 
     def _read(

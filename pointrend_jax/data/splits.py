@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from pointrend_jax.data.batches.evaluation import Records, eval_samples
 from pointrend_jax.data.batches.transforms import check_fit
+from pointrend_jax.data.images import decode_with_missing
+from pointrend_jax.data.rasters import PixelsAndMissing
 from pointrend_jax.data.records.fetch import fetch_records
 from pointrend_jax.data.sources.held_out import held_out_part
 from pointrend_jax.data.sources.known import Found, Place, Source
@@ -124,6 +126,12 @@ def samples_of(config: Config, prepared: Records) -> EvalSamples:
         )
 
     return samples
+
+
+def image_with_missing(prepared: Records, record: int) -> PixelsAndMissing:
+    """An image at its original size, and which of its values are missing."""
+    encoded, name = prepared.source[record]["image"], prepared.images[record].name
+    return decode_with_missing(encoded, name, prepared.pixels)
 
 
 def buckets(config: Config) -> tuple[tuple[int, int], ...]:

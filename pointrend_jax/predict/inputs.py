@@ -10,7 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.rasters import SUFFIXES, RasterImage, is_placed, is_stored_rgb
+from pointrend_jax.data.rasters import (
+    SUFFIXES,
+    RasterImage,
+    is_placed,
+    is_stored_rgb,
+    place_beside,
+)
 from pointrend_jax.messages import first
 from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from pointrend_jax.predict.formats import result_paths
@@ -238,8 +244,11 @@ def _problem(
             parts = open_in_parts(source.path, pixels)
         else:
             parts = None if is_frame else read_file(source.path, pixels)
-        if tiled and isinstance(parts, RasterImage):
-            _tell_of_place_beside(source.path)
+        if tiled and not is_frame and source.path.suffix.lower() in SUFFIXES:
+            is_raster = isinstance(parts, RasterImage)
+            _tell_of_place_beside(
+                source.path, placed=parts.is_placed if is_raster else is_placed(source.path)
+            )
         if "geojson" in formats:
             if not (tiled and isinstance(parts, RasterImage)):
                 return (
@@ -252,12 +261,14 @@ def _problem(
     return ""
 
 
-def _tell_of_place_beside(path: Path) -> None:
-    """Says that labels will lie nowhere where only another file may say where an image lies."""
-    beside = [path.with_suffix(".tfw"), path.with_name(f"{path.name}.aux.xml")]
-    there = [file.name for file in beside if file.exists()]
-    if there and not is_placed(path):
+def _tell_of_place_beside(path: Path, *, placed: bool) -> None:
+    """Says that labels will lie nowhere where only another file may say where an image lies.
+
+    Args: placed, whether the image itself says so.
+    """
+    beside = None if placed else place_beside(path)
+    if beside:
         tell(
-            f"{path} does not say where it lies, and {first(there)} beside it is not read: its "
+            f"{path} does not say where it lies, and {beside.name} beside it is not read: its "
             "labels lie nowhere (gdal_translate FILE WHOLE puts the place into a file)"
         )

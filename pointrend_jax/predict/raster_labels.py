@@ -44,6 +44,8 @@ class RasterLabels:
         place = {"crs": image.crs, "transform": image.transform}
         if points:
             place = {"gcps": points, "crs": crs}
+        if image.rpcs is not None:
+            place["rpcs"] = image.rpcs
         try:
             self._file = rasterio().open(
                 self._unfinished, "w", driver="GTiff", dtype="uint8", count=1,
@@ -51,6 +53,9 @@ class RasterLabels:
                 compress="deflate", tiled=True, blockxsize=_BLOCK, blockysize=_BLOCK,
                 BIGTIFF="IF_SAFER",
             )  # fmt: skip
+            # GDAL has moved control points to pixels of an area, and would not move them back.
+            if image.is_point and not points:
+                self._file.update_tags(AREA_OR_POINT="Point")
         except raster_errors() as error:
             raise ValueError(f"{path} cannot be written ({error}).") from error
 
@@ -111,6 +116,18 @@ def check_places(image: RasterImage) -> None:
         raise ValueError(
             f"{image.name} is placed by control points, and polygons need a transform: warp it "
             "first (gdalwarp FILE WARPED), or leave geojson out of --format."
+        )
+    if image.transform.is_identity and image.rpcs is not None:
+        raise ValueError(
+            f"{image.name} is placed by RPCs (rational polynomials) alone, and polygons need a "
+            "transform: warp it first (gdalwarp -rpc -t_srs EPSG:32633 FILE WARPED, with -to "
+            "RPC_DEM=HEIGHTS where the ground is not flat), or leave geojson out of --format."
+        )
+    if image.transform.is_identity:
+        raise ValueError(
+            f"{image.name} does not say where it lies itself (files beside it are not read), and "
+            "GeoJSON has degrees: put its place into the file (gdal_translate FILE WHOLE does so "
+            "of files beside it), or leave geojson out of --format."
         )
     if image.crs is None:
         raise ValueError(

@@ -120,6 +120,14 @@ def _palette_tiff(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def _of_two_types(path: Path) -> bytes:
+    """A TIFF file whose second band is said to have 8 bits: not a thing that GDAL reads."""
+    data = bytearray(tiff(path, _image(2, "uint16"), interleave="band"))
+    entry = data.index(struct.pack("<HHI", 258, 3, 2))
+    data[entry + 8 : entry + 12] = struct.pack("<HH", 16, 8)
+    return bytes(data)
+
+
 def _with_nan() -> np.ndarray:
     image = _image(2, "float32")
     image[3, 4, 1], image[5] = np.nan, np.inf
@@ -165,10 +173,12 @@ def test_bad_files_are_refused_by_name(
         (_palette_tiff, _GREY, "has a palette"),
         (lambda p: tiff(p, _image(5, "uint16")), _FOUR, r"got uint16 \(20, 30, 5\): .*channels is"),
         (lambda p: tiff(p, _image(4, "int16")), _FOUR, r"got int16 .*; convert it"),
+        (_of_two_types, _format(2, "uint16"), "no TIFF file .*different values per sample"),
+        (lambda p: tiff(p, _image(14, "uint16")), _FOUR, r"got uint16 \(20, 30, 14\)"),
         (lambda p: tiff(p, _with_nan()), _format(2, "float32"), "61 values that are NaN"),
         (lambda p: tiff(p, _image(4, "uint16"))[:-900], _FOUR, "truncated or damaged|no TIFF"),
     ],
-    ids=["palette", "channels", "signed", "nan", "cut"],
+    ids=["palette", "channels", "signed", "two types", "14 channels", "nan", "cut"],
 )
 def test_bad_tiffs_are_refused_by_name(
     make: Any, pixels: PixelFormat, match: str, tmp_path: Path

@@ -127,6 +127,43 @@ def test_a_damaged_file_is_named_where_it_is_thinned(image: np.ndarray, tmp_path
         RasterImage(tmp_path / "scene.tif", _PIXELS).thinned(4)
 
 
+def test_a_scale_that_bands_declare_is_told_and_not_applied(
+    image: np.ndarray, tmp_path: Path
+) -> None:
+    tiff(tmp_path / "scene.tif", image)
+    with rasterio.open(tmp_path / "scene.tif", "r+") as file:
+        file.scales, file.offsets = (0.1,) * 4, (-100.0,) * 4
+    with pytest.warns(UserWarning, match=r"scales \(0\.1, .* offsets \(-100\.0, .* not applied"):
+        raster = RasterImage(tmp_path / "scene.tif", _PIXELS)
+    np.testing.assert_array_equal(raster[:, :], image)
+
+
+def test_one_page_of_several_is_not_taken_for_the_image(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((8, 8), value, np.uint16)) for value in range(3)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(ValueError, match=r"stack\.tif has 3 pages, of which one .*-separate"):
+        RasterImage(tmp_path / "stack.tif", PixelFormat(1, "uint16", (0.0, 9.0), ()))
+
+
+def test_pyramids_and_masks_are_no_pages(image: np.ndarray, tmp_path: Path) -> None:
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        tiff(tmp_path / "scene.tif", image, **_TILED)
+        with rasterio.open(tmp_path / "scene.tif", "r+") as file:
+            file.write_mask(np.ones(image.shape[:2], bool))
+            file.build_overviews([2, 4])
+    np.testing.assert_array_equal(RasterImage(tmp_path / "scene.tif", _PIXELS)[:, :], image)
+
+
+def test_transparency_is_a_channel_of_its_own(image: np.ndarray, tmp_path: Path) -> None:
+    image[:10, :, 3] = 0
+    tiff(tmp_path / "scene.tif", image, photometric="RGB", alpha="YES")
+    raster = RasterImage(tmp_path / "scene.tif", _PIXELS)
+    np.testing.assert_array_equal(raster[:, :], image)
+    assert raster.void((slice(0, 50), slice(0, 70))) is None
+    with pytest.raises(ValueError, match=r"channels is 3 .*alpha.* which counts: .*-mask 4"):
+        RasterImage(tmp_path / "scene.tif", PixelFormat(3, "uint16", (0.0, 9.0), ()))
+
+
 def test_an_offset_beyond_any_file_is_no_place(tmp_path: Path) -> None:
     (tmp_path / "odd.tif").write_bytes(b"II+\0\x08\0\0\0" + b"\xff" * 8)
     assert not is_placed(tmp_path / "odd.tif")

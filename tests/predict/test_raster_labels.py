@@ -10,10 +10,12 @@ import pytest
 import rasterio
 import rasterio.control
 import rasterio.transform
+from affine import Affine
 from rasterio.features import rasterize
+from rasterio.rpc import RPC
 from rasterio.warp import transform_geom
 
-from pointrend_jax.data.rasters import RasterImage
+from pointrend_jax.data.rasters import RasterImage, is_placed
 from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from pointrend_jax.predict.files import predict_labels_in_tiles
 from pointrend_jax.predict.inputs import NamedFile, check_files
@@ -257,6 +259,66 @@ def test_control_points_place_labels_and_no_polygons(tmp_path: Path) -> None:
         _predict(tmp_path / "scene.tif", tmp_path / "polygons", ("geojson",))
 
 
+# Its fields are made by attrs, which type checkers do not see in rasterio.
+_MAKE_RPCS: Any = RPC
+_RPCS = _MAKE_RPCS(
+    height_off=100.0, height_scale=500.0, lat_off=45.0, lat_scale=0.1, long_off=15.0,
+    long_scale=0.1, line_off=32.0, line_scale=32.0, samp_off=32.0, samp_scale=32.0,
+    line_num_coeff=[0.0, 0.0, -1.0] + [0.0] * 17, line_den_coeff=[1.0] + [0.0] * 19,
+    samp_num_coeff=[0.0, 1.0] + [0.0] * 18, samp_den_coeff=[1.0] + [0.0] * 19,
+    err_bias=1.0, err_rand=0.5,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [{}, PLACE], ids=["alone", "with a transform"])
+def test_rpcs_place_labels_and_alone_no_polygons(place: dict, tmp_path: Path) -> None:
+    tiff(tmp_path / "scene.tif", fields(blocks((64, 64), 0)), rpcs=_RPCS, **place)
+    assert is_placed(tmp_path / "scene.tif")
+    _predict(tmp_path / "scene.tif", tmp_path / "out", ("png",))
+    with rasterio.open(tmp_path / "out" / "scene_labels.tif") as file:
+        assert file.rpcs == _RPCS
+        assert (file.crs, file.transform) == (
+            place.get("crs"),
+            place.get("transform", Affine.identity()),
+        )
+    assert {f.name for f in (tmp_path / "out").iterdir()} == {"scene_labels.tif", "classes.json"}
+    if place:
+        _predict(tmp_path / "scene.tif", tmp_path / "polygons", ("geojson",))
+        assert (tmp_path / "polygons" / "scene.geojson").exists()
+        return
+    with pytest.raises(ValueError, match=r"placed by RPCs .* alone.*gdalwarp -rpc"):
+        _predict(tmp_path / "scene.tif", tmp_path / "polygons", ("geojson",))
+
+
+@pytest.mark.parametrize(
+    ("place", "kept"),
+    [(PLACE, "Point"), ({"gcps": _POINTS, "crs": "EPSG:4326"}, "Area"), ({"rpcs": _RPCS}, "Point")],
+    ids=["transform", "control points", "RPCs"],
+)
+def test_labels_of_values_at_points_lie_where_these_lie(
+    place: dict, kept: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "scene.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", height=64, width=64, count=4, dtype="uint16", **place
+    ) as file:
+        file.update_tags(AREA_OR_POINT="Point")
+        file.write(np.moveaxis(fields(blocks((64, 64), 0)), 2, 0))
+    _predict(path, tmp_path / "out", ("png",))
+    with rasterio.open(path) as image, rasterio.open(tmp_path / "out/scene_labels.tif") as labels:
+        assert image.tags()["AREA_OR_POINT"] == "Point"
+        assert labels.tags()["AREA_OR_POINT"] == kept
+        assert (labels.transform, labels.rpcs) == (image.transform, image.rpcs)
+        places = [[(p.row, p.col, p.x, p.y) for p in file.gcps[0]] for file in (image, labels)]
+    assert places[0] == places[1]
+
+
+def test_a_system_without_a_place_in_it_is_refused_for_polygons(tmp_path: Path) -> None:
+    tiff(tmp_path / "scene.tif", fields(blocks((64, 64), 0)), crs=PLACE["crs"])
+    with pytest.raises(ValueError, match=r"does not say where it lies itself .*gdal_translate"):
+        _predict(tmp_path / "scene.tif", tmp_path / "out", ("geojson",))
+
+
 def test_a_system_without_longitudes_is_refused_before_the_prediction(tmp_path: Path) -> None:
     image = fields(blocks((64, 64), 0))
     local = 'LOCAL_CS["building",UNIT["metre",1]]'
@@ -294,15 +356,30 @@ def test_photos_on_the_earth_that_are_not_stored_as_rgb_are_decoded_as_others(
         _predict(tmp_path / "photo.tif", tmp_path / "polygons", ("geojson",), PHOTO)
 
 
+@pytest.mark.parametrize(
+    "ending", [".tfw", ".TFW", ".wld", ".tif.aux.xml", ".rpb", ".RPB", "_RPC.TXT", "_rpc.txt"]
+)
 def test_a_place_that_another_file_says_is_told_of(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = fields(blocks((64, 64), 0))
-    for name, options in (("nowhere", {}), ("placed", PLACE)):
+    # A coordinate system alone is no place yet.
+    for name, options in (("nowhere", {}), ("system", {"crs": PLACE["crs"]}), ("placed", PLACE)):
         tiff(tmp_path / f"{name}.tif", image, **options)
-        (tmp_path / f"{name}.tfw").write_text("10\n0\n0\n-10\n500005\n4999995\n")
-        _predict(tmp_path / f"{name}.tif", tmp_path / name, ("png",))
+        (tmp_path / f"{name}{ending}").write_text("10\n0\n0\n-10\n500005\n4999995\n")
+        _check(tmp_path / f"{name}.tif", tmp_path / "out", ("png",))
     told = capsys.readouterr()
     text = told.out + told.err
-    assert "nowhere.tfw beside it is not read" in text
-    assert "placed.tfw" not in text
+    assert f"nowhere{ending} beside it is not read" in text
+    assert f"system{ending} beside it is not read" in text
+    assert f"placed{ending}" not in text
+
+
+def test_a_photo_whose_place_another_file_says_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiff(tmp_path / "photo.tif", np.zeros((64, 64, 3), np.uint8), photometric="RGB")
+    (tmp_path / "photo.tfw").write_text("10\n0\n0\n-10\n500005\n4999995\n")
+    _check(tmp_path / "photo.tif", tmp_path / "out", ("png",), pixels=PHOTO)
+    told = capsys.readouterr()
+    assert "photo.tfw beside it is not read" in told.out + told.err
