@@ -5,7 +5,6 @@ from html import escape
 from typing import Any
 
 from pointrend_jax.masks.outlines import Polygon
-from pointrend_jax.visualize.drawing import Color
 
 
 def path_data(polygons: Iterable[Polygon]) -> dict[str, str]:
@@ -29,21 +28,19 @@ def path_data(polygons: Iterable[Polygon]) -> dict[str, str]:
     return {"fill": "".join(fill), "stroke": "".join(stroke)}
 
 
-def svg_file(
-    image_hw: tuple[int, int], objects: Sequence[dict[str, Any]], colors: Sequence[Color]
-) -> bytes:
+def svg_file(image_hw: tuple[int, int], objects: Sequence[dict[str, Any]]) -> bytes:
     """A picture of the outlines alone, in pixels of the image, with a title for each.
 
     Args:
-      objects: each with "class_name", "score" and the "rendered" paths of `path_data`.
-      colors: of each.
+      objects: each with "class_name", "score", "color" and the "rendered" paths of `path_data`.
     """
     height, width = image_hw
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}">'
     ]
-    for item, (red, green, blue) in zip(objects, colors, strict=True):
+    for item in objects:
+        red, green, blue = item["color"]
         color = f"#{red:02x}{green:02x}{blue:02x}"
         title = escape(f"{item['class_name']} {item['score']:.2f}")
         paths = item["rendered"]

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pointrend_jax.data.images import decode_image, encoded_hw
 from pointrend_jax.explore.shown import FIRST_SIDE, REFINED_SIDES, Shown, photo
-from pointrend_jax.explore.worker import Busy, Gone, Worker
+from pointrend_jax.explore.worker import Busy, Gone, Place, Worker
 from pointrend_jax.predict.scene import Window
 
 MAX_BYTES = 2**26
@@ -94,19 +94,19 @@ class Explorer:
         return JSONResponse({"scene": newest, **limits, **sides})
 
     async def _predicted(self, request: Request) -> Response:
-        data = await _body(request)
+        with self._worker.place() as place:
+            data = await _body(request)
+            return await _result(request, place, lambda: self._seen(data))
 
-        def predict() -> Response:
-            hw = encoded_hw(data, "you sent")
-            if hw[0] * hw[1] > MAX_PIXELS or max(hw) > MAX_SIDE:
-                raise ValueError(
-                    f"the image has {hw[1]} x {hw[0]} pixels; this page takes at most "
-                    f"{MAX_PIXELS}, and {MAX_SIDE} a side. Make it smaller first."
-                )
-            name = self.add(decode_image(data, "you sent"))
-            return JSONResponse({"scene": name, **self._scenes[name].description()})
-
-        return await self._result(request, predict)
+    def _seen(self, data: bytes) -> Response:
+        hw = encoded_hw(data, "you sent")
+        if hw[0] * hw[1] > MAX_PIXELS or max(hw) > MAX_SIDE:
+            raise ValueError(
+                f"the image has {hw[1]} x {hw[0]} pixels; this page takes at most "
+                f"{MAX_PIXELS}, and {MAX_SIDE} a side. Make it smaller first."
+            )
+        name = self.add(decode_image(data, "you sent"))
+        return JSONResponse({"scene": name, **self._scenes[name].description()})
 
     async def _described(self, request: Request) -> Response:
         name, scene = request.path_params["scene"], self._scene(request)
@@ -151,25 +151,20 @@ class Explorer:
             ) from error
 
     async def _result(self, request: Request, job: Callable[[], _Result]) -> _Result:
-        """What the worker makes of a job; a user's mistake and a full queue have their answers."""
-        try:
-            return await self._worker.result(job, partial(_left, request))
-        except Busy as error:
-            raise HTTPException(
-                503, "the model has more to do than it keeps in mind; ask again in a moment.",
-                {"retry-after": "1"},
-            ) from error  # fmt: skip
-        except (ValueError, IndexError) as error:
-            raise HTTPException(400, str(error)) from error
-        except (RuntimeError, MemoryError) as error:
-            raise HTTPException(500, f"the model failed: {str(error)[:300]}") from error
+        with self._worker.place() as place:
+            return await _result(request, place, job)
 
 
 def application(explorer: Explorer, token: str, port: int) -> ASGIApp:
     """What a server of ASGI runs, for that token and port."""
     inner = Starlette(
         routes=explorer.routes(),
-        exception_handlers={HTTPException: _told, Gone: _nobody, ClientDisconnect: _nobody},
+        exception_handlers={
+            HTTPException: _told,
+            Busy: _busy,
+            Gone: _nobody,
+            ClientDisconnect: _nobody,
+        },
     )
     names = ("127.0.0.1", "localhost")
     # Browsers leave the usual port of a site out.
@@ -224,6 +219,16 @@ async def _page(request: Request) -> Response:
     return FileResponse(_PAGE / name)
 
 
+async def _result(request: Request, place: Place, job: Callable[[], _Result]) -> _Result:
+    """What the worker makes of a job; a user's mistake has its answer."""
+    try:
+        return await place.result(job, partial(_left, request))
+    except (ValueError, IndexError) as error:
+        raise HTTPException(400, str(error)) from error
+    except (RuntimeError, MemoryError) as error:
+        raise HTTPException(500, f"the model failed: {str(error)[:300]}") from error
+
+
 async def _body(request: Request) -> bytes:
     """What was sent, of at most `MAX_BYTES`."""
     too_large = HTTPException(413, f"a photo may have {MAX_BYTES >> 20} MiB at most.")
@@ -270,6 +275,11 @@ async def _left(request: Request) -> None:
 async def _told(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _busy(request: Request, error: Exception) -> Response:
+    text = "the model has more to do than it keeps in mind; ask again in a moment."
+    return JSONResponse({"error": text}, 503, {"retry-after": "1"})
 
 
 async def _nobody(request: Request, error: Exception) -> Response:

@@ -17,8 +17,8 @@ from pointrend_jax.pixel_format import PHOTO, pixel_format
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.scene import LabelScene, Scene, Window
-from pointrend_jax.structures import Config
-from pointrend_jax.visualize import palette
+from pointrend_jax.structures import IGNORE_LABEL, Config
+from pointrend_jax.visualize import overlay_labels, overlay_masks, palette
 from pointrend_jax.visualize.drawing import color_of
 
 # Sides of windows, few so that little is compiled: the first picture's, and the refined ones'.
@@ -26,7 +26,6 @@ FIRST_SIDE, REFINED_SIDES = 128, (512, 1024)
 # px of the image; corners this close to the line of the others are left out.
 _TOLERANCE = 0.1
 _PHOTO_SIDE, _PHOTO_QUALITY = 4096, 90
-_SURE = 0.5
 
 
 class Saved(NamedTuple):
@@ -60,7 +59,10 @@ class Shown(Protocol):
         ...
 
     def save(self, kind: str, chosen: Sequence[int]) -> Saved:
-        """A file of a kind; ValueError, listing them, for one that there is not."""
+        """A file of a kind with the chosen of the description's objects, in its colours.
+
+        Raises: ValueError, listing them, for a kind that there is not; IndexError for an object.
+        """
         ...
 
 
@@ -77,7 +79,7 @@ class ShownInstances:
             found.classes.tolist(), found.class_names, found.scores.tolist(),
             found.boxes.tolist(), *outlines, strict=True,
         )  # fmt: skip
-        self._objects = [
+        self._objects: list[dict[str, Any]] = [
             {"class": label, "class_name": name, "score": score, "box": box, "color": color_of(i)}
             | {"rendered": path_data(rendered), "coarse": path_data(coarse)}
             for i, (label, name, score, box, rendered, coarse) in enumerate(rows)
@@ -103,13 +105,16 @@ class ShownInstances:
         return [_step(s.uncertainty, s.point_coords) for s in steps]
 
     def save(self, kind: str, chosen: Sequence[int]) -> Saved:
-        found = self._scene.instances[list(chosen)]
+        found, objects = self._scene.instances[list(chosen)], [self._objects[i] for i in chosen]
         if kind == "png":
-            return _png(found.plot(self.image), "masks.png")
+            # Not `found.plot`, which colours some objects otherwise than among all of them.
+            picture = overlay_masks(
+                self.image, found.boxes, found.masks.rle(), found.class_names, found.scores,
+                colors=[item["color"] for item in objects],
+            )  # fmt: skip
+            return _png(picture, "masks.png")
         if kind == "svg":
-            objects = [self._objects[i] for i in chosen]
-            svg = svg_file(found.image_hw, objects, [color_of(i) for i in chosen])
-            return Saved(svg, "image/svg+xml", "masks.svg")
+            return Saved(svg_file(found.image_hw, objects), "image/svg+xml", "masks.svg")
         if kind == "json":
             height, width = found.image_hw
             records = found.to_coco(image_id=1, category_ids=self._ids)
@@ -132,20 +137,21 @@ class ShownLabels:
 
     def __init__(self, scene: LabelScene):
         self.image, self._scene = scene.image, scene
+        labels = scene.labels
+        self._colors = palette(labels.class_names).tolist()
+        shares = labels.shares()
+        classes = [labels.class_names.index(name) for name in shares]
+        self._objects: list[dict[str, Any]] = [
+            {"class": label, "class_name": name, "score": share, "color": self._colors[label]}
+            for label, (name, share) in zip(classes, shares.items(), strict=True)
+        ]
 
     def description(self) -> dict[str, Any]:
         labels = self._scene.labels
         height, width = labels.image_hw
-        colors = palette(labels.class_names).tolist()
-        shares = labels.shares()
-        classes = [labels.class_names.index(name) for name in shares]
-        objects = [
-            {"class": label, "class_name": name, "score": share, "color": colors[label]}
-            for label, (name, share) in zip(classes, shares.items(), strict=True)
-        ]
         return {
-            "kind": "labels", "height": height, "width": width, "colors": colors,
-            "class_names": list(labels.class_names), "objects": objects, "files": ["png"],
+            "kind": "labels", "height": height, "width": width, "colors": self._colors,
+            "class_names": list(labels.class_names), "objects": self._objects, "files": ["png"],
         }  # fmt: skip
 
     def map(self, kind: str) -> bytes:
@@ -162,10 +168,11 @@ class ShownLabels:
         return [_step(s.uncertainty, s.point_coords) for s in steps]
 
     def save(self, kind: str, chosen: Sequence[int]) -> Saved:
-        del chosen
         if kind != "png":
             raise ValueError(f"a label map is saved as png, not as {kind!r}.")
-        return _png(self._scene.labels.plot(self.image), "labels.png")
+        found, classes = self._scene.labels, [self._objects[i]["class"] for i in chosen]
+        labels = np.where(np.isin(found.labels, classes), found.labels, np.uint8(IGNORE_LABEL))
+        return _png(overlay_labels(self.image, labels, found.class_names), "labels.png")
 
 
 def check_photos_alone(config: Config) -> None:

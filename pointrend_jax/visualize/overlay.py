@@ -81,6 +81,7 @@ def overlay_masks(
     scores: Float[np.ndarray, " n"] | None,
     *,
     classes: Int[np.ndarray, " n"] | None = None,
+    colors: Sequence[Color] | None = None,
     style: OverlayStyle = DEFAULT_STYLE,
 ) -> Rgb:
     """The image with translucent, outlined masks and their names.
@@ -93,11 +94,13 @@ def overlay_masks(
       masks: of the image's size.
       scores: None for a ground truth, which has none: no number is shown.
       classes: index of each object's class, by which `style` may colour.
+      colors: of each object, as where they are some of those of another picture; None for those of
+        `style`.
     Returns: the picture, of `style.scale` times the image's size.
     Raises: ValueError if the lengths differ, a mask is not of the image's size, or the style is
       out of range or wants classes that are not given.
     """
-    objects = drawn_objects(image, boxes, masks, labels, scores, classes, style)
+    objects = drawn_objects(image, boxes, masks, labels, scores, classes, style, colors)
     canvas = drawing.scaled(image, style.scale)
     line = line_width(style, max(canvas.shape[:2]))
     for drawn in objects:
@@ -119,13 +122,14 @@ def drawn_objects(
     scores: Float[np.ndarray, " n"] | None,
     classes: Int[np.ndarray, " n"] | None,
     style: OverlayStyle,
+    colors: Sequence[Color] | None = None,
 ) -> list[Drawn]:
     """The objects in the order in which they are drawn; those without a pixel and a box are not.
 
     Args: as `overlay_masks`, which draws them.
     """
     style.check()
-    _check_lengths_and_sizes(image, boxes, masks, labels, scores, classes)
+    _check_lengths_and_sizes(image, boxes, masks, labels, scores, classes, colors)
     if style.color_by == "class" and classes is None:
         raise ValueError("color_by='class' needs the class index of each object: classes.")
     tell_missing_letters(labels, style.font)
@@ -145,10 +149,12 @@ def drawn_objects(
             f"{len(texts) - len(tags)} of {len(texts)} names have no room in the picture that "
             "hides no object; a larger scale gives more"
         )
-    by_class = classes if style.color_by == "class" else None
-    colors = range(len(masks)) if by_class is None else by_class.tolist()
+    if colors is None:
+        by_class = classes if style.color_by == "class" else None
+        numbers_of = range(len(masks)) if by_class is None else by_class.tolist()
+        colors = [drawing.color_of(number) for number in numbers_of]
     return [
-        Drawn(i, drawing.color_of(colors[i]), rings[i], shown.get(i), tags.get(i))
+        Drawn(i, colors[i], rings[i], shown.get(i), tags.get(i))
         for i in painters_order(shapes, scores)
         if i in texts
     ]
@@ -209,9 +215,11 @@ def _check_lengths_and_sizes(
     labels: Sequence,
     scores: np.ndarray | None,
     classes: np.ndarray | None,
+    colors: Sequence | None,
 ) -> None:
     given = {
-        "boxes": boxes, "masks": masks, "labels": labels, "scores": scores, "classes": classes
+        "boxes": boxes, "masks": masks, "labels": labels, "scores": scores, "classes": classes,
+        "colors": colors,
     }  # fmt: skip
     lengths = {name: len(values) for name, values in given.items() if values is not None}
     if len({*lengths.values()}) != 1:

@@ -53,10 +53,10 @@ class Disc:
         raise ValueError("a disc has no label map.")
 
     def window(self, index: int, window: Window, side: int) -> bytes:
-        self.free.wait(30)
         if index:
             raise IndexError("there is one disc.")
         self.asked.append((window, side))
+        self.free.wait(30)
         x0, y0, x1, y1 = window
         x, y, r = self._circle
         centres = (np.arange(side) + 0.5) / side

@@ -32,8 +32,8 @@ def test_an_empty_mask_has_empty_paths():
 
 
 def test_the_file_is_svg_of_the_image_s_size_whatever_classes_are_called():
-    thing = {"class_name": '<b>&"', "score": 0.5, "rendered": path_data([SQUARE])}
-    root = ElementTree.fromstring(svg_file((20, 30), [thing], [(255, 152, 0)]))
+    thing = {"class_name": '<b>&"', "score": 0.5, "color": (255, 152, 0)}
+    root = ElementTree.fromstring(svg_file((20, 30), [thing | {"rendered": path_data([SQUARE])}]))
     assert root.attrib["viewBox"] == "0 0 30 20"
     space = "{http://www.w3.org/2000/svg}"
     (group,) = root

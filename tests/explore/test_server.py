@@ -7,8 +7,9 @@ import socket
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +60,13 @@ def _photo(width: int = 64, height: int = 48) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.full((height, width, 3), 90, np.uint8)).save(buffer, "JPEG")
     return buffer.getvalue()
+
+
+def _until(holds: Callable[[], Any]) -> None:
+    ending = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < ending
+        time.sleep(0.01)
 
 
 def _scene(page: Served) -> str:
@@ -215,8 +223,7 @@ def test_a_full_queue_asks_to_come_again(page: Served, monkeypatch: pytest.Monke
     disc.free.clear()
     with ThreadPoolExecutor(server.MOST_WAITING + 8) as pool:
         waiting = [pool.submit(_ask, page, path) for _ in range(server.MOST_WAITING + 8)]
-        while sum(answer.done() for answer in waiting) < 8:
-            time.sleep(0.01)
+        _until(lambda: sum(answer.done() for answer in waiting) >= 8)
         refused = [answer.result() for answer in waiting if answer.done()]
         disc.free.set()
         statuses = sorted(answer.result().status for answer in waiting)
@@ -224,25 +231,47 @@ def test_a_full_queue_asks_to_come_again(page: Served, monkeypatch: pytest.Monke
     assert {answer.headers["retry-after"] for answer in refused} == {"1"}
 
 
-def test_who_has_left_is_not_worked_for(page: Served):
-    name = _scene(page)
-    disc = page.discs[-1]
-    disc.free.clear()
+def test_photos_that_are_being_sent_have_their_places_and_more_are_not_read(page: Served):
+    window = f"scenes/{_scene(page)}/window?window=0,0,64,48&side=128"
+    head = f"POST /{TOKEN}/photos HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n"
+    head += f"Content-Length: {2**20}\r\n\r\n"
+    with ExitStack() as sending:
+        for _ in range(server.MOST_WAITING):
+            one = socket.create_connection(("127.0.0.1", page.port), timeout=30)
+            sending.enter_context(one).sendall(head.encode())
+        _until(lambda: _ask(page, window).status == 503)
+        # It is answered although none of its million bytes came.
+        with socket.create_connection(("127.0.0.1", page.port), timeout=30) as late:
+            late.sendall(head.encode())
+            assert b" 503 " in late.recv(100)
+    _until(lambda: _ask(page, window).status == 200)
 
-    def leave(side: int) -> None:
-        with socket.create_connection(("127.0.0.1", page.port)) as connection:
-            target = f"/{TOKEN}/scenes/{name}/window?window=0,0,64,48&side={side}"
-            head = f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n\r\n"
-            connection.sendall(head.encode())
-            time.sleep(0.3)
 
-    # The first is in the model's hands when it leaves; the second waits for its turn.
-    leave(128)
-    leave(512)
-    time.sleep(0.3)
-    disc.free.set()
-    assert _ask(page, f"scenes/{name}/window?window=0,0,64,48&side=1024").status == 200
-    assert [side for _, side in disc.asked] == [128, 1024]
+def test_who_has_left_is_not_worked_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server, "MOST_WAITING", 2)
+    too_large = {"Content-Length": str(server.MAX_BYTES + 1)}
+    with served() as page:
+        name = _scene(page)
+        disc = page.discs[-1]
+        disc.free.clear()
+
+        def has_place() -> bool:
+            answer = _ask(page, "photos", b"", too_large).status
+            assert answer in (413, 503)
+            return answer == 413
+
+        with ExitStack() as leaving:
+            # The first is in the model's hands when it leaves; the second waits for its turn.
+            for side, taken in ((128, lambda: disc.asked), (512, lambda: not has_place())):
+                one = socket.create_connection(("127.0.0.1", page.port))
+                target = f"/{TOKEN}/scenes/{name}/window?window=0,0,64,48&side={side}"
+                head = f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n\r\n"
+                leaving.enter_context(one).sendall(head.encode())
+                _until(taken)
+        _until(has_place)
+        disc.free.set()
+        assert _ask(page, f"scenes/{name}/window?window=0,0,64,48&side=1024").status == 200
+        assert [side for _, side in disc.asked] == [128, 1024]
 
 
 def test_a_browser_that_closes_in_the_midst_of_a_photo_harms_nobody(page: Served):

@@ -108,7 +108,48 @@ def test_pictures_are_saved_in_the_size_that_they_are_shown_in():
     assert (width * 20, width % 30) == (height * 30, 0)
     svg = _instances().save("svg", [0])
     assert svg.content.count(b"<g>") == 1
-    assert ShownLabels(_LabelScene()).save("png", []).content.startswith(b"\x89PNG")
+    # Below a label map stands its legend.
+    saved = ShownLabels(_LabelScene()).save("png", [0, 1])
+    assert saved.name == "labels.png"
+    size = Image.open(io.BytesIO(saved.content)).size
+    assert size[0] == 30
+    assert size[1] > 20
+
+
+def _saved_pixels(scene: Shown, chosen: list[int]) -> np.ndarray:
+    content = scene.save("png", chosen).content
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize("chosen", [[1], [0, 1], [1, 0], [-1]])
+def test_a_saved_object_has_the_colour_that_the_page_gives_it(chosen: list[int]):
+    color = _instances().description()["objects"][1]["color"]
+    pixels = _saved_pixels(_instances(), chosen)
+    # The second object's box, in the middle of which nothing is written.
+    change = pixels[12, 20] - 90
+    np.testing.assert_allclose(change, 0.42 * (np.array(color) - 90), atol=2)
+    svg = _instances().save("svg", chosen).content.decode()
+    assert f'fill="#{color[0]:02x}{color[1]:02x}{color[2]:02x}"' in svg
+
+
+@pytest.mark.parametrize("scene", [_instances(), ShownLabels(_LabelScene())])
+def test_a_picture_of_nothing_is_the_photo(scene: Shown):
+    np.testing.assert_array_equal(_saved_pixels(scene, [])[:20], IMAGE)
+
+
+def test_a_saved_label_map_has_the_chosen_classes_alone_in_the_page_s_colours():
+    scene = ShownLabels(_LabelScene())
+    # The second object is the class of number 2, on the right.
+    color = scene.description()["objects"][1]["color"]
+    pixels = _saved_pixels(scene, [1])
+    np.testing.assert_array_equal(pixels[:20, :14], 90)
+    np.testing.assert_allclose(pixels[10, 20] - 90, 0.55 * (np.array(color) - 90), atol=1)
+
+
+@pytest.mark.parametrize("scene", [_instances(), ShownLabels(_LabelScene())])
+def test_an_object_that_is_not_there_cannot_be_saved(scene: Shown):
+    with pytest.raises(IndexError):
+        scene.save("png", [2])
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,15 @@ def test_objects_of_a_class_share_the_colour_of_its_index():
         overlay_masks(_IMAGE, None, masks, labels, None, style=OverlayStyle(color_by="class"))
 
 
+def test_colours_that_are_given_are_those_of_the_objects():
+    masks = [_square(100, 200, 80), _square(300, 200, 80)]
+    picture = overlay_masks(_IMAGE, None, masks, ["a", "b"], None, colors=[_SECOND, _FIRST])
+    assert _closer(picture[240, 140], _SECOND, _FIRST)
+    assert _closer(picture[240, 340], _FIRST, _SECOND)
+    with pytest.raises(ValueError, match="2 masks, 2 labels, 1 colors"):
+        overlay_masks(_IMAGE, None, masks, ["a", "b"], None, colors=[_SECOND])
+
+
 def test_without_boxes_no_box_is_drawn():
     box, masks = np.array([[100.0, 150.0, 500.0, 400.0]], np.float32), [_square(300, 300, 20)]
     style = OverlayStyle(boxes=False)
