@@ -54,6 +54,12 @@ FAULTS = (
         ("export/test_gate.py",),
     ),
     Fault(
+        "gate-of-some-programs", "export/covering.py",
+        "            if own in taken:",
+        "            if taken:",
+        ("export/test_covering.py",),
+    ),
+    Fault(
         "export-looks-at-large-canvases-first", "export/artefact.py",
         "return high * wide, own.largest, height * width, own.network",
         "return high * wide, own.largest, -height * width, own.network",

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,9 @@ class Gate(NamedTuple):
     """What was measured of an export.
 
     Attributes:
-      photos, objects: how many were compared.
+      photos, objects: how many were compared, parts of photos among them.
+      compared: of each program of this platform its file, the names of the photos that it was run
+        on, and the number of their objects.
       differences, means: the largest and the mean of each kind of `LIMITS`; None where there was
         nothing to compare.
       unmatched: objects that the other has not; in neither of these.
@@ -46,6 +48,7 @@ class Gate(NamedTuple):
 
     photos: int
     objects: int
+    compared: list[dict[str, Any]]
     differences: dict[str, float | None]
     means: dict[str, float | None]
     unmatched: int
@@ -59,45 +62,50 @@ class Gate(NamedTuple):
 def check_export(
     file: Path,
     predict: Callable[[np.ndarray], Any],
-    photos: Sequence[np.ndarray],
+    photos: Mapping[str, np.ndarray],
     *,
     within_limits: bool = True,
 ) -> Gate:
     """Runs the export of `file` and compares it with `predict`.
 
     Args:
+      photos: by what a message calls them; each program must take one (export/covering.py).
       within_limits: whether it must differ by no more than `LIMITS`; otherwise it is measured.
-    Raises: ValueError, naming photos and objects, if it must not and does, if it does not run, or
-      there is nothing to compare; in any case for numbers that are NaN or infinite, and for label
-      maps of another shape.
+    Raises: ValueError, naming photos and objects, if it must not and does, if it does not run, if a
+      program took no photo, or there is nothing to compare; in any case for numbers that are NaN or
+      infinite, and for label maps of another shape.
     """
-    expected: list[Predicted] = [predict(photo) for photo in photos]
-    objects = sum(len(e) for e in expected if isinstance(e, PredictedInstances))
+    expected: list[Predicted] = [predict(photo) for photo in photos.values()]
+    counts = [len(e) if isinstance(e, PredictedInstances) else 0 for e in expected]
     of_instances = any(isinstance(e, PredictedInstances) for e in expected)
-    if not photos or (of_instances and objects == 0):
+    if not photos or (of_instances and not any(counts)):
         raise ValueError(
             f"the model finds nothing on the {len(photos)} photos that the export is compared on; "
             "give others, of what it was trained for: --photos (in Python photos=[...])."
         )
     seconds = []
-    for photo in list(photos) * _ROUNDS:
+    for photo in list(photos.values()) * _ROUNDS:
         start = time.perf_counter()
         _delivered(predict(photo))
         seconds.append(time.perf_counter() - start)
-    found, measured = _run(file, photos)
+    found, taken, measured = _run(file, list(photos.values()))
+    unrun = [name for name, numbers in taken.items() if not numbers]
+    if unrun:
+        raise ValueError(
+            f"no photo went to {', '.join(unrun)}, so the export was not compared as a whole and "
+            "not kept; give --photos of other shapes, or leave that --canvas or --largest out."
+        )
     values: dict[str, list[float]] = {kind: [] for kind in LIMITS}
     wrong, unmatched = [], 0
-    for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
-        _check_comparable(ours, theirs, f"photo {number}")
+    for name, ours, theirs in zip(photos, expected, found, strict=True):
+        _check_comparable(ours, theirs, name)
         for where, kind, value in differences(ours, theirs):
             if np.isfinite(value):
                 values[kind].append(value)
             else:
                 unmatched += 1
             if not value <= LIMITS[kind]:
-                wrong.append(
-                    f"photo {number}, {where}: {kind} {value:.3g} (at most {LIMITS[kind]})"
-                )
+                wrong.append(f"{name}, {where}: {kind} {value:.3g} (at most {LIMITS[kind]})")
     if wrong and within_limits:
         raise ValueError(
             f"the export differs from predict() at {len(wrong)} places, so it was not kept:\n  "
@@ -106,9 +114,19 @@ def check_export(
     kinds = ("mask", "score", "box") if of_instances else ("labels",)
     worst = {kind: max(values[kind], default=None) for kind in kinds}
     means = {kind: float(np.mean(values[kind])) if values[kind] else None for kind in kinds}
+    names = list(photos)
+    compared = [
+        {
+            "file": program,
+            "photos": [names[i] for i in numbers],
+            "objects": sum(counts[i] for i in numbers),
+        }
+        for program, numbers in taken.items()
+    ]
     return Gate(
-        len(photos), objects, worst, means, unmatched, float(np.median(seconds)), **measured
-    )
+        len(photos), sum(counts), compared, worst, means, unmatched, float(np.median(seconds)),
+        **measured,
+    )  # fmt: skip
 
 
 def _check_comparable(ours: Predicted, theirs: dict[str, Any], where: str) -> None:
@@ -172,8 +190,11 @@ def _delivered(predicted: Predicted) -> object:
     return predicted.masks.rle() if isinstance(predicted, PredictedInstances) else predicted.labels
 
 
-def _run(file: Path, photos: Sequence[np.ndarray]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The export's results, photo by photo, and what it took."""
+def _run(
+    file: Path, photos: Sequence[np.ndarray]
+) -> tuple[list[dict[str, Any]], dict[str, list[int]], dict[str, Any]]:
+    """The export's results, photo by photo; the photos that went to each of its programs; and what
+    it took."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         given, results = folder / "photos.npz", folder / "results.npz"
@@ -195,7 +216,7 @@ def _run(file: Path, photos: Sequence[np.ndarray]) -> tuple[list[dict[str, Any]]
             found[int(photo)][kind] = value
     for own, of_masks in zip(found, runs, strict=True):
         own["runs"] = [of_masks[i] for i in range(len(of_masks))]
-    return found, measured
+    return found, measured.pop("programs"), measured
 
 
 def _in_its_own_process(arguments: Sequence[str]) -> dict[str, Any]:

@@ -10,10 +10,17 @@ import numpy as np
 
 from pointrend_jax.console import tell, tell_progress
 from pointrend_jax.data.batches.transforms import check_buckets, choose_bucket, resized_hw
-from pointrend_jax.export.artefact import WEIGHTS, ExportedModel, write_artefact
-from pointrend_jax.export.gate import LIMITS, Gate, check_export
+from pointrend_jax.export.artefact import (
+    WEIGHTS,
+    ExportedModel,
+    canvases_in_order,
+    write_artefact,
+)
+from pointrend_jax.export.covering import Programs
+from pointrend_jax.export.gate import LIMITS, Gate, Predicted, check_export
 from pointrend_jax.export.program import PLATFORMS, Canvases
 from pointrend_jax.ops.pillow_resize import MAX_SIDE
+from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.storage import check_workdir, write_json
 
 # Original images up to so many pixels a side, unless a canvas of the network is longer.
@@ -60,12 +67,17 @@ def export_model(
     chosen = _canvases(model, options)
     check_export_options(file, options)
     _check_photos(photos, chosen, model)
+    programs = Programs(
+        chosen, min_size=model.config.data.eval_min_size, max_size=model.config.data.max_size
+    )
+    chosen = [own for own in chosen if _is_reached(own, programs)]
     unfinished = file.with_name(f".{file.name}.unfinished")
     try:
         manifest = write_artefact(unfinished, model, chosen, options.platforms, options.weights)
-        tell_progress(f"comparing the export with predict() on {len(photos)} photos")
+        compared = programs.photos(photos, lambda photo: _finds_anything(predict(photo)))
+        tell_progress(f"comparing the export with predict() on {len(compared)} photos")
         must_equal = options.weights == "float32"
-        gate = check_export(unfinished, predict, photos, within_limits=must_equal)
+        gate = check_export(unfinished, predict, compared, within_limits=must_equal)
         size, of_predict = unfinished.stat().st_size, predict_bytes(photos[0])
         unfinished.replace(file)
     finally:
@@ -113,7 +125,25 @@ def _canvases(model: ExportedModel, options: ExportOptions) -> list[Canvases]:
             raise ValueError(
                 f"--largest must have sides of 1 to {MAX_SIDE} pixels, got {size[0]}x{size[1]}."
             )
-    return [Canvases(network, size) for size in sorted(set(largest)) for network in networks]
+    return canvases_in_order(
+        Canvases(network, size) for size in set(largest) for network in networks
+    )
+
+
+def _is_reached(own: Canvases, programs: Programs) -> bool:
+    """Whether any image goes to a program; says so where none does."""
+    if programs.largest_images(own):
+        return True
+    (height, width), (high, wide) = own.network, own.largest
+    tell(
+        f"no image of up to {high}x{wide} pixels goes to the canvas {height}x{width}, so there is "
+        "no program for it."
+    )
+    return False
+
+
+def _finds_anything(predicted: Predicted) -> bool:
+    return not isinstance(predicted, PredictedInstances) or len(predicted) > 0
 
 
 def _check_photos(
@@ -186,6 +216,12 @@ def _table(report: dict[str, Any]) -> Iterator[str]:
     yield f"  {'memory of the program, MiB':<44}" + "".join(f"{m:>10}" for m in of_programs)
     yield f"  {'peak of the process, MiB':<44}{'':>10}{_mib(report['peak_bytes']):>10}"
     yield f"{report['programs']} programs, {_mib(report['bytes'])} MiB: {report['file']}"
+    yield f"  compared, of this machine's platform: {len(report['compared'])}"
+    for program in report["compared"]:
+        took = f"{len(program['photos'])} photos"
+        if "box" in report["differences"]:
+            took += f", {program['objects']} objects"
+        yield f"  {program['file']:<44}  {took}"
 
 
 def _mib(number: int | None) -> str:

@@ -41,13 +41,13 @@ def hide_other_modules():
 
 
 class _Watched:
-    """A program, and what it was called with last."""
+    """A program, how often it was called and with what last."""
 
     def __init__(self, run):
-        self.run, self.arguments = run, ()
+        self.run, self.arguments, self.calls = run, (), 0
 
     def __call__(self, *arguments):
-        self.arguments = arguments
+        self.arguments, self.calls = arguments, self.calls + 1
         return self.run(*arguments)
 
     def bytes(self):
@@ -58,7 +58,8 @@ class _Watched:
 
 
 def run(reader, export, photos, results, rounds):
-    """Writes the results of every photo, under "PHOTO/NAME"; the seconds and bytes it took.
+    """Writes the results of every photo, under "PHOTO/NAME"; which program each photo went to, and
+    the seconds and bytes it took.
 
     A round predicts all photos once; those after the first are timed.
     """
@@ -67,16 +68,21 @@ def run(reader, export, photos, results, rounds):
     loaded = time.perf_counter()
     for program in exported.programs:
         program["run"] = _Watched(program["run"])
+    taken = {program["file"]: [] for program in exported.programs}
     with np.load(photos) as stored:
         images = {name: stored[name] for name in stored.files}
     found, seconds = {}, []
     for number in range(1 + int(rounds)):
         for name, pixels in images.items():
+            before = [program["run"].calls for program in exported.programs]
             start = time.perf_counter()
             result = exported(pixels)
             if number:
                 seconds.append(time.perf_counter() - start)
                 continue
+            for program, calls in zip(exported.programs, before, strict=True):
+                if program["run"].calls > calls:
+                    taken[program["file"]].append(int(name))
             for i, of_mask in enumerate(result.pop("runs", ())):
                 found[f"{name}/runs/{i}"] = of_mask
             found |= {f"{name}/{key}": value for key, value in result.items()}
@@ -84,6 +90,7 @@ def run(reader, export, photos, results, rounds):
     used = [p["run"] for p in exported.programs if p["run"].arguments]
     sizes = [program.bytes() for program in used]
     return {
+        "programs": taken,
         "load_seconds": loaded - started,
         "seconds": float(np.median(seconds)),
         "program_bytes": None if None in sizes else max(sizes),

@@ -100,17 +100,22 @@ def test_a_damaged_export_is_not_loaded(part: str, exported: Path, tmp_path: Pat
 def test_label_maps_of_an_export_are_those_of_predict(tmp_path: Path) -> None:
     config = tiny_semantic_config()
     config.data.eval_min_size, config.data.max_size = 64, 128
-    config.data.buckets = ((64, 96),)
+    config.data.buckets = ((64, 96), (96, 64))
     predictor = SemanticPredictor(
         tiny_variables(build_task(config)), config.lock(), ("sky", "road", "car")
     )
     rng = np.random.default_rng(0)
     photos = [rng.integers(0, 255, (*hw, 3), np.uint8) for hw in ((70, 100), (7, 9))]
-    report = predictor.export(
-        tmp_path / "maps.zip", photos=photos, largest=[(80, 110)], platforms=["cpu"]
-    )
+    report = predictor.export(tmp_path / "maps.zip", photos=photos, largest=[(80, 110)])
     assert set(report["differences"]) == {"labels"}
     assert report["objects"] == 0
+    assert report["programs"] == 6
+    # No photo goes to the second; one is made of the first.
+    landscape, portrait = report["compared"]
+    assert landscape["file"] == "programs/cpu_64x96_of_80x110.jax"
+    assert landscape["photos"] == ["photo 0", "photo 1"]
+    assert portrait["file"] == "programs/cpu_96x64_of_80x110.jax"
+    assert portrait["photos"] == ["a part of photo 0, 70 x 69 pixels"]
     assert len(np.unique(predictor.predict(photos[0]).labels)) > 1
 
 

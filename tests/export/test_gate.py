@@ -17,6 +17,8 @@ from pointrend_jax.tasks.build import build_task
 from tests.tiny_predictor import NAMES, predictor_config
 
 PHOTO = np.zeros((8, 10, 3), np.uint8)
+PHOTOS = {"photo 0": PHOTO}
+_PROGRAM = "programs/cpu_64x96_of_8x10.jax"
 _MEASURED = {"seconds": 1.0, "load_seconds": 1.0, "program_bytes": 1, "peak_bytes": 1}
 
 
@@ -79,9 +81,9 @@ def test_a_difference_is_told_with_its_place(
 ) -> None:
     found = _result(_instances())
     change(found)
-    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], {}))
+    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], {_PROGRAM: [0]}, _MEASURED))
     with pytest.raises(ValueError, match=message):
-        check_export(Path("a.zip"), lambda photo: _instances(), [PHOTO])
+        check_export(Path("a.zip"), lambda photo: _instances(), PHOTOS)
 
 
 def test_one_pixel_of_another_class_in_a_thousand_is_let_through_and_two_are_not() -> None:
@@ -97,8 +99,8 @@ def test_what_may_differ_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     found = _result(_instances())
     found["scores"][0] -= 0.3
     _without_last(found)
-    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], _MEASURED))
-    measured = check_export(Path("a.zip"), lambda photo: _instances(), [PHOTO], within_limits=False)
+    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], {_PROGRAM: [0]}, _MEASURED))
+    measured = check_export(Path("a.zip"), lambda photo: _instances(), PHOTOS, within_limits=False)
     assert measured.unmatched == 1
     assert measured.differences["score"] == pytest.approx(0.3)
     assert measured.means == pytest.approx({"mask": 0.0, "score": 0.15, "box": 0.0})
@@ -108,8 +110,8 @@ def test_what_an_export_without_objects_differs_in_is_not_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = _result(_instances()[:0])
-    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], _MEASURED))
-    measured = check_export(Path("a.zip"), lambda photo: _instances(), [PHOTO], within_limits=False)
+    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], {_PROGRAM: [0]}, _MEASURED))
+    measured = check_export(Path("a.zip"), lambda photo: _instances(), PHOTOS, within_limits=False)
     assert measured.unmatched == 3
     assert measured.differences == measured.means == {"mask": None, "score": None, "box": None}
     manifest = {"programs": [], "weights": "float16"}
@@ -123,9 +125,9 @@ def test_numbers_that_are_none_are_refused_whatever_may_differ(
 ) -> None:
     found = _result(_instances())
     found[name][1] = value
-    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], _MEASURED))
+    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], {_PROGRAM: [0]}, _MEASURED))
     with pytest.raises(ValueError, match="photo 0: boxes or scores of the export are NaN or inf"):
-        check_export(Path("a.zip"), lambda photo: _instances(), [PHOTO], within_limits=False)
+        check_export(Path("a.zip"), lambda photo: _instances(), PHOTOS, within_limits=False)
 
 
 def test_a_label_map_of_another_shape_is_refused_whatever_may_differ(
@@ -133,16 +135,25 @@ def test_a_label_map_of_another_shape_is_refused_whatever_may_differ(
 ) -> None:
     labels = PredictedLabels(np.zeros((8, 10), np.uint8), np.zeros((8, 10), np.uint8), NAMES)
     found = {"labels": np.zeros((10, 8), np.uint8)}
-    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], _MEASURED))
+    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], {_PROGRAM: [0]}, _MEASURED))
     with pytest.raises(
         ValueError, match=r"photo 0: .* \[10, 8\] and that of predict\(\) \[8, 10\]"
     ):
-        check_export(Path("a.zip"), lambda photo: labels, [PHOTO], within_limits=False)
+        check_export(Path("a.zip"), lambda photo: labels, PHOTOS, within_limits=False)
+
+
+def test_a_program_that_took_no_photo_was_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = {_PROGRAM: [0], "programs/cpu_96x64_of_8x10.jax": []}
+    monkeypatch.setattr(
+        gate, "_run", lambda file, photos: ([_result(_instances())], ran, _MEASURED)
+    )
+    with pytest.raises(ValueError, match=r"no photo went to programs/cpu_96x64_of_8x10\.jax, so"):
+        check_export(Path("a.zip"), lambda photo: _instances(), PHOTOS)
 
 
 def test_photos_without_an_object_are_no_test() -> None:
     with pytest.raises(ValueError, match=r"finds nothing on the 1 photos .* --photos"):
-        check_export(Path("a.zip"), lambda photo: _instances()[:0], [PHOTO])
+        check_export(Path("a.zip"), lambda photo: _instances()[:0], PHOTOS)
 
 
 def _export(file: Path, options: ExportOptions, photo: np.ndarray = PHOTO) -> None:
