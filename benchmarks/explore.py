@@ -25,7 +25,7 @@ import uvicorn
 from PIL import Image
 
 import pointrend_jax
-from pointrend_jax.data.sources.embedded import draw_scene
+from pointrend_jax.data.sources.embedded import EVALUATION_PHOTOS, draw_scene
 from pointrend_jax.explore.server import Explorer, application
 from pointrend_jax.explore.shown import FIRST_SIDE, REFINED_SIDES, shown, warm_up
 
@@ -61,7 +61,8 @@ def main() -> None:
 
 def drawn_photo(side: int) -> bytes:
     """A scene of the demonstration's kind, as a JPEG."""
-    pixels, _ = draw_scene(np.random.default_rng(9003), side, 3, 1)
+    rng = np.random.default_rng(9003)
+    pixels, _ = draw_scene(rng, side, 3, 1, photos=EVALUATION_PHOTOS)
     buffer = io.BytesIO()
     Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)).save(buffer, "JPEG", quality=95)
     return buffer.getvalue()

@@ -25,13 +25,19 @@ import numpy as np
 from PIL import Image
 
 import pointrend_jax
-from pointrend_jax.data.sources.embedded import DrawnObject, draw_scene
+from pointrend_jax.data.sources.embedded import (
+    EVALUATION_PHOTOS,
+    TRAINING_PHOTOS,
+    DrawnObject,
+    draw_scene,
+)
 from pointrend_jax.data.sources.embedded_shapes import CATEGORIES, cover_pixels
 from pointrend_jax.masks.boundary import mask_boundary
 from pointrend_jax.predict.scene import Window
 
 ZOOM, TILE = 8, 512
 WIDTHS = (0.5, 1.0, 2.0)  # px of the image
+WRITTEN = {"train": 520, "val": 60}  # scenes of a set of label maps, as many as the demo's
 # The first number of a scene's seed; those of a written set differ from those that are compared.
 _UNSEEN, _SETS = 9000, {"train": 9001, "val": 9002}
 # A truth and one mask of each name.
@@ -48,7 +54,7 @@ def main() -> None:
     if (args.checkpoint is None) == (args.write_label_maps is None):
         parser.error("give either --checkpoint or --write-label-maps.")
     if args.write_label_maps:
-        _write_label_maps(args.write_label_maps, {"train": 520, "val": 60}, args.side)
+        _write_label_maps(args.write_label_maps, args.side)
         return
     seconds: list[float] = []
     predictor = pointrend_jax.load(args.checkpoint)
@@ -130,12 +136,12 @@ def _smooth(labels: np.ndarray) -> np.ndarray:
     return np.argmax(shares, axis=0).astype(np.uint8)
 
 
-def _write_label_maps(folder: Path, numbers: dict[str, int], side: int) -> None:
+def _write_label_maps(folder: Path, side: int) -> None:
     """Drawn scenes with their label maps, in the layout of CamVid; 0 is the ground."""
     classes = [{"id": k, "name": name} for k, name in enumerate(("ground", *CATEGORIES))]
     folder.mkdir(parents=True)
     (folder / "classes.json").write_text(json.dumps({"classes": classes, "void": 255}))
-    for split, number in numbers.items():
+    for split, number in WRITTEN.items():
         (folder / split).mkdir()
         lines = []
         for i in range(number):
@@ -151,9 +157,10 @@ def _write_label_maps(folder: Path, numbers: dict[str, int], side: int) -> None:
 
 
 def _scene(seed: int, number: int, side: int) -> tuple[np.ndarray, list[DrawnObject]]:
-    """Pixels in RGB order, and the objects from back to front."""
+    """Pixels in RGB order, and the objects from back to front; photos by what they are for."""
     rng = np.random.default_rng([seed, number])
-    pixels, objects = draw_scene(rng, side, 3, number % len(CATEGORIES))
+    photos = TRAINING_PHOTOS if seed == _SETS["train"] else EVALUATION_PHOTOS
+    pixels, objects = draw_scene(rng, side, 3, number % len(CATEGORIES), photos=photos)
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), objects
 
 

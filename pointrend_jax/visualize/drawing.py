@@ -34,7 +34,7 @@ OUTSIDE: Color = (92, 98, 106)
 
 CAPTION = 14  # px, size of the text below panels
 GAP = 12  # px, between panels
-_SMALLEST_TEXT = 8  # px
+_SMALLEST_CAPTION = 11  # px
 MOST_ENLARGED = 16  # times
 
 _GOLDEN_ANGLE = 0.381966  # of a turn
@@ -104,6 +104,12 @@ def fill(
     part = canvas[y : y + height, x : x + width]
     weight = coverage[..., None].astype(np.float32)
     part[:] = np.rint(part * (1 - weight) + np.asarray(color, np.float32) * weight)
+
+
+def glowing(brightness: np.ndarray) -> Rgb:
+    """Colours of numbers in 0..1: from black over red to a pale yellow."""
+    colored = cv2.applyColorMap(np.rint(255 * brightness).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    return np.asarray(cv2.cvtColor(colored, cv2.COLOR_BGR2RGB))
 
 
 def draw_outline(
@@ -185,13 +191,45 @@ def readable_on(color: Color) -> Color:
 def captioned_row(panels: Sequence[tuple[Rgb, str]], size: int, file: Path | None = None) -> Rgb:
     """Panels side by side, each with a centred line of text below.
 
-    All captions have one size, and less than `size` where one would be wider than its panel.
+    All captions have one size, and less than `size` where one would be wider than its panel; what
+    is still too wide at the smallest size is shortened.
     """
-    while size > _SMALLEST_TEXT and any(
-        typeface(text, size, file).getlength(text) > panel.shape[1] - size for panel, text in panels
+
+    def room(panel: Rgb) -> int:
+        return panel.shape[1] - size
+
+    while size > _SMALLEST_CAPTION and any(
+        typeface(text, size, file).getlength(text) > room(panel) for panel, text in panels
     ):
         size -= 1
-    return row([captioned(panel, text, size, file) for panel, text in panels], GAP)
+    texts = [shortened(text, room(panel), size, file) for panel, text in panels]
+    captions = zip(panels, texts, strict=True)
+    return row([captioned(panel, text, size, file) for (panel, _), text in captions], GAP)
+
+
+def shortened(text: str, width: int, size: int, file: Path | None = None) -> str:
+    """A text of at most `width` pixels: "..." stands for the end of what precedes its last word.
+
+    So the score behind a long name stays, if there is room for it.
+    """
+
+    def fits(candidate: str) -> bool:
+        return typeface(candidate, size, file).getlength(candidate) <= width
+
+    if fits(text):
+        return text
+    name, _, last = text.rpartition(" ")
+    for begin, end in ((name, f"... {last}"), (text, "...")):
+        for kept in range(len(begin) - 1, 0, -1):
+            candidate = begin[:kept].rstrip() + end
+            if fits(candidate):
+                return candidate
+    return "..."
+
+
+def panel_width(above: Rgb, number: int) -> int:
+    """The width of so many panels that together are as wide as a row above them."""
+    return (above.shape[1] - (number - 1) * GAP) // number
 
 
 def captioned(panel: Rgb, caption: str, size: int, file: Path | None = None) -> Rgb:

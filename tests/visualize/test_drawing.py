@@ -117,6 +117,23 @@ def test_captions_of_a_row_have_one_size_and_fit_their_panels():
     assert widths[0] < widths[1]
 
 
+def test_a_long_name_is_cut_before_its_score_instead_of_shrinking_the_row():
+    name = "a lighthouse keeper's very long bicycle"
+    panels = [(_canvas(10, 100), f"{name} 0.98"), (_canvas(10, 100), "coarse, 7x7")]
+    picture = drawing.captioned_row(panels, 14)
+    # Captions are twice as high as their text.
+    assert picture.shape[0] - 10 == 2 * 11
+    short = drawing.shortened(f"{name} 0.98", 86, 11)
+    assert short.startswith("a ligh")
+    assert short.endswith("... 0.98")
+    ink = np.argwhere(picture[10:, :100].min(axis=2) < 128)
+    assert ink[:, 1].min() > 0
+    assert ink[:, 1].max() < 99
+    assert drawing.shortened("one", 86, 11) == "one"
+    assert drawing.shortened("w" * 40, 60, 11).startswith("www")
+    assert drawing.shortened("w" * 40, 60, 11).endswith("w...")
+
+
 @pytest.mark.parametrize("scale", [0.5, 1.0, 2.5])
 def test_a_panel_is_scaled_to_the_size_that_is_said(scale: float):
     panel = _canvas(7, 10)

@@ -118,6 +118,23 @@ def test_explain_zooms_where_coarse_and_rendered_differ_most():
     assert shares[1] == 0
 
 
+def test_explain_shows_the_step_that_has_points_where_it_zooms():
+    """The lower right corner changed; the points of the last step lie in the upper left one."""
+    image, box = np.zeros((100, 100, 3), np.uint8), np.array((20, 20, 80, 80), np.float32)
+    probs = np.zeros((56, 56))
+    probs[46:56, 46:56] = 1
+    elsewhere = _step(56, np.full((40, 2), 0.1))._replace(mask_probs=probs)
+    here = elsewhere._replace(point_coords=np.full((9, 2), 0.9, np.float32))
+    dots = []
+    for steps in ([here, elsewhere], [elsewhere, elsewhere]):
+        picture = explain_picture(image, box, np.zeros((7, 7), np.float32), steps, "gear")
+        side = (picture.shape[1] - 5 * drawing.GAP) // 4
+        panel = picture[260 : 260 + side - 20, -drawing.GAP - side :]
+        dots.append(len(_points(panel)))
+    assert dots[0] > 20
+    assert dots[1] == 0
+
+
 def test_explain_shows_the_truth_where_it_is_known():
     image, truth = np.full((100, 100, 3), 60, np.uint8), np.zeros((100, 100), bool)
     truth[20:80] = np.arange(100) % 8 < 4

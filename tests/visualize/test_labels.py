@@ -23,6 +23,9 @@ from pointrend_jax.visualize import (
 from pointrend_jax.visualize.labels import legend
 
 NAMES = ("sky", "road", "car")
+# Where the rows of a sheet of 800x600 begin whose panels are 480x360; captions are 36 px high.
+_ZOOMED_ROW = drawing.GAP + 360 + 36 + drawing.GAP
+_STEP_ROW = _ZOOMED_ROW + 480 + 36 + drawing.GAP
 
 
 class _Step(NamedTuple):
@@ -148,12 +151,88 @@ def test_the_sheet_has_a_row_for_each_step_and_shows_its_points() -> None:
     assert 360 < two.shape[0] - one.shape[0] < 420
     moved = point._replace(point_coords=np.array([[0.75, 0.25]]))
     other = explain_labels_picture(image, labels[::4, ::4], [moved], labels, NAMES)
-    ys, xs = np.nonzero((one != other).any(axis=-1))
-    # Half a panel's width of 480 pixels apart, and a quarter of its height below the first row.
+    ys, xs = np.nonzero((one[_STEP_ROW:] != other[_STEP_ROW:]).any(axis=-1))
+    # A quarter of a panel's width of 480 pixels apart, and of its height below the row's begin.
+    assert 80 < ys.min() < 90
     assert 115 < xs.max() - xs.min() < 130
     assert ys.max() - ys.min() < 10
     with pytest.raises(ValueError, match="at least one step"):
         explain_labels_picture(image, labels, [], labels, NAMES)
+
+
+def _changed_below_right() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A photo that is blue where cars appear in the labels that the coarse ones lack."""
+    image, labels = _scene()
+    image[450:550, 650:750] = (0, 0, 250)
+    changed = labels.copy()
+    changed[450:550, 650:750] = 2
+    return image, labels, changed
+
+
+def _zoomed(picture: np.ndarray, number: int, of: int) -> np.ndarray:
+    """A panel of the second row, without its caption."""
+    side = (picture.shape[1] - (of + 1) * drawing.GAP) // of
+    x = drawing.GAP + number * (side + drawing.GAP)
+    return picture[_ZOOMED_ROW:, x:][:side, :side]
+
+
+def _share(panel: np.ndarray, color: np.ndarray | tuple[int, int, int]) -> float:
+    return float((np.abs(panel.astype(int) - color).max(axis=-1) < 8).mean())
+
+
+def test_the_sheet_shows_the_part_that_changed_most_of_photo_coarse_and_rendered_labels() -> None:
+    image, coarse, labels = _changed_below_right()
+    step = _Step(labels, np.full(labels.shape, -9.0, np.float32), np.full((9, 2), 0.1))
+    picture = explain_labels_picture(image, coarse[::4, ::4], [step], labels, NAMES)
+    car = palette(NAMES)[2]
+    # A square of 240 px holds all of the 100 px.
+    for number, color in ((0, (0, 0, 250)), (2, car)):
+        share = _share(_zoomed(picture, number, 4), color)
+        assert share == pytest.approx((100 / 240) ** 2, abs=0.01)
+    assert _share(_zoomed(picture, 1, 4), car) == 0
+
+
+def test_the_sheet_shows_the_step_that_has_points_in_the_zoomed_part() -> None:
+    """The points of the last step lie elsewhere."""
+    image, coarse, labels = _changed_below_right()
+    uncertainty = np.full((60, 80), -9.0, np.float32)
+    here = _Step(labels[::10, ::10], uncertainty, np.full((9, 2), 0.85))
+    elsewhere = here._replace(point_coords=np.full((200, 2), 0.1))
+    dots = []
+    for steps in ([here, elsewhere], [elsewhere, elsewhere]):
+        picture = explain_labels_picture(image, coarse[::4, ::4], steps, labels, NAMES)
+        panel = _zoomed(picture, 3, 4).astype(int)
+        dots.append(int((panel[..., 0] - panel[..., 2] > 60).sum()))
+    assert dots[0] > 20
+    assert dots[1] == 0
+
+
+def test_the_sheet_shows_true_labels_where_they_are_known() -> None:
+    image, coarse, labels = _changed_below_right()
+    truth = np.full_like(labels, 2)
+    step = _Step(coarse, np.full(labels.shape, -9.0, np.float32), np.full((9, 2), 0.5))
+    unknown, known = (
+        explain_labels_picture(image, coarse[::4, ::4], [step], coarse, NAMES, truth=t)
+        for t in (None, truth)
+    )
+    assert known.shape[1] - unknown.shape[1] == 480 + drawing.GAP
+    # The fourth panel of the first row, and of the second.
+    assert (known[drawing.GAP :][:360, 3 * 492 + drawing.GAP :][:, :480] == palette(NAMES)[2]).all()
+    assert _share(_zoomed(known, 3, 5), palette(NAMES)[2]) == 1
+
+
+def test_captions_of_a_tall_photo_are_not_clipped() -> None:
+    image, labels = _scene(800, 80)
+    step = _Step(labels, np.full(labels.shape, -9.0, np.float32), np.full((9, 2), 0.1))
+    picture = explain_labels_picture(image, labels[::4, ::4], [step], labels, NAMES)
+    panels = picture[drawing.GAP :, drawing.GAP : -drawing.GAP]
+    # Four panels of half of their height.
+    assert panels.shape[1] == 4 * 240 + 3 * drawing.GAP
+    for i in range(4):
+        caption = panels[480:500, i * (240 + drawing.GAP) :][:, :240]
+        ink = np.argwhere(caption.min(axis=2) < 128)
+        assert ink[:, 1].min() > 2
+        assert ink[:, 1].max() < 237
 
 
 @pytest.mark.parametrize("surest", [-1.0, -20.0])
@@ -165,7 +244,6 @@ def test_the_sheet_shows_sure_pixels_dark_for_margins_of_logits_and_probabilitie
     uncertainty[:, 190:210] = 0
     step = _Step(labels[::2, ::2], uncertainty, np.zeros((0, 2), np.float32))
     picture = explain_labels_picture(image, labels[::4, ::4], [step], labels, NAMES)
-    # The first panel of the second row, 408 pixels below that of the first.
-    panel = picture[drawing.GAP + 408 :, drawing.GAP :][:360, :480].astype(int).sum(axis=-1)
+    panel = picture[_STEP_ROW:, drawing.GAP :][:360, :480].astype(int).sum(axis=-1)
     assert panel[180, 240] > 500
     assert panel[180, [60, 420]].max() < 60

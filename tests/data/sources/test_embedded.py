@@ -45,8 +45,10 @@ def _decode(annotation: dict[str, Any], size: int) -> np.ndarray:
 
 
 def _scenes(image_size: int, count: int) -> list[Any]:
+    photos = embedded.TRAINING_PHOTOS
     scenes = [
-        embedded.draw_scene(np.random.default_rng(i), image_size, 3, i % 6) for i in range(count)
+        embedded.draw_scene(np.random.default_rng(i), image_size, 3, i % 6, photos=photos)
+        for i in range(count)
     ]
     return [item for _, objects in scenes for item in objects]
 
@@ -59,6 +61,42 @@ def test_set_is_decided_by_seed(tmp_path: Path):
     assert first == second
     assert first["train/000000.jpg"] != other["train/000000.jpg"]
     assert first["train/000000.jpg"] != first["eval/000000.jpg"]
+
+
+def test_splits_have_no_photo_in_common(tmp_path: Path):
+    of = {"train": embedded.TRAINING_PHOTOS, "eval": embedded.EVALUATION_PHOTOS}
+    assert not set(of["train"]) & set(of["eval"])
+    generate_embedded(tmp_path / "set", **_SMALL)
+    for number, split in enumerate(of):
+        for i in range(2):
+            written: Any = cv2.imread(str(tmp_path / f"set/{split}/{i:06d}.jpg"))
+            errors = {}
+            for name, photos in of.items():
+                rng = np.random.default_rng(np.random.SeedSequence([5, number, i]))
+                pixels, _ = embedded.draw_scene(rng, 64, 3, i, photos=photos)
+                errors[name] = np.abs(pixels.astype(float) - written).mean()
+            # JPEG changes grey levels by a few; another photo by tens.
+            assert errors.pop(split) < 10
+            assert min(errors.values()) > 30
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_background_and_objects_have_the_given_photos_alone(seed: int):
+    """One of the two is the background, so the other one is the first object's."""
+    with pytest.raises(ValueError, match=r"missing\.png is not"):
+        embedded.draw_scene(
+            np.random.default_rng(seed), 96, 1, 0, photos=("chelsea.png", "missing.png")
+        )
+
+
+def test_photos_do_not_decide_what_is_drawn_first():
+    for i in range(6):
+        first, second = (
+            embedded.draw_scene(np.random.default_rng(i), 96, 3, i, photos=photos)[1][0]
+            for photos in (embedded.TRAINING_PHOTOS, embedded.EVALUATION_PHOTOS)
+        )
+        for one, other in zip(first.rings, second.rings, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_larger_set_begins_with_smaller(tmp_path: Path):
@@ -138,7 +176,9 @@ def test_annotations_fit_their_masks(drawn_set: Path):
 
 def test_objects_show_enough_and_do_not_overlap():
     for i in range(30):
-        _, objects = embedded.draw_scene(np.random.default_rng(i), 128, 6, i % 6)
+        _, objects = embedded.draw_scene(
+            np.random.default_rng(i), 128, 6, i % 6, photos=embedded.EVALUATION_PHOTOS
+        )
         assert np.sum([item.visible for item in objects], axis=0).max() == 1
         for item in objects:
             assert item.visible.sum() >= max(60, 0.3 * item.full_area)
