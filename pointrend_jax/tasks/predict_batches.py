@@ -1,4 +1,5 @@
-"""Predictions of batches: on one device or on all, one ahead of whoever reads them.
+"""Predictions of batches: on one device or on all, one ahead of whoever reads them, and a thread
+that makes batches ahead of the device.
 
 Everything that predicts goes this way, be it for a user or for a score.
 """
@@ -14,7 +15,10 @@ from pointrend_jax.devices.compilations import Compilations
 from pointrend_jax.devices.placement import replicated, shard, unshard
 from pointrend_jax.structures import EvalSample
 from pointrend_jax.tasks.task import Task, Variables, kept
+from pointrend_jax.workers import ahead, held_back
 
+# Batches that a thread makes before the device can take them: one would do if all took as long.
+MADE_AHEAD = 2
 # In pixels. Canvases of original images have this side times 1, 1.5, 2, 3, 4, 6, 8, ...
 _SMALLEST_SIDE = 64
 
@@ -85,16 +89,12 @@ def one_ahead(
 ) -> Iterator[tuple[_Sample, Any]]:
     """The predictions of samples, each after the next sample has been given to the device.
 
-    `predict` returns at once; the device works on a batch while the caller has the one before.
+    `predict` returns at once; the device works on a batch while the caller has the one before and a
+    thread makes those that follow. A ValueError of the samples is raised after the predictions of
+    those before. A caller who stops early waits for the sample that is being made.
     """
-    pending: tuple[_Sample, Any] | None = None
-    for sample in samples:
-        predicted = predict(sample)
-        if pending is not None:
-            yield pending
-        pending = sample, predicted
-    if pending is not None:
-        yield pending
+    made = ahead(samples, MADE_AHEAD)
+    return held_back(((sample, predict(sample)) for sample in made), 1)
 
 
 def original_sizes(sample: EvalSample) -> tuple[np.ndarray, tuple[int, int]]:

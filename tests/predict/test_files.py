@@ -1,7 +1,9 @@
 """The files of `predict`, of a predictor that finds a square in every image: no model is needed."""
 
+import dataclasses
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.data.sources.categories import class_names
+from pointrend_jax.masks.runs import Rle
 from pointrend_jax.predict import inputs
 from pointrend_jax.predict.files import predict_instances
 from pointrend_jax.predict.formats import chosen_formats
@@ -21,6 +24,7 @@ from pointrend_jax.predict.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict.sources import ImageSource
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.masks import PredictedMasks
+from pointrend_jax.workers import WORKERS
 from tests.tiny import tiny_config
 
 _FILES = ("instances.json", "instances_polygons.json", "detections.json")
@@ -45,6 +49,23 @@ class Squares(Predictor):
             masks = PredictedMasks(np.ones((1, 7, 7), np.float32), box, hw)
             scores, label = np.asarray([0.75], np.float32), np.asarray([1], np.int32)
             yield PredictedInstances(box, scores, label, ("dog",), masks, masks)
+
+
+class _MetMasks(PredictedMasks):
+    """Masks whose run lengths are only made while those of another image are."""
+
+    met = threading.Barrier(2, timeout=60)
+
+    def rle(self) -> list[Rle]:
+        self.met.wait()
+        return super().rle()
+
+
+class _MetSquares(Squares):
+    def stream(self, images: Iterable[ImageLike], **_: Any) -> Iterator[PredictedInstances]:
+        for found in super().stream(images):
+            masks = _MetMasks(found.masks.logits, found.boxes, found.image_hw)
+            yield dataclasses.replace(found, masks=masks)
 
 
 class _Nothing(Squares):
@@ -116,6 +137,17 @@ def test_results_have_the_category_ids_that_the_checkpoint_keeps(
     assert (first["image_id"], second["image_id"]) == (1, 2)
     assert (first["category_id"], first["bbox"], first["score"]) == (9, [1, 2, 4, 4], 0.75)
     assert "category ids" not in capsys.readouterr().out
+
+
+@pytest.mark.skipif(WORKERS == 1, reason="there is one thread")
+def test_files_of_two_images_are_made_at_once_and_kept_in_order(tmp_path: Path) -> None:
+    paths = _images(tmp_path, "a.png", "b.png", "c.png", "d.png")
+    files = _check_files(paths, tmp_path / "out")
+    _write(_MetSquares((3, 9)), files, tmp_path / "out")
+    written = _content(tmp_path / "out")["images"]
+    assert [(image["id"], image["file_name"]) for image in written] == [
+        (1, "a.png"), (2, "b.png"), (3, "c.png"), (4, "d.png")
+    ]  # fmt: skip
 
 
 def test_a_checkpoint_without_category_ids_gives_class_indices_and_says_so(

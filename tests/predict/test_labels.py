@@ -155,7 +155,9 @@ def test_the_next_image_is_given_to_the_device_before_a_result_is_handed_out() -
             taken.append(i)
             yield image
 
-    assert [len(taken) for _ in _predictor().stream(images())] == [2, 3, 4, 4]
+    # The next image, and whatever a thread takes ahead of that.
+    number = [len(taken) for _ in _predictor().stream(images())]
+    assert all(i + 2 <= taken <= 4 for i, taken in enumerate(number[:-1]))
 
 
 def test_wrong_input_is_named() -> None:
