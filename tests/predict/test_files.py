@@ -22,8 +22,9 @@ from pointrend_jax.predict.inputs import NamedFile
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict.sources import ImageSource
-from pointrend_jax.results.instances import PredictedInstances
+from pointrend_jax.results.instances import ExplainedInstance, ExplainedStep, PredictedInstances
 from pointrend_jax.results.masks import PredictedMasks
+from pointrend_jax.visualize import explain_picture
 from pointrend_jax.workers import WORKERS
 from tests.tiny import tiny_config
 
@@ -308,6 +309,42 @@ def test_a_name_that_is_no_utf8_is_predicted_like_others(
     assert len(_content(tmp_path / "out")["images"]) == 2
     with pytest.raises(ValueError, match=r"caf\\udce9"):
         _predict(paths, tmp_path / "out")
+
+
+class _Explained(Squares):
+    def explain(self, image: Any, boxes: Any, classes: Any) -> list[ExplainedInstance]:
+        points = np.full((1, 2), 0.5, np.float32)
+        step = ExplainedStep(np.eye(14, dtype=np.float32), np.eye(14, dtype=np.float32), points)
+        return [ExplainedInstance(np.eye(7, dtype=np.float32), [step])]
+
+
+def test_the_true_mask_of_an_instance_is_in_the_picture_of_its_rendering(tmp_path: Path) -> None:
+    # The square that is found, and one of the other class in the same place.
+    polygon = {"bbox": [1, 2, 4, 4], "segmentation": [[1, 2, 5, 2, 5, 6, 1, 6]], "iscrowd": 0}
+    other = polygon | {"segmentation": [[1, 2, 5, 2, 5, 6]]}
+    content = {
+        "images": [{"id": 7, "file_name": "a.png", "height": 12, "width": 16}],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 9, "name": "dog"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 3} | other,
+            {"id": 2, "image_id": 7, "category_id": 9} | polygon,
+        ],
+    }
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    ids = read_set_ids(tmp_path / "set.json")
+    files = _check_files(_images(tmp_path, "a.png"), tmp_path / "out", ids=ids)
+    predictor = _Explained((3, 9))
+    predict_instances(
+        predictor, files, tmp_path / "out", formats=chosen_formats((), "instance"),
+        score_threshold=0.5, num_explained=1, ids=ids,
+    )  # fmt: skip
+    image, box = np.zeros((12, 16, 3), np.uint8), np.asarray([1, 2, 5, 6], np.float32)
+    (how,) = predictor.explain(image, box[None], [1])
+    known = np.zeros((12, 16), np.bool_)
+    known[2:6, 1:5] = True
+    expected = explain_picture(image, box, how.coarse_probs, how.steps, "dog 0.75", truth=known)
+    with Image.open(tmp_path / "out" / "a_explain_1.png") as written:
+        np.testing.assert_array_equal(np.asarray(written), expected)
 
 
 @pytest.mark.parametrize(
