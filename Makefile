@@ -7,6 +7,7 @@
 #   make lint type format          ruff and the arrow rule; pyright; rewrite the files
 #   make parity KIT=DIR [MODEL=M] [STAGE=S]    compare with stored Detectron2 numbers
 #   make docs                      the documents and the API as a site: build/docs/index.html
+#   make pictures                  those of README and the gallery, of runs/demo and runs/drawn
 #   make bench [KIT=DIR] [ARGS='--only predict']    speed, memory and cost: runs/bench.json
 #   make ci                        lint, type, test: what .ci/run runs
 #   make VENV=.venv312 PYTHON=python3.12 test  the same on another Python, beside the first
@@ -38,7 +39,7 @@ STAMP := $(call stamp,installed,requirements.txt requirements-dev.txt)
 IN_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 PIP := $(RUN) -m pip --disable-pip-version-check --no-input
 
-.PHONY: help venv demo test test-fast faults lint type format parity bench docs ci
+.PHONY: help venv demo test test-fast faults lint type format parity bench docs pictures ci
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -101,6 +102,9 @@ bench: $(STAMP)
 docs: $(STAMP)
 	PYTHONPATH=. $(RUN) -m sphinx -q -W --keep-going -b html docs build/docs $(ARGS)
 	@echo "docs: open build/docs/index.html"
+
+pictures: $(STAMP)
+	PYTHONPATH=. $(RUN) -m benchmarks.pictures $(ARGS)
 
 # One after the other, also under `make -j`, so that the first failure is the last thing printed.
 ci:

@@ -39,7 +39,7 @@ ZOOM, TILE = 8, 512
 WIDTHS = (0.5, 1.0, 2.0)  # px of the image
 WRITTEN = {"train": 520, "val": 60}  # scenes of a set of label maps, as many as the demo's
 # The first number of a scene's seed; those of a written set differ from those that are compared.
-_UNSEEN, _SETS = 9000, {"train": 9001, "val": 9002}
+UNSEEN, _SETS = 9000, {"train": 9001, "val": 9002}
 # A truth and one mask of each name.
 Compared = tuple[np.ndarray, dict[str, np.ndarray]]
 
@@ -65,7 +65,7 @@ def main() -> None:
     scores: dict[str, list[list[float]]] = {}
     for truth, masks in compared:
         for name, mask in masks.items():
-            row = [_iou(truth, mask), *(_boundary_iou(truth, mask, w) for w in WIDTHS)]
+            row = [iou(truth, mask), *(_boundary_iou(truth, mask, w) for w in WIDTHS)]
             scores.setdefault(name, []).append(row)
     number = len(scores.get("rendered", ()))
     print(f"{number} {of} of {args.scenes} scenes of {args.side} px, at {ZOOM}x")
@@ -85,13 +85,13 @@ def _objects(checkpoint: str, scenes: int, side: int, seconds: list[float]) -> I
     short = _load(checkpoint, {"model.mask.subdivision_steps": 3})
     hw = (ZOOM * side, ZOOM * side)
     for i in range(scenes):
-        image, objects = _scene(_UNSEEN, i, side)
+        image, objects = drawn_scene(UNSEEN, i, side)
         scene, shorter = predictor.scene(image, score_threshold=0.5), short(image)
         truths = _fine_truths(objects, side)
         for k, instance in enumerate(scene.instances):
             upsampled = instance.masks.probabilities(hw)[0] >= 0.5
-            truth = max(truths, key=lambda truth: _iou(truth, upsampled))
-            if _iou(truth, upsampled) < 0.5:
+            truth = max(truths, key=lambda truth: iou(truth, upsampled))
+            if iou(truth, upsampled) < 0.5:
                 continue
             box, render = scene.instances.boxes[k], _window_of(scene, k)
             yield (
@@ -110,7 +110,7 @@ def _label_maps(
 ) -> Iterator[Compared]:
     """Each class of objects of a scene that is found, with an IoU of at least 0.5."""
     for i in range(scenes):
-        image, objects = _scene(_UNSEEN, i, side)
+        image, objects = drawn_scene(UNSEEN, i, side)
         scene = predictor.scene(image)
         truth = np.zeros((ZOOM * side, ZOOM * side), np.uint8)
         for item, mask in zip(objects, _fine_truths(objects, side)[::-1], strict=True):
@@ -123,7 +123,7 @@ def _label_maps(
         }
         for label in sorted({item.category_id for item in objects}):
             masks = {name: found == label for name, found in maps.items()}
-            if _iou(truth == label, masks["upsampled"]) >= 0.5:
+            if iou(truth == label, masks["upsampled"]) >= 0.5:
                 yield truth == label, masks
 
 
@@ -145,10 +145,8 @@ def _write_label_maps(folder: Path, side: int) -> None:
         (folder / split).mkdir()
         lines = []
         for i in range(number):
-            image, objects = _scene(_SETS[split], i, side)
-            labels = np.zeros((side, side), np.uint8)
-            for item in objects:
-                labels[item.visible] = item.category_id
+            image, objects = drawn_scene(_SETS[split], i, side)
+            labels = true_labels(objects, side)
             files = f"{split}/{i:06d}.jpg", f"{split}/{i:06d}.png"
             Image.fromarray(image).save(folder / files[0], quality=95)
             Image.fromarray(labels).save(folder / files[1])
@@ -156,12 +154,20 @@ def _write_label_maps(folder: Path, side: int) -> None:
         (folder / f"{split}.txt").write_text("\n".join(lines))
 
 
-def _scene(seed: int, number: int, side: int) -> tuple[np.ndarray, list[DrawnObject]]:
+def drawn_scene(seed: int, number: int, side: int) -> tuple[np.ndarray, list[DrawnObject]]:
     """Pixels in RGB order, and the objects from back to front; photos by what they are for."""
     rng = np.random.default_rng([seed, number])
     photos = TRAINING_PHOTOS if seed == _SETS["train"] else EVALUATION_PHOTOS
     pixels, objects = draw_scene(rng, side, 3, number % len(CATEGORIES), photos=photos)
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), objects
+
+
+def true_labels(objects: list[DrawnObject], side: int) -> np.ndarray:
+    """The label map of a scene; 0 is the ground."""
+    labels = np.zeros((side, side), np.uint8)
+    for item in objects:
+        labels[item.visible] = item.category_id
+    return labels
 
 
 def _load(checkpoint: str, changes: dict[str, float]) -> pointrend_jax.Predictor:
@@ -208,13 +214,14 @@ def _tiles(
     return whole
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two masks."""
     return float((a & b).sum() / max((a | b).sum(), 1))
 
 
 def _boundary_iou(a: np.ndarray, b: np.ndarray, width: float) -> float:
     dilation = width * ZOOM / float(np.hypot(*a.shape))
-    return _iou(mask_boundary(a, dilation), mask_boundary(b, dilation))
+    return iou(mask_boundary(a, dilation), mask_boundary(b, dilation))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from pointrend_jax.visualize.drawing import Rgb
 from pointrend_jax.visualize.figure import Figure, centred, changed_window, most_points
 from pointrend_jax.visualize.shapes import Mask, Shape, shape_of
 
-_COARSE_COLOR = drawing.COLORS[1]
-_RENDERED_COLOR = drawing.COLORS[0]
+COARSE_COLOR = drawing.COLORS[1]
+RENDERED_COLOR = drawing.COLORS[0]
 _TRUTH_COLOR = drawing.COLORS[2]
 _PANEL = 200  # px, longer side of the panels that show the whole box
 _MARGIN = 0.12  # around the box, of its longer side
@@ -64,20 +64,20 @@ def explain_picture(
             f"{[x0, y0, x1, y1]} and {len(steps)} steps."
         )
     box_window = (x0, y0, x1, y1)
-    whole = Figure(image, box_window, _window_around(box_window), _PANEL)
+    whole = Figure(image, box_window, window_around(box_window), _PANEL)
     rendered = np.asarray(steps[-1].mask_probs, np.float32)
     coarse = cv2.resize(np.asarray(coarse_probs, np.float32), rendered.shape[::-1])
     changed = (coarse >= 0.5) != (rendered >= 0.5)
     zoomed = changed_window(box_window, changed, steps[-1].point_coords)
-    first = _whole_row(_Masks(whole), zoomed, coarse_probs, steps, label, font)
+    first = _whole_row(MaskPanels(whole), zoomed, coarse_probs, steps, label, font)
     number = 4 + (truth is not None)
-    zoom = _Masks(Figure(image, box_window, zoomed, drawing.panel_width(first, number)))
+    zoom = MaskPanels(Figure(image, box_window, zoomed, drawing.panel_width(first, number)))
     shape = None if truth is None else shape_of(truth, (image.shape[0], image.shape[1]))
     second = _zoomed_row(zoom, zoomed, coarse_probs, steps, shape)
     return drawing.framed(drawing.column([first, second], drawing.GAP))
 
 
-class _Masks(NamedTuple):
+class MaskPanels(NamedTuple):
     """Panels of masks in the frame of a figure's box."""
 
     figure: Figure
@@ -90,7 +90,7 @@ class _Masks(NamedTuple):
         """The mask after a step, and on it the step's points, below the outline."""
         columns = step.mask_probs.shape[1]
         panel = self.figure.dotted(self.mask(step.mask_probs), step.point_coords, columns)
-        self._outline(panel, step.mask_probs, _RENDERED_COLOR, line, halo=False)
+        self._outline(panel, step.mask_probs, RENDERED_COLOR, line, halo=False)
         return panel
 
     def uncertainty(self, uncertainty: np.ndarray) -> Rgb:
@@ -118,7 +118,7 @@ class _Masks(NamedTuple):
 
 
 def _whole_row(
-    masks: _Masks,
+    masks: MaskPanels,
     zoomed: drawing.Window,
     coarse_probs: np.ndarray,
     steps: Sequence[RenderingStep],
@@ -133,14 +133,14 @@ def _whole_row(
         points = "all points" if number == step.mask_probs.size else f"{number} points"
         panels.append((masks.step(step, 1), f"{_size(step.mask_probs)}, {points}"))
     panels.append((masks.uncertainty(steps[-1].uncertainty), "uncertainty, last step"))
-    rendered = masks.outlined(steps[-1].mask_probs, _RENDERED_COLOR, 2)
+    rendered = masks.outlined(steps[-1].mask_probs, RENDERED_COLOR, 2)
     masks.figure.frame(rendered, zoomed)
     panels.append((rendered, "rendered"))
     return drawing.captioned_row(panels, drawing.CAPTION, font)
 
 
 def _zoomed_row(
-    masks: _Masks,
+    masks: MaskPanels,
     zoomed: drawing.Window,
     coarse_probs: np.ndarray,
     steps: Sequence[RenderingStep],
@@ -149,8 +149,8 @@ def _zoomed_row(
     most, number = most_points([step.point_coords for step in steps], masks.figure.box, zoomed)
     panels = [
         (masks.figure.photo(), "where rendering changed most"),
-        (masks.outlined(coarse_probs, _COARSE_COLOR, 3), "coarse mask"),
-        (masks.outlined(steps[-1].mask_probs, _RENDERED_COLOR, 3), "rendered mask"),
+        (masks.outlined(coarse_probs, COARSE_COLOR, 3), "coarse mask"),
+        (masks.outlined(steps[-1].mask_probs, RENDERED_COLOR, 3), "rendered mask"),
         (masks.step(steps[most], 2), f"{_size(steps[most].mask_probs)}, {number} points here"),
     ]
     if truth is not None:
@@ -162,7 +162,8 @@ def _size(samples: np.ndarray) -> str:
     return f"{samples.shape[1]}x{samples.shape[0]}"
 
 
-def _window_around(box: drawing.Window) -> drawing.Window:
+def window_around(box: drawing.Window) -> drawing.Window:
+    """A box and its surroundings, of which a thin box gets more."""
     width, height = box[2] - box[0], box[3] - box[1]
     margin = 2 * _MARGIN * max(width, height)
     width, height = width + margin, height + margin

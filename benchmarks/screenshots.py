@@ -1,0 +1,95 @@
+"""Pictures of pages, by playwright and chromium (Debian's package, or $CHROMIUM)."""
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+_PIXELS = 480  # px, side of an enlarged picture
+
+
+@contextmanager
+def opened_browser() -> Iterator["Browser | None"]:
+    """A browser, or None, said so, where there is none."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if chromium is None or find_spec("playwright") is None:
+        print(
+            "explore.png, report.png and svg.png stay as they are: they need chromium "
+            "(apt-get install chromium, or $CHROMIUM) and the package playwright."
+        )
+        yield None
+        return
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield Browser(browser, Path(folder))
+        browser.close()
+
+
+class Browser:
+    """Takes pictures of files.
+
+    Attributes:
+      folder: for files that are shown and not kept.
+    """
+
+    def __init__(self, browser: Any, folder: Path) -> None:
+        self._browser, self.folder = browser, folder
+
+    def page_part(self, file: Path, heading: str) -> np.ndarray:
+        """What a page has from the heading that begins so to the end of the next section."""
+        page = self._browser.new_page(viewport={"width": 900, "height": 1250})
+        page.goto(file.resolve().as_uri())
+        top = page.get_by_role("heading").filter(has_text=heading).first
+        top.evaluate("heading => window.scrollTo(0, heading.offsetTop - 20)")
+        return _taken(page)
+
+    def explored(self, file: Path, index: int) -> np.ndarray:
+        """The page of `explore` as a file, zoomed into an object's outline, with its points."""
+        page = self._browser.new_page(viewport={"width": 1200, "height": 760}, color_scheme="dark")
+        page.goto(file.as_uri())
+        page.wait_for_function("() => /object/.test(document.querySelector('#status').textContent)")
+        page.locator("#objects button").nth(index).click()
+        page.locator("#canvas").focus()
+        page.keyboard.press("Enter")
+        page.keyboard.press("u")
+        box = page.locator("#canvas").bounding_box()
+        page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
+        for _ in range(4):
+            page.mouse.wheel(0, -300)
+            page.wait_for_timeout(300)
+        page.wait_for_function(
+            "() => /Rendered/.test(document.querySelector('#timing').textContent)"
+        )
+        page.wait_for_timeout(3000)
+        return _taken(page)
+
+    def enlarged(self, file: Path, width: int, window: tuple[float, float, float]) -> np.ndarray:
+        """A square of a picture that is `width` pixels wide: x, y and side in its pixels."""
+        x, y, side = window
+        scale = _PIXELS / side
+        page = self._browser.new_page(viewport={"width": _PIXELS, "height": _PIXELS})
+        html = self.folder / "enlarged.html"
+        html.write_text(
+            f'<body style="margin:0;overflow:hidden"><img src="{file.as_uri()}" style="'
+            f"position:absolute;image-rendering:pixelated;width:{width * scale}px;"
+            f'left:{-x * scale}px;top:{-y * scale}px">'
+        )
+        page.goto(html.as_uri())
+        page.wait_for_function("() => document.images[0].complete")
+        return _taken(page)
+
+
+def _taken(page: Any) -> np.ndarray:
+    pixels = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    page.close()
+    return np.asarray(pixels)
