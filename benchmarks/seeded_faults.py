@@ -424,6 +424,42 @@ FAULTS = (
         ("predict/test_tiles.py",),
     ),
     Fault(
+        "more-channels-more-response", "importers/first_convolution.py",
+        "return inflated * kernels.dtype.type(3 / pixels.channels)",
+        "return inflated * kernels.dtype.type(1)",
+        ("importers/test_first_convolution.py",),
+    ),
+    Fault(
+        "void-where-one-channel-is-missing", "data/rasters.py",
+        "np.asarray(missing.all(axis=0))",
+        "np.asarray(missing.any(axis=0))",
+        ("data/test_rasters.py",),
+    ),
+    Fault(
+        "missing-values-are-measured", "data/channel_statistics.py",
+        "where = True if missing is None else there",
+        "where = True",
+        ("data/test_more_than_rgb.py",),
+    ),
+    Fault(
+        "polygons-with-the-clock", "predict/raster_labels.py",
+        "ring if against_clock != is_hole else ring[::-1]",
+        "ring if against_clock == is_hole else ring[::-1]",
+        ("predict/test_raster_labels.py",),
+    ),
+    Fault(
+        "holes-against-the-clock", "predict/raster_labels.py",
+        "is_hole=place > 0)",
+        "is_hole=False)",
+        ("predict/test_raster_labels.py",),
+    ),
+    Fault(
+        "rpcs-left-behind", "predict/raster_labels.py",
+        "if image.rpcs is not None:\n            place",
+        "if image.rpcs is None:\n            place",
+        ("predict/test_raster_labels.py",),
+    ),
+    Fault(
         "boxes-scaled-by-the-other-axis", "predict/instances.py",
         "boxes = np.asarray(boxes, np.float32) * scale[[1, 0, 1, 0]]",
         "boxes = np.asarray(boxes, np.float32) * scale[[0, 1, 0, 1]]",
