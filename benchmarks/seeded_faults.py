@@ -282,6 +282,24 @@ FAULTS = (
         ("masks/test_paste.py",),
     ),
     Fault(
+        "batch-of-one-image", "data/batches/samples.py",
+        "pixels[slot, :height, :width] = resize_image(",
+        "pixels[0, :height, :width] = resize_image(",
+        ("data/batches/test_samples.py",),
+    ),
+    Fault(
+        "results-before-an-error-lost", "workers.py",
+        "        yield from waiting\n        raise",
+        "        raise",
+        ("test_workers.py",),
+    ),
+    Fault(
+        "late-bits-row-by-row", "masks/runs.py",
+        "return x * height + y",
+        "return y * height + x",
+        ("tasks/test_instance.py",),
+    ),
+    Fault(
         "column-before-forgotten", "ops/mask_changes.py",
         "from_column = jnp.pad(last_pixels, ((0, 0), (1, 0), (0, 0)))[:, :-1]",
         "from_column = jnp.zeros_like(last_pixels)",
