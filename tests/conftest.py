@@ -69,7 +69,7 @@ _SLOW = (
     "predict/test_published.py", "predict/test_refiner.py", "predict/test_refine_file.py",
     "predict/test_scene.py", "tasks/test_augmented_instances.py", "tasks/test_instance.py",
     "tasks/test_refine.py", "tasks/test_scoring.py", "test_convert.py", "test_extend.py",
-    "test_refine_experiment.py", "export/test_export.py", "test_library.py",
+    "test_refine_experiment.py", "export/test_export.py", "export/test_onnx.py", "test_library.py",
     "test_lvis_experiment.py", "test_more_than_rgb.py", "test_point_loss.py", "test_site.py",
     "test_weight_files.py", "test_weights.py", "test_wheel.py", "training/test_bucket.py",
     "training/test_loop.py", "training/test_memory.py", "training/test_step.py",
