@@ -6,8 +6,8 @@
     make pictures        (or: python -m benchmarks.pictures --demo runs/demo --labels runs/drawn)
 
 Scenes are drawn that no run has seen, onto the photos for evaluation. Which of them are shown is
-decided by scores, and told: the object that rendering improves most, and the scene whose objects
-are all found best. The pictures of pages need chromium and the extra `plot`.
+decided by scores: the object that rendering improves most, and the scene whose objects are all
+found best, some of them of one class. The pictures of pages need chromium and the extra `plot`.
 """
 
 import argparse
@@ -120,7 +120,7 @@ def save_of_objects(
 
     whole = [
         i for i, (_, drawn) in enumerate(scenes)
-        if len(drawn) == len(found[i]) == len(sure[i]) and len(set(sure[i].class_names)) > 1
+        if len(drawn) == len(found[i]) == len(sure[i]) > len(set(sure[i].class_names))
     ]  # fmt: skip
     clear = max(whole, key=lambda i: min(one.score() for one in found[i]))
     save(output / "overlay.png", colored_by(scenes[clear][0], sure[clear]))
@@ -245,7 +245,7 @@ def save(path: Path, picture: np.ndarray) -> None:
     shown = Image.fromarray(picture)
     if shown.width > _WIDEST:
         shown = shown.resize((_WIDEST, round(shown.height * _WIDEST / shown.width)))
-    for candidate in (shown, shown.quantize(256)):
+    for candidate in (shown, shown.quantize(256, Image.Quantize.MAXCOVERAGE)):
         content = io.BytesIO()
         candidate.save(content, "PNG", optimize=True)
         if len(content.getvalue()) <= _MOST_BYTES:
