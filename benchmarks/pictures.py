@@ -140,9 +140,9 @@ def save_pages(
     style = OverlayStyle(boxes=False)
     for ending in ("png", "svg"):
         best.instance.save(folder / f"overlay.{ending}", best.image, style=style)
-    # The lower right part, where its name is not.
+    # The right part, where its name is not.
     x0, y0, x1, y1 = (float(v) for v in best.instance.boxes[0])
-    window = ((x0 + 1.2 * x1) / 2.2, (y0 + y1) / 2, (x1 - x0) / 2)
+    window = ((x0 + 1.2 * x1) / 2.2, y0 + 0.35 * (y1 - y0), (x1 - x0) / 2)
     pictures = [
         (browser.enlarged(folder / f"overlay.{ending}", _SIDE, window), f"{ending.upper()}, zoomed")
         for ending in ("png", "svg")
@@ -245,7 +245,7 @@ def save(path: Path, picture: np.ndarray) -> None:
     shown = Image.fromarray(picture)
     if shown.width > _WIDEST:
         shown = shown.resize((_WIDEST, round(shown.height * _WIDEST / shown.width)))
-    for candidate in (shown, shown.quantize(256, Image.Quantize.MAXCOVERAGE)):
+    for candidate in (shown, shown.quantize(256, kmeans=3)):
         content = io.BytesIO()
         candidate.save(content, "PNG", optimize=True)
         if len(content.getvalue()) <= _MOST_BYTES:
