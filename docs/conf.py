@@ -9,6 +9,7 @@ sys.path.append(str(Path(__file__).parent / "_ext"))
 
 project = "pointrend_jax"
 author = "The pointrend_jax authors"
+project_copyright = f"{author}, Apache-2.0"
 release = pointrend_jax.__version__
 html_title = f"pointrend_jax {release}"
 
@@ -16,7 +17,7 @@ extensions = [
     "myst_parser",  # the documents are Markdown, so that they read as well without a site
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
+    "sphinx.ext.linkcode",
     "sphinx_copybutton",
     "docstrings",
     "source_pages",

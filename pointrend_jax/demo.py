@@ -31,6 +31,7 @@ from pointrend_jax.training.saved_variables import load_variables
 from pointrend_jax.visualize import (
     OverlayStyle,
     comparison_strip,
+    enlarging,
     explain_picture,
     overlay_masks,
     save_picture,
@@ -95,7 +96,7 @@ def write_pictures(
         coarse.append(instances.coarse_masks.rle())
         rendered.append(instances.masks.rle())
         labels = instances.class_names
-        style = OverlayStyle(scale=max(_PICTURE_SIDE / max(image.shape[:2]), 1.0))
+        style = OverlayStyle(scale=enlarging(image, _PICTURE_SIDE))
         overlay = overlay_masks(
             image, instances.boxes, rendered[-1], labels, instances.scores, style=style
         )

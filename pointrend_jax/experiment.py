@@ -54,7 +54,7 @@ def train(
     """
     check_config(config, to_train=True)
     config = scaled_to_batch(config)
-    check_strategy(config.train.strategy, deterministic=config.train.deterministic)
+    check_strategy(config.train.strategy)
     check_devices(config)
     build_schedule(config)
     best_metric(config)

@@ -62,7 +62,7 @@ _SLOW = (
     "layers", "parity/test_ops.py", "parity/test_train_inputs.py", "predict/test_instances.py",
     "benchmarks/test_gpu.py", "benchmarks/test_kills.py", "devices/test_processes.py",
     "test_recipes.py", "test_own_network.py", "test_demo.py", "explore/test_browser.py",
-    "explore/test_static.py", "evaluation/test_lvis_official.py",
+    "explore/test_model.py", "explore/test_static.py", "evaluation/test_lvis_official.py",
     "importers/test_efficientnet_lite.py", "importers/test_semantic_names.py",
     "importers/test_torch_legacy.py", "ops/test_roi_align.py", "ops/test_roi_forms.py",
     "ops/test_scatter.py", "predict/test_labels.py", "predict/test_load.py",

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -148,6 +149,15 @@ def test_a_setting_of_the_optimizer_is_refused_before_data_are_read(
     with pytest.raises(ValueError, match=message):
         train(config, tmp_path / "work")
     assert not (tmp_path / "cache").exists()
+
+
+def test_two_runs_that_are_only_told_to_be_deterministic_have_the_same_bits(
+    workdir: Path, tmp_path: Path
+) -> None:
+    config = tiny_run_config(workdir.parent / "cache")
+    config.train.deterministic, config.train.steps = True, 2
+    trained = [train(config, tmp_path / name, evaluate_at_end=False) for name in ("a", "b")]
+    jax.tree.map(np.testing.assert_array_equal, *trained)
 
 
 def test_training_again_with_the_same_workdir_does_nothing_more(

@@ -15,8 +15,8 @@ import rasterio
 from pointrend_jax.config import load_config
 from pointrend_jax.config_rules import check_config
 from pointrend_jax.data.build_label_maps import build_semantic_datasets
-from pointrend_jax.predict.files import predict_labels_in_tiles
 from pointrend_jax.predict.inputs import check_files
+from pointrend_jax.predict.label_files import predict_labels_in_tiles
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.sources import find_images
 from pointrend_jax.structures import Config

@@ -1,10 +1,98 @@
 """Work in threads: the results in order, few items ahead, and errors where they belong."""
 
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from pointrend_jax.workers import WORKERS, in_order
+from pointrend_jax.workers import WORKERS, ahead, at_once, held_back, in_order
+
+
+def _counted(number: int, fails_at: int = -1) -> Iterator[int]:
+    for item in range(number):
+        if item == fails_at:
+            raise ValueError(f"item {item} is broken")
+        yield item
+
+
+def test_shared_threads_work_at_once_and_keep_the_order() -> None:
+    later_is_done = threading.Event()
+
+    def work(item: int) -> int:
+        # The first waits for the second, if there is another thread.
+        if item == 0 and WORKERS > 1:
+            assert later_is_done.wait(60)
+        if item == 1:
+            later_is_done.set()
+        return item * item
+
+    assert at_once(work, range(20)) == [i * i for i in range(20)]
+    with pytest.raises(ZeroDivisionError):
+        at_once(lambda item: 1 // item, [2, 0, 1])
+
+
+def test_an_item_is_made_while_the_one_before_is_worked_on() -> None:
+    made = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        made.set()
+        yield 1
+
+    for _ in ahead(items(), 1):
+        assert made.wait(60)
+
+
+def test_no_more_are_made_ahead_than_may_be() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(50):
+            taken.append(item)
+            yield item
+
+    found = []
+    for item in ahead(items(), 3):
+        found.append(item)
+        assert len(taken) <= len(found) + 3
+    assert found == taken == [*range(50)]
+
+
+@pytest.mark.parametrize(
+    "taken_ahead",
+    [
+        lambda items: ahead(items, 3),
+        lambda items: held_back(items, 2),
+        lambda items: in_order(lambda item: item, items),
+    ],
+)
+def test_an_item_that_cannot_be_taken_is_told_after_those_before(
+    taken_ahead: Callable[[Iterator[int]], Iterator[int]],
+) -> None:
+    results = taken_ahead(_counted(10, fails_at=3))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="item 3 is broken"):
+        next(results)
+
+
+def test_who_stops_early_leaves_no_thread_and_no_item_is_begun() -> None:
+    before, taken = threading.active_count(), []
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            for item in range(1000):
+                taken.append(item)
+                yield item
+        finally:
+            closed.set()
+
+    for item in ahead(items(), 2):
+        if item == 5:
+            break
+    assert closed.wait(60)
+    assert threading.active_count() == before
+    assert len(taken) <= 5 + 1 + 2
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

@@ -1,4 +1,6 @@
-"""A predictor that finds something, for tests: its configuration, variables and images."""
+"""Predictors that find something, for tests: their configurations, variables and images."""
+
+from typing import Any
 
 import numpy as np
 
@@ -6,9 +8,10 @@ from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Variables
-from tests.tiny import tiny_config, tiny_variables
+from tests.tiny import tiny_config, tiny_semantic_config, tiny_variables
 
 NAMES = ("circle", "square", "star")
+LABEL_NAMES = ("sky", "road", "car")
 # Landscape, portrait, two of one bucket, one enlarged, one too long for every bucket.
 SIZES = ((64, 96), (96, 64), (128, 192), (60, 90), (7, 9), (20, 300))
 
@@ -28,6 +31,24 @@ def spread_variables() -> Variables:
     params["box_head"]["classifier"]["kernel"] *= 100
     for head in ("coarse_head", "point_head"):
         params["mask_head"][head]["predictor"]["kernel"] *= 1000
+    return variables
+
+
+def label_predictor_config(**semantic: Any) -> Config:
+    config = tiny_semantic_config()
+    config.data.eval_min_size, config.data.max_size = 64, 128
+    config.data.buckets = ((64, 96), (96, 64))
+    config.model.semantic.update(semantic)
+    return config.lock()
+
+
+def spread_label_variables(config: Config) -> Variables:
+    """Larger predictors than at initialisation, so that classes and points are decided."""
+    variables = tiny_variables(build_task(config))
+    params = variables["params"]
+    params["coarse_head"]["predictor"]["kernel"] *= 100
+    if config.model.semantic.pointrend:
+        params["point_head"]["point_head"]["predictor"]["kernel"] *= 1000
     return variables
 
 

@@ -12,14 +12,11 @@ from pointrend_jax.cli.parser import CommandParser, count, names, path
 from pointrend_jax.console import tell
 from pointrend_jax.pixel_format import pixel_format
 from pointrend_jax.predict.explainable import check_explains, why_not_explained
-from pointrend_jax.predict.files import (
-    predict_instances,
-    predict_labels,
-    predict_labels_in_tiles,
-)
+from pointrend_jax.predict.files import predict_instances
 from pointrend_jax.predict.formats import FORMATS, chosen_formats, in_words
 from pointrend_jax.predict.inputs import NamedFile, check_files, labels_endings
 from pointrend_jax.predict.instances import Predictor, check_choice
+from pointrend_jax.predict.label_files import predict_labels, predict_labels_in_tiles
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.load import load, model_config
 from pointrend_jax.predict.set_ids import SetIds, read_set_ids

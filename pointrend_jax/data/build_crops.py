@@ -6,7 +6,6 @@ one whose mask is made worse.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import grain.python as grain
@@ -25,6 +24,7 @@ from pointrend_jax.data.records.objects import PreparedSet, ground_truth, image_
 from pointrend_jax.masks.polygons import mask_area
 from pointrend_jax.pixel_format import PHOTO, pixel_format
 from pointrend_jax.structures import Config
+from pointrend_jax.workers import at_once
 
 # The numbers of objects that are predicted together, with their crops.
 NumberedCrops = tuple[tuple[int, ...], tuple[Crop, ...]]
@@ -145,10 +145,11 @@ def _eval_set(config: Config, prepared: PreparedSet) -> CropEvalSet:
             {canvas: range(len(places))}, batch_size=batch_size,
             process_index=process_index, process_count=process_count,
         )  # fmt: skip
-        read = partial(evaluation_crop, prepared)
-        return (
-            (numbers, tuple(read(*places[i], shape, i) for i in numbers)) for _, numbers in parts
-        )
+
+        def read(number: int) -> Crop:
+            return evaluation_crop(prepared, *places[number], shape, number)
+
+        return ((numbers, tuple(at_once(read, numbers))) for _, numbers in parts)
 
     return CropEvalSet(
         objects=tuple(annotation for annotation, _ in found),

@@ -5,6 +5,7 @@ traced; the tables below are all there is to know about which program a CPU, a G
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -93,6 +94,14 @@ _deterministic: ContextVar[bool] = ContextVar("deterministic", default=False)
 _SAME_KERNELS = MappingProxyType(
     {"xla_gpu_exclude_nondeterministic_ops": True, "xla_gpu_autotune_level": 0}
 )
+# Loops and branches are inside of CUDA graphs too, so that the device and not the host decides
+# whether another round follows.
+_IN_GRAPHS = MappingProxyType(
+    {
+        "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,"
+        "WHILE,DYNAMIC_SLICE_FUSION"
+    }
+)
 
 
 def forms() -> Forms:
@@ -141,3 +150,11 @@ def same_kernels() -> dict[str, bool | int]:
     """The options of `jax.jit(..., compiler_options=)` by which a GPU runs the same kernels in
     every process; none elsewhere, where that is so anyway."""
     return dict(_SAME_KERNELS) if jax.default_backend() == "gpu" else {}
+
+
+def in_graphs() -> dict[str, str]:
+    """The options of `jax.jit(..., compiler_options=)` by which a GPU runs whole programs as CUDA
+    graphs; none elsewhere, nor where `XLA_FLAGS` in the environment says what graphs are for."""
+    (option,) = _IN_GRAPHS
+    chosen = option in os.environ.get("XLA_FLAGS", "")
+    return dict(_IN_GRAPHS) if jax.default_backend() == "gpu" and not chosen else {}

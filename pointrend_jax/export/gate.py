@@ -65,12 +65,15 @@ def check_export(
     photos: Mapping[str, np.ndarray],
     *,
     within_limits: bool = True,
+    in_this_process: bool = False,
 ) -> Gate:
     """Runs the export of `file` and compares it with `predict`.
 
     Args:
       photos: by what a message calls them; each program must take one (export/covering.py).
       within_limits: whether it must differ by no more than `LIMITS`; otherwise it is measured.
+      in_this_process: where one process alone may hold the device, as a TPU. Whatever else can be
+        imported is not hidden from it then.
     Raises: ValueError, naming photos and objects, if it must not and does, if it does not run, if a
       program took no photo, or there is nothing to compare; in any case for numbers that are NaN or
       infinite, and for label maps of another shape.
@@ -88,7 +91,7 @@ def check_export(
         start = time.perf_counter()
         _delivered(predict(photo))
         seconds.append(time.perf_counter() - start)
-    found, taken, measured = _run(file, list(photos.values()))
+    found, taken, measured = _run(file, list(photos.values()), in_this_process)
     unrun = [name for name, numbers in taken.items() if not numbers]
     if unrun:
         raise ValueError(
@@ -191,7 +194,7 @@ def _delivered(predicted: Predicted) -> object:
 
 
 def _run(
-    file: Path, photos: Sequence[np.ndarray]
+    file: Path, photos: Sequence[np.ndarray], in_this_process: bool
 ) -> tuple[list[dict[str, Any]], dict[str, list[int]], dict[str, Any]]:
     """The export's results, photo by photo; the photos that went to each of its programs; and what
     it took."""
@@ -201,9 +204,8 @@ def _run(
         arrays: dict[str, Any] = {str(i): photo for i, photo in enumerate(photos)}
         np.savez(given, **arrays)
         arguments = [reader.__file__, str(file), str(given), str(results), str(_ROUNDS)]
-        # One process alone may hold a TPU, and that is this one.
-        apart = jax.default_backend() != "tpu"
-        measured = _in_its_own_process(arguments) if apart else runtime.run(*arguments)
+        run = runtime.run if in_this_process else _in_its_own_process
+        measured = run(*arguments)
         with np.load(results) as stored:
             values = {name: stored[name] for name in stored.files}
     found: list[dict[str, Any]] = [{} for _ in photos]
@@ -219,7 +221,7 @@ def _run(
     return found, measured.pop("programs"), measured
 
 
-def _in_its_own_process(arguments: Sequence[str]) -> dict[str, Any]:
+def _in_its_own_process(*arguments: str) -> dict[str, Any]:
     # On the device of this process, which may hold most of its memory.
     backend = jax.default_backend().replace("gpu", "cuda")
     environment = {"JAX_PLATFORMS": backend, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}

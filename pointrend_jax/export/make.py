@@ -77,7 +77,11 @@ def export_model(
         compared = programs.photos(photos, lambda photo: _finds_anything(predict(photo)))
         tell_progress(f"comparing the export with predict() on {len(compared)} photos")
         must_equal = options.weights == "float32"
-        gate = check_export(unfinished, predict, compared, within_limits=must_equal)
+        gate = check_export(
+            unfinished, predict, compared, within_limits=must_equal,
+            # One process alone may hold a TPU, and that is this one.
+            in_this_process=jax.default_backend() == "tpu",
+        )  # fmt: skip
         size, of_predict = unfinished.stat().st_size, predict_bytes(photos[0])
         unfinished.replace(file)
     finally:

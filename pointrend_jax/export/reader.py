@@ -27,8 +27,7 @@ class Exported:
         here = jax.default_backend().replace("gpu", "cuda")
         self.programs = [p for p in self.about["programs"] if p["platform"] == here]
         for program in self.programs:
-            part = export.deserialize(bytearray(parts[program["file"]]))
-            program["run"] = jax.jit(part.call)
+            program["run"] = jax.jit(export.deserialize(bytearray(parts[program["file"]])).call)
         if not self.programs:
             raise ValueError(f"{path} has no program for {here}.")
 
@@ -36,24 +35,20 @@ class Exported:
         """uint8 [H, W, 3] in RGB order to a dict of arrays."""
         if pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
             raise ValueError("an image is uint8 [H, W, 3].")
-        (height, width), low, high = (
-            pixels.shape[:2],
-            self.about["min_size"],
-            self.about["max_size"],
-        )
-        scale = low / min(height, width)
-        sides = np.array([low, scale * width] if height < width else [scale * height, low])
-        sides = np.maximum((sides * min(high / sides.max(), 1.0) + 0.5).astype(np.int32), 1)
+        height, width = hw = np.array(pixels.shape[:2], np.int32)
+        scale = self.about["min_size"] / hw.min()
+        sides = np.where(hw == hw.min(), self.about["min_size"], scale * hw)
+        sides = sides * min(self.about["max_size"] / sides.max(), 1.0)
+        sides = np.maximum((sides + 0.5).astype(np.int32), 1)
         for program in self.programs:  # the smallest first
-            most, canvas = program["largest"], np.array(program["canvas"])
-            if height <= most[0] and width <= most[1] and (-(-sides // 32) * 32 <= canvas).all():
+            largest, canvas = program["largest"], program["canvas"]
+            if (hw <= largest).all() and (-(-sides // 32) * 32 <= canvas).all():
                 break
         else:
             raise ValueError(f"no program is large enough for {height} x {width} pixels.")
-        placed = np.zeros((*most, 3), np.uint8)
+        placed = np.zeros((*largest, 3), np.uint8)
         placed[:height, :width] = pixels
-        size = np.array([height, width], np.int32)
-        found = program["run"](self.weights, placed, size, sides)
+        found = program["run"](self.weights, placed, hw, sides)
         if "labels" in found:
             return {"labels": np.asarray(found["labels"])[:height, :width]}
         rows = np.flatnonzero(found["valid"])
@@ -63,12 +58,11 @@ class Exported:
 
 def run_lengths(found, row, height, width):
     """COCO's uncompressed RLE: lengths of runs down the columns, the first of pixels outside."""
-    ends, positions = np.append(0, found["ends"]), found["positions"]
-    changes = np.asarray(positions)[ends[row] : ends[row + 1]]
-    if ends[row + 1] > len(positions):  # the list had no room: the same changes, bit by bit
+    start, end = np.append(0, found["ends"])[row : row + 2]
+    changes = np.asarray(found["positions"])[start:end]
+    if end > len(found["positions"]):  # the list had no room: the same changes, bit by bit
         words = np.asarray(found["changed"][row])
-        bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")
-        x, y = np.nonzero(bits)
+        x, y = np.nonzero(np.unpackbits(words.view(np.uint8), axis=1, bitorder="little"))
         changes = x * height + y
     return np.diff(changes, prepend=0, append=height * width)
 

@@ -1,15 +1,14 @@
-"""Predictions of images: pictures for people, and files for programs, image by image."""
+"""Predicted instances: pictures for people, and files for programs, image by image."""
 
-import itertools
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pointrend_jax.console import tell, watched
-from pointrend_jax.data.rasters import RasterImage
 from pointrend_jax.data.sources.categories import are_made_up
 from pointrend_jax.evaluation.ground_truth import load_ground_truth, true_mask
 from pointrend_jax.masks.outlines import coco_polygons
@@ -17,37 +16,29 @@ from pointrend_jax.masks.runs import Rle
 from pointrend_jax.messages import first
 from pointrend_jax.predict.explainable import check_explains
 from pointrend_jax.predict.formats import (
-    CLASSES,
     YOLO_NAMES,
     check_same,
     write_masks,
     write_yolo,
     yolo_names,
 )
-from pointrend_jax.predict.inputs import NamedFile, is_read_in_parts, open_in_parts, read_inputs
+from pointrend_jax.predict.inputs import NamedFile, beside_predictions, read_inputs
 from pointrend_jax.predict.instances import Predictor
-from pointrend_jax.predict.labels import SemanticPredictor
-from pointrend_jax.predict.npy_file import NpyImage, NpyLabels
-from pointrend_jax.predict.raster_labels import RasterLabels, write_geojson
 from pointrend_jax.predict.set_ids import SetIds
-from pointrend_jax.predict.tiles import Tiling
 from pointrend_jax.results.instances import PredictedInstances
-from pointrend_jax.results.label_maps import PredictedLabels
 from pointrend_jax.results.predictions import Predictions
 from pointrend_jax.storage import write_whole
-from pointrend_jax.structures import IGNORE_LABEL
 from pointrend_jax.visualize import (
     DEFAULT_STYLE,
     OverlayStyle,
-    explain_labels_picture,
     explain_picture,
     overlay_masks,
-    save_label_map,
     save_picture,
 )
+from pointrend_jax.workers import WORKERS, in_order
 
-# px; the picture of a tiled image is made of every nth pixel, so that its sides stay below this.
-_OVERVIEW_SIDE = 4096
+# A file, and its image with what was predicted of it.
+_Row = tuple[NamedFile, tuple[np.ndarray, PredictedInstances]]
 
 
 def predict_instances(
@@ -75,8 +66,8 @@ def predict_instances(
     if num_explained:
         check_explains(predictor.config)
     pixels = predictor.pixel_format
-    pictures, copies = itertools.tee(read_inputs(files, pixels))
-    predicted = predictor.stream(copies, score_threshold=score_threshold)
+    stream = partial(predictor.stream, score_threshold=score_threshold)
+    images = read_inputs(files, pixels)
     category_ids = _category_ids(predictor, ids)
     categories = [
         {"id": i, "name": name, "supercategory": ""}
@@ -87,31 +78,38 @@ def predict_instances(
     if "yolo" in formats:
         check_same(output / YOLO_NAMES, names)
     truth = _truth(ids, files) if ids and ids.annotated and num_explained else None
-    rows = zip(watched(files, "predicting"), pictures, predicted, strict=True)
+    rows = zip(watched(files, "predicting"), beside_predictions(images, stream), strict=True)
+
+    def write(row: _Row) -> tuple[_Row, list[dict[str, Any]]]:
+        """What several threads can do, each of another image."""
+        (name, _, _), (image, instances) = row
+        records = instances.to_coco(category_ids=category_ids)
+        if "overlay" in formats:
+            masks = [record["segmentation"] for record in records]
+            overlay = overlay_masks(
+                pixels.shown(image), instances.boxes, masks, instances.class_names,
+                instances.scores, classes=instances.classes, style=style,
+            )  # fmt: skip
+            save_picture(output / f"{name}.png", overlay)
+        if "png" in formats:
+            write_masks(output, name, records, instances.class_names)
+        if {"polygons", "yolo"} & set(formats):
+            polygons = instances.masks.polygons()
+            if "yolo" in formats:
+                write_yolo(output, name, instances.classes, polygons, instances.image_hw)
+            if "polygons" in formats:
+                for record, parts in zip(records, polygons, strict=True):
+                    record["polygons"] = coco_polygons(parts)
+        return row, records
+
     with Predictions(output, categories, settings, formats) as predictions:
         if "yolo" in formats:
             write_whole(output / YOLO_NAMES, names)
-        for (name, source, file_name), image, instances in rows:
-            shown = pixels.shown(image)
-            records = instances.to_coco(category_ids=category_ids)
-            masks = [record["segmentation"] for record in records]
-            if "overlay" in formats:
-                overlay = overlay_masks(
-                    shown, instances.boxes, masks, instances.class_names, instances.scores,
-                    classes=instances.classes, style=style,
-                )  # fmt: skip
-                save_picture(output / f"{name}.png", overlay)
+        for row, records in in_order(write, rows, number=WORKERS):
+            (name, source, file_name), (image, instances) = row
+            # Matplotlib is for one thread.
             for kind in {"svg", "pdf"} & set(formats):
-                instances.save(output / f"{name}.{kind}", shown, style=style)
-            if "png" in formats:
-                write_masks(output, name, records, instances.class_names)
-            if {"polygons", "yolo"} & set(formats):
-                polygons = instances.masks.polygons()
-                if "yolo" in formats:
-                    write_yolo(output, name, instances.classes, polygons, instances.image_hw)
-                if "polygons" in formats:
-                    for record, parts in zip(records, polygons, strict=True):
-                        record["polygons"] = coco_polygons(parts)
+                instances.save(output / f"{name}.{kind}", pixels.shown(image), style=style)
             image_id = ids.images[file_name] if ids else None
             truths = [
                 true_mask(truth, image_id, record) if truth and image_id is not None else None
@@ -127,105 +125,6 @@ def predict_instances(
                 image_id=image_id,
             )
             tell(f"{source}: {len(instances)} instances")
-
-
-def predict_labels(
-    predictor: SemanticPredictor,
-    files: Sequence[NamedFile],
-    output: Path,
-    *,
-    formats: Sequence[str],
-    explained: bool,
-    scale: float = 1.0,
-    font: Path | None = None,
-) -> None:
-    """Writes for each image NAME.png with the classes in colour ("overlay") and NAME_labels.png
-    with their indices ("png"), and classes.json for all.
-
-    Args:
-      formats: as `chosen_formats` gives them.
-      explained: also NAME_explain.png, the points of each rendering step.
-      scale, font: of the pictures, as `overlay_labels` takes them.
-    Raises: ValueError, before anything is written, if `explained` of a model that renders nothing.
-    """
-    if explained:
-        check_explains(predictor.config)
-    pixels = predictor.pixel_format
-    pictures, copies = itertools.tee(read_inputs(files, pixels))
-    rows = zip(watched(files, "predicting"), pictures, predictor.stream(copies), strict=True)
-    _write_classes(predictor, output)
-    for (name, source, _), image, result in rows:
-        shown = pixels.shown(image)
-        for ending in _pictures(formats):
-            result.save(output / f"{name}{ending}", shown, scale=scale, font=font)
-        if "png" in formats:
-            result.save_labels(output / f"{name}_labels.png")
-        tell(f"{source}: {_shares(result)}")
-        if explained:
-            how = predictor.explain(image)
-            picture = explain_labels_picture(
-                shown, how.coarse_labels, how.steps, result.labels, result.class_names, font=font
-            )
-            save_picture(output / f"{name}_explain.png", picture)
-
-
-def predict_labels_in_tiles(
-    predictor: SemanticPredictor,
-    files: Sequence[NamedFile],
-    output: Path,
-    *,
-    formats: Sequence[str],
-    tile: int,
-    overlap: int,
-    scale: float = 1.0,
-    font: Path | None = None,
-) -> None:
-    """As `predict_labels`, at the images' own size, tile by tile.
-
-    The labels of a .npy file, which may be larger than the memory, are a .npy file too, whatever
-    the formats, and those of a TIFF file that is no photo or lies on the earth a GeoTIFF; their
-    pictures show every nth pixel. Other files are decoded as a whole.
-    Raises: ValueError, before anything is written, for impossible tiles.
-    """
-    Tiling.checked((tile, tile), overlap)
-    _write_classes(predictor, output)
-    names, endings = predictor.class_names, _pictures(formats)
-    pixels = predictor.pixel_format
-
-    def draw(name: str, labels: np.ndarray, image: np.ndarray) -> None:
-        result, shown = PredictedLabels(labels, labels, names), pixels.shown(image)
-        for ending in endings:
-            result.save(output / f"{name}{ending}", shown, scale=scale, font=font)
-
-    in_parts = [is_read_in_parts(file.source.path, pixels) for file in files]
-    images = read_inputs([f for f, parts in zip(files, in_parts, strict=True) if not parts], pixels)
-    for (name, source, _), parts in zip(files, in_parts, strict=True):
-        if parts:
-            image = open_in_parts(source.path, pixels)
-            with _labels_of(image, output / f"{name}_labels") as labels:
-                predictor.predict_tiles(
-                    image, tile=tile, overlap=overlap, out=labels, progress=True
-                )
-            if "geojson" in formats:
-                write_geojson(output / f"{name}_labels.tif", output / f"{name}.geojson", names)
-            if endings:
-                step = -(-max(image.shape[:2]) // _OVERVIEW_SIDE)
-                draw(name, labels.thinned(step), image.thinned(step))
-        else:
-            image = next(images)
-            labels = np.empty(image.shape[:2], np.uint8)
-            predictor.predict_tiles(image, tile=tile, overlap=overlap, out=labels, progress=True)
-            if "png" in formats:
-                save_label_map(output / f"{name}_labels.png", labels, names)
-            if endings:
-                draw(name, labels, image)
-        tell(f"{source}: {image.shape[0]} x {image.shape[1]} pixels")
-
-
-def _pictures(formats: Sequence[str]) -> list[str]:
-    """How the files of pictures end that the formats ask for."""
-    endings = {"overlay": ".png", "svg": ".svg", "pdf": ".pdf"}
-    return [ending for kind, ending in endings.items() if kind in formats]
 
 
 def _category_ids(predictor: Predictor, ids: SetIds | None) -> tuple[int, ...]:
@@ -275,28 +174,6 @@ def _explain(
             shown, instance.boxes[0], how.coarse_probs, how.steps, label, truth=truth, font=font
         )
         save_picture(stem.with_name(f"{stem.name}_explain_{i}.png"), picture)
-
-
-def _shares(result: PredictedLabels) -> str:
-    return ", ".join(f"{name} {share:.1%}" for name, share in result.shares().items())
-
-
-def _labels_of(image: NpyImage | RasterImage, path: Path) -> NpyLabels | RasterLabels:
-    """The file of labels of an image that is read in parts. Args: path, without its ending."""
-    if isinstance(image, RasterImage):
-        return RasterLabels(path.with_name(f"{path.name}.tif"), image)
-    return NpyLabels(path.with_name(f"{path.name}.npy"), (image.shape[0], image.shape[1]))
-
-
-def _write_classes(predictor: SemanticPredictor, output: Path) -> None:
-    """What the values of label maps mean. Raises ValueError if those there mean something else."""
-    content = {
-        "classes": [{"id": i, "name": name} for i, name in enumerate(predictor.class_names)],
-        "void": IGNORE_LABEL,
-    }
-    text = (json.dumps(content, indent=2) + "\n").encode()
-    check_same(output / CLASSES, text)
-    write_whole(output / CLASSES, text)
 
 
 def _truth(ids: SetIds, files: Sequence[NamedFile]) -> Any:

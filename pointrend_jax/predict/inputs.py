@@ -1,11 +1,11 @@
 """The images to predict: read once, named apart, and none that has been predicted already."""
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,11 @@ from pointrend_jax.predict.sources import ImageSource
 from pointrend_jax.predict.video import read_frames
 from pointrend_jax.results.predictions import predicted_files
 from pointrend_jax.storage import check_workdir, readable
+from pointrend_jax.workers import in_order
+
+_Result = TypeVar("_Result")
+# Decoded files that wait for their turn: threads are not to fill the memory with large photos.
+_FILES_AHEAD = 4
 
 
 class NamedFile(NamedTuple):
@@ -117,17 +122,38 @@ def open_in_parts(path: Path, pixels: PixelFormat) -> NpyImage | RasterImage:
     return NpyImage(path, pixels) if path.suffix == ARRAY else RasterImage(path, pixels)
 
 
-def read_inputs(files: Sequence[NamedFile], pixels: PixelFormat = PHOTO) -> Iterator[np.ndarray]:
+def read_inputs(
+    files: Sequence[NamedFile], pixels: PixelFormat = PHOTO, *, number: int = _FILES_AHEAD
+) -> Iterator[np.ndarray]:
     """The images as [H, W, C], one by one; a video is decoded once for frames in a row.
 
+    Args: number, of files that threads read ahead.
     Raises: ValueError, when its turn comes, if one cannot be read any more.
     """
-    for path, group in groupby((file.source for file in files), lambda source: source.path):
-        frames = [source.frame for source in group if source.frame is not None]
-        if frames:
-            yield from read_frames(path, frames)
-        else:
-            yield read_file(path, pixels)
+    by_path = groupby((file.source for file in files), lambda source: source.path)
+    frames = ((path, [x.frame for x in group if x.frame is not None]) for path, group in by_path)
+
+    def read(file: tuple[Path, list[int]]) -> Iterable[np.ndarray]:
+        path, numbers = file
+        return read_frames(path, numbers) if numbers else [read_file(path, pixels)]
+
+    for images in in_order(read, frames, number=number):
+        yield from images
+
+
+def beside_predictions(
+    images: Iterable[np.ndarray], stream: Callable[[Iterable[np.ndarray]], Iterator[_Result]]
+) -> Iterator[tuple[np.ndarray, _Result]]:
+    """Each image, and what the `stream` of a predictor, which takes some ahead, gives of it."""
+    taken: deque[np.ndarray] = deque()
+
+    def take() -> Iterator[np.ndarray]:
+        for image in images:
+            taken.append(image)
+            yield image
+
+    for result in stream(take()):
+        yield taken.popleft(), result
 
 
 def _labels_ending(source: ImageSource, pixels: PixelFormat, *, tiled: bool) -> str:

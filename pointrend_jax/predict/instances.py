@@ -163,12 +163,12 @@ class Predictor(Exportable):
     ) -> Iterator[PredictedInstances]:
         """`predict` for images that come one after another: files, a video, a whole data set.
 
-        A batch is taken and given to the device before the results of the one before are handed
-        out: the device works while the caller draws or saves. Two batches are held at a time; one
-        ends early where the next image needs another canvas.
+        A batch is given to the device before the results of the one before are handed out, and a
+        thread takes the images and makes up to two more batches of them: it reads and resizes while
+        the device works and the caller draws or saves. A batch ends early where the next image
+        needs another canvas.
 
-        Raises: ValueError as `predict`; for an image, when it is taken, which is before the results
-          of the images of its batch and of the batch before.
+        Raises: ValueError as `predict`; for an image, after the results of all before it.
         """
         check_choice(score_threshold, max_instances)
         _check_batch_size(batch_size)

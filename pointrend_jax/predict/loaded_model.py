@@ -1,6 +1,7 @@
 """What every predictor is made of: a checked model on the device, and images as its input."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from typing import Any
 
 import jax
@@ -89,29 +90,31 @@ class LoadedModel:
     ) -> Iterator[Any]:
         """What a user gets of each image, given out after the next batch went to the device.
 
-        Raises: ValueError for an image of another type or shape, when it is taken.
+        Raises: ValueError for an image of another type or shape, after the results of those before.
         """
         for sample, delivered in one_ahead(self._samples(images, batch_size), predict):
             yield from self.task.results(sample, delivered, self.class_names)
 
     def _samples(self, images: Iterable[ImageLike], batch_size: int) -> Iterator[EvalSample]:
         """Batches of images that follow one another and share a canvas; the last slots may be
-        empty."""
-        waiting: list[np.ndarray] = []
-        canvas = (0, 0)
-        for position, given in enumerate(images):
-            image = read_one(given, f"image {position}", self.pixels)
-            own = self.canvas((image.shape[0], image.shape[1]))
-            if waiting and own != canvas:
-                yield self._batch(waiting, canvas, batch_size)
-                waiting = []
-            canvas = own
-            waiting.append(image)
-            if len(waiting) == batch_size:
-                yield self._batch(waiting, canvas, batch_size)
-                waiting = []
-        if waiting:
-            yield self._batch(waiting, canvas, batch_size)
+        empty. An image that cannot be read raises its ValueError after a batch of those before."""
+        failed: list[ValueError] = []
+
+        def read() -> Iterator[np.ndarray]:
+            try:
+                for position, given in enumerate(images):
+                    yield read_one(given, f"image {position}", self.pixels)
+            except ValueError as error:
+                failed.append(error)
+
+        def canvas_of(image: np.ndarray) -> tuple[int, int]:
+            return self.canvas((image.shape[0], image.shape[1]))
+
+        for canvas, on_canvas in groupby(read(), canvas_of):
+            while batch := list(islice(on_canvas, batch_size)):
+                yield self._batch(batch, canvas, batch_size)
+        for error in failed:
+            raise error
 
     def _batch(
         self, images: Sequence[np.ndarray], canvas: tuple[int, int], batch_size: int

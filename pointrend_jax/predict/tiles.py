@@ -13,7 +13,7 @@ from pointrend_jax.console import watched
 from pointrend_jax.data.batches.transforms import SIZE_DIVISIBILITY, padded_hw, place_image
 from pointrend_jax.pixel_format import PHOTO, PixelFormat, check_finite
 from pointrend_jax.structures import Array, ImageBatch
-from pointrend_jax.tasks.predict_batches import one_ahead
+from pointrend_jax.workers import held_back
 
 
 @runtime_checkable
@@ -113,7 +113,7 @@ def predict_tiles(
         check_finite(part, f"the part of the image at row {row.start}, column {column.start}")
         return predict(_batch(part, tiling.tile_hw))
 
-    for (row, column), predicted in one_ahead(tiles, predict_tile):
+    for (row, column), predicted in held_back(((tile, predict_tile(tile)) for tile in tiles), 1):
         own = slice(row.first - row.start, row.last - row.start)
         own_columns = slice(column.first - column.start, column.last - column.start)
         part = np.asarray(predicted)[0, own, own_columns]

@@ -50,7 +50,7 @@ def picture(pixels: np.ndarray, description: str, *, longest: int) -> Element:
     data = base64.b64encode(content.getvalue()).decode("ascii")
     width, height = image.size
     source = f"data:image/jpeg;base64,{data}"
-    return element("img", src=source, alt=description, width=width, height=height, loading="lazy")
+    return element("img", src=source, alt=description, width=width, height=height)
 
 
 def _add_text(parent: Element, text: str) -> None:

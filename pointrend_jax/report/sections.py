@@ -10,15 +10,17 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from pointrend_jax.evaluation.results import AUGMENTED, CITYSCAPES, Details, Results, of_prefix
-from pointrend_jax.evaluation.tables import MOST_CLASSES, Row, class_rows, score_rows
+from pointrend_jax.evaluation.tables import MOST_CLASSES, Row, class_rows, percent, score_rows
 from pointrend_jax.evaluation.tables import cityscapes_rows as official_rows
 from pointrend_jax.report.charts import Curve, bar_chart, line_chart
 from pointrend_jax.report.markup import Element, element, picture
 from pointrend_jax.report.tables import Cell, count_cell, long_table, score_cell, table
 from pointrend_jax.visualize import Rgb
 
-# In pixels, of the longer side.
-_PICTURE_SIDE = 560
+# In pixels, of the longer side: larger pictures are brought to the second, and images smaller than
+# the first are drawn larger, so that names have room beside objects.
+LEAST_SIDE = 480
+_MOST_SIDE = 560
 # Pairs of classes that are listed where a matrix would be too large.
 _PAIRS, _ALL_PAIRS = 30, 1000
 _BACKGROUND = "(background)"
@@ -95,7 +97,8 @@ def images_section(details: Details, pair_of: Callable[[int], Pair]) -> Section 
     images = details.get("images")
     if not images or not images["scored"]:
         return None
-    content = [element("p", f"Of {images['scored']} images, by {images['measure']}.")]
+    text = f"Of {images['scored']} images, by {images['measure']} in percent."
+    content = [element("p", text)]
     for which in ("best", "worst"):
         if images[which]:
             content.append(element("h3", f"The {which}"))
@@ -112,12 +115,12 @@ def curves_section(details: Details) -> Section | None:
         for group in (f"rendered_{kind}", f"coarse_{kind}", kind):
             for color, (overlap, precision) in enumerate(curves.get(group, {}).items()):
                 which = "" if group == kind else f"{group.removesuffix(f'_{kind}')}, "
-                recall = [i / (len(precision) - 1) for i in range(len(precision))]
+                recall = [100 * i / (len(precision) - 1) for i in range(len(precision))]
                 name, dashed = f"{which}IoU {overlap}", group.startswith("coarse")
-                drawn.append(Curve(name, recall, precision, color, dashed))
+                drawn.append(Curve(name, recall, [100 * p for p in precision], color, dashed))
         if drawn:
-            axes = {"x_label": "recall", "y_label": "precision"}
-            figures.append(line_chart(title, drawn, **axes, y_range=(0.0, 1.0)))
+            axes = {"x_label": "recall in percent", "y_label": "precision in percent"}
+            figures.append(line_chart(title, drawn, **axes, y_range=(0.0, 100.0)))
     if not figures:
         return None
     text = "The mean over the classes that have objects; AP is the area below."
@@ -172,7 +175,7 @@ def learning_section(metrics: Sequence[Mapping[str, float]]) -> Section | None:
         line_chart(title, drawn, x_label="step", y_label=y_label)
         for title, drawn, y_label in (
             ("Losses", [_followed(metrics, n, n, i) for i, n in enumerate(losses)], "loss"),
-            ("Scores", _followed_scores(metrics), "score"),
+            ("Scores", _followed_scores(metrics), "percent"),
             ("Learning rate", [_followed(metrics, "learning_rate", "rate", 0)], "rate"),
         )
         if any(len(curve.x) for curve in drawn)
@@ -206,12 +209,12 @@ def _comparison(caption: str, rows: Sequence[Row]) -> Element:
 
 
 def _pair(image: Mapping[str, Any], pair: Pair) -> Element:
-    heading = f"{image['name']}: {image['quality']:.2f}"
+    heading = f"{image['name']}: {percent(image['quality'])}"
     shown = [
         element(
             "figure",
             element("figcaption", f"{label}: {drawn.words}"),
-            picture(drawn.pixels, f"{image['name']}, {label}", longest=_PICTURE_SIDE),
+            picture(drawn.pixels, f"{image['name']}, {label}", longest=_MOST_SIDE),
         )
         for label, drawn in (("truth", pair.truth), ("prediction", pair.predicted))
     ]
@@ -277,4 +280,4 @@ def _followed_scores(metrics: Sequence[Mapping[str, float]]) -> list[Curve]:
             name = label if group == "box" else f"{label}, {group}"
             dashed = group == "coarse"
             curves.append(_followed(metrics, f"{group}/{key}", name, color, dashed=dashed))
-    return [curve for curve in curves if len(curve.x)]
+    return [curve._replace(y=[100 * y for y in curve.y]) for curve in curves if len(curve.x)]

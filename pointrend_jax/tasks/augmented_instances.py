@@ -23,8 +23,10 @@ from pointrend_jax.ops.boxes import clip_boxes
 from pointrend_jax.ops.nms import nms_sorted
 from pointrend_jax.structures import Config, Detections, EvalSample, InstancePredictions
 from pointrend_jax.tasks.instance import PastedInstances
+from pointrend_jax.tasks.predict_batches import MADE_AHEAD
 from pointrend_jax.tasks.task import Task, Variables, kept
 from pointrend_jax.tasks.views import views
+from pointrend_jax.workers import ahead
 
 # Probabilities of a mean are kept so far from 0 and 1, that their logits are finite.
 _MARGIN = 1e-6
@@ -48,7 +50,7 @@ def augmented_instances(
     variables, flips = replicated(variables), tuple(flip for _, flip in of_views)
     num_canvases = len(buckets(config)) * len({scale for scale, _ in of_views})
     streams = [eval_samples(*process, scale, flip) for scale, flip in of_views]
-    for samples in zip(*streams, strict=True):
+    for samples in ahead(zip(*streams, strict=True), MADE_AHEAD):
         batches = [shard(sample.batch, jax.local_device_count()) for sample in samples]
         views_hw = [batch.image_hw for batch in batches]
         found = []

@@ -27,12 +27,12 @@ from pointrend_jax.evaluation.results import (
 from pointrend_jax.evaluation.tables import format_cityscapes_results, format_results
 from pointrend_jax.messages import first
 from pointrend_jax.pixel_format import pixel_format
-from pointrend_jax.report.sections import Drawn, Pair
+from pointrend_jax.report.sections import LEAST_SIDE, Drawn, Pair
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.results.predictions import write_results_list
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import Config
-from pointrend_jax.visualize import Rgb, overlay_masks
+from pointrend_jax.visualize import OverlayStyle, Rgb, enlarging, overlay_masks
 
 # Classes that are named below a picture.
 _NAMED = 8
@@ -115,7 +115,8 @@ class InstanceScorer:
         masks = [record["segmentation"] for record in records]
         numbers = Counter(labels).most_common()
         words = first([f"{number} {label}" for label, number in numbers], _NAMED) or "nothing"
-        return Drawn(overlay_masks(image, None, masks, labels, scores), words)
+        style = OverlayStyle(scale=enlarging(image, LEAST_SIDE))
+        return Drawn(overlay_masks(image, None, masks, labels, scores, style=style), words)
 
     def table(self, results: Results) -> str:
         official = of_prefix(results, CITYSCAPES)

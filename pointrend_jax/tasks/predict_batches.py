@@ -1,20 +1,26 @@
-"""Predictions of batches: on one device or on all, one ahead of whoever reads them.
+"""Predictions of batches: on one device or on all, one ahead of whoever reads them, and a thread
+that makes batches ahead of the device.
 
 Everything that predicts goes this way, be it for a user or for a score.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
+from pointrend_jax.devices.backend import in_graphs
 from pointrend_jax.devices.compilations import Compilations
-from pointrend_jax.devices.placement import replicated, shard, unshard
-from pointrend_jax.structures import EvalSample
+from pointrend_jax.devices.placement import check_divides, data_mesh, replicated
+from pointrend_jax.structures import DATA_AXIS, EvalSample
 from pointrend_jax.tasks.task import Task, Variables, kept
+from pointrend_jax.workers import ahead, held_back
 
+# Batches that a thread makes before the device can take them: one would do if all took as long.
+MADE_AHEAD = 2
 # In pixels. Canvases of original images have this side times 1, 1.5, 2, 3, 4, 6, 8, ...
 _SMALLEST_SIDE = 64
 
@@ -44,16 +50,18 @@ def on_one_device(task: Task, variables: Variables, num_canvases: int) -> Predic
 def on_local_devices(task: Task, variables: Variables, num_canvases: int) -> Predict:
     """Prediction on all devices of this process, an equal part of the batch on each."""
     network, deliver, compilations = _local_programs(task)
-    variables, num_devices = replicated(variables), jax.local_device_count()
+    variables, mesh = replicated(variables), data_mesh(jax.local_devices())
+    split = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
     def predict(sample: EvalSample) -> Any:
-        batch = shard(sample.batch, num_devices)
         sizes, canvas = original_sizes(sample)
+        check_divides(len(sizes), mesh.size)
+        batch, sizes = jax.device_put((sample.batch, sizes), split)
         with compilations.of(batch, num_canvases, originals_in_words(deliver, canvas)):
             predictions = network(variables, batch)
             if deliver is not None:
-                predictions = deliver(predictions, batch, shard(sizes, num_devices), canvas)
-        return unshard(predictions)
+                predictions = deliver(predictions, batch, sizes, canvas)
+        return predictions
 
     return predict
 
@@ -85,16 +93,12 @@ def one_ahead(
 ) -> Iterator[tuple[_Sample, Any]]:
     """The predictions of samples, each after the next sample has been given to the device.
 
-    `predict` returns at once; the device works on a batch while the caller has the one before.
+    `predict` returns at once; the device works on a batch while the caller has the one before and a
+    thread makes those that follow. A ValueError of the samples is raised after the predictions of
+    those before. A caller who stops early waits for the sample that is being made.
     """
-    pending: tuple[_Sample, Any] | None = None
-    for sample in samples:
-        predicted = predict(sample)
-        if pending is not None:
-            yield pending
-        pending = sample, predicted
-    if pending is not None:
-        yield pending
+    made = ahead(samples, MADE_AHEAD)
+    return held_back(((sample, predict(sample)) for sample in made), 1)
 
 
 def original_sizes(sample: EvalSample) -> tuple[np.ndarray, tuple[int, int]]:
@@ -133,13 +137,28 @@ _Programs = tuple[Any, Any | None, Compilations]
 
 @kept
 def _programs(task: Task) -> _Programs:
-    deliver = task.deliver and jax.jit(task.deliver, static_argnums=3)
-    return jax.jit(task.predict), deliver, Compilations("the prediction")
+    compiled = partial(jax.jit, compiler_options=in_graphs())
+    deliver = task.deliver and compiled(task.deliver, static_argnums=3)
+    return compiled(task.predict), deliver, Compilations("the prediction")
 
 
 @kept
 def _local_programs(task: Task) -> _Programs:
+    compiled = partial(jax.jit, compiler_options=in_graphs())
+    everywhere, split = PartitionSpec(), PartitionSpec(DATA_AXIS)
     # Without the other processes: predictions have nothing to do with each other.
-    local = partial(jax.pmap, devices=jax.local_devices())
-    deliver = task.deliver and local(task.deliver, in_axes=(0, 0, 0), static_broadcasted_argnums=3)
-    return local(task.predict, in_axes=(None, 0)), deliver, Compilations("the prediction")
+    local = partial(
+        jax.shard_map, mesh=data_mesh(jax.local_devices()), out_specs=split, check_vma=False
+    )
+
+    def deliver(predictions: Any, batch: Any, sizes: Any, canvas: tuple[int, int]) -> Any:
+        def of_device(*parts: Any) -> Any:
+            return cast(Any, task.deliver)(*parts, canvas)
+
+        return local(of_device, in_specs=split)(predictions, batch, sizes)
+
+    return (
+        compiled(local(task.predict, in_specs=(everywhere, split))),
+        task.deliver and compiled(deliver, static_argnums=3),
+        Compilations("the prediction"),
+    )

@@ -14,12 +14,12 @@ from pointrend_jax.masks.degrade import KINDS
 from pointrend_jax.masks.polygons import rasterize_polygons
 from pointrend_jax.masks.rle import encode_mask
 from pointrend_jax.masks.runs import decode_rle
-from pointrend_jax.report.sections import Drawn, Pair
+from pointrend_jax.report.sections import LEAST_SIDE, Drawn, Pair
 from pointrend_jax.results.refined import RefinedCrop
 from pointrend_jax.storage import AnyPath, write_json
 from pointrend_jax.structures import Config, EvalSample
 from pointrend_jax.tasks.refine import crop_sample
-from pointrend_jax.visualize import overlay_masks
+from pointrend_jax.visualize import OverlayStyle, enlarging, overlay_masks
 
 
 def crop_samples(
@@ -76,7 +76,10 @@ class RefineScorer:
         image = self._data.eval_pixels(annotation["image_id"])
         truth = encode_mask(self._truth(annotation))
         masks = (truth, "the true mask"), (self._refined[image_id], "refined")
-        return Pair(*(Drawn(overlay_masks(image, None, [m], [""], None), w) for m, w in masks))
+        style = OverlayStyle(scale=enlarging(image, LEAST_SIDE))
+        return Pair(
+            *(Drawn(overlay_masks(image, None, [m], [""], None, style=style), w) for m, w in masks)
+        )
 
     def save_details(self, folder: AnyPath) -> None:
         """The scores of every object."""

@@ -10,11 +10,11 @@ from pointrend_jax.evaluation.results import Evaluation, Results
 from pointrend_jax.evaluation.semantic import CITYSCAPES_OBJECT_SIZES, SemanticEvaluator
 from pointrend_jax.evaluation.tables import format_semantic_results
 from pointrend_jax.messages import first
-from pointrend_jax.report.sections import Drawn, Pair
+from pointrend_jax.report.sections import LEAST_SIDE, Drawn, Pair
 from pointrend_jax.results.label_maps import PredictedLabels
 from pointrend_jax.storage import AnyPath
 from pointrend_jax.structures import IGNORE_LABEL, Config
-from pointrend_jax.visualize import Rgb, overlay_labels
+from pointrend_jax.visualize import Rgb, enlarging, overlay_labels
 
 
 class SemanticScorer:
@@ -64,7 +64,8 @@ class SemanticScorer:
     def _drawn(self, image: Rgb, labels: np.ndarray) -> Drawn:
         present = [self._class_names[i] for i in np.unique(labels) if i != IGNORE_LABEL]
         words = first(present, len(present)) or "nothing"
-        return Drawn(overlay_labels(image, labels, self._class_names), words)
+        scale = enlarging(image, LEAST_SIDE)
+        return Drawn(overlay_labels(image, labels, self._class_names, scale=scale), words)
 
     def table(self, results: Results) -> str:
         return format_semantic_results(results)

@@ -12,7 +12,7 @@ import jax
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from pointrend_jax.devices.backend import same_kernels
+from pointrend_jax.devices.backend import in_graphs, same_kernels
 from pointrend_jax.devices.placement import check_divides, data_mesh, on_all, replicated, shard
 from pointrend_jax.structures import DATA_AXIS, Array
 from pointrend_jax.tasks.task import Task
@@ -44,14 +44,18 @@ def build_replicas(
 ) -> Replicas:
     """`train_step` on all devices, by "pmap" or "shard_map".
 
+    `pmap` hands no options to the compiler, so a step that has some goes by `shard_map` whatever
+    `strategy` says: on a GPU, and a deterministic one.
+
     Args:
       devices: of `shard_map`, instead of all that there are; for a step that is only compiled they
         need not be there.
     Raises: ValueError as `check_strategy`.
     """
-    check_strategy(strategy, deterministic=options.deterministic)
+    check_strategy(strategy)
     step = partial(train_step, task=task, optimizer=optimizer, options=options)
-    if strategy == "pmap":
+    compiler_options = in_graphs() | (same_kernels() if options.deterministic else {})
+    if strategy == "pmap" and not options.deterministic and not compiler_options:
         mapped = jax.pmap(
             step, axis_name=DATA_AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0
         )
@@ -66,7 +70,6 @@ def build_replicas(
         # The step adds the gradients itself; with the check on, they would be added twice.
         check_vma=False,
     )
-    compiler_options = same_kernels() if options.deterministic else None
     return Replicas(
         jax.jit(mapped, donate_argnums=0, compiler_options=compiler_options),
         partial(on_all, mesh),
@@ -74,15 +77,10 @@ def build_replicas(
     )
 
 
-def check_strategy(strategy: str, *, deterministic: bool) -> None:
-    """Raises ValueError for a strategy that there is not, or that cannot be deterministic."""
+def check_strategy(strategy: str) -> None:
+    """Raises ValueError for a strategy that there is not."""
     if strategy not in ("pmap", "shard_map"):
         raise ValueError(f"config.train.strategy must be 'pmap' or 'shard_map', got {strategy!r}.")
-    if deterministic and strategy == "pmap":
-        raise ValueError(
-            "config.train.deterministic=True needs config.train.strategy='shard_map', got 'pmap', "
-            "which hands no options to the compiler. The step is the same."
-        )
 
 
 def _place_for_pmap(batch: Any) -> Any:

@@ -3,7 +3,7 @@
 numpy in, uint8 RGB out; nothing here knows a model.
 """
 
-from pointrend_jax.visualize.drawing import Rgb, ground, sheet
+from pointrend_jax.visualize.drawing import Rgb, enlarging, ground, sheet
 from pointrend_jax.visualize.explain import explain_picture
 from pointrend_jax.visualize.explain_labels import explain_labels_picture
 from pointrend_jax.visualize.labels import colorize, overlay_labels, palette, save_label_map
@@ -25,6 +25,7 @@ __all__ = [
     "check_matplotlib",
     "colorize",
     "comparison_strip",
+    "enlarging",
     "explain_labels_picture",
     "explain_picture",
     "ground",

@@ -292,6 +292,11 @@ def scaled(panel: Rgb, scale: float) -> Rgb:
     return np.asarray(cv2.resize(panel, (width, height), interpolation=mode), np.uint8)
 
 
+def enlarging(image: Rgb, least_side: int) -> float:
+    """The scale that gives the longer side that many pixels; 1 where it has as many."""
+    return min(max(least_side / max(image.shape[:2]), 1.0), MOST_ENLARGED)
+
+
 def scaled_size(panel: Rgb, scale: float) -> tuple[int, int]:
     """Height and width of a panel at so many times its size, whole pixels."""
     return max(round(panel.shape[0] * scale), 1), max(round(panel.shape[1] * scale), 1)

@@ -4,6 +4,7 @@ Pillow's own typeface looks the same on every machine and has Latin letters with
 with other letters is drawn in the installed typeface that lacks fewest of them.
 """
 
+import threading
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -50,15 +51,17 @@ def check_font(file: Path | None) -> None:
     _font(file, _SIZE)
 
 
-# The texts that were told to lack letters, with the font.
+# The texts that were told to lack letters, with the font. Several threads may draw.
 _TOLD: set[tuple[str, Path | None]] = set()
+_telling = threading.Lock()
 
 
 def tell_missing_letters(texts: Iterable[str], file: Path | None) -> None:
     """Says once which texts no font here has all letters of; the others are drawn as boxes."""
-    new = [text for text in dict.fromkeys(texts) if (text, file) not in _TOLD]
-    lacking = [text for text in new if _missing(_source(text, file), text)]
-    _TOLD.update((text, file) for text in lacking)
+    with _telling:
+        new = [text for text in dict.fromkeys(texts) if (text, file) not in _TOLD]
+        lacking = [text for text in new if _missing(_source(text, file), text)]
+        _TOLD.update((text, file) for text in lacking)
     if lacking:
         tell_progress(
             f"no font was found with all letters of {first(lacking, 8)}; pictures show a box for "

@@ -6,6 +6,7 @@ pixels alone.
 
 import io
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -104,7 +105,10 @@ def save_page(
         axes.set_xlim(0, width)
         axes.set_ylim(whole, 0)
         draw(axes, Path(folder))
-        figure.savefig(content, format=kind[1:], metadata=_NO_TIME[kind])
+        with warnings.catch_warnings():
+            # Which texts lack letters has been told once, with what to do.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+            figure.savefig(content, format=kind[1:], metadata=_NO_TIME[kind])
     write_whole(path, content.getvalue())
 
 

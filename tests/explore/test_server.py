@@ -1,8 +1,6 @@
 """The server of the page: what it answers, whom, and what it survives."""
 
-import http.client
 import io
-import json
 import socket
 import struct
 import time
@@ -10,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,37 +21,10 @@ from pointrend_jax.explore import server
 from tests.explore.disc import TOKEN, Served, served
 
 
-class _Answer(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
 @pytest.fixture(scope="module")
 def page() -> Iterator[Served]:
     with served() as running:
         yield running
-
-
-def _ask(
-    page: Served,
-    path: str,
-    body: bytes | None = None,
-    headers: dict[str, str] | None = None,
-    token: str = TOKEN,
-) -> _Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=30)
-    try:
-        method = "GET" if body is None else "POST"
-        connection.request(method, f"/{token}/{path}", body, headers or {})
-        answer = connection.getresponse()
-        return _Answer(answer.status, dict(answer.getheaders()), answer.read())
-    finally:
-        connection.close()
 
 
 def _photo(width: int = 64, height: int = 48) -> bytes:
@@ -70,44 +41,45 @@ def _until(holds: Callable[[], Any]) -> None:
 
 
 def _scene(page: Served) -> str:
-    answer = _ask(page, "photos", _photo())
+    answer = page.ask("photos", _photo())
     assert answer.status == 200, answer.body
     return answer.json["scene"]
 
 
 def test_the_page_and_its_files_are_served_and_may_load_nothing_from_elsewhere(page: Served):
-    html = _ask(page, "")
+    html = page.ask("")
     assert html.status == 200
     assert "default-src 'self'" in html.headers["content-security-policy"]
     for name in ("main.js", "view.js", "picture.js", "panel.js", "refine.js", "api.js"):
-        answer = _ask(page, f"page/{name}")
+        answer = page.ask(f"page/{name}")
         assert answer.status == 200
         assert "javascript" in answer.headers["content-type"]
         assert b"http://" not in answer.body
         assert b"https://" not in answer.body
-    assert _ask(page, "page/../server.py").status == 404
-    assert _ask(page, "page/%2e%2e%2fserver.py").status == 404
+    assert page.ask("page/../server.py").status == 404
+    assert page.ask("page/%2e%2e%2fserver.py").status == 404
 
 
 def test_a_photo_becomes_a_scene_whose_windows_are_bytes(page: Served):
-    answer = _ask(page, "photos", _photo()).json
+    answer = page.ask("photos", _photo()).json
     assert (answer["width"], answer["height"]) == (64, 48)
     assert [item["class_name"] for item in answer["objects"]] == ["disc", "shadow"]
     name = answer["scene"]
-    assert _ask(page, "start").json["scene"] == name
+    assert page.ask("start").json["scene"] == name
     # The disc's lower right quarter, of radius 16.
-    window = _ask(page, f"scenes/{name}/window?object=0&window=32,24,48,40&side=100")
+    window = page.ask(f"scenes/{name}/window?object=0&window=32,24,48,40&side=100")
     mask = np.frombuffer(window.body, np.uint8).reshape(128, 128)
     assert mask[0, 0] == 255
     assert mask[-1, -1] == 0
     assert abs((mask == 255).mean() - np.pi / 4) < 0.01
     # Only a few sides are rendered: the next larger one, and none beyond the last.
-    assert len(_ask(page, f"scenes/{name}/window?window=0,0,9,9&side=129").body) == 512**2
-    assert len(_ask(page, f"scenes/{name}/window?window=0,0,9,9&side=9999").body) == 1024**2
-    assert _ask(page, f"scenes/{name}/steps?window=0,0,9,9&side=128").json[0]["width"] == 2
-    photo = _ask(page, f"scenes/{name}/photo")
+    assert len(page.ask(f"scenes/{name}/window?window=0,0,9,9&side=129").body) == 512**2
+    assert len(page.ask(f"scenes/{name}/window?window=0,0,9,9&side=9999").body) == 1024**2
+    steps = page.ask(f"scenes/{name}/steps?window=0,0,9,9&side=128").json
+    assert [step["width"] for step in steps] == [1, 2]
+    photo = page.ask(f"scenes/{name}/photo")
     assert Image.open(io.BytesIO(photo.body)).size == (64, 48)
-    saved = _ask(page, f"scenes/{name}/save/svg?objects=0,1")
+    saved = page.ask(f"scenes/{name}/save/svg?objects=0,1")
     assert saved.json == {"kind": "svg", "chosen": [0, 1]}
     assert saved.headers["content-disposition"] == 'attachment; filename="disc.svg"'
 
@@ -124,7 +96,7 @@ def test_a_photo_becomes_a_scene_whose_windows_are_bytes(page: Served):
     ids=["three numbers", "no number", "no such object", "no label map", "no such address"],
 )
 def test_a_wrong_question_is_told(page: Served, path: str, status: int, message: str):
-    answer = _ask(page, f"scenes/{_scene(page)}/{path}")
+    answer = page.ask(f"scenes/{_scene(page)}/{path}")
     assert answer.status == status
     assert message in answer.json["error"]
 
@@ -133,7 +105,7 @@ def test_the_last_few_photos_are_kept(page: Served):
     first = _scene(page)
     for _ in range(4):
         _scene(page)
-    answer = _ask(page, f"scenes/{first}/window?window=0,0,9,9&side=9")
+    answer = page.ask(f"scenes/{first}/window?window=0,0,9,9&side=9")
     assert answer.status == 410
     assert "drop this one again" in answer.json["error"]
 
@@ -154,7 +126,7 @@ def test_nobody_else_is_answered(
     page: Served, headers: dict[str, str], token: str, status: int, message: str
 ):
     for path, body in (("start", None), ("photos", _photo())):
-        answer = _ask(page, path, body, headers, token)
+        answer = page.ask(path, body, headers, token)
         assert answer.status == status
         assert message in answer.json["error"]
 
@@ -186,17 +158,17 @@ def _bomb(width: int, height: int) -> bytes:
 def test_a_bad_file_is_refused_and_the_next_one_is_taken(
     page: Served, content: bytes, message: str
 ):
-    answer = _ask(page, "photos", content)
+    answer = page.ask("photos", content)
     assert answer.status == 400
     assert message in answer.json["error"]
-    assert _ask(page, "photos", _photo()).status == 200
+    assert page.ask("photos", _photo()).status == 200
 
 
 def test_too_many_bytes_are_refused_before_they_are_sent(
     page: Served, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(server, "MAX_BYTES", 2**20)
-    answer = _ask(page, "photos", b"", {"Content-Length": str(2**20 + 1)})
+    answer = page.ask("photos", b"", {"Content-Length": str(2**20 + 1)})
     assert answer.status == 413
     assert "1 MiB at most" in answer.json["error"]
     # Without a length they are counted.
@@ -205,14 +177,14 @@ def test_too_many_bytes_are_refused_before_they_are_sent(
         head = f"POST /{TOKEN}/photos HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n"
         connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunks)
         assert b" 413 " in connection.recv(100)
-    assert _ask(page, "photos", _photo()).status == 200
+    assert page.ask("photos", _photo()).status == 200
 
 
 def test_twenty_requests_at_once_are_all_answered(page: Served):
     name = _scene(page)
     path = f"scenes/{name}/window?window=0,0,64,48&side=128"
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda _: _ask(page, path), range(20)))
+        answers = list(pool.map(lambda _: page.ask(path), range(20)))
     assert [(answer.status, len(answer.body)) for answer in answers] == [(200, 128**2)] * 20
 
 
@@ -222,7 +194,7 @@ def test_a_full_queue_asks_to_come_again(page: Served, monkeypatch: pytest.Monke
     path = f"scenes/{name}/window?window=0,0,64,48&side=128"
     disc.free.clear()
     with ThreadPoolExecutor(server.MOST_WAITING + 8) as pool:
-        waiting = [pool.submit(_ask, page, path) for _ in range(server.MOST_WAITING + 8)]
+        waiting = [pool.submit(page.ask, path) for _ in range(server.MOST_WAITING + 8)]
         _until(lambda: sum(answer.done() for answer in waiting) >= 8)
         refused = [answer.result() for answer in waiting if answer.done()]
         disc.free.set()
@@ -239,12 +211,12 @@ def test_photos_that_are_being_sent_have_their_places_and_more_are_not_read(page
         for _ in range(server.MOST_WAITING):
             one = socket.create_connection(("127.0.0.1", page.port), timeout=30)
             sending.enter_context(one).sendall(head.encode())
-        _until(lambda: _ask(page, window).status == 503)
+        _until(lambda: page.ask(window).status == 503)
         # It is answered although none of its million bytes came.
         with socket.create_connection(("127.0.0.1", page.port), timeout=30) as late:
             late.sendall(head.encode())
             assert b" 503 " in late.recv(100)
-    _until(lambda: _ask(page, window).status == 200)
+    _until(lambda: page.ask(window).status == 200)
 
 
 def test_who_has_left_is_not_worked_for(monkeypatch: pytest.MonkeyPatch):
@@ -256,7 +228,7 @@ def test_who_has_left_is_not_worked_for(monkeypatch: pytest.MonkeyPatch):
         disc.free.clear()
 
         def has_place() -> bool:
-            answer = _ask(page, "photos", b"", too_large).status
+            answer = page.ask("photos", b"", too_large).status
             assert answer in (413, 503)
             return answer == 413
 
@@ -270,7 +242,7 @@ def test_who_has_left_is_not_worked_for(monkeypatch: pytest.MonkeyPatch):
                 _until(taken)
         _until(has_place)
         disc.free.set()
-        assert _ask(page, f"scenes/{name}/window?window=0,0,64,48&side=1024").status == 200
+        assert page.ask(f"scenes/{name}/window?window=0,0,64,48&side=1024").status == 200
         assert [side for _, side in disc.asked] == [128, 1024]
 
 
@@ -280,5 +252,5 @@ def test_a_browser_that_closes_in_the_midst_of_a_photo_harms_nobody(page: Served
         head = f"POST /{TOKEN}/photos HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n"
         head += f"Content-Length: {len(photo)}\r\n\r\n"
         connection.sendall(head.encode() + photo[: len(photo) // 2])
-    assert _ask(page, "photos", photo).status == 200
+    assert page.ask("photos", photo).status == 200
     assert len(page.discs) == before + 1

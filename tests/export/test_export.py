@@ -1,5 +1,7 @@
 """Whole exports, of instances and of label maps, of which the gate is a part; and the command."""
 
+import hashlib
+import importlib
 import json
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from pointrend_jax.export import gate, runtime
 from pointrend_jax.export.artefact import ExportedModel, read_artefact, write_artefact
 from pointrend_jax.export.gate import LIMITS
 from pointrend_jax.export.program import PLATFORMS
+from pointrend_jax.export.reader import Exported, mask_of
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.load import load, model_config
@@ -67,7 +70,7 @@ def test_an_export_is_kept_with_a_report_of_what_it_was_compared_on(exported: Pa
 
 def test_there_is_a_program_for_each_platform_and_weights_are_in_none(exported: Path) -> None:
     with zipfile.ZipFile(exported) as archive:
-        manifest = json.loads(archive.read("manifest.json"))
+        manifest = _manifest(exported)
         assert [p["platform"] for p in manifest["programs"]] == list(PLATFORMS)
         weights = archive.getinfo("weights.safetensors").file_size
         for program in manifest["programs"]:
@@ -85,6 +88,112 @@ def test_an_export_is_loaded_like_a_checkpoint(exported: Path, predictor: Predic
     assert (loaded.class_names, loaded.category_ids) == (NAMES, (7, 8, 9))
     ours, theirs = (x._model.variables for x in (loaded, predictor))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_an_export_of_an_export_is_the_same_model(exported: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.zip"
+    report = load(exported).export(
+        again,
+        photos=random_images()[2:3],
+        largest=[(130, 200)],
+        canvases=[(64, 96)],
+        platforms=["cpu"],
+    )
+    assert report["differences"] == {"mask": 0, "score": 0, "box": 0}
+    digests = [_manifest(file)["sha256"] for file in (exported, again)]
+    assert digests[0].items() >= {(n, digests[1][n]) for n in ("model.json", "weights.safetensors")}
+
+
+def _manifest(file: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(file) as archive:
+        return json.loads(archive.read("manifest.json"))
+
+
+def test_masks_that_have_no_slot_left_are_those_of_predict(exported: Path) -> None:
+    """Boxes as large as the image: masks of noise change more often there than there are slots."""
+    variables, photo = spread_variables(), random_images()[2]
+    deltas = variables["params"]["box_head"]["deltas"]
+    deltas["bias"] = jax.device_put(np.tile(np.float32([0, 0, 10, 10]), len(deltas["bias"]) // 4))
+    model = Exported(exported)
+    assert "params/box_head/deltas/bias" in model.weights
+    model.weights["params/box_head/deltas/bias"] = deltas["bias"]
+    (program,), found = model.programs, {}
+    run = program["run"]
+
+    def kept(*arguments: Any) -> dict[str, Any]:
+        found.update(run(*arguments))
+        return found
+
+    program["run"] = kept
+    theirs = [mask_of(runs, *photo.shape[:2]) for runs in model(photo)["runs"]]
+    assert found["ends"][0] < len(found["positions"]) < found["ends"][-1]
+    predicted = Predictor(variables, predictor_config(), NAMES).predict(photo)
+    np.testing.assert_array_equal(theirs, predicted.masks.boolean())
+
+
+def test_an_export_is_compared_in_this_process_where_another_cannot_have_the_device(
+    exported: Path, predictor: Predictor
+) -> None:
+    compared = gate.check_export(
+        exported, predictor.predict, {"noise": random_images()[2]}, in_this_process=True
+    )
+    assert compared.objects > 3
+    assert compared.differences == {"mask": 0, "score": 0, "box": 0}
+    assert [program["photos"] for program in compared.compared] == [["noise"]]
+
+
+def test_an_export_whose_program_is_broken_does_not_pass(
+    exported: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    manifest = _manifest(exported)
+    name = manifest["programs"][0]["file"]
+    manifest["sha256"][name] = hashlib.sha256(b"no program").hexdigest()
+    with zipfile.ZipFile(exported) as archive, zipfile.ZipFile(tmp_path / "a.zip", "w") as other:
+        for part in manifest["sha256"]:
+            other.writestr(part, b"no program" if part == name else archive.read(part))
+        other.writestr("manifest.json", json.dumps(manifest))
+    photos = {"photo 0": random_images()[4]}
+    with pytest.raises(ValueError, match=r"does not run by its reader, so it was not kept:\n .*"):
+        gate.check_export(tmp_path / "a.zip", predictor.predict, photos)
+
+
+# Of what is installed here; jax's own requirements, and what reads its programs.
+_NEEDED = ("jax", "jaxlib", "numpy", "ml_dtypes", "opt_einsum", "scipy", "flatbuffers")
+
+
+def test_the_reader_of_the_document_runs_where_nothing_but_jax_and_flatbuffers_is(
+    exported: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in _NEEDED:
+        installed = Path(str(importlib.import_module(name).__file__)).parent
+        # Beside numpy and scipy lie shared libraries of theirs.
+        for folder in installed.parent.glob(f"{name}*"):
+            if folder.name in (name, f"{name}.libs"):
+                (bare / folder.name).symlink_to(folder)
+    text = (REPOSITORY / "docs" / "export.md").read_text(encoding="utf-8")
+    reader = text.partition("```python\n")[2].partition("```")[0]
+    photo = random_images()[2]
+    np.save(tmp_path / "photo.npy", photo)
+    code = f"""
+import sys
+sys.path.append({str(bare)!r})
+{reader}
+found = Exported({str(exported)!r})(np.load({str(tmp_path / "photo.npy")!r}))
+mask = mask_of(found["runs"][0], 128, 192)
+np.savez({str(tmp_path / "found.npz")!r}, boxes=found["boxes"], mask=mask)
+"""
+    # -S adds no packages of this environment, and -I none of the environment's variables.
+    done = subprocess.run(
+        [sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True, check=False,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ours = predictor.predict(photo)
+    with np.load(tmp_path / "found.npz") as found:
+        np.testing.assert_array_equal(found["boxes"], ours.boxes)
+        np.testing.assert_array_equal(found["mask"], ours.masks.boolean(0))
 
 
 @pytest.mark.parametrize("part", ["weights.safetensors", "model.json"])

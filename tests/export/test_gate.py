@@ -81,7 +81,7 @@ def test_a_difference_is_told_with_its_place(
 ) -> None:
     found = _result(_instances())
     change(found)
-    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], {_PROGRAM: [0]}, _MEASURED))
+    monkeypatch.setattr(gate, "_run", lambda *given: ([found], {_PROGRAM: [0]}, _MEASURED))
     with pytest.raises(ValueError, match=message):
         check_export(Path("a.zip"), lambda photo: _instances(), PHOTOS)
 
@@ -99,7 +99,7 @@ def test_what_may_differ_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     found = _result(_instances())
     found["scores"][0] -= 0.3
     _without_last(found)
-    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], {_PROGRAM: [0]}, _MEASURED))
+    monkeypatch.setattr(gate, "_run", lambda *given: ([found], {_PROGRAM: [0]}, _MEASURED))
     measured = check_export(Path("a.zip"), lambda photo: _instances(), PHOTOS, within_limits=False)
     assert measured.unmatched == 1
     assert measured.differences["score"] == pytest.approx(0.3)
@@ -110,7 +110,7 @@ def test_what_an_export_without_objects_differs_in_is_not_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = _result(_instances()[:0])
-    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], {_PROGRAM: [0]}, _MEASURED))
+    monkeypatch.setattr(gate, "_run", lambda *given: ([found], {_PROGRAM: [0]}, _MEASURED))
     measured = check_export(Path("a.zip"), lambda photo: _instances(), PHOTOS, within_limits=False)
     assert measured.unmatched == 3
     assert measured.differences == measured.means == {"mask": None, "score": None, "box": None}
@@ -125,7 +125,7 @@ def test_numbers_that_are_none_are_refused_whatever_may_differ(
 ) -> None:
     found = _result(_instances())
     found[name][1] = value
-    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], {_PROGRAM: [0]}, _MEASURED))
+    monkeypatch.setattr(gate, "_run", lambda *given: ([found], {_PROGRAM: [0]}, _MEASURED))
     with pytest.raises(ValueError, match="photo 0: boxes or scores of the export are NaN or inf"):
         check_export(Path("a.zip"), lambda photo: _instances(), PHOTOS, within_limits=False)
 
@@ -135,7 +135,7 @@ def test_a_label_map_of_another_shape_is_refused_whatever_may_differ(
 ) -> None:
     labels = PredictedLabels(np.zeros((8, 10), np.uint8), np.zeros((8, 10), np.uint8), NAMES)
     found = {"labels": np.zeros((10, 8), np.uint8)}
-    monkeypatch.setattr(gate, "_run", lambda file, photos: ([found], {_PROGRAM: [0]}, _MEASURED))
+    monkeypatch.setattr(gate, "_run", lambda *given: ([found], {_PROGRAM: [0]}, _MEASURED))
     with pytest.raises(
         ValueError, match=r"photo 0: .* \[10, 8\] and that of predict\(\) \[8, 10\]"
     ):
@@ -144,9 +144,7 @@ def test_a_label_map_of_another_shape_is_refused_whatever_may_differ(
 
 def test_a_program_that_took_no_photo_was_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = {_PROGRAM: [0], "programs/cpu_96x64_of_8x10.jax": []}
-    monkeypatch.setattr(
-        gate, "_run", lambda file, photos: ([_result(_instances())], ran, _MEASURED)
-    )
+    monkeypatch.setattr(gate, "_run", lambda *given: ([_result(_instances())], ran, _MEASURED))
     with pytest.raises(ValueError, match=r"no photo went to programs/cpu_96x64_of_8x10\.jax, so"):
         check_export(Path("a.zip"), lambda photo: _instances(), PHOTOS)
 

@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from pointrend_jax.devices.backend import deterministic, forms, same_kernels
+from pointrend_jax.devices.backend import deterministic, forms, in_graphs, same_kernels
 from pointrend_jax.layers.resnet import stem_pool
 from pointrend_jax.models.build_semantic import build_semantic_model
 from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
+from pointrend_jax.tasks.predict_batches import on_local_devices, on_one_device
 from pointrend_jax.tasks.task import Task
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.replicas import build_replicas
@@ -147,16 +148,56 @@ def test_a_loop_to_a_number_in_the_data_is_told_from_one_to_a_constant() -> None
     assert data_dependent_loops(module).total() == 1
 
 
-def test_xla_knows_the_options_of_a_deterministic_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert same_kernels() == {}
+@pytest.mark.parametrize("options_of_gpu", [same_kernels, in_graphs])
+def test_xla_knows_the_options_that_a_gpu_is_given(
+    options_of_gpu: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert options_of_gpu() == {}
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert options_of_gpu() == {}
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    options = same_kernels()
+    options = options_of_gpu()
     monkeypatch.undo()
     assert options
     doubled = jax.jit(lambda x: 2 * x, compiler_options=options)
     assert doubled(jnp.asarray(3)) == 6
-    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_gpu_no_such_option"):
-        jax.jit(lambda x: 3 * x, compiler_options={"xla_gpu_no_such_option": 1})(1)
+    for wrong in ({"xla_gpu_no_such_option": 1}, dict.fromkeys(options, "NO_SUCH_VALUE")):
+        with pytest.raises(jax.errors.JaxRuntimeError, match=r"(?i)no_such"):
+            jax.jit(lambda x: 3 * x, compiler_options=wrong)(1)
+
+
+def test_what_the_environment_says_of_graphs_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    assert in_graphs()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_enable_command_buffer=")
+    assert in_graphs() == {}
+
+
+@pytest.mark.parametrize("strategy", ["pmap", "shard_map"])
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_gpu_has_its_options_for_the_step_and_for_predictions(
+    strategy: str, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def recorded(function: Any, **options: Any) -> Any:
+        given.append(options["compiler_options"])
+        return function
+
+    task = task_on_patches(tiny_config())
+    variables = tiny_variables(task)
+    optimizer, _ = build_optimizer(tiny_config(), variables["params"], task.is_trainable)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "jit", recorded)
+    build_replicas(strategy, task, optimizer, StepOptions(deterministic=wanted))
+    assert given == [in_graphs() | (same_kernels() if wanted else {})]
+    given.clear()
+    # Others may hold programs of the task itself already.
+    task = task._replace(deliver=lambda *given: given)
+    on_one_device(task, variables, 1)
+    on_local_devices(task, variables, 1)
+    assert given == 4 * [in_graphs()]
 
 
 def test_outside_of_a_deterministic_step_nothing_is_added_exactly() -> None:

@@ -1,7 +1,9 @@
 """The files of `predict`, of a predictor that finds a square in every image: no model is needed."""
 
+import dataclasses
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from pointrend_jax.data.sources.categories import class_names
+from pointrend_jax.masks.runs import Rle
 from pointrend_jax.predict import inputs
 from pointrend_jax.predict.files import predict_instances
 from pointrend_jax.predict.formats import chosen_formats
@@ -19,8 +22,10 @@ from pointrend_jax.predict.inputs import NamedFile
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.set_ids import SetIds, read_set_ids
 from pointrend_jax.predict.sources import ImageSource
-from pointrend_jax.results.instances import PredictedInstances
+from pointrend_jax.results.instances import ExplainedInstance, ExplainedStep, PredictedInstances
 from pointrend_jax.results.masks import PredictedMasks
+from pointrend_jax.visualize import explain_picture
+from pointrend_jax.workers import WORKERS
 from tests.tiny import tiny_config
 
 _FILES = ("instances.json", "instances_polygons.json", "detections.json")
@@ -45,6 +50,23 @@ class Squares(Predictor):
             masks = PredictedMasks(np.ones((1, 7, 7), np.float32), box, hw)
             scores, label = np.asarray([0.75], np.float32), np.asarray([1], np.int32)
             yield PredictedInstances(box, scores, label, ("dog",), masks, masks)
+
+
+class _MetMasks(PredictedMasks):
+    """Masks whose run lengths are only made while those of another image are."""
+
+    met = threading.Barrier(2, timeout=60)
+
+    def rle(self) -> list[Rle]:
+        self.met.wait()
+        return super().rle()
+
+
+class _MetSquares(Squares):
+    def stream(self, images: Iterable[ImageLike], **_: Any) -> Iterator[PredictedInstances]:
+        for found in super().stream(images):
+            masks = _MetMasks(found.masks.logits, found.boxes, found.image_hw)
+            yield dataclasses.replace(found, masks=masks)
 
 
 class _Nothing(Squares):
@@ -116,6 +138,17 @@ def test_results_have_the_category_ids_that_the_checkpoint_keeps(
     assert (first["image_id"], second["image_id"]) == (1, 2)
     assert (first["category_id"], first["bbox"], first["score"]) == (9, [1, 2, 4, 4], 0.75)
     assert "category ids" not in capsys.readouterr().out
+
+
+@pytest.mark.skipif(WORKERS == 1, reason="there is one thread")
+def test_files_of_two_images_are_made_at_once_and_kept_in_order(tmp_path: Path) -> None:
+    paths = _images(tmp_path, "a.png", "b.png", "c.png", "d.png")
+    files = _check_files(paths, tmp_path / "out")
+    _write(_MetSquares((3, 9)), files, tmp_path / "out")
+    written = _content(tmp_path / "out")["images"]
+    assert [(image["id"], image["file_name"]) for image in written] == [
+        (1, "a.png"), (2, "b.png"), (3, "c.png"), (4, "d.png")
+    ]  # fmt: skip
 
 
 def test_a_checkpoint_without_category_ids_gives_class_indices_and_says_so(
@@ -276,6 +309,42 @@ def test_a_name_that_is_no_utf8_is_predicted_like_others(
     assert len(_content(tmp_path / "out")["images"]) == 2
     with pytest.raises(ValueError, match=r"caf\\udce9"):
         _predict(paths, tmp_path / "out")
+
+
+class _Explained(Squares):
+    def explain(self, image: Any, boxes: Any, classes: Any) -> list[ExplainedInstance]:
+        points = np.full((1, 2), 0.5, np.float32)
+        step = ExplainedStep(np.eye(14, dtype=np.float32), np.eye(14, dtype=np.float32), points)
+        return [ExplainedInstance(np.eye(7, dtype=np.float32), [step])]
+
+
+def test_the_true_mask_of_an_instance_is_in_the_picture_of_its_rendering(tmp_path: Path) -> None:
+    # The square that is found, and one of the other class in the same place.
+    polygon = {"bbox": [1, 2, 4, 4], "segmentation": [[1, 2, 5, 2, 5, 6, 1, 6]], "iscrowd": 0}
+    other = polygon | {"segmentation": [[1, 2, 5, 2, 5, 6]]}
+    content = {
+        "images": [{"id": 7, "file_name": "a.png", "height": 12, "width": 16}],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 9, "name": "dog"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 3} | other,
+            {"id": 2, "image_id": 7, "category_id": 9} | polygon,
+        ],
+    }
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    ids = read_set_ids(tmp_path / "set.json")
+    files = _check_files(_images(tmp_path, "a.png"), tmp_path / "out", ids=ids)
+    predictor = _Explained((3, 9))
+    predict_instances(
+        predictor, files, tmp_path / "out", formats=chosen_formats((), "instance"),
+        score_threshold=0.5, num_explained=1, ids=ids,
+    )  # fmt: skip
+    image, box = np.zeros((12, 16, 3), np.uint8), np.asarray([1, 2, 5, 6], np.float32)
+    (how,) = predictor.explain(image, box[None], [1])
+    known = np.zeros((12, 16), np.bool_)
+    known[2:6, 1:5] = True
+    expected = explain_picture(image, box, how.coarse_probs, how.steps, "dog 0.75", truth=known)
+    with Image.open(tmp_path / "out" / "a_explain_1.png") as written:
+        np.testing.assert_array_equal(np.asarray(written), expected)
 
 
 @pytest.mark.parametrize(

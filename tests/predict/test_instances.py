@@ -1,5 +1,6 @@
 """The predictor: one or many images, few compilations, one image ahead."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,7 +24,7 @@ from pointrend_jax.structures import (
     InstancePredictions,
 )
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.tasks.predict_batches import one_ahead
+from pointrend_jax.tasks.predict_batches import MADE_AHEAD, one_ahead
 from pointrend_jax.tasks.task import Task, Variables
 from tests.tiny_predictor import (
     NAMES,
@@ -166,6 +167,36 @@ def test_a_batch_ends_where_the_next_image_needs_another_canvas(traced: list) ->
     streamed = list(predictor.stream(iter(images), batch_size=2))
     assert [result.image_hw for result in streamed] == [image.shape[:2] for image in images]
     assert traced == [(64, 96), (96, 64)]
+
+
+def test_an_image_that_cannot_be_read_is_told_after_the_results_of_all_before(
+    traced: list,
+) -> None:
+    predictor = Predictor(_NO_VARIABLES, predictor_config(), NAMES)
+    images = [random_images()[i] for i in (0, 2, 3)]
+    results = predictor.stream([*images, np.zeros((4, 4)), *images], batch_size=2)
+    for image in images:
+        assert next(results).image_hw == image.shape[:2]
+    with pytest.raises(ValueError, match=r"image 3 must be .*grey image"):
+        next(results)
+
+
+def test_a_stream_holds_few_images_and_who_stops_it_leaves_no_thread(traced: list) -> None:
+    predictor = Predictor(_NO_VARIABLES, predictor_config(), NAMES)
+    predictor.predict(random_images()[0])
+    image, taken, threads = random_images()[0], [], threading.active_count()
+
+    def images() -> Iterator[np.ndarray]:
+        for number in range(100):
+            taken.append(number)
+            yield image
+
+    for given, _ in enumerate(predictor.stream(images()), 1):
+        # The result that was given, the next one's on the device, and batches of the thread.
+        assert len(taken) <= given + 1 + MADE_AHEAD
+        if given == 10:
+            break
+    assert threading.active_count() == threads
 
 
 def test_no_images_give_no_results(predictor: Predictor) -> None:

@@ -14,37 +14,18 @@ from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.tiles import Tiling, predict_tiles
 from pointrend_jax.results.label_maps import PredictedLabels
-from pointrend_jax.structures import Config
 from pointrend_jax.tasks.build import build_task
-from pointrend_jax.tasks.task import Variables
-from tests.tiny import tiny_config, tiny_semantic_config, tiny_variables
+from tests.tiny import tiny_config
+from tests.tiny_predictor import LABEL_NAMES, label_predictor_config, spread_label_variables
 
-NAMES = ("sky", "road", "car")
 # Landscape, portrait, enlarged, one of another canvas.
 SIZES = ((64, 96), (96, 64), (7, 9), (20, 300))
 
 
-def _config(**semantic: Any) -> Config:
-    config = tiny_semantic_config()
-    config.data.eval_min_size, config.data.max_size = 64, 128
-    config.data.buckets = ((64, 96), (96, 64))
-    config.model.semantic.update(semantic)
-    return config.lock()
-
-
-def _variables(config: Config) -> Variables:
-    """Larger predictors than at initialisation, so that classes and points are decided."""
-    variables = tiny_variables(build_task(config))
-    params = variables["params"]
-    params["coarse_head"]["predictor"]["kernel"] *= 100
-    if config.model.semantic.pointrend:
-        params["point_head"]["point_head"]["predictor"]["kernel"] *= 1000
-    return variables
-
-
 @cache
 def _predictor() -> SemanticPredictor:
-    return SemanticPredictor(_variables(_config()), _config(), NAMES)
+    config = label_predictor_config()
+    return SemanticPredictor(spread_label_variables(config), config, LABEL_NAMES)
 
 
 @cache
@@ -73,7 +54,8 @@ def test_labels_have_the_size_and_the_order_of_their_images() -> None:
 def test_labels_are_the_best_class_of_resized_logits() -> None:
     predictor, image = _predictor(), _images()[3]
     batch = predictor._model.sample(image).batch
-    logits = jax.jit(build_task(_config()).predict)(predictor._model.variables, batch).logits
+    predict = jax.jit(build_task(label_predictor_config()).predict)
+    logits = predict(predictor._model.variables, batch).logits
     hw = image.shape[:2]
     sizes = jnp.asarray(batch.image_hw), jnp.asarray([hw], jnp.int32), hw
     expected = best_labels(logits, *sizes)
@@ -140,7 +122,7 @@ def test_explained_steps_lead_from_the_coarse_labels_to_the_prediction() -> None
 def test_shares_and_masks_are_those_of_the_labels() -> None:
     labels = np.zeros((2, 10), np.uint8)
     labels[0, :7] = 2
-    result = PredictedLabels(labels, labels, NAMES)
+    result = PredictedLabels(labels, labels, LABEL_NAMES)
     assert result.shares() == {"sky": 0.65, "car": 0.35}
     np.testing.assert_array_equal(result.mask("car"), labels == 2)
     with pytest.raises(ValueError, match=r"no class 'bus'; the classes are sky, road, car"):
@@ -155,27 +137,29 @@ def test_the_next_image_is_given_to_the_device_before_a_result_is_handed_out() -
             taken.append(i)
             yield image
 
-    assert [len(taken) for _ in _predictor().stream(images())] == [2, 3, 4, 4]
+    # The next image, and whatever a thread takes ahead of that.
+    number = [len(taken) for _ in _predictor().stream(images())]
+    assert all(i + 2 <= taken <= 4 for i, taken in enumerate(number[:-1]))
 
 
 def test_wrong_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"image 1 must be .*float64"):
         _predictor().predict([_images()[0], np.zeros((4, 4, 3))])
     with pytest.raises(ValueError, match="2 class names"):
-        SemanticPredictor(_variables(_config()), _config(), NAMES[:2])
+        SemanticPredictor(_predictor()._model.variables, label_predictor_config(), LABEL_NAMES[:2])
 
 
 def test_a_model_of_the_other_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="make a Predictor of it"):
-        SemanticPredictor({}, tiny_config(), NAMES)
+        SemanticPredictor({}, tiny_config(), LABEL_NAMES)
     with pytest.raises(ValueError, match="make a SemanticPredictor of it"):
-        Predictor({}, _config(), NAMES)
+        Predictor({}, label_predictor_config(), LABEL_NAMES)
 
 
 def test_tiles_equal_the_whole_image_away_from_their_borders() -> None:
     """A network without statistics of the image, every point rendered: it sees 384 pixels far."""
-    config = _config(norm="none", subdivision_num_points=2**20)
-    variables, task = _variables(config), build_task(config)
+    config = label_predictor_config(norm="none", subdivision_num_points=2**20)
+    variables, task = spread_label_variables(config), build_task(config)
     image = np.random.default_rng(1).integers(0, 255, (64, 1792, 3), np.uint8)
     predict = jax.jit(lambda v, batch: task.predict(v, batch).logits.argmax(-1).astype(np.uint8))
 

@@ -17,8 +17,8 @@ from rasterio.warp import transform_geom
 
 from pointrend_jax.data.rasters import RasterImage, is_placed
 from pointrend_jax.pixel_format import PHOTO, PixelFormat
-from pointrend_jax.predict.files import predict_labels_in_tiles
 from pointrend_jax.predict.inputs import NamedFile, check_files
+from pointrend_jax.predict.label_files import predict_labels_in_tiles
 from pointrend_jax.predict.labels import SemanticPredictor
 from pointrend_jax.predict.raster_labels import RasterLabels, write_geojson
 from pointrend_jax.predict.sources import ImageSource

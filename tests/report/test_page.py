@@ -125,6 +125,8 @@ def test_pictures_are_in_the_page_with_a_description_and_not_larger_than_shown(p
         with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
             assert picture.size == (560, 28)
             assert abs(int(np.asarray(picture).mean()) - level) <= 2
+        # What waits to be scrolled to is blank on paper and in pictures of the page.
+        assert "loading" not in attributes
 
 
 def test_sections_are_linked_and_tables_and_figures_are_named(page: _Page) -> None:
@@ -141,6 +143,18 @@ def test_scores_are_in_percent_and_sorted_by_what_they_are(page: _Page) -> None:
     cells = list(zip(page.of("td"), page.texts["td"], strict=True))
     assert [text for _, text in cells[:6]] == ["40.0", "50.0", "+10.0", "-", "-", "-"]
     assert [a.get("data-value") for a, _ in cells[:4]] == ["0.4", "0.5", "0.1", None]
+
+
+def test_curves_and_images_are_in_percent_as_the_tables(page: _Page, content: bytes) -> None:
+    def ticks(chart: str) -> list[float]:
+        svg = content.split(f'aria-label="{chart}"'.encode())[1].split(b"</svg>")[0]
+        return [float(tick) for tick in re.findall(rb'class="y tick"[^>]*>([^<]+)<', svg)]
+
+    # The best score is 0.6; losses stay as they are.
+    assert (ticks("Scores")[-1], ticks("Masks")[-1], ticks("Losses")[-1]) == (60, 100, 2)
+    assert {"percent", "precision in percent", "recall in percent"} <= {*page.texts["text"]}
+    assert "b.jpg: 0.0" in page.texts["figcaption"]
+    assert any(text.endswith(": 90.0") for text in page.texts["figcaption"])
 
 
 def test_points_that_are_no_numbers_are_left_out(content: bytes) -> None:

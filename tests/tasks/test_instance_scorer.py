@@ -69,3 +69,5 @@ def test_details_name_the_files_and_pictures_show_what_is_sure() -> None:
     assert pairs == [("disc", "disc", 1), ("box", "disc", 1), ("box", None, 1)]
     shown = [[drawn.words for drawn in scorer.pair(i)] for i in (1, 2, 3)]
     assert shown == [["1 disc", "1 disc"], ["1 box", "1 disc"], ["1 box", "nothing"]]
+    # Names need room beside the objects of so small an image.
+    assert {max(drawn.pixels.shape) for drawn in scorer.pair(1)} == {480}

@@ -53,6 +53,8 @@ def test_given_and_refined_masks_are_scored_by_size(tmp_path: Path) -> None:
     assert "boundary IoU large" in scorer.table(results)
     scorer.save_details(tmp_path)
     assert '"kind": "true"' in (tmp_path / "refined.json").read_text()
+    # Of 60 x 80 pixels, enlarged.
+    assert {drawn.pixels.shape for drawn in scorer.pair(0)} == {(360, 480, 3)}
     page = report_page("title", ["about"], results, details, pair_of=scorer.pair)
     assert b"object 5" in page
 

@@ -98,3 +98,5 @@ def test_two_processes_give_the_scores_details_and_pictures_of_one():
             np.testing.assert_array_equal(ours.pixels, theirs.pixels)
             assert ours.words == theirs.words
     assert [drawn.words for drawn in whole.pair(2)] == ["c", "a, c"]
+    # The legend needs the room that so small an image has not.
+    assert {drawn.pixels.shape[1] for drawn in whole.pair(2)} == {480}

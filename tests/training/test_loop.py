@@ -118,8 +118,8 @@ def test_a_deterministic_run_that_is_stopped_goes_on_with_the_bits_of_a_whole_on
     whole: tuple[Path, list[dict[str, float]]], tmp_path: Path
 ) -> None:
     def train(workdir: Path, steps: int) -> list[dict[str, float]]:
-        options = StepOptions(deterministic=True)
-        return _losses(_train(workdir, steps, None, "shard_map", options))
+        # By the default strategy, whose programs take no options.
+        return _losses(_train(workdir, steps, options=StepOptions(deterministic=True)))
 
     records, parameters = train(tmp_path / "whole", 5), load_variables(tmp_path / "whole")[0]
     train(tmp_path / "stopped", 2)

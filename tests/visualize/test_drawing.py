@@ -142,6 +142,12 @@ def test_a_panel_is_scaled_to_the_size_that_is_said(scale: float):
     assert scaled is not panel
 
 
+def test_small_images_are_enlarged_to_a_side_and_no_more_than_a_picture_may_be():
+    sides = ((100, 192), (480, 320), (200, 3000), (1, 9))
+    scales = [drawing.enlarging(np.zeros((*hw, 3), np.uint8), 480) for hw in sides]
+    assert scales == [2.5, 1, 1, drawing.MOST_ENLARGED]
+
+
 def test_rings_are_filled_within_and_not_in_their_holes():
     canvas = _canvas(30, 30)
     outer = np.array([(4, 4), (26, 4), (26, 26), (4, 26)], float)

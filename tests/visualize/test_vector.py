@@ -106,3 +106,18 @@ def test_labels_of_another_size_are_refused_before_a_file_is_written(tmp_path: P
     with pytest.raises(ValueError, match="must have the size of the image"):
         save_vector_labels(tmp_path / "x.pdf", _IMAGE, _LABELS[:-1], _NAMES)
     assert not (tmp_path / "x.pdf").exists()
+
+
+def test_letters_that_no_font_has_are_told_in_our_words_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    # Of private use, so no font of these machines has them; a warning would be an error here.
+    gear, pond = "gear \U000f1234", "pond \U000f1234"
+    for kind in ("svg", "pdf"):
+        path = tmp_path / f"x.{kind}"
+        save_vector_overlay(path, _IMAGE, _BOXES[:1], _MASKS[:1], [gear], np.ones(1, np.float32))
+        save_vector_labels(path, _IMAGE, _LABELS, ("field", pond, "road"))
+    told = capsys.readouterr().err
+    assert told.count("\n") == 2
+    assert "all letters of 'gear " in told
+    assert "all letters of 'pond " in told

@@ -12,6 +12,7 @@ from pointrend_jax.data.records.broken import must_read
 from pointrend_jax.data.records.layout import ImageFacts
 from pointrend_jax.pixel_format import PixelFormat
 from pointrend_jax.structures import EvalSample
+from pointrend_jax.workers import at_once
 
 
 @runtime_checkable
@@ -43,7 +44,8 @@ def eval_samples(
     """This process's part of all images; slots that only fill the last batch are not valid.
 
     A process may have fewer batches than others (`evaluation_parts`). Images share a batch if they
-    share a bucket at scale 1, so that every scale has the same batches in the same order.
+    share a bucket at scale 1, so that every scale has the same batches in the same order. The
+    images of a batch are read at once.
 
     Args:
       min_size, max_size, buckets: pixels at scale 1; the images must fit (`check_fit`).
@@ -73,13 +75,16 @@ def eval_samples(
 
     canvases = {bucket: canvas_of(bucket) for bucket in groups}
 
-    def read(record: int) -> Any:
+    def decode(record: int) -> Any:
         encoded, name = prepared.source[record]["image"], prepared.images[record].name
         return decode_image(encoded, name, prepared.pixels)
 
+    def read(record: int) -> Any:
+        image = must_read(prepared.images[record], partial(decode, record))
+        return image[:, ::-1] if flip else image
+
     def sample(bucket: Bucket, part: tuple[int, ...]) -> EvalSample:
-        images = [must_read(prepared.images[record], partial(read, record)) for record in part]
-        images = [image[:, ::-1] for image in images] if flip else images
+        images = at_once(read, part)
         ids = tuple(prepared.images[record].id for record in part)
         return make_sample(images, ids, canvases[bucket], *scaled, batch_size // process_count)
 

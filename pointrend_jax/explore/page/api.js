@@ -1,7 +1,10 @@
 // What the page asks of its server. Addresses are relative, so the token in that of the page goes along.
 
 async function asked(address, options) {
-  const answer = await fetch(address, options);
+  const answer = await fetch(address, options).catch((error) => {
+    if (error.name === "AbortError") throw error;
+    throw new Error("the server does not answer; is `pointrend_jax explore` still running?");
+  });
   if (answer.ok) return answer;
   let text = answer.statusText;
   try {
@@ -17,24 +20,24 @@ const bytes = async (address, options) =>
   new Uint8Array(await (await asked(address, options)).arrayBuffer());
 
 export const start = () => json("start");
-export const scene = (name) => json(`scenes/${name}`);
+export const scene = (name) => patient(() => json(`scenes/${name}`));
 export const predict = (file, signal) =>
   patient(() => json("photos", { method: "POST", body: file, signal }), signal);
 export const photoAddress = (name) => `scenes/${name}/photo`;
 export const map = (name, kind) =>
-  patient(() => bytes(`scenes/${name}/map?kind=${kind}`), new AbortController().signal);
+  patient(() => bytes(`scenes/${name}/map?kind=${kind}`));
 
 function ask({ object, window, side }) {
   return `object=${object}&window=${window.map((v) => v.toFixed(4)).join(",")}&side=${side}`;
 }
 
-// A request that finds the queue full comes again, until it is aborted.
+// A request that finds the queue full comes again, until it is aborted where it has a signal.
 async function patient(question, signal) {
   for (;;) {
     try {
       return await question();
     } catch (error) {
-      if (error.status !== 503 || signal.aborted) throw error;
+      if (error.status !== 503 || signal?.aborted) throw error;
       await new Promise((done) => setTimeout(done, 500));
     }
   }
@@ -55,5 +58,10 @@ export async function steps(name, what, signal) {
 const unpacked = (hex) =>
   Uint8Array.from({ length: hex.length / 2 }, (_, i) => parseInt(hex.substr(2 * i, 2), 16));
 
-export const saveAddress = (name, kind, objects) =>
-  `scenes/${name}/save/${kind}?objects=${objects.join(",")}`;
+// {blob, name}: a file with some of the objects.
+export async function save(name, kind, objects) {
+  const address = `scenes/${name}/save/${kind}?objects=${objects.join(",")}`;
+  const answer = await patient(() => asked(address));
+  const [, file] = /filename="(.+)"/.exec(answer.headers.get("content-disposition"));
+  return { blob: await answer.blob(), name: file };
+}

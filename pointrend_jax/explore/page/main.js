@@ -218,29 +218,54 @@ function showPoints(shows) {
   moved();
 }
 
+function zoom(factor) {
+  view.zoom(factor);
+  said(`${view.scale.toFixed(1)} times the size of the photo`);
+}
+
+function zoomToWhole() {
+  view.fit();
+  said("Whole photo");
+}
+
 function slideTo(percent) {
   element("slide").value = percent;
   page.slide = percent / 100;
   drawn();
 }
 
-function save(kind) {
+async function save(kind) {
   if (!page.scene) return;
-  const link = document.createElement("a");
-  link.href = api.saveAddress(page.scene.scene, kind, page.visible.map((item) => item.index));
-  link.download = "";
-  link.click();
-  said(`Saved as ${kind.toUpperCase()}`);
+  const shown = page.visible.map((item) => item.index);
+  said(`Saving ${kind.toUpperCase()}…`);
+  try {
+    const { blob, name } = await api.save(page.scene.scene, kind, shown);
+    const link = document.createElement("a");
+    Object.assign(link, { href: URL.createObjectURL(blob), download: name });
+    link.click();
+    // Some browsers read it later.
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    said(`Saved ${name}`);
+  } catch (error) {
+    said(`Not saved: ${error.message}`);
+  }
 }
 
 const KEYS = {
   ArrowLeft: () => view.pan(60, 0), ArrowRight: () => view.pan(-60, 0),
   ArrowUp: () => view.pan(0, 60), ArrowDown: () => view.pan(0, -60),
-  "+": () => view.zoom(1.5), "=": () => view.zoom(1.5), "-": () => view.zoom(1 / 1.5),
-  0: () => view.fit(), n: () => next(1), p: () => next(-1),
+  "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5),
+  0: zoomToWhole, n: () => next(1), p: () => next(-1),
   Enter: () => page.chosen?.box && view.show(page.chosen.box),
   Escape: () => page.chosen && choose(page.chosen),
-  c: () => slideTo(page.slide > 0.5 ? 0 : 100), u: () => showPoints(!page.showsPoints),
+  c: () => {
+    slideTo(page.slide > 0.5 ? 0 : 100);
+    said(page.slide ? "Coarse masks" : "Rendered masks");
+  },
+  u: () => {
+    showPoints(!page.showsPoints);
+    said(page.showsPoints ? "Points and uncertainty are shown" : "Points and uncertainty are hidden");
+  },
 };
 
 canvas.addEventListener("keydown", (event) => {
@@ -260,9 +285,9 @@ canvas.addEventListener("click", ({ offsetX, offsetY }) => {
   else if (page.chosen) choose(page.chosen);
 });
 canvas.addEventListener("dblclick", ({ offsetX, offsetY }) => view.zoom(2, offsetX, offsetY));
-element("zoom-in").addEventListener("click", () => view.zoom(1.5));
-element("zoom-out").addEventListener("click", () => view.zoom(1 / 1.5));
-element("zoom-fit").addEventListener("click", () => view.fit());
+element("zoom-in").addEventListener("click", () => zoom(1.5));
+element("zoom-out").addEventListener("click", () => zoom(1 / 1.5));
+element("zoom-fit").addEventListener("click", zoomToWhole);
 element("slide").addEventListener("input", (event) => slideTo(Number(event.target.value)));
 element("show-points").addEventListener("change", (event) => showPoints(event.target.checked));
 element("step").addEventListener("change", drawn);
