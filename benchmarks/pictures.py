@@ -6,8 +6,8 @@
     make pictures        (or: python -m benchmarks.pictures --demo runs/demo --labels runs/drawn)
 
 Scenes are drawn that no run has seen, onto the photos for evaluation. Which of them are shown is
-decided by scores, and told: the object that rendering improves most, and the scene whose objects
-are all found best. The pictures of pages need chromium and the extra `plot`.
+decided by scores: the object that rendering improves most, and the scene whose objects are all
+found best, some of them of one class. The pictures of pages need chromium and the extra `plot`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from PIL import Image
 
 import pointrend_jax
 from benchmarks.screenshots import Browser, opened_browser
-from benchmarks.zoom import UNSEEN, drawn_scene, iou, true_labels
+from benchmarks.zoom import UNSEEN, boundary_iou, drawn_scene, iou, true_labels
 from pointrend_jax.data.sources.embedded import DrawnObject
 from pointrend_jax.data.sources.embedded_shapes import CATEGORIES
 from pointrend_jax.explore.static import write_static
@@ -44,8 +44,11 @@ from pointrend_jax.visualize.explain import (
     window_around,
 )
 from pointrend_jax.visualize.figure import Figure
+from pointrend_jax.visualize.labels import legend
 
-_SCENES, _SIDE = 40, 192
+_SCENES, _SIDE = 160, 192
+# Of a mask that shows what rendering can do: its IoU; the band of Boundary IoU, in pixels.
+_SHARP, _BAND = 0.85, 2.0
 _PANEL, _TEXT = 300, 24  # px; legible where a page shows the picture at half of its size
 _MOST_BYTES = 300_000
 _WIDEST = 1600  # px
@@ -64,10 +67,15 @@ class Found(NamedTuple):
     instance: pointrend_jax.PredictedInstances
     number: int
 
-    def scores(self) -> tuple[float, float]:
-        """IoU of the rendered and of the coarse mask."""
-        rendered, coarse = self.instance.masks, self.instance.coarse_masks
-        return iou(self.truth, rendered.boolean()[0]), iou(self.truth, coarse.boolean()[0])
+    def score(self) -> float:
+        """IoU of the rendered mask."""
+        return iou(self.truth, self.instance.masks.boolean()[0])
+
+    def gain(self) -> float:
+        """How much larger Boundary IoU of the rendered mask is than of the coarse one."""
+        masks = (self.instance.masks.boolean()[0], self.instance.coarse_masks.boolean()[0])
+        rendered, coarse = (boundary_iou(self.truth, mask, _BAND) for mask in masks)
+        return rendered - coarse
 
 
 def main() -> None:
@@ -96,25 +104,26 @@ def save_of_objects(
     output: Path,
 ) -> None:
     """Writes what is drawn of the demonstration's model, and of its pages."""
-    found = [found_objects(predictor, *scene) for scene in scenes]
-    sharp = [one for scene in found for one in scene if one.scores()[0] >= 0.8]
-    best = max(sharp, key=lambda one: one.scores()[0] - one.scores()[1])
-    rendered, coarse = best.scores()
-    print(f"rendering.png: {best.instance.class_names[0]}, IoU {coarse:.2f} to {rendered:.2f}")
+    instances = [predictor(image) for image, _ in scenes]
+    sure = [some[some.scores >= 0.5] for some in instances]
+    found = [found_objects(*scene, some) for scene, some in zip(scenes, sure, strict=True)]
+    best = max((one for scene in found for one in scene if one.score() >= _SHARP), key=Found.gain)
+    name = best.instance.class_names[0]
+    print(f"rendering.png: {name}, IoU {best.score():.2f}, Boundary IoU +{best.gain():.2f}")
     (how,) = predictor.explain(best.image, best.instance.boxes, best.instance.classes)
     save(output / "rendering.png", beside_coarse(best, how))
-    label = f"{best.instance.class_names[0]} {best.instance.scores[0]:.2f}"
+    label = f"{name} {best.instance.scores[0]:.2f}"
     picture = explain_picture(
         best.image, best.instance.boxes[0], how.coarse_probs, how.steps, label, truth=best.truth
     )
     save(output / "explain.png", picture)
 
-    whole = [i for i, (_, drawn) in enumerate(scenes) if len(drawn) == len(found[i]) > 1]
-    clear = max(whole, key=lambda i: min(one.scores()[0] for one in found[i]))
-    image = scenes[clear][0]
-    shown = predictor(image)
-    shown = shown[shown.scores >= 0.5]
-    save(output / "overlay.png", colored_by(image, shown))
+    whole = [
+        i for i, (_, drawn) in enumerate(scenes)
+        if len(drawn) == len(found[i]) == len(sure[i]) > len(set(sure[i].class_names))
+    ]  # fmt: skip
+    clear = max(whole, key=lambda i: min(one.score() for one in found[i]))
+    save(output / "overlay.png", colored_by(scenes[clear][0], sure[clear]))
     with opened_browser() as browser:
         if browser is not None:
             save(output / "report.png", browser.page_part(run / "report.html", "Precision"))
@@ -127,25 +136,24 @@ def save_pages(
     """The page that is zoomed into, and an enlarged overlay as pixels and as paths."""
     folder = browser.folder
     write_static(predictor, best.image, folder / "scene.html", score_threshold=0.5)
-    x0, y0, x1, _ = best.instance.boxes[0]
     save(output / "explore.png", browser.explored(folder / "scene.html", best.number))
     style = OverlayStyle(boxes=False)
     for ending in ("png", "svg"):
         best.instance.save(folder / f"overlay.{ending}", best.image, style=style)
-    window = (float(x0), float(y0), float(x1 - x0) / 2)
+    # The right part, where its name is not.
+    x0, y0, x1, y1 = (float(v) for v in best.instance.boxes[0])
+    window = ((x0 + 1.2 * x1) / 2.2, y0 + 0.35 * (y1 - y0), (x1 - x0) / 2)
     pictures = [
-        (browser.enlarged(folder / f"overlay.{ending}", best.image.shape[1], window), caption)
-        for ending, caption in (("png", "PNG, enlarged"), ("svg", "SVG, enlarged"))
+        (browser.enlarged(folder / f"overlay.{ending}", _SIDE, window), f"{ending.upper()}, zoomed")
+        for ending in ("png", "svg")
     ]
     save(output / "svg.png", drawing.framed(drawing.captioned_row(pictures, _TEXT)))
 
 
 def found_objects(
-    predictor: pointrend_jax.Predictor, image: np.ndarray, objects: list[DrawnObject]
+    image: np.ndarray, objects: list[DrawnObject], instances: pointrend_jax.PredictedInstances
 ) -> list[Found]:
     """What is found of a scene with an IoU of at least 0.5, each object once."""
-    instances = predictor(image)
-    instances = instances[instances.scores >= 0.5]
     masks = instances.masks.boolean()
     found = []
     for item in objects:
@@ -211,18 +219,18 @@ def of_labels(
     image, truth = scenes[best][0], true_labels(scenes[best][1], _SIDE)
     prediction, how = predictor(image), predictor.explain(image)
     names, labels = prediction.class_names, prediction.labels
-    colors = palette(names)
-    panels = [
-        (drawing.fit(image, 2 * _PANEL), "photo"),
-        (overlay_labels(image, labels, names, scale=2 * _PANEL / _SIDE), "found, over the photo"),
+    figure = Figure(image, (0.0, 0.0, _SIDE, _SIDE), (0.0, 0.0, _SIDE, _SIDE), _PANEL)
+    panels = [(figure.photo(), "photo")]
+    panels += [
+        (figure.spread(colorize(field, palette(names))), f"{caption}, {len(field)}x{len(field)}")
+        for field, caption in ((how.coarse_labels, "coarse"), (labels, "rendered"))
     ]
-    maps = [
-        (colorize(field, colors).repeat(3, axis=0).repeat(3, axis=1), caption)
-        for field, caption in ((labels, "found: 0 to 6, with a palette"), (truth, "truth"))
-    ]
-    rows = [drawing.captioned_row(row, _TEXT) for row in (panels, maps)]
+    over = overlay_labels(image, labels, names, scale=_PANEL / _SIDE)
+    panels.append((over[:_PANEL], "over the photo"))
+    row = drawing.captioned_row(panels, _TEXT)
+    names_row = legend(labels, names, row.shape[1], size=_TEXT)
     return {
-        "label_map.png": drawing.framed(drawing.column(rows, drawing.GAP)),
+        "label_map.png": drawing.framed(np.concatenate([row, names_row])),
         "explain_labels.png": explain_labels_picture(
             image, how.coarse_labels, how.steps, labels, names, truth=truth
         ),
@@ -237,7 +245,7 @@ def save(path: Path, picture: np.ndarray) -> None:
     shown = Image.fromarray(picture)
     if shown.width > _WIDEST:
         shown = shown.resize((_WIDEST, round(shown.height * _WIDEST / shown.width)))
-    for candidate in (shown, shown.quantize(256)):
+    for candidate in (shown, shown.quantize(256, kmeans=3)):
         content = io.BytesIO()
         candidate.save(content, "PNG", optimize=True)
         if len(content.getvalue()) <= _MOST_BYTES:

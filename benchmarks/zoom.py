@@ -65,7 +65,7 @@ def main() -> None:
     scores: dict[str, list[list[float]]] = {}
     for truth, masks in compared:
         for name, mask in masks.items():
-            row = [iou(truth, mask), *(_boundary_iou(truth, mask, w) for w in WIDTHS)]
+            row = [iou(truth, mask), *(boundary_iou(truth, mask, w * ZOOM) for w in WIDTHS)]
             scores.setdefault(name, []).append(row)
     number = len(scores.get("rendered", ()))
     print(f"{number} {of} of {args.scenes} scenes of {args.side} px, at {ZOOM}x")
@@ -219,8 +219,9 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float((a & b).sum() / max((a | b).sum(), 1))
 
 
-def _boundary_iou(a: np.ndarray, b: np.ndarray, width: float) -> float:
-    dilation = width * ZOOM / float(np.hypot(*a.shape))
+def boundary_iou(a: np.ndarray, b: np.ndarray, width: float) -> float:
+    """Of the bands of two masks within `width` pixels of their outlines."""
+    dilation = width / float(np.hypot(*a.shape))
     return iou(mask_boundary(a, dilation), mask_boundary(b, dilation))
 
 
