@@ -5,6 +5,7 @@ Only GDAL's driver of TIFF is used, and nothing that lies beside a file is read 
 .rpb, .msk): no file leads to another one, and a file is the same by its path and by its content.
 """
 
+import io
 import math
 import os
 import struct
@@ -27,6 +28,7 @@ _MOST_TAGS = 1000  # that are looked at
 _PLACES = {33550, 33922, 34264, 34735, 50844}
 # How the names of files end, after that of an image without `.tif`, that may say where it lies.
 _BESIDE = (".tfw", ".tifw", ".tiffw", ".wld", ".tab", ".rpb", "_rpc.txt")
+_ORIENTATION, _UPRIGHT = 274, 1
 # MiB that GDAL keeps of what it has decoded; its default is a twentieth of the machine's memory.
 _CACHE_MIB = "64"
 _ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
@@ -43,12 +45,7 @@ def is_tiff(data: bytes) -> bool:
 
 def is_placed(path: Path) -> bool:
     """Whether a TIFF file itself says where it lies on the earth; False for a file that is none."""
-    try:
-        with path.open("rb") as file:
-            return not _PLACES.isdisjoint(_tags(file))
-    # An offset of BigTIFF may be larger than a file's can be.
-    except (OSError, struct.error, ValueError, OverflowError):
-        return False
+    return not _PLACES.isdisjoint(_tags(path))
 
 
 def place_beside(path: Path) -> Path | None:
@@ -99,14 +96,24 @@ def raster_errors() -> tuple[type[Exception], ...]:
     return (module.errors.RasterioError, OSError, module._err.CPLE_BaseError)
 
 
-def _tags(file: BinaryIO) -> set[int]:
-    """The tags of the first image of a TIFF file; none of other files.
+def _tags(file: Path | str | bytes) -> dict[int, int]:
+    """The tags of the first image of a TIFF file, with the first 16 bits of each one's value.
 
-    Source: TIFF 6.0, section 2, and the BigTIFF proposal.
+    None of other files, or of one that is damaged there.
     """
+    try:
+        with io.BytesIO(file) if isinstance(file, bytes) else Path(file).open("rb") as opened:
+            return _read_tags(opened)
+    # An offset of BigTIFF may be larger than a file's can be.
+    except (OSError, struct.error, ValueError, OverflowError):
+        return {}
+
+
+def _read_tags(file: BinaryIO | io.BytesIO) -> dict[int, int]:
+    """Source: TIFF 6.0, section 2, and the BigTIFF proposal."""
     header = file.read(16)
     if not is_tiff(header):
-        return set()
+        return {}
     order, is_big = "<" if header.startswith(b"I") else ">", _BIG in header[2:4]
     # The types of an offset and of the number of entries, and the bytes of an entry.
     offset, number, size = ("Q", "Q", 20) if is_big else ("I", "H", 12)
@@ -114,7 +121,14 @@ def _tags(file: BinaryIO) -> set[int]:
     file.seek(start)
     (entries,) = struct.unpack(order + number, file.read(struct.calcsize(number)))
     found = file.read(min(entries, _MOST_TAGS) * size)
-    return {struct.unpack_from(f"{order}H", found, at)[0] for at in range(0, len(found), size)}
+    # The value, or where it lies, is the last part of an entry.
+    value = size - struct.calcsize(offset)
+    return {
+        struct.unpack_from(f"{order}H", found, at)[0]: struct.unpack_from(
+            f"{order}H", found, at + value
+        )[0]
+        for at in range(0, len(found), size)
+    }
 
 
 class RasterImage:
@@ -137,7 +151,7 @@ class RasterImage:
         """Args: file, its path or content; name, what an error calls it, the path if "".
 
         Raises: ValueError if the file is no TIFF, of other channels or another type, or, but for
-          photos, of several pages.
+          photos, of several pages, or stored turned and placed nowhere.
         """
         self.name, self._memory = name or str(file), None
         self._source = self._opened(file)
@@ -151,6 +165,8 @@ class RasterImage:
         self._has_mask = "per_dataset" in flags and "alpha" not in flags
         types = sorted(set(self._source.dtypes))
         self._check(types, pixels)
+        if not pixels.is_photo:
+            self._check_whole(_tags(file).get(_ORIENTATION, _UPRIGHT))
         self.dtype = np.dtype(types[0])
         self._filler = None if pixels.is_photo else pixels.black
 
@@ -228,8 +244,16 @@ class RasterImage:
                 f"config.data.channels is {pixels.channels} and config.data.dtype "
                 f"{pixels.dtype!r} (of {', '.join(DTYPES)}){others}."
             )
+
+    def _check_whole(self, orientation: int) -> None:
+        """Raises ValueError if the values as stored are not the image; warns if they are scaled."""
+        if orientation != _UPRIGHT and not self.is_placed:
+            raise ValueError(
+                f"{self.name} says that it is stored turned or mirrored (the tag Orientation is "
+                f"{orientation}), which is not undone: store it upright, without that tag."
+            )
         pages = len(self._source.subdatasets)
-        if pages and not pixels.is_photo:
+        if pages:
             raise ValueError(
                 f"{self.name} has {pages} pages, of which one alone would be read: save them as "
                 "channels of one page (gdal_merge.py -separate), or as files of their own."
