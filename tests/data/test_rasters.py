@@ -9,7 +9,8 @@ import pytest
 import rasterio
 from PIL import Image
 
-from pointrend_jax.data.rasters import RasterImage, is_placed
+from pointrend_jax.data.rasters import RasterImage
+from pointrend_jax.data.tiff_tags import is_placed
 from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from tests.data.image_files import PLACE, tiff
 
@@ -137,6 +138,13 @@ def test_a_scale_that_bands_declare_is_told_and_not_applied(
     with pytest.warns(UserWarning, match=r"scales \(0\.1, .* offsets \(-100\.0, .* not applied"):
         raster = RasterImage(tmp_path / "scene.tif", _PIXELS)
     np.testing.assert_array_equal(raster[:, :], image)
+
+
+def test_that_zero_is_white_is_told_and_not_undone(image: np.ndarray, tmp_path: Path) -> None:
+    tiff(tmp_path / "scene.tif", image[..., :1], photometric="MINISWHITE")
+    with pytest.warns(UserWarning, match="0 is white .* read as stored"):
+        raster = RasterImage(tmp_path / "scene.tif", PixelFormat(1, "uint16", (0.0, 9.0), ()))
+    np.testing.assert_array_equal(raster[:, :], image[..., :1])
 
 
 def test_one_page_of_several_is_not_taken_for_the_image(tmp_path: Path) -> None:
