@@ -15,7 +15,8 @@ from rasterio.features import rasterize
 from rasterio.rpc import RPC
 from rasterio.warp import transform_geom
 
-from pointrend_jax.data.rasters import RasterImage, is_placed
+from pointrend_jax.data.rasters import RasterImage
+from pointrend_jax.data.tiff_tags import is_placed
 from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from pointrend_jax.predict.inputs import NamedFile, check_files
 from pointrend_jax.predict.label_files import predict_labels_in_tiles
