@@ -90,8 +90,9 @@ _TPU = _GPU._replace(
     pastes_masks=False, takes_by_masks=True, works_on_all_rows=False,
 )  # fmt: skip
 # What jax2onnx 0.17.1 converts and onnxruntime runs: no loop or branch of uint8, whose results it
-# gives another type, and no pooling of a padded map, whose size onnxruntime refuses.
-_ONNX = _CPU._replace(labels_in_bytes=False, adds_exactly=True)
+# gives another type, and no pooling of a padded map, whose size onnxruntime refuses. Its time
+# grows with the square of the operations, and products of shifted maps are many.
+_ONNX = _CPU._replace(convolves_by_products=False, labels_in_bytes=False, adds_exactly=True)
 _FORMS = MappingProxyType({"cpu": _CPU, "gpu": _GPU, "tpu": _TPU})
 _traced_for: ContextVar[Forms | None] = ContextVar("traced_for", default=None)
 _deterministic: ContextVar[bool] = ContextVar("deterministic", default=False)

@@ -70,7 +70,9 @@ def write_onnx(file: Path, model: ExportedModel, canvases: Sequence[Canvases]) -
         *[jax.ShapeDtypeStruct((2,), jnp.int32)] * 2,
     ]
     function = _traced(model, weights, own, shapes)
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)
+    # They warn of plugins for other libraries, and of shapes that they leave open.
+    for name in ("jax2onnx", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     converted = jax2onnx.to_onnx(
         function, shapes, model_name=model.config.name or "pointrend_jax", return_mode="proto",
         input_names=_INPUTS, output_names=("labels",),
