@@ -268,6 +268,7 @@ def test_filters_by_score_and_class_change_list_and_picture(page: Page):
 
 def test_points_and_uncertainty_of_each_step_are_shown(page: Page):
     page.locator("#canvas").press("u")
+    told(page, "Points and uncertainty on")
     select = page.locator("#step")
     playwright.expect(select).to_be_enabled()
     assert select.locator("option").all_text_contents() == [
@@ -283,8 +284,13 @@ def test_points_and_uncertainty_of_each_step_are_shown(page: Page):
     select.select_option("0")
     becomes(page, cells[0], most)
     becomes(page, view.at(*MIDDLE), POINT)
-    page.locator("#show-points").uncheck()
+    page.locator("#canvas").press("u")
+    told(page, "Points and uncertainty off")
     becomes(page, cells[0], MASK)
+    page.locator("#show-points").check()
+    becomes(page, cells[1], most)
+    page.locator("#show-points").uncheck()
+    becomes(page, cells[1], MASK)
     playwright.expect(select).to_be_disabled()
 
 
