@@ -436,6 +436,25 @@ def test_a_phone_shows_the_picture_above_the_list_without_scrolling_aside(
     phone.close()
 
 
+def test_two_fingers_zoom_between_them(browser: Any, server: Served):
+    with opened(browser, server, "1 object: disc in", has_touch=True) as page:
+        box, fit = page.locator("#canvas").bounding_box(), fitting(page)
+        hand = page.context.new_cdp_session(page)
+
+        def touch(kind: str, *fingers: float) -> None:
+            points = [
+                {"x": box["x"] + x, "y": box["y"] + 270, "id": i} for i, x in enumerate(fingers)
+            ]
+            hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        touch("touchStart", 200)
+        touch("touchStart", 200, 400)
+        touch("touchMove", 100, 400)
+        touch("touchEnd")
+        _is_seen(page, fit.zoomed(1.5, 250, 270), "two fingers")
+        assert page.locator("#objects button[aria-pressed=true]").count() == 0
+
+
 def test_the_page_is_light_or_dark_as_the_system_is(page: Page):
     for scheme, ground, ink in (
         ("light", "rgb(244, 245, 246)", "rgb(32, 38, 44)"),
