@@ -4,7 +4,8 @@
 
 A photo of the demonstration's kind is sent again and again: the time until its masks and outlines
 are there, and, of windows that move over its best object at 8 times the resolution, that of the
-first picture and that of the refined one.
+first picture and that of the refined one. With --browser also the time from a drop on the page in
+Chromium until it says how many objects are in; that needs playwright.
 """
 
 import argparse
@@ -15,7 +16,8 @@ import socket
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -37,15 +39,10 @@ def main() -> None:
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--side", type=int, default=640, help="of the photo, in pixels")
     parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--browser", action="store_true", help="also drop the photo in Chromium")
     args = parser.parse_args()
-    predictor = pointrend_jax.load(args.checkpoint)
     photo = drawn_photo(args.side)
-    warm_up(predictor, (args.side, args.side))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        app = application(Explorer(partial(shown, predictor)), TOKEN, port)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-        threading.Thread(target=server.run, args=([listening],), daemon=True).start()
+    with serving(args.checkpoint, (args.side, args.side)) as port:
         ask = partial(_ask, port)
         dropped = [_timed(ask, "photos", photo) for _ in range(args.repeats)]
         scene = json.loads(dropped[-1][1])
@@ -56,12 +53,41 @@ def main() -> None:
             numbers = (",".join(str(v) for v in window) for window in windows)
             asked = (f"scenes/{scene['scene']}/window?window={w}&side={side}" for w in numbers)
             tell_times(f"a window of {side} x {side}", [_timed(ask, path)[0] for path in asked])
+        if args.browser:
+            tell_times(
+                "from a drop in the browser to objects in", _drops(port, photo, args.repeats)
+            )
+
+
+@contextmanager
+def serving(checkpoint: str, image_hw: tuple[int, int]) -> Iterator[int]:
+    """The page's server, with all compiled for images of that size; its port."""
+    predictor = pointrend_jax.load(checkpoint)
+    warm_up(predictor, image_hw)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        app = application(Explorer(partial(shown, predictor)), TOKEN, port)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        yield port
         server.should_exit = True
+        thread.join(10)
 
 
-def drawn_photo(side: int) -> bytes:
+def _drops(port: int, photo: bytes, repeats: int) -> list[float]:
+    from benchmarks.browser import chromium, drop
+
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}/{TOKEN}/")
+        # The first one finds nothing of the page warm.
+        return [drop(page, photo) for _ in range(repeats + 1)][1:]
+
+
+def drawn_photo(side: int, seed: int = 9003) -> bytes:
     """A scene of the demonstration's kind, as a JPEG."""
-    rng = np.random.default_rng(9003)
+    rng = np.random.default_rng(seed)
     pixels, _ = draw_scene(rng, side, 3, 1, photos=EVALUATION_PHOTOS)
     buffer = io.BytesIO()
     Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)).save(buffer, "JPEG", quality=95)

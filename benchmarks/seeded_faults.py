@@ -54,6 +54,12 @@ FAULTS = (
         ("export/test_gate.py",),
     ),
     Fault(
+        "labels-for-onnx-of-the-worst-class", "ops/resize.py",
+        "partial(jnp.argmax, axis=-1))",
+        "partial(jnp.argmin, axis=-1))",
+        ("ops/test_resize.py",),
+    ),
+    Fault(
         "gate-of-some-programs", "export/covering.py",
         "            if own in taken:",
         "            if taken:",
@@ -282,6 +288,24 @@ FAULTS = (
         ("masks/test_paste.py",),
     ),
     Fault(
+        "batch-of-one-image", "data/batches/samples.py",
+        "pixels[slot, :height, :width] = resize_image(",
+        "pixels[0, :height, :width] = resize_image(",
+        ("data/batches/test_samples.py",),
+    ),
+    Fault(
+        "results-before-an-error-lost", "workers.py",
+        "        yield from waiting\n        raise",
+        "        raise",
+        ("test_workers.py",),
+    ),
+    Fault(
+        "late-bits-row-by-row", "masks/runs.py",
+        "return x * height + y",
+        "return y * height + x",
+        ("tasks/test_instance.py",),
+    ),
+    Fault(
         "column-before-forgotten", "ops/mask_changes.py",
         "from_column = jnp.pad(last_pixels, ((0, 0), (1, 0), (0, 0)))[:, :-1]",
         "from_column = jnp.zeros_like(last_pixels)",
@@ -422,6 +446,42 @@ FAULTS = (
         "cuts = [(a + b) // 2 for a, b in zip(starts[1:], ends[:-1], strict=True)]",
         "cuts = [b for a, b in zip(starts[1:], ends[:-1], strict=True)]",
         ("predict/test_tiles.py",),
+    ),
+    Fault(
+        "more-channels-more-response", "importers/first_convolution.py",
+        "return inflated * kernels.dtype.type(3 / pixels.channels)",
+        "return inflated * kernels.dtype.type(1)",
+        ("importers/test_first_convolution.py",),
+    ),
+    Fault(
+        "void-where-one-channel-is-missing", "data/rasters.py",
+        "np.asarray(missing.all(axis=0))",
+        "np.asarray(missing.any(axis=0))",
+        ("data/test_rasters.py",),
+    ),
+    Fault(
+        "missing-values-are-measured", "data/channel_statistics.py",
+        "where = True if missing is None else there",
+        "where = True",
+        ("data/test_more_than_rgb.py",),
+    ),
+    Fault(
+        "polygons-with-the-clock", "predict/raster_labels.py",
+        "ring if against_clock != is_hole else ring[::-1]",
+        "ring if against_clock == is_hole else ring[::-1]",
+        ("predict/test_raster_labels.py",),
+    ),
+    Fault(
+        "holes-against-the-clock", "predict/raster_labels.py",
+        "is_hole=place > 0)",
+        "is_hole=False)",
+        ("predict/test_raster_labels.py",),
+    ),
+    Fault(
+        "rpcs-left-behind", "predict/raster_labels.py",
+        "if image.rpcs is not None:\n            place",
+        "if image.rpcs is None:\n            place",
+        ("predict/test_raster_labels.py",),
     ),
     Fault(
         "boxes-scaled-by-the-other-axis", "predict/instances.py",

@@ -7,14 +7,11 @@ Chromium and playwright.
 """
 
 import argparse
-import os
-import shutil
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
 import pointrend_jax
+from benchmarks.browser import chromium
 from benchmarks.explore import drawn_photo, tell_times, zoomed
 from pointrend_jax.data.images import read_image
 from pointrend_jax.explore.shown import FIRST_SIDE, REFINED_SIDES
@@ -37,12 +34,10 @@ def main() -> None:
     parser.add_argument("--score-threshold", type=float, default=0.5)
     args = parser.parse_args()
     predictor = pointrend_jax.load(args.checkpoint)
-    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as running:
+    with tempfile.TemporaryDirectory() as temporary, chromium() as browser:
         file, photo = Path(temporary) / "photo.html", Path(temporary) / "photo.jpg"
         photo.write_bytes(drawn_photo(args.side))
         write_static(predictor, read_image(photo), file, score_threshold=args.score_threshold)
-        chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-        browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(file.as_uri())
         page.wait_for_function("() => /object/.test(document.querySelector('#status').textContent)")
@@ -51,7 +46,6 @@ def main() -> None:
             windows = [zoomed(box, i) for i in range(args.repeats)]
             seconds = [page.evaluate(_WINDOW, [window, side]) for window in windows]
             tell_times(f"a window of {side} x {side}, the first among them", seconds)
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from pointrend_jax.structures import Config
 
 MOST_CHANNELS = 13  # of Sentinel-2
 DTYPES = ("uint8", "uint16", "float32")
+# That are made floats at a time.
+_ROWS = 64
 
 
 class PixelFormat(NamedTuple):
@@ -64,8 +66,13 @@ class PixelFormat(NamedTuple):
         """
         if self == PHOTO:
             return image
-        seen = self.as_bytes(image[..., list(self.rgb_channels or (0, 0, 0))])
-        return np.clip(np.rint(seen), 0, 255).astype(np.uint8)
+        channels = list(self.rgb_channels or (0, 0, 0))
+        shown = np.empty((*image.shape[:2], 3), np.uint8)
+        # Part by part, as floats take the memory of many images.
+        for start in range(0, len(image), _ROWS):
+            rows = slice(start, start + _ROWS)
+            shown[rows] = np.clip(np.rint(self.as_bytes(image[rows][..., channels])), 0, 255)
+        return shown
 
 
 PHOTO = PixelFormat()

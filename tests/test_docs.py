@@ -1,8 +1,11 @@
 """The documents keep up with the code: links lead somewhere, commands parse, floors are checked."""
 
 import ast
+import os
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from ml_collections import ConfigDict
+from PIL import Image
 
 import pointrend_jax
 from pointrend_jax.cli import COMMANDS, command_parser
@@ -129,6 +133,28 @@ def test_the_commands_are_found_where_they_are_written():
         ("eval", ["--workdir", "a b"]),
         ("train", ["--x", "--y", "1"]),
     ]
+
+
+def test_the_tutorial_takes_its_photos_from_the_archive_as_it_is_published(tmp_path: Path):
+    text = (REPOSITORY / "docs/tutorial.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```sh\nunzip -q PennFudanPed.zip\n(.*?)```", text, re.S)
+    for number in range(1, 75):
+        for name in (f"PNGImages/FudanPed{number:05}", f"PedMasks/FudanPed{number:05}_mask"):
+            path = tmp_path / f"PennFudanPed/{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (3, 2)).save(path)
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(
+        ["bash", "-eu", "-c", lines], cwd=tmp_path, env=os.environ | {"PATH": programs}, check=True
+    )
+    photos, masks, new = (
+        sorted(path.stem for path in tmp_path.glob(f"{folder}/*"))
+        for folder in ("photos/PNGImages", "photos/PedMasks", "new")
+    )
+    assert len(photos) == 20
+    assert masks == [f"{photo}_mask" for photo in photos]
+    # As its outputs name them.
+    assert new == [f"FudanPed000{number}" for number in (59, 63, 65)]
 
 
 def test_the_citation_is_of_this_version():

@@ -1,5 +1,6 @@
 """What the fields of a config say of pixels, and what people see of an image."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,18 @@ def test_photos_are_shown_as_they_are_and_others_by_their_range() -> None:
     assert pixels.shown(image).tolist() == [[[255, 6, 0], [0, 128, 255]]]
     grey = PixelFormat(1, "float32", (-1.0, 1.0), ())
     assert grey.shown(np.array([[[-1.0], [0.2]]], np.float32)).tolist() == [[[0] * 3, [153] * 3]]
+
+
+def test_an_image_is_shown_in_the_memory_of_a_part() -> None:
+    image = np.zeros((2048, 512, 3), np.uint16)
+    image[-1, -1] = 4095
+    tracemalloc.start()
+    shown = PixelFormat(3, "uint16", (0.0, 4095.0), (2, 1, 0)).shown(image)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # What is shown has 3 MiB, all of it as floats 12.
+    assert most < 6 * 2**20
+    assert (shown[0, 0].tolist(), shown[-1, -1].tolist()) == ([0] * 3, [255] * 3)
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,10 @@ def test_every_public_name_is_on_the_page_of_the_api_as_it_is_imported(site: _Si
     named = [name for name in names if name[-1] in pointrend_jax.__all__ and name[-2].islower()]
     public = {f"pointrend_jax.{name}" for name in pointrend_jax.__all__}
     assert {".".join(name) for name in named} == public
+    text = (site.folder / "api.html").read_text(encoding="utf-8")
+    # What fields of named tuples are says the docstring of their class.
+    assert "Alias for field number" not in text
+    assert "<strong>line_width</strong>" in text
 
 
 def test_the_front_page_says_how_to_begin(site: _Site) -> None:

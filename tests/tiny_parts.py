@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pointrend_jax.devices.backend import forms
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.models.build import build_model
@@ -31,7 +32,8 @@ def task_on_patches(config: Config, frozen: tuple[str, ...] = ()) -> Task:
         last = model.backbone_strides[3] // model.backbone_strides[2]
         backbone = Patches(strides=(4, 2, 2, last), frozen=frozen)
         return semantic_task(model.clone(backbone=backbone))
-    return instance_task(build_model(config).clone(backbone=Patches(frozen=frozen)))
+    model = build_model(config).clone(backbone=Patches(frozen=frozen))
+    return instance_task(model, pastes_masks=forms().pastes_masks)
 
 
 class TinyHead(NamedTuple):

@@ -23,12 +23,16 @@ def _to_rst(
 ) -> None:
     result: list[str] = []
     section = ""
+    # Python describes fields of named tuples by their numbers; the docstring of their class says
+    # what they are.
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()
     for line in lines:
         if match := _SECTION.fullmatch(line):
             section = match[1]
             result += ["", f"{section}:"]
             if section == "Example":
-                result += ["  ::", ""]
+                result += ["  .. code-block:: python", ""]
             if match[2]:
                 result.append("  " + _escape(match[2]))
         elif section == "Example" and line.startswith(" "):

@@ -23,7 +23,13 @@ def add_arguments(parser: CommandParser) -> None:
         "--checkpoint", type=path, required=True, metavar="RUN",
         help="folder of a run or of convert, the name of a published model, or an earlier export",
     )  # fmt: skip
-    parser.add_argument("--output", type=path, required=True, help="a file that ends in .zip")
+    parser.add_argument(
+        "--output", type=path, required=True, help="a file that ends in .zip, or .onnx"
+    )
+    parser.add_argument(
+        "--format", choices=("jax", "onnx"), default="jax",
+        help="jax; or onnx, for onnxruntime: semantic models of one canvas (jax)",
+    )  # fmt: skip
     parser.add_argument(
         "--photos", nargs="+", metavar="IMAGES",
         help="that it is compared on, as predict takes them (evaluation images of the model)",
@@ -58,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     from pointrend_jax.predict.sources import find_images
 
     # Before the model is loaded; mistakes should not cost that time.
-    options = ExportOptions(args.largest, args.canvases, args.platforms, args.weights)
+    options = ExportOptions(args.largest, args.canvases, args.platforms, args.weights, args.format)
     check_export_options(args.output, options)
     photos = None
     if args.photos is not None:

@@ -26,7 +26,8 @@ from pointrend_jax.data.pillow_file import (
     upright,
     upright_array,
 )
-from pointrend_jax.data.rasters import PixelsAndMissing, RasterImage, is_tiff
+from pointrend_jax.data.rasters import PixelsAndMissing, RasterImage
+from pointrend_jax.data.tiff_tags import is_tiff
 from pointrend_jax.pixel_format import DTYPES, PixelFormat, check_finite
 
 # What numpy raises for a damaged file: it parses the header as a Python literal.

@@ -7,26 +7,18 @@ Only GDAL's driver of TIFF is used, and nothing that lies beside a file is read 
 
 import math
 import os
-import struct
 import warnings
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Num
 
+from pointrend_jax.data.tiff_tags import ORIENTATION, PHOTOMETRIC, UPRIGHT, WHITE_IS_ZERO, tags_of
 from pointrend_jax.pixel_format import DTYPES, PixelFormat, check_finite
 
 SUFFIXES = (".tif", ".tiff")
-# Little and big endian, and the same of BigTIFF.
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_BIG = 43  # in the header of BigTIFF
-_MOST_TAGS = 1000  # that are looked at
-# Tags of GeoTIFF: scale, tie points, transformation, keys of the coordinate system; and RPCs.
-_PLACES = {33550, 33922, 34264, 34735, 50844}
-# How the names of files end, after that of an image without `.tif`, that may say where it lies.
-_BESIDE = (".tfw", ".tifw", ".tiffw", ".wld", ".tab", ".rpb", "_rpc.txt")
 # MiB that GDAL keeps of what it has decoded; its default is a twentieth of the machine's memory.
 _CACHE_MIB = "64"
 _ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
@@ -34,28 +26,6 @@ _ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
 Window = tuple[slice, slice]
 PixelsAndMissing = tuple[Num[np.ndarray, "H W C"], Bool[np.ndarray, "H W C"] | None]
 _ALL = (slice(None), slice(None))
-
-
-def is_tiff(data: bytes) -> bool:
-    """Whether the bytes begin as a TIFF file."""
-    return data.startswith(_TIFF)
-
-
-def is_placed(path: Path) -> bool:
-    """Whether a TIFF file itself says where it lies on the earth; False for a file that is none."""
-    try:
-        with path.open("rb") as file:
-            return not _PLACES.isdisjoint(_tags(file))
-    # An offset of BigTIFF may be larger than a file's can be.
-    except (OSError, struct.error, ValueError, OverflowError):
-        return False
-
-
-def place_beside(path: Path) -> Path | None:
-    """A file beside a TIFF file that may say where it lies on the earth, and that is not read."""
-    names = [path.stem + ending for lower in _BESIDE for ending in (lower, lower.upper())]
-    beside = map(path.with_name, (*names, f"{path.name}.aux.xml"))
-    return next((file for file in beside if file.exists()), None)
 
 
 def rasterio() -> Any:
@@ -99,31 +69,13 @@ def raster_errors() -> tuple[type[Exception], ...]:
     return (module.errors.RasterioError, OSError, module._err.CPLE_BaseError)
 
 
-def _tags(file: BinaryIO) -> set[int]:
-    """The tags of the first image of a TIFF file; none of other files.
-
-    Source: TIFF 6.0, section 2, and the BigTIFF proposal.
-    """
-    header = file.read(16)
-    if not is_tiff(header):
-        return set()
-    order, is_big = "<" if header.startswith(b"I") else ">", _BIG in header[2:4]
-    # The types of an offset and of the number of entries, and the bytes of an entry.
-    offset, number, size = ("Q", "Q", 20) if is_big else ("I", "H", 12)
-    (start,) = struct.unpack_from(order + offset, header, 8 if is_big else 4)
-    file.seek(start)
-    (entries,) = struct.unpack(order + number, file.read(struct.calcsize(number)))
-    found = file.read(min(entries, _MOST_TAGS) * size)
-    return {struct.unpack_from(f"{order}H", found, at)[0] for at in range(0, len(found), size)}
-
-
 class RasterImage:
     """A TIFF file [H, W, C]: `image[y0:y1, x0:x1]` reads that part.
 
     A value that the file declares to be missing (nodata, or its mask) reads as the lower end of the
     format's range; of a photo as it is stored, as Pillow reads it. A scale and an offset that bands
-    declare are not applied, and a warning says so. A context manager; without, the
-    file is closed when nothing refers to the image any more.
+    declare are not applied, nor is it undone that 0 is white, and a warning says so. A context
+    manager; without, the file is closed when nothing refers to the image any more.
 
     Attributes:
       shape: (H, W, C). dtype: of numpy.
@@ -137,7 +89,7 @@ class RasterImage:
         """Args: file, its path or content; name, what an error calls it, the path if "".
 
         Raises: ValueError if the file is no TIFF, of other channels or another type, or, but for
-          photos, of several pages.
+          photos, of several pages, or stored turned and placed nowhere.
         """
         self.name, self._memory = name or str(file), None
         self._source = self._opened(file)
@@ -151,6 +103,8 @@ class RasterImage:
         self._has_mask = "per_dataset" in flags and "alpha" not in flags
         types = sorted(set(self._source.dtypes))
         self._check(types, pixels)
+        if not pixels.is_photo:
+            self._check_whole(tags_of(file))
         self.dtype = np.dtype(types[0])
         self._filler = None if pixels.is_photo else pixels.black
 
@@ -228,11 +182,27 @@ class RasterImage:
                 f"config.data.channels is {pixels.channels} and config.data.dtype "
                 f"{pixels.dtype!r} (of {', '.join(DTYPES)}){others}."
             )
+
+    def _check_whole(self, tags: dict[int, int]) -> None:
+        """Raises ValueError if the file is not the image as stored; warns if its values are not."""
+        orientation = tags.get(ORIENTATION, UPRIGHT)
+        if orientation != UPRIGHT and not self.is_placed:
+            raise ValueError(
+                f"{self.name} says that it is stored turned or mirrored (the tag Orientation is "
+                f"{orientation}), which is not undone: store it upright, without that tag."
+            )
         pages = len(self._source.subdatasets)
-        if pages and not pixels.is_photo:
+        if pages:
             raise ValueError(
                 f"{self.name} has {pages} pages, of which one alone would be read: save them as "
                 "channels of one page (gdal_merge.py -separate), or as files of their own."
+            )
+        if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            warnings.warn(
+                "TIFF files say that 0 is white (the tag PhotometricInterpretation), which is not "
+                "undone: values are read as stored. Where other files of a set have 0 as black, "
+                "invert them first.",
+                stacklevel=2,
             )
         scaling = (self._source.scales, self._source.offsets)
         if set(scaling[0]) != {1.0} or set(scaling[1]) != {0.0}:

@@ -41,8 +41,12 @@ class Forms(NamedTuple):
       regions_at_a_time: of the mask head at inference, unless a config says how many.
       nms_block, nms_rounds: candidates that NMS looks at in one round of its loop, and how often
         each such block is gone over (ops/nms.py).
+      labels_in_bytes: label maps are made as bytes, by a branch that blends no neighbours where an
+        image was not resized; otherwise as int32 without a branch, and bytes in the end
+        (ops/resize.py).
       adds_exactly: gradients that many readers of a row share have the same bits in whatever order
-        they are added (ops/scatter.py); set by `deterministic`, never by the kind of device.
+        they are added (ops/scatter.py); set by `deterministic`, never by the kind of device, and in
+        programs for ONNX.
     """
 
     convolves_by_products: bool
@@ -57,6 +61,7 @@ class Forms(NamedTuple):
     regions_at_a_time: int
     nms_block: int
     nms_rounds: int
+    labels_in_bytes: bool = True
     adds_exactly: bool = False
 
 
@@ -84,6 +89,10 @@ _TPU = _GPU._replace(
     convolves_by_columns=True, doubles_by_products=True, stem_in_blocks=True, pools_by="tiles",
     pastes_masks=False, takes_by_masks=True, works_on_all_rows=False,
 )  # fmt: skip
+# What jax2onnx 0.17.1 converts and onnxruntime runs: no loop or branch of uint8, whose results it
+# gives another type, and no pooling of a padded map, whose size onnxruntime refuses. Its time
+# grows with the square of the operations, and products of shifted maps are many.
+_ONNX = _CPU._replace(convolves_by_products=False, labels_in_bytes=False, adds_exactly=True)
 _FORMS = MappingProxyType({"cpu": _CPU, "gpu": _GPU, "tpu": _TPU})
 _traced_for: ContextVar[Forms | None] = ContextVar("traced_for", default=None)
 _deterministic: ContextVar[bool] = ContextVar("deterministic", default=False)
@@ -110,7 +119,7 @@ def forms() -> Forms:
     Raises: ValueError for a backend that has none.
     """
     found = _traced_for.get() or _forms_of(jax.default_backend())
-    return found._replace(adds_exactly=_deterministic.get())
+    return found._replace(adds_exactly=found.adds_exactly or _deterministic.get())
 
 
 def _forms_of(platform: str) -> Forms:
@@ -124,11 +133,11 @@ def _forms_of(platform: str) -> Forms:
 
 @contextlib.contextmanager
 def traced_for(platform: str) -> Iterator[None]:
-    """Within, programs are traced as for "cpu", "gpu" or "tpu", wherever they run.
+    """Within, programs are traced as for "cpu", "gpu", "tpu" or "onnx", wherever they run.
 
     What `jax.jit` has traced already keeps its form. Raises ValueError for another platform.
     """
-    token = _traced_for.set(_forms_of(platform))
+    token = _traced_for.set(_ONNX if platform == "onnx" else _forms_of(platform))
     try:
         yield
     finally:

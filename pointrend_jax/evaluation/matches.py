@@ -39,6 +39,26 @@ class Matches(NamedTuple):
     area: Float[np.ndarray, " P"]
 
 
+def taken_objects(
+    overlaps: Float[np.ndarray, "D G"], is_crowd: Bool[np.ndarray, " G"]
+) -> list[int | None]:
+    """The object that each detection takes, the best detection first; None if it takes none.
+
+    Args:
+      overlaps: IoU of the masks. is_crowd: of objects that none takes.
+    """
+    free = np.flatnonzero(~is_crowd).tolist()
+    taken: list[int | None] = []
+    for row in overlaps:
+        best = max(free, key=lambda i, row=row: row[i], default=None)
+        if best is not None and row[best] >= LEAST_OVERLAP:
+            free.remove(best)
+            taken.append(best)
+        else:
+            taken.append(None)
+    return taken
+
+
 class MatchFinder:
     """Collects the pairs image by image.
 
@@ -72,18 +92,17 @@ class MatchFinder:
         overlaps = rle_iou(
             [rles[i] for i in order], [truth["segmentation"] for truth in truths], is_crowd.tolist()
         )
-        background, missed = len(self._labels), dict.fromkeys(np.flatnonzero(~is_crowd).tolist())
+        background, taken = len(self._labels), taken_objects(overlaps, is_crowd)
         pairs: list[tuple[int, int, float, float]] = []
-        for label, row in zip(found, overlaps, strict=True):
-            best = max(missed, key=lambda i, row=row: row[i], default=None)
-            if best is not None and row[best] >= LEAST_OVERLAP:
-                del missed[best]
+        for label, row, best in zip(found, overlaps, taken, strict=True):
+            if best is not None:
                 pairs.append((true[best], label, row[best], truths[best]["area"]))
                 continue
             on_crowd = is_crowd & (np.asarray(true) == label) & (row >= LEAST_OVERLAP)
             if not on_crowd.any() and self._is_false(image_id, label, true):
                 pairs.append((background, label, 0.0, 0.0))
-        pairs += [(true[i], background, 0.0, truths[i]["area"]) for i in missed]
+        missed = set(np.flatnonzero(~is_crowd).tolist()) - set(taken)
+        pairs += [(true[i], background, 0.0, truths[i]["area"]) for i in sorted(missed)]
         columns = np.asarray(pairs, np.float64).reshape(-1, 4).T
         labels = columns[:2].astype(np.int64)
         self._matches[image_id] = Matches(*labels, *columns[2:])

@@ -83,7 +83,7 @@ def write_artefact(
         (folder / _MODEL).write_text(json.dumps(meta_content(meta)))
         programs = _write_programs(folder, model, arrays, canvases, platforms)
         names = [_MODEL, _WEIGHTS, *(program["file"] for program in programs)]
-        manifest = _manifest(model, programs) | {
+        manifest = manifest_of(model, programs) | {
             "weights": weights,
             "sha256": {name: sha256(folder / name) for name in names},
         }
@@ -151,7 +151,8 @@ def canvases_in_order(canvases: Iterable[Canvases]) -> list[Canvases]:
     return sorted(canvases, key=size)
 
 
-def _manifest(model: ExportedModel, programs: list[dict[str, Any]]) -> dict[str, Any]:
+def manifest_of(model: ExportedModel, programs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What an export says of itself; `programs`: platform, canvas, largest and file of each."""
     data = model.config.data
     return {
         "format": _FORMAT,

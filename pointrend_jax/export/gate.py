@@ -64,6 +64,7 @@ def check_export(
     predict: Callable[[np.ndarray], Any],
     photos: Mapping[str, np.ndarray],
     *,
+    reader_file: str = reader.__file__,
     within_limits: bool = True,
     in_this_process: bool = False,
 ) -> Gate:
@@ -71,6 +72,7 @@ def check_export(
 
     Args:
       photos: by what a message calls them; each program must take one (export/covering.py).
+      reader_file: its `Exported` is what runs the export.
       within_limits: whether it must differ by no more than `LIMITS`; otherwise it is measured.
       in_this_process: where one process alone may hold the device, as a TPU. Whatever else can be
         imported is not hidden from it then.
@@ -91,7 +93,7 @@ def check_export(
         start = time.perf_counter()
         _delivered(predict(photo))
         seconds.append(time.perf_counter() - start)
-    found, taken, measured = _run(file, list(photos.values()), in_this_process)
+    found, taken, measured = _run((reader_file, file), list(photos.values()), in_this_process)
     unrun = [name for name, numbers in taken.items() if not numbers]
     if unrun:
         raise ValueError(
@@ -194,16 +196,18 @@ def _delivered(predicted: Predicted) -> object:
 
 
 def _run(
-    file: Path, photos: Sequence[np.ndarray], in_this_process: bool
+    files: tuple[str, Path], photos: Sequence[np.ndarray], in_this_process: bool
 ) -> tuple[list[dict[str, Any]], dict[str, list[int]], dict[str, Any]]:
-    """The export's results, photo by photo; the photos that went to each of its programs; and what
-    it took."""
+    """Runs a reader on an export.
+
+    Returns: the results, photo by photo; the photos that went to each program; and what it took.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         given, results = folder / "photos.npz", folder / "results.npz"
         arrays: dict[str, Any] = {str(i): photo for i, photo in enumerate(photos)}
         np.savez(given, **arrays)
-        arguments = [reader.__file__, str(file), str(given), str(results), str(_ROUNDS)]
+        arguments = [*map(str, files), str(given), str(results), str(_ROUNDS)]
         run = runtime.run if in_this_process else _in_its_own_process
         measured = run(*arguments)
         with np.load(results) as stored:

@@ -10,6 +10,7 @@ import numpy as np
 
 from pointrend_jax.console import tell, tell_progress
 from pointrend_jax.data.batches.transforms import check_buckets, choose_bucket, resized_hw
+from pointrend_jax.export import reader
 from pointrend_jax.export.artefact import (
     WEIGHTS,
     ExportedModel,
@@ -18,11 +19,14 @@ from pointrend_jax.export.artefact import (
 )
 from pointrend_jax.export.covering import Programs
 from pointrend_jax.export.gate import LIMITS, Gate, Predicted, check_export
+from pointrend_jax.export.onnx import check_onnx, write_onnx
 from pointrend_jax.export.program import PLATFORMS, Canvases
 from pointrend_jax.ops.pillow_resize import MAX_SIDE
 from pointrend_jax.results.instances import PredictedInstances
 from pointrend_jax.storage import check_workdir, write_json
 
+_SUFFIXES = {"jax": ".zip", "onnx": ".onnx"}
+READERS = {"jax": reader.__file__, "onnx": str(Path(reader.__file__).with_name("onnx_reader.py"))}
 # Original images up to so many pixels a side, unless a canvas of the network is longer.
 _LARGEST_SIDE = 1024
 
@@ -38,12 +42,14 @@ class ExportOptions(NamedTuple):
       platforms: of "cpu", "cuda" and "tpu".
       weights: what they are kept as: "float32", or "float16" or "bfloat16", whose export is
         measured beside `predict` and kept whatever it differs in, but for NaN and infinity.
+      format: "jax", a zip of programs; or "onnx", of which `platforms` and `weights` say nothing.
     """
 
     largest: Sequence[tuple[int, int]] | None = None
     canvases: Sequence[tuple[int, int]] | None = None
     platforms: Sequence[str] = tuple(PLATFORMS)
     weights: str = "float32"
+    format: str = "jax"
 
 
 def export_model(
@@ -65,7 +71,7 @@ def export_model(
       machine, or if `file` is there; after it, if the export differs. Then nothing is left.
     """
     chosen = _canvases(model, options)
-    check_export_options(file, options)
+    check_export_options(file, options, model.config.task, len(chosen))
     _check_photos(photos, chosen, model)
     programs = Programs(
         chosen, min_size=model.config.data.eval_min_size, max_size=model.config.data.max_size
@@ -73,14 +79,19 @@ def export_model(
     chosen = [own for own in chosen if _is_reached(own, programs)]
     unfinished = file.with_name(f".{file.name}.unfinished")
     try:
-        manifest = write_artefact(unfinished, model, chosen, options.platforms, options.weights)
+        if options.format == "onnx":
+            tell_progress("converting to ONNX, which takes minutes")
+            manifest = write_onnx(unfinished, model, chosen)
+        else:
+            manifest = write_artefact(unfinished, model, chosen, options.platforms, options.weights)
         compared = programs.photos(photos, lambda photo: _finds_anything(predict(photo)))
         tell_progress(f"comparing the export with predict() on {len(compared)} photos")
         must_equal = options.weights == "float32"
         gate = check_export(
-            unfinished, predict, compared, within_limits=must_equal,
+            unfinished, predict, compared, reader_file=READERS[options.format],
+            within_limits=must_equal,
             # One process alone may hold a TPU, and that is this one.
-            in_this_process=jax.default_backend() == "tpu",
+            in_this_process=options.format == "jax" and jax.default_backend() == "tpu",
         )  # fmt: skip
         size, of_predict = unfinished.stat().st_size, predict_bytes(photos[0])
         unfinished.replace(file)
@@ -92,17 +103,34 @@ def export_model(
     return report
 
 
-def check_export_options(file: Path, options: ExportOptions) -> None:
-    """Raises ValueError for what needs no model to be refused, such as a file that is there."""
-    platforms = options.platforms
-    if find_spec("flatbuffers") is None:
-        raise ValueError("an export needs flatbuffers: pip install 'pointrend_jax[export]'")
-    if file.suffix != ".zip":
-        raise ValueError(f"--output {file} must end in .zip.")
+def check_export_options(
+    file: Path,
+    options: ExportOptions,
+    task: str | None = None,
+    num_programs: int | None = None,
+) -> None:
+    """Raises ValueError for what needs no photos to be refused, such as a file that is there.
+
+    Args:
+      task: of the model's config. num_programs: of a platform. None where it is not known yet.
+    """
+    if options.format not in _SUFFIXES:
+        raise ValueError(f"--format must be jax or onnx, got {options.format!r}.")
+    if file.suffix != _SUFFIXES[options.format]:
+        raise ValueError(f"--output {file} must end in {_SUFFIXES[options.format]}.")
     if file.exists():
         raise ValueError(f"{file} is there already; choose another --output.")
     if options.weights not in WEIGHTS:
         raise ValueError(f"--weights must be one of {', '.join(WEIGHTS)}, got {options.weights!r}.")
+    check_workdir(file.parent, "the folder of --output")
+    if options.format == "onnx":
+        if options.weights != "float32":
+            raise ValueError("--weights of an ONNX export are float32; leave it out.")
+        check_onnx(task, num_programs)
+        return
+    if find_spec("flatbuffers") is None:
+        raise ValueError("an export needs flatbuffers: pip install 'pointrend_jax[export]'")
+    platforms = options.platforms
     unknown = [platform for platform in platforms if platform not in PLATFORMS]
     if unknown or not platforms:
         raise ValueError(
@@ -114,7 +142,6 @@ def check_export_options(file: Path, options: ExportOptions) -> None:
             f"--platforms must have {here}, that of this machine, on which the export is compared "
             "with predict()."
         )
-    check_workdir(file.parent, "the folder of --output")
 
 
 def _canvases(model: ExportedModel, options: ExportOptions) -> list[Canvases]:

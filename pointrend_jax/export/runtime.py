@@ -2,8 +2,8 @@
 
 python -P runtime.py READER EXPORT PHOTOS RESULTS ROUNDS
 
-Nothing but jax, what it needs and flatbuffers can be imported in it. PHOTOS and RESULTS are .npz
-files; what was measured is printed as JSON.
+Nothing but jax, what it needs and flatbuffers, or onnxruntime, can be imported in it. PHOTOS and
+RESULTS are .npz files; what was measured is printed as JSON.
 """
 
 import importlib.abc
@@ -15,8 +15,10 @@ import time
 
 import numpy as np
 
-# Beside the standard library: jax, its requirements, and what brings an accelerator to it.
+# Beside the standard library: jax, its requirements, and what brings an accelerator to it; and what
+# runs ONNX.
 _ALLOWED = {"numpy", "scipy", "ml_dtypes", "opt_einsum", "flatbuffers", "nvidia", "libtpu"}
+_ALLOWED |= {"onnxruntime"}
 
 
 class _Bare(importlib.abc.MetaPathFinder):
@@ -51,7 +53,9 @@ class _Watched:
         return self.run(*arguments)
 
     def bytes(self):
-        found = self.run.lower(*self.arguments).compile().memory_analysis()
+        # A session of onnxruntime does not tell.
+        lower = getattr(self.run, "lower", None)
+        found = lower and lower(*self.arguments).compile().memory_analysis()
         if found is None:
             return None
         return sum(getattr(found, f"{x}_size_in_bytes") for x in ("argument", "output", "temp"))

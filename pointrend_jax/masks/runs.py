@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int, Int64
+from jaxtyping import Bool, Int, Int64, UInt32
 
 # {"size": [H, W], "counts": str}.
 Rle = dict[str, Any]
@@ -41,6 +41,16 @@ def encode_changes(
     runs[first_runs] = ends[first_runs]
     texts = _texts(runs, numbers)
     return [{"size": list(image_hw), "counts": counts} for counts in texts]
+
+
+def changes_of_bits(words: UInt32[np.ndarray, "w h"], height: int) -> Int64[np.ndarray, " _"]:
+    """The changes of a mask, as `encode_changes` takes them, from its bits of ops/mask_changes.py.
+
+    Args: words, bit b of (x, y) says that pixel (x, 32 y + b) differs from the one before.
+    """
+    little = np.ascontiguousarray(words.astype("<u4", copy=False)).view(np.uint8)
+    x, y = np.nonzero(np.unpackbits(little, axis=1, bitorder="little"))
+    return x * height + y
 
 
 def draw_changes(

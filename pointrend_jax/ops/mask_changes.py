@@ -36,22 +36,6 @@ class MaskChanges(NamedTuple):
     ends: Array
 
 
-def mask_changes(
-    mask_logits: Float[Array, "D M M"],
-    boxes: Float[Array, "D 4"],
-    image_hw: Int[Array, "2"],
-    *,
-    canvas_hw: tuple[int, int],
-    slots: int,
-) -> MaskChanges:
-    """Pastes, thresholds at one half, and lists the changes; one image.
-
-    Args: as those of `changed_bits` and `list_changes`.
-    """
-    changed = changed_bits(mask_logits, boxes, image_hw, canvas_hw=canvas_hw)
-    return list_changes(changed, image_hw, slots=slots)
-
-
 def changed_bits(
     mask_logits: Float[Array, "D M M"],
     boxes: Float[Array, "D 4"],

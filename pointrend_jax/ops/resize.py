@@ -5,6 +5,7 @@ columns that belong to the map, what lies beyond changes nothing: the border is 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -181,6 +182,10 @@ def best_labels(
 
     Source: Detectron2 modeling/postprocessing.py, sem_seg_postprocess.
     """
+
+    if not forms().labels_in_bytes:
+        numbers = map_rows(logits, inside_hw, output_hw, canvas_hw, partial(jnp.argmax, axis=-1))
+        return numbers.astype(jnp.uint8)
 
     def best(strip: Array) -> Array:
         return jnp.argmax(strip, axis=-1).astype(jnp.uint8)

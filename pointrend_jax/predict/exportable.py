@@ -42,6 +42,7 @@ class Exportable(ABC):
         canvases: Sequence[tuple[int, int]] | None = None,
         platforms: Sequence[str] = tuple(PLATFORMS),
         weights: str = "float32",
+        format: str = "jax",
     ) -> dict[str, Any]:
         """Writes a file that predicts with jax and numpy alone, and compares it at once.
 
@@ -49,7 +50,7 @@ class Exportable(ABC):
         and printed. `load` takes the file too.
 
         Args:
-          file: is called .zip and not there yet.
+          file: is called .zip (.onnx for ONNX) and not there yet.
           photos: that the export is compared on, as `predict` takes them; None for the first
             `num_photos` evaluation images of `config`.
           largest: sizes (height, width) in pixels up to which original images are taken, each by
@@ -58,6 +59,7 @@ class Exportable(ABC):
           platforms: of "cpu", "cuda" and "tpu", that of this machine among them.
           weights: "float32"; or "float16" or "bfloat16" for a file of half the size, of which the
             report says what it costs, and which is kept whatever that is.
+          format: "jax"; or "onnx" for a file of onnxruntime, of semantic models and one canvas.
         Returns: the report.
         Raises: ValueError for a wrong argument, or if the export does not give what `predict` does;
           then no file is left.
@@ -68,8 +70,11 @@ class Exportable(ABC):
                 "an export takes photos, uint8 [H, W, 3] in RGB order; this model takes a "
                 f"{model.pixels} (config.data), and is predicted with by the package alone."
             )
-        file, options = local_path(file), ExportOptions(largest, canvases, platforms, weights)
-        check_export_options(file, options)
+        file, options = (
+            local_path(file),
+            ExportOptions(largest, canvases, platforms, weights, format),
+        )
+        check_export_options(file, options, model.config.task)
         images = self._held_out(num_photos) if photos is None else read_images(photos)
         return export_model(
             file,

@@ -10,13 +10,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from pointrend_jax.console import tell
-from pointrend_jax.data.rasters import (
-    SUFFIXES,
-    RasterImage,
-    is_placed,
-    is_stored_rgb,
-    place_beside,
-)
+from pointrend_jax.data.rasters import SUFFIXES, RasterImage, is_stored_rgb
+from pointrend_jax.data.tiff_tags import is_placed, place_beside
 from pointrend_jax.messages import first
 from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from pointrend_jax.predict.formats import result_paths

@@ -24,7 +24,7 @@ from pointrend_jax.predict.tiles import Tiling
 from pointrend_jax.results.label_maps import PredictedLabels
 from pointrend_jax.storage import write_whole
 from pointrend_jax.structures import IGNORE_LABEL
-from pointrend_jax.visualize import explain_labels_picture, save_label_map, save_picture
+from pointrend_jax.visualize import Rgb, explain_labels_picture, save_label_map, save_picture
 from pointrend_jax.workers import WORKERS, in_order
 
 # A file, and its image with what was predicted of it.
@@ -113,8 +113,8 @@ def predict_labels_in_tiles(
     names, endings = predictor.class_names, _pictures(formats)
     pixels = predictor.pixel_format
 
-    def draw(name: str, labels: np.ndarray, image: np.ndarray) -> None:
-        result, shown = PredictedLabels(labels, labels, names), pixels.shown(image)
+    def draw(name: str, labels: np.ndarray, shown: Rgb) -> None:
+        result = PredictedLabels(labels, labels, names)
         for ending in endings:
             result.save(output / f"{name}{ending}", shown, scale=scale, font=font)
 
@@ -124,25 +124,50 @@ def predict_labels_in_tiles(
     images = read_inputs(whole, pixels, number=0)
     for (name, source, _), parts in zip(files, in_parts, strict=True):
         if parts:
-            image = open_in_parts(source.path, pixels)
-            with _labels_of(image, output / f"{name}_labels") as labels:
-                predictor.predict_tiles(
-                    image, tile=tile, overlap=overlap, out=labels, progress=True
-                )
+            path = output / f"{name}_labels"
+            image_hw, labels, shown = _predict_in_parts(
+                predictor, source.path, path, tile=tile, overlap=overlap, pictured=bool(endings)
+            )
             if "geojson" in formats:
                 write_geojson(output / f"{name}_labels.tif", output / f"{name}.geojson", names)
             if endings:
-                step = -(-max(image.shape[:2]) // _OVERVIEW_SIDE)
-                draw(name, labels.thinned(step), image.thinned(step))
+                draw(name, labels, shown)
         else:
             image = next(images)
-            labels = np.empty(image.shape[:2], np.uint8)
+            image_hw = image.shape[:2]
+            labels = np.empty(image_hw, np.uint8)
             predictor.predict_tiles(image, tile=tile, overlap=overlap, out=labels, progress=True)
             if "png" in formats:
                 save_label_map(output / f"{name}_labels.png", labels, names)
             if endings:
-                draw(name, labels, image)
-        tell(f"{source}: {image.shape[0]} x {image.shape[1]} pixels")
+                draw(name, labels, pixels.shown(image))
+        tell(f"{source}: {image_hw[0]} x {image_hw[1]} pixels")
+
+
+def _predict_in_parts(
+    predictor: SemanticPredictor,
+    path: Path,
+    labels_path: Path,
+    *,
+    tile: int,
+    overlap: int,
+    pictured: bool,
+) -> tuple[tuple[int, ...], np.ndarray, Rgb]:
+    """The file of labels; (height, width) of the image, and every nth label and pixel as shown.
+
+    In the end the files are closed, and with them goes what GDAL keeps of their blocks, before
+    anything is drawn.
+
+    Args:
+      labels_path: without its ending.
+      pictured: whether a picture is wanted; else nth is only the first.
+    """
+    image = open_in_parts(path, predictor.pixel_format)
+    with _labels_of(image, labels_path) as labels:
+        predictor.predict_tiles(image, tile=tile, overlap=overlap, out=labels, progress=True)
+    longest = max(image.shape[:2])
+    step = -(-longest // _OVERVIEW_SIDE) if pictured else longest
+    return image.shape[:2], labels.thinned(step), predictor.pixel_format.shown(image.thinned(step))
 
 
 def _pictures(formats: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ from pointrend_jax.predict.loaded_model import LoadedModel
 from pointrend_jax.results.instances import ExplainedStep, PredictedInstances
 from pointrend_jax.results.label_maps import ExplainedLabelStep, PredictedLabels
 from pointrend_jax.structures import Array, EvalSample
-from pointrend_jax.tasks.predict_batches import original_sizes, originals_in_words
+from pointrend_jax.tasks.predict_batches import delivers, original_sizes, originals_in_words
 from pointrend_jax.tasks.task import Task, Variables, kept
 
 # xyxy in pixels of the original image, continuous; height and width of what is rendered of it.
@@ -185,12 +185,13 @@ def see(model: LoadedModel, image: np.ndarray) -> tuple[Any, Seen]:
     """What a user gets of an image, and what its scene keeps."""
     programs, sample = _programs(model.task), model.sample(image)
     sizes, canvas = original_sizes(sample)
-    originals = originals_in_words(programs.deliver, canvas)
+    deliver = programs.deliver if delivers(model.task, sizes) else None
+    originals = originals_in_words(deliver, canvas)
     with programs.compilations.of(sample.batch, model.num_canvases, originals):
         predictions, maps = programs.predict(model.variables, sample.batch)
         delivered = predictions
-        if programs.deliver is not None:
-            delivered = programs.deliver(predictions, sample.batch, sizes, canvas)
+        if deliver is not None:
+            delivered = deliver(predictions, sample.batch, sizes, canvas)
     result = next(model.task.results(sample, delivered, model.class_names))
     # Instances are rendered from their boxes; label maps go on from their logits.
     kept_of_it = predictions if model.config.task == "semantic" else None

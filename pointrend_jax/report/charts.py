@@ -10,7 +10,7 @@ from pointrend_jax.report.markup import Element, element
 
 # Of the drawing and of the field of its curves: left, top, right, bottom.
 _WIDTH, _HEIGHT = 460, 280
-_FIELD = (52, 12, _WIDTH - 12, _HEIGHT - 40)
+_FIELD = (64, 12, _WIDTH - 12, _HEIGHT - 40)
 NUM_COLORS = 8
 # A longer curve is drawn by the means of as many parts.
 _MOST_POINTS = 400

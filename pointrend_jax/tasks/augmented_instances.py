@@ -22,7 +22,6 @@ from pointrend_jax.layers.regions import MaskLogits
 from pointrend_jax.ops.boxes import clip_boxes
 from pointrend_jax.ops.nms import nms_sorted
 from pointrend_jax.structures import Config, Detections, EvalSample, InstancePredictions
-from pointrend_jax.tasks.instance import PastedInstances
 from pointrend_jax.tasks.predict_batches import MADE_AHEAD
 from pointrend_jax.tasks.task import Task, Variables, kept
 from pointrend_jax.tasks.views import views
@@ -39,7 +38,7 @@ def augmented_instances(
     config: Config,
     *,
     process: tuple[int, int],
-) -> Iterator[tuple[EvalSample, InstancePredictions | PastedInstances]]:
+) -> Iterator[tuple[EvalSample, InstancePredictions]]:
     """This process's evaluation images in their first view, with what `Task.results` takes.
 
     Args:
@@ -64,10 +63,8 @@ def augmented_instances(
             masks = programs.masks(variables, maps, merged, frames, batch.padded_hw, flip)
             total = masks if total is None else _added(total, masks)
         logits = jax.tree.map(lambda x: _logits_of_mean(x, len(flips)), total)
-        predictions = unshard(InstancePredictions(merged, logits.rendered, logits.coarse))
         # The host pastes, whatever pastes single predictions.
-        pasted = None if task.deliver is None else PastedInstances(predictions, None, None)
-        yield samples[0], predictions if pasted is None else pasted
+        yield samples[0], unshard(InstancePredictions(merged, logits.rendered, logits.coarse))
 
 
 class _Programs(NamedTuple):

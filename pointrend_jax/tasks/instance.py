@@ -1,7 +1,8 @@
 """Instance segmentation as a task: the model's losses and predictions, and what a user gets."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from jaxtyping import Int
 from pointrend_jax.devices.backend import forms
 from pointrend_jax.layers.regions import MaskLogits, Regions
 from pointrend_jax.masks.paste import scale_boxes_to_original
+from pointrend_jax.masks.runs import changes_of_bits
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.mask_rcnn import MaskRCNN
 from pointrend_jax.ops.boxes import nonempty
@@ -21,7 +23,6 @@ from pointrend_jax.ops.mask_changes import (
     boxes_of_original,
     changed_bits,
     list_changes,
-    mask_changes,
 )
 from pointrend_jax.pointrend import RenderStep
 from pointrend_jax.results.instances import PredictedInstances
@@ -47,8 +48,8 @@ from pointrend_jax.tasks.task import (
     with_fixed_as_constants,
 )
 
-# Pixels of a canvas of original images up to which the device pastes. Its time and memory follow
-# the canvas, the host's the boxes.
+# Pixels of original images up to which the device pastes. Its time and memory follow the image, the
+# host's the boxes.
 _MOST_PIXELS = 2**22
 
 
@@ -139,18 +140,21 @@ def instance_task(model: MaskRCNN, *, pastes_masks: bool = False) -> Task:
         render=render,
         encode_regions=encode_regions,
         is_trainable=is_trainable,
+        most_delivered=_MOST_PIXELS,
     )
 
 
 class PastedInstances(NamedTuple):
     """Predictions, and where their masks change on the original images, [B, ...].
 
-    rendered, coarse: of the two kinds of masks; None where the host pastes them.
+    rendered, coarse: of the two kinds of masks. changed: uint32 [B, D, w, h] of `changed_bits`, of
+    rendered masks, for those that have no slots left. All None where the host pastes.
     """
 
     predictions: InstancePredictions
-    rendered: MaskChanges | None
-    coarse: MaskChanges | None
+    rendered: MaskChanges | None = None
+    coarse: MaskChanges | None = None
+    changed: Array | None = None
 
 
 def pasted_instances(
@@ -161,26 +165,25 @@ def pasted_instances(
 ) -> PastedInstances:
     """Pastes the masks on the device, image after image.
 
-    Args:
-      canvas_hw: a size that holds every original image. The host pastes if it is very large.
+    Args: canvas_hw, a size that holds every original image.
     """
-    if math.prod(canvas_hw) > _MOST_PIXELS:
-        return PastedInstances(predictions, None, None)
 
-    def changes_of(mask_logits: Array) -> MaskChanges:
+    def changes_of(mask_logits: Array) -> tuple[MaskChanges, Array]:
         slots = _slots(mask_logits, canvas_hw)
 
-        def of_image(image: tuple[Array, ...]) -> MaskChanges:
+        def of_image(image: tuple[Array, ...]) -> tuple[MaskChanges, Array]:
             own_logits, boxes, image_hw, own_hw = image
             boxes = boxes_of_original(boxes, image_hw, own_hw)
-            return mask_changes(own_logits, boxes, own_hw, canvas_hw=canvas_hw, slots=slots)
+            changed = changed_bits(own_logits, boxes, own_hw, canvas_hw=canvas_hw)
+            return list_changes(changed, own_hw, slots=slots), changed
 
         boxes = predictions.detections.boxes
         return jax.lax.map(of_image, (mask_logits, boxes, batch.image_hw, original_hw))
 
-    return PastedInstances(
-        predictions, changes_of(predictions.mask_logits), changes_of(predictions.coarse_logits)
-    )
+    rendered, changed = changes_of(predictions.mask_logits)
+    # The host has the maps of coarse masks, which are small, and pastes what has no slots.
+    coarse, _ = changes_of(predictions.coarse_logits)
+    return PastedInstances(predictions, rendered, coarse, changed)
 
 
 def exported_instances(
@@ -233,20 +236,29 @@ def instance_results(
     sample: EvalSample, predictions: InstancePredictions, class_names: tuple[str, ...]
 ) -> Iterator[PredictedInstances]:
     """The instances of each image of the batch, in the frame of the original image."""
-    on_host = jax.device_get(predictions)
-    return pasted_results(sample, PastedInstances(on_host, None, None), class_names)
+    return pasted_results(sample, jax.device_get(predictions), class_names)
 
 
 def pasted_results(
-    sample: EvalSample, pasted: PastedInstances, class_names: tuple[str, ...]
+    sample: EvalSample,
+    delivered: PastedInstances | InstancePredictions,
+    class_names: tuple[str, ...],
 ) -> Iterator[PredictedInstances]:
-    """`instance_results` of masks that the device has pasted; their maps stay there."""
+    """`instance_results` of masks that the device has pasted, or of images that are too large for
+    that; their maps stay on the device."""
+    pasted = delivered if isinstance(delivered, PastedInstances) else PastedInstances(delivered)
     mask_logits = pasted.predictions.mask_logits
-    found, coarse_logits, *changes = jax.device_get(
-        (pasted.predictions.detections, pasted.predictions.coarse_logits, *pasted[1:])
+    found, coarse_logits, rendered, coarse = jax.device_get(
+        (pasted.predictions.detections, pasted.predictions.coarse_logits, *pasted[1:3])
     )
+
+    @cache
+    def changed() -> np.ndarray:
+        """Of all images, once a mask had no slots left."""
+        return np.asarray(pasted.changed)
+
     slots = np.flatnonzero(sample.batch.valid)
-    for slot, original_hw in zip(slots, sample.original_hw, strict=True):
+    for slot, original_hw in zip(slots.tolist(), sample.original_hw, strict=True):
         detections = jax.tree.map(lambda x, slot=slot: x[slot], found)
         height, width = (int(side) for side in sample.batch.image_hw[slot])
         rows = np.flatnonzero(detections.valid)
@@ -256,27 +268,34 @@ def pasted_results(
         rows = rows[has_area]
         # Indexing copies, so that the slots that hold nothing are not kept in memory.
         on_host = isinstance(mask_logits, np.ndarray)
-        maps = mask_logits[slot, rows] if on_host else LateRows(mask_logits, int(slot), rows)
-        masks, coarse_masks = (
-            PredictedMasks(logits, boxes, original_hw, _own_changes(own, int(slot), rows))
-            for logits, own in zip((maps, coarse_logits[slot, rows]), changes, strict=True)
-        )
+        maps = mask_logits[slot, rows] if on_host else LateRows(mask_logits, slot, rows)
+
+        def bit_by_bit(row: int, slot: int = slot, height: int = original_hw[0]) -> np.ndarray:
+            return changes_of_bits(changed()[slot, row], height)
+
+        masks = _own_changes(rendered, slot, rows, bit_by_bit)
+        coarse_masks = _own_changes(coarse, slot, rows, lambda _: None)
         classes = detections.classes[rows]
         names = tuple(class_names[label] for label in classes)
         yield PredictedInstances(
-            boxes, detections.scores[rows], classes, names, masks, coarse_masks
-        )
+            boxes, detections.scores[rows], classes, names,
+            PredictedMasks(maps, boxes, original_hw, masks),
+            PredictedMasks(coarse_logits[slot, rows], boxes, original_hw, coarse_masks),
+        )  # fmt: skip
 
 
 def _own_changes(
-    changes: MaskChanges | None, image: int, rows: np.ndarray
+    changes: MaskChanges | None,
+    image: int,
+    rows: np.ndarray,
+    beyond: Callable[[int], np.ndarray | None],
 ) -> list[np.ndarray | None] | None:
-    """Of each of the rows of an image; None for a mask that had no slots left."""
+    """Of each of the rows of an image; `beyond` gives those of a mask that had no slots left."""
     if changes is None:
         return None
     positions, ends = np.asarray(changes.positions[image]), np.asarray(changes.ends[image])
     starts = np.concatenate([[0], ends[:-1]])
     return [
-        positions[start:end].copy() if end <= len(positions) else None
-        for start, end in zip(starts[rows], ends[rows], strict=True)
+        positions[starts[row] : ends[row]].copy() if ends[row] <= len(positions) else beyond(row)
+        for row in rows.tolist()
     ]

@@ -15,7 +15,7 @@ from pointrend_jax.evaluation.extremes import extremes_in_words
 from pointrend_jax.evaluation.instances import InstanceEvaluator, distinct_names
 from pointrend_jax.evaluation.lvis import MAX_DETECTIONS as LVIS_MAX_DETECTIONS
 from pointrend_jax.evaluation.lvis import is_federated, lvis_evaluator
-from pointrend_jax.evaluation.matches import SURE, MatchFinder
+from pointrend_jax.evaluation.matches import SURE, MatchFinder, taken_objects
 from pointrend_jax.evaluation.results import (
     CITYSCAPES,
     Details,
@@ -25,6 +25,7 @@ from pointrend_jax.evaluation.results import (
     prefixed,
 )
 from pointrend_jax.evaluation.tables import format_cityscapes_results, format_results
+from pointrend_jax.masks.rle import rle_iou
 from pointrend_jax.messages import first
 from pointrend_jax.pixel_format import pixel_format
 from pointrend_jax.report.sections import LEAST_SIDE, Drawn, Pair
@@ -106,17 +107,30 @@ class InstanceScorer:
         image = self._format.shown(self._pixels(image_id))
         objects = truth.imgToAnns[image_id]
         found = [d for d in self._evaluator.of_image(image_id) if d["score"] >= SURE]
+        found.sort(key=lambda d: -d["score"])
         scores = np.asarray([d["score"] for d in found])
-        return Pair(self._drawn(image, objects, None), self._drawn(image, found, scores))
+        # What finds an object has its colour, and what finds none one of its own.
+        number, crowds = len(objects), [bool(o["iscrowd"]) for o in objects]
+        ours, true = ([r["segmentation"] for r in records] for records in (found, objects))
+        taken = taken_objects(rle_iou(ours, true, crowds), np.asarray(crowds, np.bool_))
+        colors = [number + i if t is None else t for i, t in enumerate(taken)]
+        return Pair(
+            self._drawn(image, objects, None, range(number)),
+            self._drawn(image, found, scores, colors),
+        )
 
-    def _drawn(self, image: Rgb, records: Sequence[Any], scores: np.ndarray | None) -> Drawn:
+    def _drawn(
+        self, image: Rgb, records: Sequence[Any], scores: np.ndarray | None, colors: Sequence[int]
+    ) -> Drawn:
         categories: Any = self._evaluator.ground_truth.cats
         labels = [str(categories[record["category_id"]]["name"]) for record in records]
         masks = [record["segmentation"] for record in records]
-        numbers = Counter(labels).most_common()
-        words = first([f"{number} {label}" for label, number in numbers], _NAMED) or "nothing"
-        style = OverlayStyle(scale=enlarging(image, LEAST_SIDE))
-        return Drawn(overlay_masks(image, None, masks, labels, scores, style=style), words)
+        counts = Counter(labels).most_common()
+        words = first([f"{count} {label}" for label, count in counts], _NAMED) or "nothing"
+        style = OverlayStyle(color_by="class", scale=enlarging(image, LEAST_SIDE))
+        numbers = np.asarray(colors, np.int64)
+        drawn = overlay_masks(image, None, masks, labels, scores, classes=numbers, style=style)
+        return Drawn(drawn, words)
 
     def table(self, results: Results) -> str:
         official = of_prefix(results, CITYSCAPES)

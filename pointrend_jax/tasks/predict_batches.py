@@ -38,10 +38,11 @@ def on_one_device(task: Task, variables: Variables, num_canvases: int) -> Predic
 
     def predict(sample: EvalSample) -> Any:
         sizes, canvas = original_sizes(sample)
-        with compilations.of(sample.batch, num_canvases, originals_in_words(deliver, canvas)):
+        own = deliver if delivers(task, sizes) else None
+        with compilations.of(sample.batch, num_canvases, originals_in_words(own, canvas)):
             predictions = network(variables, sample.batch)
-            if deliver is not None:
-                predictions = deliver(predictions, sample.batch, sizes, canvas)
+            if own is not None:
+                predictions = own(predictions, sample.batch, sizes, canvas)
         return predictions
 
     return predict
@@ -56,11 +57,12 @@ def on_local_devices(task: Task, variables: Variables, num_canvases: int) -> Pre
     def predict(sample: EvalSample) -> Any:
         sizes, canvas = original_sizes(sample)
         check_divides(len(sizes), mesh.size)
+        own = deliver if delivers(task, sizes) else None
         batch, sizes = jax.device_put((sample.batch, sizes), split)
-        with compilations.of(batch, num_canvases, originals_in_words(deliver, canvas)):
+        with compilations.of(batch, num_canvases, originals_in_words(own, canvas)):
             predictions = network(variables, batch)
-            if deliver is not None:
-                predictions = deliver(predictions, batch, sizes, canvas)
+            if own is not None:
+                predictions = own(predictions, batch, sizes, canvas)
         return predictions
 
     return predict
@@ -74,7 +76,7 @@ def program_bytes(task: Task, variables: Variables, sample: EvalSample) -> int |
     network, deliver, _ = _programs(task)
     sizes, canvas = original_sizes(sample)
     programs = [network.lower(variables, sample.batch)]
-    if deliver is not None:
+    if deliver is not None and delivers(task, sizes):
         predictions = jax.eval_shape(network, variables, sample.batch)
         programs.append(deliver.lower(predictions, sample.batch, sizes, canvas))
     found = [program.compile().memory_analysis() for program in programs]
@@ -111,6 +113,12 @@ def original_sizes(sample: EvalSample) -> tuple[np.ndarray, tuple[int, int]]:
     sizes[np.flatnonzero(sample.batch.valid)] = np.reshape(sample.original_hw, (-1, 2))
     height, width = (int(side) for side in sizes.max(axis=0))
     return sizes, original_canvas((height, width))
+
+
+def delivers(task: Task, sizes: np.ndarray) -> bool:
+    """Whether `Task.deliver` is for originals of these sizes [B, 2], which are worth the pixels
+    that hold any of them."""
+    return task.deliver is not None and int(np.prod(sizes.max(axis=0))) <= task.most_delivered
 
 
 def original_canvas(image_hw: tuple[int, int]) -> tuple[int, int]:

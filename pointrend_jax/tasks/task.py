@@ -1,5 +1,6 @@
 """A task: what training optimises, what a user gets of a prediction, and how that is scored."""
 
+import math
 from collections.abc import Callable, Collection, Iterator
 from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
@@ -115,6 +116,8 @@ class Task(NamedTuple):
         refiners.
       is_trainable: tuple of module names, outermost first, to whether the parameter there is
         trained.
+      most_delivered: pixels of original images beyond which `results` takes the predictions as they
+        are.
     """
 
     init: Callable[..., Variables]
@@ -131,6 +134,7 @@ class Task(NamedTuple):
     render: Callable[..., list[RenderStep]]
     encode_regions: Callable[..., Any] | None
     is_trainable: Callable[[tuple[str, ...]], bool]
+    most_delivered: float = math.inf
 
 
 def black_image(channels: int) -> ImageBatch:

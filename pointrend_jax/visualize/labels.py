@@ -34,6 +34,8 @@ _CAMVID: Mapping[str, Color] = {
 }  # fmt: skip
 # Of the colours over the photo.
 OPACITY = 0.55
+# That are made floats at a time.
+_ROWS = 64
 # A class in a legend must cover this part of the image.
 _SHOWN_SHARE = 5e-4
 
@@ -117,14 +119,19 @@ def check_labels(image: Rgb, labels: np.ndarray, scale: float) -> None:
 
 
 def _blended(image: Rgb, labels: np.ndarray, colors: np.ndarray, opacity: float) -> Rgb:
-    weight = np.where(labels < len(colors), np.float32(opacity), np.float32(0))[..., None]
-    picture = image * (1 - weight) + colorize(labels, colors) * weight
     # A light line where classes meet, so that dark neighbours can be told apart.
     edge = np.zeros(labels.shape, bool)
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edge[1:] |= labels[1:] != labels[:-1]
-    picture[edge] = 0.35 * picture[edge] + 0.65 * 255
-    return np.rint(picture).astype(np.uint8)
+    blended = np.empty_like(image)
+    # Part by part, as floats take the memory of many images.
+    for start in range(0, len(image), _ROWS):
+        rows = slice(start, start + _ROWS)
+        weight = np.where(labels[rows] < len(colors), np.float32(opacity), np.float32(0))[..., None]
+        picture = image[rows] * (1 - weight) + colorize(labels[rows], colors) * weight
+        picture[edge[rows]] = 0.35 * picture[edge[rows]] + 0.65 * 255
+        blended[rows] = np.rint(picture)
+    return blended
 
 
 class Entry(NamedTuple):

@@ -63,7 +63,7 @@ class Drawn(NamedTuple):
     Attributes:
       number: among all objects.
       rings: of its outline and its holes. box: None where none is drawn.
-      tag: None where the picture has no room for one.
+      tag: None where the picture has no room for one, or the object no name.
     """
 
     number: int
@@ -141,7 +141,8 @@ def drawn_objects(
     if boxes is not None and style.boxes:
         for i, (x0, y0, x1, y1) in enumerate((boxes * style.scale).tolist()):
             shown[i] = (x0, y0, x1, y1)
-    texts = {i: names[i] for i in rings if rings[i] or i in shown}
+    seen = [i for i in rings if rings[i] or i in shown]
+    texts = {i: names[i] for i in seen if names[i]}
     size = drawing.scaled_size(image, style.scale)
     tags = place_tags(rings, shown, texts, size, style.font)
     if len(tags) < len(texts):
@@ -156,7 +157,7 @@ def drawn_objects(
     return [
         Drawn(i, colors[i], rings[i], shown.get(i), tags.get(i))
         for i in painters_order(shapes, scores)
-        if i in texts
+        if i in seen
     ]
 
 

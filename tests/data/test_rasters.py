@@ -1,5 +1,6 @@
 """Parts of TIFF files equal parts of the arrays; what is missing in them is known."""
 
+import struct
 import sys
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 import rasterio
 from PIL import Image
 
-from pointrend_jax.data.rasters import RasterImage, is_placed
+from pointrend_jax.data.rasters import RasterImage
+from pointrend_jax.data.tiff_tags import is_placed
 from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from tests.data.image_files import PLACE, tiff
 
@@ -138,11 +140,37 @@ def test_a_scale_that_bands_declare_is_told_and_not_applied(
     np.testing.assert_array_equal(raster[:, :], image)
 
 
+def test_that_zero_is_white_is_told_and_not_undone(image: np.ndarray, tmp_path: Path) -> None:
+    tiff(tmp_path / "scene.tif", image[..., :1], photometric="MINISWHITE")
+    with pytest.warns(UserWarning, match="0 is white .* read as stored"):
+        raster = RasterImage(tmp_path / "scene.tif", PixelFormat(1, "uint16", (0.0, 9.0), ()))
+    np.testing.assert_array_equal(raster[:, :], image[..., :1])
+
+
 def test_one_page_of_several_is_not_taken_for_the_image(tmp_path: Path) -> None:
     pages = [Image.fromarray(np.full((8, 8), value, np.uint16)) for value in range(3)]
     pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
     with pytest.raises(ValueError, match=r"stack\.tif has 3 pages, of which one .*-separate"):
         RasterImage(tmp_path / "stack.tif", PixelFormat(1, "uint16", (0.0, 9.0), ()))
+
+
+def test_a_file_that_is_stored_turned_is_refused_unless_it_is_placed(
+    image: np.ndarray, tmp_path: Path
+) -> None:
+    for order in ("<", ">"):
+        path, pixels = tmp_path / "turned.tif", PixelFormat(1, "uint16", (0.0, 9.0), ())
+        value = struct.pack(f"{order}HHIHH", 274, 3, 1, 6, 0)
+        # Beside a header, one tag more than rasterio writes: in the place of one that says nothing.
+        data = tiff(path, image[..., :1], ENDIANNESS="BIG" if order == ">" else "LITTLE")
+        at = data.index(struct.pack(f"{order}HHI", 284, 3, 1))
+        path.write_bytes(data[:at] + value + data[at + 12 :])
+        for source in (path, path.read_bytes()):
+            with pytest.raises(ValueError, match=r"turned.*Orientation is 6.*store it upright"):
+                RasterImage(source, pixels, "turned.tif")
+        data = tiff(path, image[..., :1], **PLACE)
+        at = data.index(struct.pack("<HHI", 284, 3, 1))
+        path.write_bytes(data[:at] + struct.pack("<HHIHH", 274, 3, 1, 6, 0) + data[at + 12 :])
+        assert RasterImage(path, pixels).shape == (50, 70, 1)
 
 
 def test_pyramids_and_masks_are_no_pages(image: np.ndarray, tmp_path: Path) -> None:

@@ -113,7 +113,9 @@ def test_masks_that_have_no_slot_left_are_those_of_predict(exported: Path) -> No
     """Boxes as large as the image: masks of noise change more often there than there are slots."""
     variables, photo = spread_variables(), random_images()[2]
     deltas = variables["params"]["box_head"]["deltas"]
-    deltas["bias"] = jax.device_put(np.tile(np.float32([0, 0, 10, 10]), len(deltas["bias"]) // 4))
+    deltas["bias"] = jax.device_put(
+        np.tile(np.asarray([0, 0, 10, 10], np.float32), len(deltas["bias"]) // 4)
+    )
     model = Exported(exported)
     assert "params/box_head/deltas/bias" in model.weights
     model.weights["params/box_head/deltas/bias"] = deltas["bias"]
@@ -317,6 +319,7 @@ def test_the_command_exports_with_the_photos_that_it_is_given(
         "canvases": [(32, 64)],
         "platforms": ("cpu", "tpu"),
         "weights": "float16",
+        "format": "jax",
     }
 
 

@@ -11,15 +11,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from pointrend_jax.devices.backend import deterministic, forms, in_graphs, same_kernels
+from pointrend_jax.devices.backend import (
+    deterministic,
+    forms,
+    in_graphs,
+    same_kernels,
+    traced_for,
+)
 from pointrend_jax.layers.resnet import stem_pool
 from pointrend_jax.models.build_semantic import build_semantic_model
-from pointrend_jax.structures import Config
+from pointrend_jax.structures import Config, CropBatch, ImageBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.predict_batches import on_local_devices, on_one_device
-from pointrend_jax.tasks.task import Task
+from pointrend_jax.tasks.task import Task, Variables
 from pointrend_jax.training.optimizer import build_optimizer
 from pointrend_jax.training.replicas import build_replicas
 from pointrend_jax.training.step import StepOptions, initial_state
@@ -34,6 +41,7 @@ from tests.tiny import (
     tiny_variables,
 )
 from tests.tiny_parts import task_on_patches, tiny_head
+from tests.tiny_refiner import refiner_config
 
 # NMS: over blocks of proposals, and of detections. ROIAlign on a GPU, in a branch for boxes that
 # find no window: over the samples of a bin; for the gradient, whose place is that of the operation,
@@ -80,9 +88,16 @@ def _gradient(
 
 @pytest.mark.parametrize("platform", _OF_PREDICTION)
 def test_the_loops_of_a_prediction_that_data_ends_are_known(platform: str) -> None:
-    task = task_on_patches(tiny_config())
-    batch = on_device(images_of(object_batch()))
-    module = lowered_for(platform, task.predict, tiny_variables(task), batch)
+    with traced_for(platform):
+        task = task_on_patches(tiny_config())
+    assert (task.deliver is not None) == (platform == "gpu")
+    batch, sizes = on_device((images_of(object_batch()), np.full((2, 2), 60, np.int32)))
+
+    def predict(variables: Variables, batch: ImageBatch, sizes: jax.Array) -> Any:
+        predictions = task.predict(variables, batch)
+        return task.deliver(predictions, batch, sizes, (64, 96)) if task.deliver else predictions
+
+    module = lowered_for(platform, predict, tiny_variables(task), batch, sizes)
     assert data_dependent_loops(module) == _OF_PREDICTION[platform]
 
 
@@ -95,6 +110,32 @@ def test_a_deterministic_step_of_instances_scatters_nothing_in_any_order() -> No
     assert unordered_scatters(_instance_step("gpu", deterministic=True)) == Counter()
     # Another step adds the gradients of points so.
     assert unordered_scatters(_instance_step("gpu"))["ops/points.py"] > 0
+
+
+@pytest.mark.parametrize("mask_head", ["pointrend", "implicit"])
+def test_a_deterministic_step_of_labelled_points_scatters_nothing_in_any_order(
+    mask_head: str,
+) -> None:
+    config, batch = tiny_config(mask_head=mask_head), object_batch()
+    config.data.supervision = "points"
+    # Of each object one point outside, one inside and one that does not count.
+    corners, labels = np.stack([batch.boxes[..., :2]] * 3, axis=2), np.asarray([0, 1, -1])
+    batch = batch._replace(
+        mask_bits=None,
+        point_coords=corners + np.asarray([[-1], [5], [9]], np.float32),
+        point_labels=np.broadcast_to(labels.astype(np.int32), corners.shape[:3]),
+    )
+    module = _step(task_on_patches(config), config, batch, "gpu", deterministic=True)
+    assert unordered_scatters(module) == Counter()
+
+
+def test_a_deterministic_step_of_a_refiner_scatters_nothing_in_any_order() -> None:
+    config, seen = refiner_config(), semantic_batch()
+    masks = np.where(seen.labels == 1, 255, 0).astype(np.uint8)
+    batch = CropBatch(*seen[:4], given=np.roll(masks, 3, axis=1), truth=masks)
+    module = _step(build_task(config), config, batch, "gpu", deterministic=True)
+    assert unordered_scatters(module) == Counter()
+    assert not list(operations(module, "stablehlo.select_and_scatter"))
 
 
 @pytest.mark.parametrize("mask_head", ["implicit", "conv"])

@@ -14,8 +14,9 @@ from pointrend_jax.ops import mask_changes as module
 from pointrend_jax.ops.mask_changes import (
     MaskChanges,
     boxes_of_original,
+    changed_bits,
     corrected_quotient,
-    mask_changes,
+    list_changes,
 )
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
@@ -45,7 +46,8 @@ _BOXES = {
 def _changes(
     logits: jax.Array, boxes: jax.Array, image_hw: jax.Array, canvas_hw=CANVAS, slots=SLOTS
 ) -> MaskChanges:
-    return mask_changes(logits, boxes, image_hw, canvas_hw=canvas_hw, slots=slots)
+    changed = changed_bits(logits, boxes, image_hw, canvas_hw=canvas_hw)
+    return list_changes(changed, image_hw, slots=slots)
 
 
 def _blobs(rng: np.random.Generator, number: int, side: int) -> np.ndarray:
@@ -145,7 +147,7 @@ def test_rounds_of_masks_give_what_each_gives_by_itself(
     # Four masks a round, the last of which lacks one.
     trace_for("gpu")
     monkeypatch.setattr(module, "_PIXELS_AT_A_TIME", 4 * 90 * 96)
-    in_rounds = jax.jit(partial(mask_changes, canvas_hw=CANVAS, slots=SLOTS))(logits, boxes, hw)
+    in_rounds = jax.jit(partial(_changes, canvas_hw=CANVAS, slots=SLOTS))(logits, boxes, hw)
     jax.tree.map(np.testing.assert_array_equal, in_rounds, by_itself)
 
 
@@ -185,7 +187,7 @@ def test_nothing_is_sorted_and_no_loop_waits_for_its_data() -> None:
     shapes = ((100, 224, 224), jnp.float32), ((100, 4), jnp.float32), ((2,), jnp.int32)
     arguments = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
     # Of 1536 x 1024 pixels, so that there are rounds.
-    traced = jax.jit(partial(mask_changes, canvas_hw=(1024, 1536), slots=1000)).trace(*arguments)
+    traced = jax.jit(partial(_changes, canvas_hw=(1024, 1536), slots=1000)).trace(*arguments)
     program = str(traced.jaxpr)
     assert "scan[" in program
     assert "while[" not in program

@@ -141,6 +141,22 @@ def test_a_label_map_of_the_same_size_changes_nothing() -> None:
     np.testing.assert_array_equal(labels, np.argmax(exact, axis=-1))
 
 
+@pytest.mark.parametrize("size", [(5, 7), (9, 11)], ids=["as it is", "enlarged"])
+def test_label_maps_of_programs_for_onnx_are_those_of_others(
+    size: tuple[int, int], trace_for: Callable[[str], None]
+) -> None:
+    _, canvas, inside = _on_canvas()
+    sizes, (height, width) = np.asarray([size]), size
+    ours = np.asarray(best_labels(canvas, inside, sizes, (13, 16)))
+    trace_for("onnx")
+    form = jax.jit(lambda *x: ops.best_labels(*x, (13, 16)))
+    theirs = np.asarray(form(canvas, inside, sizes))
+    assert theirs.dtype == np.uint8
+    np.testing.assert_array_equal(theirs[:, :height, :width], ours[:, :height, :width])
+    text = str(jax.make_jaxpr(lambda *x: ops.best_labels(*x, (13, 16)))(canvas, inside, sizes))
+    assert "cond" not in text
+
+
 def test_resize_within_of_bfloat16_blends_in_float32() -> None:
     x = np.random.default_rng(3).normal(size=(1, 5, 7, 2)).astype(jnp.bfloat16)
     sizes = np.array([[5, 7]]), np.array([[11, 13]]), (11, 13)

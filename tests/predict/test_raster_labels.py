@@ -15,7 +15,8 @@ from rasterio.features import rasterize
 from rasterio.rpc import RPC
 from rasterio.warp import transform_geom
 
-from pointrend_jax.data.rasters import RasterImage, is_placed
+from pointrend_jax.data.rasters import RasterImage
+from pointrend_jax.data.tiff_tags import is_placed
 from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from pointrend_jax.predict.inputs import NamedFile, check_files
 from pointrend_jax.predict.label_files import predict_labels_in_tiles
@@ -85,19 +86,25 @@ def test_polygons_are_the_label_map(scene: tuple[Path, np.ndarray], tmp_path: Pa
     _predict(path, tmp_path, ("geojson",))
     content = json.loads((tmp_path / "scene.geojson").read_text())
     assert content["type"] == "FeatureCollection"
-    drawn, names = [], set()
+    drawn, names, holes = [], set(), 0
     for feature in content["features"]:
-        longitude, latitude = np.asarray(feature["geometry"]["coordinates"][0]).T
-        # Zone 33 begins at 12 degrees, and its middle is 15.
-        assert (np.abs(longitude - 15) < 1).all()
-        assert (np.abs(latitude - 45) < 1).all()
-        area = np.sum(longitude[:-1] * latitude[1:] - longitude[1:] * latitude[:-1])
-        assert area > 0, "outlines run against the clock"
+        for place, ring in enumerate(feature["geometry"]["coordinates"]):
+            longitude, latitude = np.asarray(ring).T
+            # Zone 33 begins at 12 degrees, and its middle is 15.
+            assert (np.abs(longitude - 15) < 1).all()
+            assert (np.abs(latitude - 45) < 1).all()
+            # From a corner of its own, as areas are small beside degrees.
+            x, y = longitude - longitude[0], latitude - latitude[0]
+            area = np.sum(x[:-1] * y[1:] - x[1:] * y[:-1])
+            # Outlines run against the clock, holes with it.
+            assert (area < 0) == (place > 0)
+            holes += place > 0
         label, name = feature["properties"]["class_id"], feature["properties"]["class_name"]
         back = transform_geom("OGC:CRS84", PLACE["crs"], feature["geometry"])
         drawn.append((back, label))
         names.add((label, name))
     assert names == {(0, "soil"), (1, "crop")}
+    assert holes
     again = rasterize(drawn, labels.shape, fill=255, transform=PLACE["transform"], dtype="uint8")
     np.testing.assert_array_equal(again, labels)
 

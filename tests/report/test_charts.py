@@ -29,8 +29,8 @@ def test_a_curve_goes_from_corner_to_corner_of_its_field() -> None:
     assert "swatch line dashed c1" in [part.get("class") for part in figure.iter()]
     path = group.find("path")
     assert path is not None
-    # Of the field: left 52, right 448, top 12, bottom 240.
-    assert path.get("d") == "M52 240 448 12"
+    # Of the field: left 64, right 448, top 12, bottom 240.
+    assert path.get("d") == "M64 240 448 12"
     assert len(list(group.iter("circle"))) == 2
 
 

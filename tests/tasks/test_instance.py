@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from pointrend_jax.masks.paste import probability
-from pointrend_jax.ops.mask_changes import MaskChanges, mask_changes
+from pointrend_jax.ops.mask_changes import MaskChanges, list_changes
 from pointrend_jax.structures import Detections, EvalSample, ImageBatch, InstancePredictions
 from pointrend_jax.tasks import instance
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.instance import instance_results, pasted_instances, pasted_results
+from pointrend_jax.tasks.predict_batches import delivers
 from pointrend_jax.training.trees import flat
 from tests.tiny import tiny_config
 
@@ -88,22 +89,64 @@ def test_masks_that_the_device_pastes_are_those_that_the_host_pastes():
         np.testing.assert_array_equal(found.masks.logits, expected.masks.logits)
 
 
-def test_masks_without_slots_left_are_pasted_by_the_host(monkeypatch: pytest.MonkeyPatch):
-    def with_few_slots(*arrays: Any, slots: int, **options: Any) -> MaskChanges:
-        return mask_changes(*arrays, slots=min(slots, 100), **options)
+class _OnDevice:
+    """An array that counts how often numpy asks for it."""
 
-    monkeypatch.setattr(instance, "mask_changes", with_few_slots)
-    # Another canvas, so that nothing compiled is taken.
-    pasted, ours, theirs = _pasted((9, 9, 0), canvas=(64, 96))
+    def __init__(self, values: Any) -> None:
+        self.values, self.shape, self.asked = np.asarray(values), values.shape, 0
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        self.asked += 1
+        return self.values
+
+
+@pytest.mark.parametrize(("slots", "asked"), [(100, 1), (10**6, 0)])
+def test_masks_without_slots_left_come_as_bits_and_never_as_maps(
+    slots: int, asked: int, monkeypatch: pytest.MonkeyPatch
+):
+    def with_few_slots(*arrays: Any, **options: Any) -> MaskChanges:
+        return list_changes(*arrays, slots=slots)
+
+    monkeypatch.setattr(instance, "list_changes", with_few_slots)
+    # Canvases of their own, so that nothing compiled is taken.
+    pasted, _, theirs = _pasted((9, 9, 0), canvas=(64, 96 + asked))
     ends = np.asarray(pasted.rendered.ends)
     assert ends[0, 0] <= 100 < ends[0, 8]
-    assert [found.masks.rle() for found in ours] == [found.masks.rle() for found in theirs]
+    maps, bits = _OnDevice(pasted.predictions.mask_logits), _OnDevice(pasted.changed)
+    predictions = pasted.predictions._replace(mask_logits=maps)
+    counted = pasted._replace(predictions=predictions, changed=bits)
+    ours = list(pasted_results(_two_images(), counted, ("a", "b")))
+    for name in ("masks", "coarse_masks"):
+        found, expected = ([getattr(x, name).rle() for x in each] for each in (ours, theirs))
+        assert found == expected
+    # The bits once for both images, where a mask wants them.
+    assert (maps.asked, bits.asked) == (0, asked)
 
 
 def test_masks_of_very_large_images_are_pasted_by_the_host():
-    pasted, ours, theirs = _pasted((9, 9, 0), canvas=(4096, 1536))
-    assert pasted.rendered is pasted.coarse is None
+    sample, predictions = _two_images(), _predictions((9, 9, 0))
+    ours = pasted_results(sample, predictions, ("a", "b"))
+    theirs = instance_results(sample, predictions, ("a", "b"))
     assert [found.masks.rle() for found in ours] == [found.masks.rle() for found in theirs]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "pasted"),
+    [
+        # On canvases of 2048 x 3072 and of 3072 x 2048, which have more than 4 megapixels.
+        (((1600, 2600), (1, 1)), True),
+        (((2049, 2047), (1, 1)), True),
+        (((2049, 2048), (1, 1)), False),
+        # Either by itself would be small enough.
+        (((1000, 3000), (3000, 1000)), False),
+    ],
+)
+def test_the_device_pastes_up_to_4_megapixels_of_the_images_themselves(
+    sizes: tuple[tuple[int, int], ...], pasted: bool, trace_for: Callable[[str], None]
+):
+    assert not delivers(build_task(tiny_config()), np.asarray(sizes))
+    trace_for("gpu")
+    assert delivers(build_task(tiny_config()), np.asarray(sizes)) is pasted
 
 
 @pytest.mark.parametrize(("platform", "pastes"), [("cpu", False), ("gpu", True), ("tpu", False)])

@@ -28,13 +28,17 @@ def _data() -> EvalSet:
     return EvalSet(_NAMES, ids, unused, ground_truth(annotations, 3), lambda _: image, None)
 
 
-def _boxes(*boxes: list[float]) -> PredictedInstances:
+def _boxes(*boxes: list[float], scores: tuple[float, ...] = (0.9, 0.4)) -> PredictedInstances:
     """Discs that fill their boxes; the first is sure, the others are not."""
     found, number = np.asarray(boxes, np.float32).reshape(-1, 4), len(boxes)
     masks = PredictedMasks(np.full((number, 4, 4), 9, np.float32), found, (HEIGHT, WIDTH))
-    scores = np.asarray([0.9, 0.4][:number], np.float32)
     return PredictedInstances(
-        found, scores, np.zeros(number, np.int64), ("disc",) * number, masks, masks
+        found,
+        np.asarray(scores[:number], np.float32),
+        np.zeros(number, np.int64),
+        ("disc",) * number,
+        masks,
+        masks,
     )
 
 
@@ -71,3 +75,24 @@ def test_details_name_the_files_and_pictures_show_what_is_sure() -> None:
     assert shown == [["1 disc", "1 disc"], ["1 box", "1 disc"], ["1 box", "nothing"]]
     # Names need room beside the objects of so small an image.
     assert {max(drawn.pixels.shape) for drawn in scorer.pair(1)} == {480}
+
+
+def test_an_object_and_what_finds_it_have_one_colour_in_the_pictures() -> None:
+    masks = np.zeros((2, HEIGHT, WIDTH), np.bool_)
+    masks[0, 10:30, 10:30] = masks[1, 10:30, 40:60] = True
+    objects = [annotation(i, 1, 3, mask) for i, mask in enumerate(masks, 1)]
+    scorer = InstanceScorer(
+        _data()._replace(eval_ground_truth=ground_truth(objects, 1)), tiny_config()
+    )
+    # The second object by the better detection, the first by the other; and one where nothing is.
+    boxes = _boxes([40, 10, 60, 30], [10, 10, 30, 30], [10, 40, 30, 55], scores=(0.9, 0.8, 0.7))
+    scorer.add(1, boxes)
+    truth, predicted = scorer.pair(1)
+    scale = truth.pixels.shape[1] / WIDTH
+    (first, second), ours = (
+        [drawn.pixels[int(20 * scale), int(x * scale)].tolist() for x in (20, 50)]
+        for drawn in (truth, predicted)
+    )
+    assert ours == [first, second]
+    other = predicted.pixels[int(47 * scale), int(20 * scale)].tolist()
+    assert len({tuple(color) for color in (first, second, other, [0, 0, 0])}) == 4

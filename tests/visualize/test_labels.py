@@ -1,6 +1,7 @@
 """Label maps in colour, and the sheet that explains them."""
 
 import colorsys
+import tracemalloc
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,6 +90,20 @@ def test_an_overlay_tints_classes_and_leaves_the_rest() -> None:
     np.testing.assert_array_equal(picture[5, 5], [200, 200, 200])
     # The line where two classes meet is lighter than both.
     assert picture[300, 400].min() > max(picture[250, 400].min(), picture[350, 400].min())
+
+
+def test_a_large_overlay_takes_the_memory_of_a_part_and_has_no_seams() -> None:
+    image, labels = np.zeros((2048, 512, 3), np.uint8), np.zeros((2048, 512), np.uint8)
+    # Where parts of 64 rows meet, and elsewhere.
+    labels[64:1000], labels[1000:] = 1, 0
+    tracemalloc.start()
+    picture = overlay_labels(image, labels, ("a", "b"))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The picture has 3 MiB, all of it as floats 12.
+    assert most < 20 * 2**20
+    lines = [row for row in range(1, 2048) if (picture[row] != picture[row - 1]).any()]
+    assert lines == [64, 65, 1000, 1001]
 
 
 def test_a_picture_has_the_width_of_its_photo_times_the_scale() -> None:

@@ -220,6 +220,14 @@ def test_a_ground_truth_has_names_without_numbers():
     np.testing.assert_array_equal(truth[105:], scored[105:])
 
 
+def test_an_object_without_a_name_is_drawn_without_a_tag():
+    picture = overlay_masks(_IMAGE, None, [_square(200, 200, 80)], [""], None)
+    # The outline lies on the edge of the mask, and nothing above it.
+    rows = np.flatnonzero((picture != _IMAGE).any(axis=(1, 2)))
+    assert rows[0] >= 198
+    assert rows[-1] <= 281
+
+
 def test_overlay_rejects_lengths_that_differ():
     with pytest.raises(
         ValueError, match="as many boxes, masks, labels and scores, got 1 masks, 2 labels, 1 scores"
