@@ -238,21 +238,26 @@ def of_labels(
 
 
 def save(path: Path, picture: np.ndarray) -> None:
-    """Writes a PNG of few bytes: as it is, or of 256 colours.
+    """Writes a PNG of few bytes: as it is, of 256 colours, or of these and four fifths of its size.
 
     Raises: ValueError if it is still too large for a page.
     """
-    shown = Image.fromarray(picture)
-    if shown.width > _WIDEST:
-        shown = shown.resize((_WIDEST, round(shown.height * _WIDEST / shown.width)))
-    for candidate in (shown, shown.quantize(256, kmeans=3)):
+    whole = Image.fromarray(picture)
+    whole = _narrowed(whole, min(whole.width, _WIDEST))
+    small = _narrowed(whole, round(0.8 * whole.width))
+    content = io.BytesIO()
+    for candidate in (whole, whole.quantize(256, kmeans=3), small.quantize(256, kmeans=3)):
         content = io.BytesIO()
         candidate.save(content, "PNG", optimize=True)
-        if len(content.getvalue()) <= _MOST_BYTES:
+        if content.tell() <= _MOST_BYTES:
             write_whole(path, content.getvalue())
-            print(json.dumps({"file": str(path), "size": shown.size, "bytes": content.tell()}))
+            print(json.dumps({"file": str(path), "size": candidate.size, "bytes": content.tell()}))
             return
     raise ValueError(f"{path} would have {content.tell()} bytes, and has at most {_MOST_BYTES}.")
+
+
+def _narrowed(picture: Image.Image, width: int) -> Image.Image:
+    return picture.resize((width, round(picture.height * width / picture.width)))
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def _zoomed_row(
         (masks.figure.photo(), "where rendering changed most"),
         (masks.outlined(coarse_probs, COARSE_COLOR, 3), "coarse mask"),
         (masks.outlined(steps[-1].mask_probs, RENDERED_COLOR, 3), "rendered mask"),
-        (masks.step(steps[most], 2), f"{_size(steps[most].mask_probs)}, {number} points here"),
+        (masks.step(steps[most], 1), f"{_size(steps[most].mask_probs)}, {number} points here"),
     ]
     if truth is not None:
         panels.insert(3, (masks.true(truth, 3), "ground truth"))
