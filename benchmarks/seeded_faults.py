@@ -132,6 +132,18 @@ FAULTS = (
         ("explore/test_server.py",),
     ),
     Fault(
+        "page-reads-more-photos-than-may-wait", "explore/server.py",
+        "        with self._worker.place() as place:\n            data = await _body(request)\n",
+        "        data = await _body(request)\n        with self._worker.place() as place:\n",
+        ("explore/test_server.py",),
+    ),
+    Fault(
+        "page-saves-other-colours", "explore/shown.py",
+        'colors=[item["color"] for item in objects],',
+        "colors=None,",
+        ("explore/test_shown.py",),
+    ),
+    Fault(
         "page-works-for-who-has-left", "explore/worker.py",
         "            future.cancel()\n",
         "            pass\n",

@@ -96,7 +96,7 @@ class Explorer:
     async def _predicted(self, request: Request) -> Response:
         with self._worker.place() as place:
             data = await _body(request)
-            return await _result(request, place, lambda: self._seen(data))
+            return await _answer(request, place, lambda: self._seen(data))
 
     def _seen(self, data: bytes) -> Response:
         hw = encoded_hw(data, "you sent")
@@ -152,7 +152,7 @@ class Explorer:
 
     async def _result(self, request: Request, job: Callable[[], _Result]) -> _Result:
         with self._worker.place() as place:
-            return await _result(request, place, job)
+            return await _answer(request, place, job)
 
 
 def application(explorer: Explorer, token: str, port: int) -> ASGIApp:
@@ -219,7 +219,7 @@ async def _page(request: Request) -> Response:
     return FileResponse(_PAGE / name)
 
 
-async def _result(request: Request, place: Place, job: Callable[[], _Result]) -> _Result:
+async def _answer(request: Request, place: Place, job: Callable[[], _Result]) -> _Result:
     """What the worker makes of a job; a user's mistake has its answer."""
     try:
         return await place.result(job, partial(_left, request))

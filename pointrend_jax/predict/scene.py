@@ -7,6 +7,7 @@ head instead, in a window of the image at any size, with points that scale with 
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from pointrend_jax.console import waiting_for
+from pointrend_jax.devices.backend import in_graphs
 from pointrend_jax.devices.compilations import Compilations
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.masks.paste import probability
@@ -209,9 +211,12 @@ class _Programs(NamedTuple):
 
 @kept
 def _programs(task: Task) -> _Programs:
-    deliver = task.deliver and jax.jit(task.deliver, static_argnums=3)
-    render = jax.jit(task.render, static_argnums=4)
-    return _Programs(jax.jit(task.predict_scene), deliver, render, Compilations("the scene"), set())
+    compiled = partial(jax.jit, compiler_options=in_graphs())
+    deliver = task.deliver and compiled(task.deliver, static_argnums=3)
+    render = compiled(task.render, static_argnums=4)
+    return _Programs(
+        compiled(task.predict_scene), deliver, render, Compilations("the scene"), set()
+    )
 
 
 def _render(

@@ -14,7 +14,7 @@ def _found(left: int, score: float, image: int = 1) -> dict[str, Any]:
     mask = np.zeros((20, 40), np.uint8, order="F")
     mask[5:15, left : left + 10] = 1
     run = coco_mask.encode(mask)
-    counts = run["counts"].decode()
+    counts = run["counts"]
     return {
         "image_id": image, "category_id": 1, "score": score, "bbox": [left, 5, 10, 10],
         "segmentation": {"size": [20, 40], "counts": counts},

@@ -37,8 +37,12 @@ def opened(browser: Any, server: Served, says: str, **how: Any) -> Iterator[Page
     """With the photo, rendered at the resolution of the screen; no script may fail on it."""
     page, errors = browser.new_page(viewport={"width": 1000, "height": 600}, **how), []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    before = len(server.discs)
     page.goto(server.address)
-    told(page, "Ready|object|classes")
+    told(page, "object|classes" if before else "Ready")
+    if before:
+        # The last photo, which the page opens with.
+        _is_rendered(page)
     with rendering(page):
         drop(page, grey_photo(), "grey.png")
         told(page, says)
@@ -56,9 +60,13 @@ def told(page: Page, pattern: str) -> None:
 
 @contextmanager
 def rendering(page: Page) -> Iterator[None]:
-    """Ends when what the block changes was rendered anew."""
+    """Ends when what the block changes was rendered anew; nothing may be rendered before."""
     page.evaluate("() => { document.querySelector('#timing').textContent = ''; }")
     yield
+    _is_rendered(page)
+
+
+def _is_rendered(page: Page) -> None:
     playwright.expect(page.locator("#timing")).to_have_text(re.compile(r"Rendered in \d+ ms"))
 
 

@@ -268,6 +268,7 @@ def test_filters_by_score_and_class_change_list_and_picture(page: Page):
 
 def test_points_and_uncertainty_of_each_step_are_shown(page: Page):
     page.locator("#canvas").press("u")
+    told(page, "Points and uncertainty on")
     select = page.locator("#step")
     playwright.expect(select).to_be_enabled()
     assert select.locator("option").all_text_contents() == [
@@ -283,8 +284,13 @@ def test_points_and_uncertainty_of_each_step_are_shown(page: Page):
     select.select_option("0")
     becomes(page, cells[0], most)
     becomes(page, view.at(*MIDDLE), POINT)
-    page.locator("#show-points").uncheck()
+    page.locator("#canvas").press("u")
+    told(page, "Points and uncertainty off")
     becomes(page, cells[0], MASK)
+    page.locator("#show-points").check()
+    becomes(page, cells[1], most)
+    page.locator("#show-points").uncheck()
+    becomes(page, cells[1], MASK)
     playwright.expect(select).to_be_disabled()
 
 
@@ -428,6 +434,25 @@ def test_a_phone_shows_the_picture_above_the_list_without_scrolling_aside(
     assert aside["y"] >= stage["y"] + stage["height"] - 1
     assert phone.evaluate("() => document.documentElement.scrollWidth") == 360
     phone.close()
+
+
+def test_two_fingers_zoom_between_them(browser: Any, server: Served):
+    with opened(browser, server, "1 object: disc in", has_touch=True) as page:
+        box, fit = page.locator("#canvas").bounding_box(), fitting(page)
+        hand = page.context.new_cdp_session(page)
+
+        def touch(kind: str, *fingers: float) -> None:
+            points = [
+                {"x": box["x"] + x, "y": box["y"] + 270, "id": i} for i, x in enumerate(fingers)
+            ]
+            hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        touch("touchStart", 200)
+        touch("touchStart", 200, 400)
+        touch("touchMove", 100, 400)
+        touch("touchEnd")
+        _is_seen(page, fit.zoomed(1.5, 250, 270), "two fingers")
+        assert page.locator("#objects button[aria-pressed=true]").count() == 0
 
 
 def test_the_page_is_light_or_dark_as_the_system_is(page: Page):

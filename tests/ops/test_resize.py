@@ -149,12 +149,14 @@ def test_label_maps_of_programs_for_onnx_are_those_of_others(
     sizes, (height, width) = np.asarray([size]), size
     ours = np.asarray(best_labels(canvas, inside, sizes, (13, 16)))
     trace_for("onnx")
-    form = jax.jit(lambda *x: ops.best_labels(*x, (13, 16)))
-    theirs = np.asarray(form(canvas, inside, sizes))
+
+    def form(canvas: Any, inside: Any, sizes: Any) -> Any:
+        return ops.best_labels(canvas, inside, sizes, (13, 16))
+
+    theirs = np.asarray(jax.jit(form)(canvas, inside, sizes))
     assert theirs.dtype == np.uint8
     np.testing.assert_array_equal(theirs[:, :height, :width], ours[:, :height, :width])
-    text = str(jax.make_jaxpr(lambda *x: ops.best_labels(*x, (13, 16)))(canvas, inside, sizes))
-    assert "cond" not in text
+    assert "cond" not in str(jax.make_jaxpr(form)(canvas, inside, sizes))
 
 
 def test_resize_within_of_bfloat16_blends_in_float32() -> None:

@@ -264,7 +264,7 @@ const KEYS = {
   },
   u: () => {
     showPoints(!page.showsPoints);
-    said(page.showsPoints ? "Points and uncertainty are shown" : "Points and uncertainty are hidden");
+    said(`Points and uncertainty ${page.showsPoints ? "on" : "off"}`);
   },
 };
 
