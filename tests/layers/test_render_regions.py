@@ -18,6 +18,7 @@ from pointrend_jax.layers.regions import (
     skipped_steps,
     window_start,
 )
+from pointrend_jax.masks.boundary import boundary_iou
 from pointrend_jax.models.build import build_model
 from pointrend_jax.ops.resize import upsample_2x
 from pointrend_jax.pointrend import binary_uncertainty, render, render_steps
@@ -179,6 +180,38 @@ def test_windows_of_any_sides_start_from_a_grid_that_is_halved_as_often_as_it_ca
     hw: tuple[int, int], expected: tuple[tuple[int, int], int]
 ) -> None:
     assert window_start(hw, 7, 300) == expected
+
+
+def _gear(point_coords: Any) -> Any:
+    """Positive within a gear of 24 teeth, each as deep as a tenth of the mask's 28 cells."""
+    x, y = (point_coords[..., axis] - 0.5 for axis in (0, 1))
+    angle = jnp.arctan2(y, x)
+    outline = 0.35 + 0.05 * jnp.sin(24 * angle)
+    return (60 * (outline - jnp.hypot(x, y)))[..., None]
+
+
+def test_an_outline_at_eight_times_the_resolution_is_the_head_s_and_no_upsampled_one():
+    """A head that knows the truth gives it at any zoom; the same mask, upsampled, does not."""
+
+    def rendered(side: int) -> jax.Array:
+        windows = jnp.asarray(WHOLE[:1])
+        return render_windows(
+            _gear, windows, hw=(side, side), side=28, coarse_side=7, subdivision_num_points=196
+        )[-1].logits
+
+    whole, zoomed = jax.jit(lambda: (rendered(28), rendered(224)))()
+    for _ in range(3):
+        whole = upsample_2x(whole)
+    centres = (np.arange(224) + 0.5) / 224
+    truth = np.asarray(_gear(jnp.asarray(np.stack(np.meshgrid(centres, centres), axis=-1))))
+    # Bands of two pixels of the zoomed mask.
+    band = 2 / np.hypot(224, 224)
+    upsampled, head = (
+        boundary_iou(np.asarray(logits)[0, ..., 0] > 0, truth[..., 0] > 0, band)
+        for logits in (whole, zoomed)
+    )
+    assert upsampled < 0.5
+    assert head > 0.99
 
 
 @pytest.mark.parametrize("field", ["min_cell_px", "detections_per_chunk"])
