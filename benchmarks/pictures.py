@@ -136,7 +136,8 @@ def save_pages(
     """The page that is zoomed into, and an enlarged overlay as pixels and as paths."""
     folder = browser.folder
     write_static(predictor, best.image, folder / "scene.html", score_threshold=0.5)
-    save(output / "explore.png", browser.explored(folder / "scene.html", best.number))
+    save(output / "explore.png", browser.points(folder / "scene.html", best.number))
+    save(output / "explore_slide.png", browser.slid(folder / "scene.html", best.number))
     style = OverlayStyle(boxes=False)
     for ending in ("png", "svg"):
         best.instance.save(folder / f"overlay.{ending}", best.image, style=style)

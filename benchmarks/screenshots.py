@@ -19,20 +19,18 @@ _PIXELS = 480  # px, side of an enlarged picture
 @contextmanager
 def opened_browser() -> Iterator["Browser | None"]:
     """A browser, or None, said so, where there is none."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if chromium is None or find_spec("playwright") is None:
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if found is None or find_spec("playwright") is None:
         print(
-            "explore.png, report.png and svg.png stay as they are: they need chromium "
+            "pictures of pages and the zoomed SVG stay as they are: they need chromium "
             "(apt-get install chromium, or $CHROMIUM) and the package playwright."
         )
         yield None
         return
-    from playwright.sync_api import sync_playwright
+    from benchmarks.browser import chromium
 
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         yield Browser(browser, Path(folder))
-        browser.close()
 
 
 class Browser:
@@ -53,31 +51,40 @@ class Browser:
         top.evaluate("heading => window.scrollTo(0, heading.offsetTop - 20)")
         return _taken(page)
 
-    def explored(self, file: Path, index: int) -> np.ndarray:
+    def points(self, file: Path, index: int) -> np.ndarray:
         """The page of `explore` as a file, zoomed into an object's outline, with its points."""
-        page = self._browser.new_page(viewport={"width": 1200, "height": 760}, color_scheme="dark")
+        with self._explored(file, index, "dark") as page:
+            # The object fills the canvas but for a fifth; its right edge is enlarged three times.
+            box = page.locator("#canvas").bounding_box()
+            side = min(box["width"], box["height"])
+            page.mouse.move(
+                box["x"] + box["width"] / 2 + 0.36 * side, box["y"] + box["height"] / 2 - 0.1 * side
+            )
+            page.mouse.wheel(0, -440)
+            page.mouse.move(5, 5)
+            page.locator("#canvas").press("u")
+            page.wait_for_function("() => !document.querySelector('#step').disabled")
+            page.wait_for_timeout(3000)
+            return _taken(page)
+
+    def slid(self, file: Path, index: int) -> np.ndarray:
+        """The same page with an object's coarse mask on the left and the rendered one beside it."""
+        with self._explored(file, index, "light") as page:
+            page.locator("#slide").fill("50")
+            page.wait_for_timeout(500)
+            return _taken(page)
+
+    @contextmanager
+    def _explored(self, file: Path, index: int, scheme: str) -> Iterator[Any]:
+        from benchmarks.browser import rendering
+
+        page = self._browser.new_page(viewport={"width": 1200, "height": 760}, color_scheme=scheme)
         page.goto(file.as_uri())
         page.wait_for_function("() => /object/.test(document.querySelector('#status').textContent)")
         page.locator("#objects button").nth(index).click()
-        page.locator("#canvas").focus()
-        page.keyboard.press("Enter")
-        page.keyboard.press("u")
-        # The object fills the canvas but for a fifth; its right edge is enlarged three times more.
-        box = page.locator("#canvas").bounding_box()
-        side = min(box["width"], box["height"])
-        page.mouse.move(
-            box["x"] + box["width"] / 2 + 0.36 * side, box["y"] + box["height"] / 2 - 0.1 * side
-        )
-        page.mouse.wheel(0, -440)
-        page.mouse.move(5, 5)
-        page.wait_for_timeout(2000)
-        page.wait_for_function("() => !document.querySelector('#step').disabled")
-        page.wait_for_function(
-            "() => /^Rendered/.test(document.querySelector('#timing').textContent)"
-        )
-        # Times are the machine's of that hour.
-        page.locator("#timing").evaluate("element => { element.style.visibility = 'hidden'; }")
-        return _taken(page)
+        with rendering(page):
+            page.locator("#canvas").press("Enter")
+        yield page
 
     def enlarged(self, file: Path, width: int, window: tuple[float, float, float]) -> np.ndarray:
         """A square of a picture that is `width` pixels wide: x, y and side in its pixels."""
@@ -96,6 +103,8 @@ class Browser:
 
 
 def _taken(page: Any) -> np.ndarray:
+    # Times are the machine's of that hour.
+    page.evaluate("() => document.querySelector('#timing')?.replaceChildren()")
     pixels = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     page.close()
     return np.asarray(pixels)

@@ -400,6 +400,18 @@ FAULTS = (
         ("tasks",),
     ),
     Fault(
+        "evaluation-photos-are-trained-on", "data/sources/embedded.py",
+        '_SPLITS = {"train": TRAINING_PHOTOS, "eval": EVALUATION_PHOTOS}',
+        '_SPLITS = {"train": TRAINING_PHOTOS, "eval": TRAINING_PHOTOS}',
+        ("data/sources/test_embedded.py",),
+    ),
+    Fault(
+        "points-elsewhere-are-explained", "visualize/figure.py",
+        "    most = max(range(len(numbers)), key=lambda i: (numbers[i], i))",
+        "    most = len(numbers) - 1",
+        ("visualize/test_explain.py", "visualize/test_labels.py"),
+    ),
+    Fault(
         "best-score-below", "visualize/overlay.py",
         "    return sorted(order[::-1].tolist(), key=areas.__getitem__, reverse=True)",
         "    return sorted(order.tolist(), key=areas.__getitem__, reverse=True)",
