@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
 from pointrend_jax.devices.backend import traced_for
@@ -30,6 +31,8 @@ REFUSED = (
 )
 # Of protobuf, less what is not weights.
 _MOST_BYTES = 2**31 - 2**26
+# Bytes of a constant that are worth two operations.
+_LONG = 2**12
 _INPUTS = ("pixels", "original_hw", "image_hw")
 
 
@@ -77,6 +80,7 @@ def write_onnx(file: Path, model: ExportedModel, canvases: Sequence[Canvases]) -
         function, shapes, model_name=model.config.name or "pointrend_jax", return_mode="proto",
         input_names=_INPUTS, output_names=("labels",),
     )  # fmt: skip
+    _keep_repeated_once(onnx, converted.graph)
     (height, width), (high, wide) = own.network, own.largest
     program = {
         "platform": "onnx",
@@ -88,6 +92,30 @@ def write_onnx(file: Path, model: ExportedModel, canvases: Sequence[Canvases]) -
     onnx.helper.set_model_props(converted, {"pointrend_jax": json.dumps(manifest)})
     onnx.save_model(converted, str(file), format="protobuf")
     return manifest
+
+
+def _keep_repeated_once(onnx: Any, graph: Any) -> None:
+    """Constants that repeat along an axis, which the converter writes at full length, are expanded
+    when the model is loaded."""
+    kept = []
+    for tensor in graph.initializer:
+        array = whole = onnx.numpy_helper.to_array(tensor)
+        for axis in range(array.ndim):
+            first = array.take([0], axis) if array.shape[axis] else array
+            array = first if (array == first).all() else array
+        if whole.nbytes < _LONG or array.nbytes == whole.nbytes:
+            kept.append(tensor)
+            continue
+        names = [f"{tensor.name}_once", f"{tensor.name}_shape"]
+        values = np.ascontiguousarray(array), np.asarray(whole.shape, np.int64)
+        kept += map(onnx.numpy_helper.from_array, values, names)
+        graph.node.insert(0, onnx.helper.make_node("Expand", names, [tensor.name]))
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _keep_repeated_once(onnx, attribute.g)
 
 
 def _traced(

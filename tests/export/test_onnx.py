@@ -72,6 +72,18 @@ def test_the_onnx_reader_of_the_document_is_the_one_that_the_gate_runs() -> None
 
 
 @needs_packages
+def test_no_long_constant_of_an_onnx_file_repeats_itself(exported: Path) -> None:
+    """As the converter writes zeros of a whole map, or what is one number for each channel."""
+    onnx = import_module("onnx")
+    graph = onnx.load(exported).graph
+    assert any(tensor.name.endswith("_once") for tensor in graph.initializer)
+    arrays = map(onnx.numpy_helper.to_array, graph.initializer)
+    for array in (array for array in arrays if array.nbytes >= 2**12):
+        for axis in range(array.ndim):
+            assert array.shape[axis] == 1 or (array != array.take([0], axis)).any()
+
+
+@needs_packages
 def test_the_onnx_reader_gives_labels_and_names_and_refuses_large_images(
     exported: Path, predictor: SemanticPredictor
 ) -> None:
