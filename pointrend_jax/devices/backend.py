@@ -44,9 +44,9 @@ class Forms(NamedTuple):
       labels_in_bytes: label maps are made as bytes, by a branch that blends no neighbours where an
         image was not resized; otherwise as int32 without a branch, and bytes in the end
         (ops/resize.py).
+      pools_by_shifts: the stem's pooling is the largest of nine shifted maps (layers/resnet.py).
       adds_exactly: gradients that many readers of a row share have the same bits in whatever order
-        they are added (ops/scatter.py); set by `deterministic`, never by the kind of device, and in
-        programs for ONNX.
+        they are added (ops/scatter.py); set by `deterministic`, never by the kind of device.
     """
 
     convolves_by_products: bool
@@ -62,6 +62,7 @@ class Forms(NamedTuple):
     nms_block: int
     nms_rounds: int
     labels_in_bytes: bool = True
+    pools_by_shifts: bool = False
     adds_exactly: bool = False
 
 
@@ -92,7 +93,7 @@ _TPU = _GPU._replace(
 # What jax2onnx 0.17.1 converts and onnxruntime runs: no loop or branch of uint8, whose results it
 # gives another type, and no pooling of a padded map, whose size onnxruntime refuses. Its time
 # grows with the square of the operations, and products of shifted maps are many.
-_ONNX = _CPU._replace(convolves_by_products=False, labels_in_bytes=False, adds_exactly=True)
+_ONNX = _CPU._replace(convolves_by_products=False, labels_in_bytes=False, pools_by_shifts=True)
 _FORMS = MappingProxyType({"cpu": _CPU, "gpu": _GPU, "tpu": _TPU})
 _traced_for: ContextVar[Forms | None] = ContextVar("traced_for", default=None)
 _deterministic: ContextVar[bool] = ContextVar("deterministic", default=False)
@@ -119,7 +120,7 @@ def forms() -> Forms:
     Raises: ValueError for a backend that has none.
     """
     found = _traced_for.get() or _forms_of(jax.default_backend())
-    return found._replace(adds_exactly=found.adds_exactly or _deterministic.get())
+    return found._replace(adds_exactly=_deterministic.get())
 
 
 def _forms_of(platform: str) -> Forms:

@@ -118,7 +118,7 @@ class DeepStem(nn.Module):
 def stem_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
     """3x3 max-pooling of stride 2, padded by one."""
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-    if forms().adds_exactly:
+    if forms().adds_exactly or forms().pools_by_shifts:
         # Windows overlap, and the gradients of a pixel that is the largest of several are added.
         height, width = ((side - 1) // 2 for side in x.shape[1:3])
         places = itertools.product(range(3), repeat=2)

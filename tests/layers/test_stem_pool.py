@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pointrend_jax.devices.backend import deterministic
+from pointrend_jax.devices.backend import deterministic, traced_for
 from pointrend_jax.layers.resnet import stem_pool
 
 
@@ -14,6 +14,9 @@ def test_pooling_by_hand_is_the_largest_of_nine_pixels_around_every_second() -> 
     np.testing.assert_array_equal(stem_pool(x)[0, ..., 0], expected)
     with deterministic():
         np.testing.assert_array_equal(stem_pool(x)[0, ..., 0], expected)
+    with traced_for("onnx"):
+        np.testing.assert_array_equal(stem_pool(x)[0, ..., 0], expected)
+        assert "reduce_window" not in str(jax.make_jaxpr(lambda x: stem_pool(x))(x))
 
 
 def test_in_a_deterministic_step_its_gradient_is_the_same_but_for_rounding() -> None:
