@@ -9,7 +9,7 @@
 #   make docs                      the documents and the API as a site: build/docs/index.html
 #   make pictures                  those of README and the gallery, of runs/demo and runs/drawn
 #   make bench [KIT=DIR] [ARGS='--only predict']    speed, memory and cost: runs/bench.json
-#   make ci                        lint, type, test: what .ci/run runs
+#   make ci                        lint, type, test; .ci/run adds the tests of ONNX exports
 #   make VENV=.venv312 PYTHON=python3.12 test  the same on another Python, beside the first
 
 SHELL := /bin/bash

@@ -2,12 +2,14 @@
 
     make demo
     python -m benchmarks.zoom --write-label-maps data/drawn
-    python train.py --data data/drawn --workdir runs/drawn
+    python train.py --data data/drawn --workdir runs/drawn --config.train.steps=400 \
+        --config.train.warmup_steps=50
     make pictures        (or: python -m benchmarks.pictures --demo runs/demo --labels runs/drawn)
 
 Scenes are drawn that no run has seen, onto the photos for evaluation. Which of them are shown is
 decided by scores: the object that rendering improves most, and the scene whose objects are all
-found best, some of them of one class. The pictures of pages need chromium and the extra `plot`.
+found best, some of them of one class. The pictures of pages need chromium and playwright, and the
+extra `plot`.
 """
 
 import argparse

@@ -307,7 +307,7 @@ FAULTS = (
     ),
     Fault(
         "results-before-an-error-lost", "workers.py",
-        "        yield from waiting\n        raise",
+        "        yield from _taken(waiting)\n        raise",
         "        raise",
         ("test_workers.py",),
     ),

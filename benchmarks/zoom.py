@@ -3,7 +3,8 @@
     python -m benchmarks.zoom --checkpoint runs/demo
 
     python -m benchmarks.zoom --write-label-maps data/drawn
-    python train.py --data data/drawn --workdir runs/drawn
+    python train.py --data data/drawn --workdir runs/drawn --config.train.steps=400 \
+        --config.train.warmup_steps=50
     python -m benchmarks.zoom --checkpoint runs/drawn
 
 Scenes of the demonstration are drawn that no run has seen. What is found is compared with its

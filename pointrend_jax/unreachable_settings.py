@@ -72,4 +72,9 @@ def _unread_settings(config: Config) -> list[str]:
             f"config.data.supervision {config.data.supervision!r} is read for instances only: what "
             "is trained learns from whole masks or label maps"
         )
+    if config.task != "semantic" and config.data.color_augmentation:
+        texts.append(
+            "config.data.color_augmentation is read for label maps only, as in Detectron2: the "
+            "colours of what is trained on stay as they are"
+        )
     return texts

@@ -76,6 +76,12 @@ def held_back(items: Iterable[Item], number: int) -> Iterator[Item]:
             if len(waiting) > number:
                 yield waiting.popleft()
     except ValueError:
-        yield from waiting
+        yield from _taken(waiting)
         raise
-    yield from waiting
+    yield from _taken(waiting)
+
+
+def _taken(waiting: deque[Item]) -> Iterator[Item]:
+    """All that wait, each of which is forgotten before it is given out."""
+    while waiting:
+        yield waiting.popleft()

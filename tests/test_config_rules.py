@@ -163,6 +163,7 @@ def test_sizes_that_no_image_gets_are_told() -> None:
         ("refine", "eval.tta_scales", (0.5,), "tta_scales and config.eval.tta_flip are not read"),
         ("refine", "data.supervision", "points", "supervision 'points' is read for instances only"),
         ("semantic", "data.supervision", "points", "is read for instances only"),
+        ("instance", "data.color_augmentation", True, "color_augmentation is read for label maps"),
     ],
 )
 def test_a_setting_that_a_kind_of_task_does_not_read_is_told(
@@ -174,7 +175,7 @@ def test_a_setting_that_a_kind_of_task_does_not_read_is_told(
     config.update_from_flattened_dict({field: value})
     (told,) = [text for text in unreachable_settings(config) if text not in before]
     assert message in told
-    config.task = "instance"
+    config.task = "semantic" if task == "instance" else "instance"
     assert message not in " ".join(unreachable_settings(config))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Num
 
-from pointrend_jax.data.tiff_tags import ORIENTATION, PHOTOMETRIC, UPRIGHT, WHITE_IS_ZERO, tags_of
+from pointrend_jax.data.tiff_tags import ORIENTATION, PHOTOMETRIC, TURNED, WHITE_IS_ZERO, tags_of
 from pointrend_jax.pixel_format import DTYPES, PixelFormat, check_finite
 
 SUFFIXES = (".tif", ".tiff")
@@ -42,8 +42,11 @@ def rasterio() -> Any:
             "TIFF files of other pixels than photos have, and GeoTIFF, are read with rasterio: "
             "pip install 'pointrend_jax[geo]'."
         ) from error
-    # A TIFF file need not lie anywhere on the earth.
-    warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
+    # A TIFF file need not lie anywhere on the earth. A filter that is set anew would make Python
+    # forget which warnings it has shown.
+    category = rasterio.errors.NotGeoreferencedWarning
+    if ("ignore", None, category, None, 0) not in warnings.filters:
+        warnings.filterwarnings("ignore", category=category)
     return rasterio
 
 
@@ -93,6 +96,16 @@ class RasterImage:
         """
         self.name, self._memory = name or str(file), None
         self._source = self._opened(file)
+        try:
+            self._describe(file, pixels)
+        except raster_errors() as error:
+            self._close()
+            raise ValueError(_unreadable(self.name, error)) from error
+        except ValueError:
+            self._close()
+            raise
+
+    def _describe(self, file: Path | str | bytes, pixels: PixelFormat) -> None:
         self.shape = (self._source.height, self._source.width, self._source.count)
         self.crs, self.transform = self._source.crs, self._source.transform
         missing = self._source.nodatavals
@@ -147,6 +160,9 @@ class RasterImage:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self._source.close()
         if self._memory is not None:
             self._memory.close()
@@ -185,8 +201,8 @@ class RasterImage:
 
     def _check_whole(self, tags: dict[int, int]) -> None:
         """Raises ValueError if the file is not the image as stored; warns if its values are not."""
-        orientation = tags.get(ORIENTATION, UPRIGHT)
-        if orientation != UPRIGHT and not self.is_placed:
+        orientation = tags.get(ORIENTATION)
+        if orientation in TURNED and not self.is_placed:
             raise ValueError(
                 f"{self.name} says that it is stored turned or mirrored (the tag Orientation is "
                 f"{orientation}), which is not undone: store it upright, without that tag."

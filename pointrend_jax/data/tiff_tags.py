@@ -9,11 +9,15 @@ from typing import BinaryIO
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BIG = 43  # in the header of BigTIFF
 _MOST_TAGS = 1000  # that are looked at
-# Tags of GeoTIFF: scale, tie points, transformation, keys of the coordinate system; and RPCs.
-_PLACES = {33550, 33922, 34264, 34735, 50844}
+# Tags of GeoTIFF: scale, tie points, transformation; and RPCs. Keys of the coordinate system alone
+# place nothing.
+_PLACES = {33550, 33922, 34264, 50844}
 # How the names of files end, after that of an image without `.tif`, that may say where it lies.
 _BESIDE = (".tfw", ".tifw", ".tiffw", ".wld", ".tab", ".rpb", "_rpc.txt")
-ORIENTATION, UPRIGHT = 274, 1
+# The types SHORT and LONG, of a value that stands in the entry.
+_NUMBERS = {3: "H", 4: "I"}
+# Orientations of an image that is turned or mirrored; 1 is upright.
+ORIENTATION, TURNED = 274, range(2, 9)
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
 
 
@@ -35,7 +39,8 @@ def place_beside(path: Path) -> Path | None:
 
 
 def tags_of(file: Path | str | bytes) -> dict[int, int]:
-    """The tags of the first image of a TIFF file, with the first 16 bits of each one's value.
+    """The tags of the first image of a TIFF file, with the value of each that has one short or long
+    number, and -1 for others.
 
     None of other files, or of one that is damaged there.
     """
@@ -59,11 +64,10 @@ def _read_tags(file: BinaryIO | io.BytesIO) -> dict[int, int]:
     file.seek(start)
     (entries,) = struct.unpack(order + number, file.read(struct.calcsize(number)))
     found = file.read(min(entries, _MOST_TAGS) * size)
-    # The value, or where it lies, is the last part of an entry.
-    value = size - struct.calcsize(offset)
-    return {
-        struct.unpack_from(f"{order}H", found, at)[0]: struct.unpack_from(
-            f"{order}H", found, at + value
-        )[0]
-        for at in range(0, len(found), size)
-    }
+    # The value, or where it lies, is the last part of an entry, behind its tag and type.
+    value, tags = size - struct.calcsize(offset), {}
+    for at in range(0, len(found), size):
+        tag, kind = struct.unpack_from(f"{order}HH", found, at)
+        number = _NUMBERS.get(kind)
+        tags[tag] = struct.unpack_from(order + number, found, at + value)[0] if number else -1
+    return tags

@@ -22,7 +22,7 @@ from pointrend_jax.predict.formats import (
     write_yolo,
     yolo_names,
 )
-from pointrend_jax.predict.inputs import NamedFile, beside_predictions, read_inputs
+from pointrend_jax.predict.inputs import FILES_AHEAD, NamedFile, beside_predictions, read_inputs
 from pointrend_jax.predict.instances import Predictor
 from pointrend_jax.predict.set_ids import SetIds
 from pointrend_jax.results.instances import PredictedInstances
@@ -35,7 +35,7 @@ from pointrend_jax.visualize import (
     overlay_masks,
     save_picture,
 )
-from pointrend_jax.workers import WORKERS, in_order
+from pointrend_jax.workers import in_order
 
 # A file, and its image with what was predicted of it.
 _Row = tuple[NamedFile, tuple[np.ndarray, PredictedInstances]]
@@ -78,7 +78,7 @@ def predict_instances(
     if "yolo" in formats:
         check_same(output / YOLO_NAMES, names)
     truth = _truth(ids, files) if ids and ids.annotated and num_explained else None
-    rows = zip(watched(files, "predicting"), beside_predictions(images, stream), strict=True)
+    rows = zip(files, beside_predictions(images, stream), strict=True)
 
     def write(row: _Row) -> tuple[_Row, list[dict[str, Any]]]:
         """What several threads can do, each of another image."""
@@ -105,7 +105,8 @@ def predict_instances(
     with Predictions(output, categories, settings, formats) as predictions:
         if "yolo" in formats:
             write_whole(output / YOLO_NAMES, names)
-        for row, records in in_order(write, rows, number=WORKERS):
+        written = in_order(write, rows, number=FILES_AHEAD)
+        for row, records in watched(written, "predicting", total=len(files)):
             (name, source, file_name), (image, instances) = row
             # Matplotlib is for one thread.
             for kind in {"svg", "pdf"} & set(formats):

@@ -26,8 +26,9 @@ from pointrend_jax.storage import check_workdir, readable
 from pointrend_jax.workers import in_order
 
 _Result = TypeVar("_Result")
-# Decoded files that wait for their turn: threads are not to fill the memory with large photos.
-_FILES_AHEAD = 4
+# Decoded images that wait to be predicted, and as many to be written: threads are not to fill the
+# memory with large photos, however many cores there are.
+FILES_AHEAD = 4
 
 
 class NamedFile(NamedTuple):
@@ -118,7 +119,7 @@ def open_in_parts(path: Path, pixels: PixelFormat) -> NpyImage | RasterImage:
 
 
 def read_inputs(
-    files: Sequence[NamedFile], pixels: PixelFormat = PHOTO, *, number: int = _FILES_AHEAD
+    files: Sequence[NamedFile], pixels: PixelFormat = PHOTO, *, number: int = FILES_AHEAD
 ) -> Iterator[np.ndarray]:
     """The images as [H, W, C], one by one; a video is decoded once for frames in a row.
 

@@ -166,7 +166,7 @@ class Predictor(Exportable):
         A batch is given to the device before the results of the one before are handed out, and a
         thread takes the images and makes up to two more batches of them: it reads and resizes while
         the device works and the caller draws or saves. A batch ends early where the next image
-        needs another canvas.
+        needs another canvas. Whoever stops early waits for the image that is being taken.
 
         Raises: ValueError as `predict`; for an image, after the results of all before it.
         """

@@ -11,6 +11,7 @@ from pointrend_jax.data.rasters import RasterImage
 from pointrend_jax.predict.explainable import check_explains
 from pointrend_jax.predict.formats import CLASSES, check_same
 from pointrend_jax.predict.inputs import (
+    FILES_AHEAD,
     NamedFile,
     beside_predictions,
     is_read_in_parts,
@@ -25,7 +26,7 @@ from pointrend_jax.results.label_maps import PredictedLabels
 from pointrend_jax.storage import write_whole
 from pointrend_jax.structures import IGNORE_LABEL
 from pointrend_jax.visualize import Rgb, explain_labels_picture, save_label_map, save_picture
-from pointrend_jax.workers import WORKERS, in_order
+from pointrend_jax.workers import in_order
 
 # A file, and its image with what was predicted of it.
 _Row = tuple[NamedFile, tuple[np.ndarray, PredictedLabels]]
@@ -57,7 +58,7 @@ def predict_labels(
         check_explains(predictor.config)
     pixels = predictor.pixel_format
     images = beside_predictions(read_inputs(files, pixels), predictor.stream)
-    rows = zip(watched(files, "predicting"), images, strict=True)
+    rows = zip(files, images, strict=True)
     _write_classes(predictor, output)
 
     def explain() -> Iterator[_Row]:
@@ -82,7 +83,9 @@ def predict_labels(
             result.save_labels(output / f"{name}_labels.png")
         return row
 
-    for (name, source, _), (image, result) in in_order(write, explain(), number=WORKERS):
+    written = in_order(write, explain(), number=FILES_AHEAD)
+    for row in watched(written, "predicting", total=len(files)):
+        (name, source, _), (image, result) = row
         # Matplotlib is for one thread.
         for kind in {"svg", "pdf"} & set(formats):
             shown = pixels.shown(image)
@@ -120,7 +123,7 @@ def predict_labels_in_tiles(
 
     in_parts = [is_read_in_parts(file.source.path, pixels) for file in files]
     whole = [f for f, parts in zip(files, in_parts, strict=True) if not parts]
-    # They are large: one at a time.
+    # They are large: none is read ahead.
     images = read_inputs(whole, pixels, number=0)
     for (name, source, _), parts in zip(files, in_parts, strict=True):
         if parts:

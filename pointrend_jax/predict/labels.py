@@ -94,8 +94,9 @@ class SemanticPredictor(Exportable):
     def stream(self, images: Iterable[ImageLike]) -> Iterator[PredictedLabels]:
         """`predict` for images that come one after another: files, a video, a whole data set.
 
-        An image is given to the device before the result of the one before is handed out.
-        Raises: ValueError for an image, when it is taken.
+        An image is given to the device before the result of the one before is handed out, and a
+        thread takes up to two more: whoever stops early waits for the image that is being made.
+        Raises: ValueError for an image, after the results of all before it.
         """
         return self._model.results(images, self._predict)
 

@@ -57,6 +57,7 @@ class RasterLabels:
             if image.is_point and not points:
                 self._file.update_tags(AREA_OR_POINT="Point")
         except raster_errors() as error:
+            self._unfinished.unlink(missing_ok=True)
             raise ValueError(f"{path} cannot be written ({error}).") from error
 
     def __setitem__(self, window: Window, part: UInt8[np.ndarray, "h w"]) -> None:

@@ -5,6 +5,7 @@ Everything that predicts goes this way, be it for a user or for a score.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -99,8 +100,9 @@ def one_ahead(
     thread makes those that follow. A ValueError of the samples is raised after the predictions of
     those before. A caller who stops early waits for the sample that is being made.
     """
-    made = ahead(samples, MADE_AHEAD)
-    return held_back(((sample, predict(sample)) for sample in made), 1)
+    # Closed in any case: a thread and its batches do not wait until an error is forgotten.
+    with closing(ahead(samples, MADE_AHEAD)) as made:
+        yield from held_back(((sample, predict(sample)) for sample in made), 1)
 
 
 def original_sizes(sample: EvalSample) -> tuple[np.ndarray, tuple[int, int]]:

@@ -1,6 +1,7 @@
 """Parts of TIFF files equal parts of the arrays; what is missing in them is known."""
 
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import rasterio
 from PIL import Image
 
 from pointrend_jax.data.rasters import RasterImage
-from pointrend_jax.data.tiff_tags import is_placed
+from pointrend_jax.data.tiff_tags import is_placed, tags_of
 from pointrend_jax.pixel_format import PHOTO, PixelFormat
 from tests.data.image_files import PLACE, tiff
 
@@ -138,6 +139,39 @@ def test_a_scale_that_bands_declare_is_told_and_not_applied(
     with pytest.warns(UserWarning, match=r"scales \(0\.1, .* offsets \(-100\.0, .* not applied"):
         raster = RasterImage(tmp_path / "scene.tif", _PIXELS)
     np.testing.assert_array_equal(raster[:, :], image)
+
+
+def test_what_several_files_declare_alike_is_told_once(image: np.ndarray, tmp_path: Path) -> None:
+    tiff(tmp_path / "scene.tif", image[..., :1], photometric="MINISWHITE")
+    code = (
+        "import sys\n"
+        "from pointrend_jax.data.rasters import RasterImage\n"
+        "from pointrend_jax.pixel_format import PixelFormat\n"
+        "for _ in range(3):\n"
+        "    RasterImage(sys.argv[1], PixelFormat(1, 'uint16', (0.0, 9.0), ()))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "scene.tif")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr.count("0 is white") == 1
+
+
+def test_a_file_that_gdal_opens_and_cannot_describe_is_refused(
+    image: np.ndarray, tmp_path: Path
+) -> None:
+    data = tiff(tmp_path / "scene.tif", image[..., :1])
+    at = data.index(struct.pack("<HHI", 284, 3, 1))
+    (tmp_path / "scene.tif").write_bytes(
+        data[:at] + struct.pack("<HHIHH", 274, 3, 1, 0, 0) + data[at + 12 :]
+    )
+    with pytest.raises(ValueError, match=r"scene\.tif"):
+        RasterImage(tmp_path / "scene.tif", PixelFormat(1, "uint16", (0.0, 9.0), ()))
+
+
+def test_tags_of_any_type_are_read_as_what_they_are() -> None:
+    entries = struct.pack(">HHII", 274, 4, 1, 6) + struct.pack(">HHIHH", 262, 3, 1, 1, 0)
+    header = b"MM\0*" + struct.pack(">IH", 8, 3)
+    text = struct.pack(">HHI", 270, 2, 1) + b"a\0\0\0"
+    assert tags_of(header + entries + text) == {274: 6, 262: 1, 270: -1}
 
 
 def test_that_zero_is_white_is_told_and_not_undone(image: np.ndarray, tmp_path: Path) -> None:
