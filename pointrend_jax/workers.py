@@ -6,7 +6,7 @@ image or a mask, and masks need not be copied from process to process.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -47,7 +47,7 @@ def in_order(
             pool.shutdown(cancel_futures=True)
 
 
-def ahead(items: Iterable[Item], number: int) -> Iterator[Item]:
+def ahead(items: Iterable[Item], number: int) -> Generator[Item]:
     """The items, up to `number` of which a thread of its own takes before they are asked for.
 
     An error of the iterable is raised in its place. The thread ends with this iterator: a caller
