@@ -44,7 +44,7 @@ class Browser:
         self._browser, self.folder = browser, folder
 
     def page_part(self, file: Path, heading: str) -> np.ndarray:
-        """What a page has from the heading that begins so to the end of the next section."""
+        """The 1500 pixels of a page that begin with the heading that has this text."""
         page = self._browser.new_page(viewport={"width": 900, "height": 1500})
         page.goto(file.resolve().as_uri())
         top = page.get_by_role("heading").filter(has_text=heading).first

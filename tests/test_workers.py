@@ -15,18 +15,22 @@ def _counted(number: int, fails_at: int = -1) -> Iterator[int]:
         yield item
 
 
-def test_shared_threads_work_at_once_and_keep_the_order() -> None:
-    later_is_done = threading.Event()
+def _first_after_second() -> Callable[[int], int]:
+    """Squares an item; the first waits for the second, if there is another thread."""
+    second_is_done = threading.Event()
 
-    def work(item: int) -> int:
-        # The first waits for the second, if there is another thread.
+    def square(item: int) -> int:
         if item == 0 and WORKERS > 1:
-            assert later_is_done.wait(60)
+            assert second_is_done.wait(60)
         if item == 1:
-            later_is_done.set()
+            second_is_done.set()
         return item * item
 
-    assert at_once(work, range(20)) == [i * i for i in range(20)]
+    return square
+
+
+def test_shared_threads_work_at_once_and_keep_the_order() -> None:
+    assert at_once(_first_after_second(), range(20)) == [i * i for i in range(20)]
     with pytest.raises(ZeroDivisionError):
         at_once(lambda item: 1 // item, [2, 0, 1])
 
@@ -96,17 +100,7 @@ def test_who_stops_early_leaves_no_thread_and_no_item_is_begun() -> None:
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
-    later_is_done = threading.Event()
-
-    def work(item: int) -> int:
-        # The first waits for the second, if there is another thread.
-        if item == 0 and WORKERS > 1:
-            assert later_is_done.wait(60)
-        if item == 1:
-            later_is_done.set()
-        return item * item
-
-    assert list(in_order(work, range(200))) == [i * i for i in range(200)]
+    assert list(in_order(_first_after_second(), range(200))) == [i * i for i in range(200)]
 
 
 def test_few_items_are_taken_ahead() -> None:
