@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 
 from benchmarks.tpu.chips import compiler_version
+from pointrend_jax.devices.backend import compiler_options
 from pointrend_jax.storage import write_json
 
 
@@ -31,14 +32,15 @@ class Compiled(NamedTuple):
 
 def compiled(lowered: jax.stages.Lowered, topology: str, folder: Path) -> Compiled:
     """Compiles the program, or reads what was made of it for this topology by this compiler."""
-    what = f"{topology} {compiler_version()} {jax.__version__}\n{lowered.as_text()}"
+    options = compiler_options("tpu")
+    what = f"{topology} {compiler_version()} {jax.__version__} {options}\n{lowered.as_text()}"
     name = hashlib.sha256(what.encode()).hexdigest()[:32]
     text_file, facts_file = folder / f"{name}.txt.gz", folder / f"{name}.json"
     if facts_file.is_file():
         text = gzip.decompress(text_file.read_bytes()).decode()
         return Compiled(text, json.loads(facts_file.read_text()))
     start = time.monotonic()
-    program = lowered.compile()
+    program = lowered.compile(options)
     seconds = time.monotonic() - start
     made = Compiled(program.as_text() or "", {"compile_s": seconds} | _mib(program))
     folder.mkdir(parents=True, exist_ok=True)

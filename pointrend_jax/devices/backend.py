@@ -6,7 +6,7 @@ traced; the tables below are all there is to know about which program a CPU, a G
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -25,6 +25,8 @@ class Forms(NamedTuple):
         the columns of the map are its batch (layers/conv.py).
       doubles_by_products: maps are doubled by products with the weights of their rows and columns
         (ops/resize.py).
+      lines_up_by_products: the scores of a map's anchors, a few beside each cell, come into one row
+        by a product with zeros and ones (layers/rpn.py).
       stem_in_blocks: the stem of a ResNet works on blocks of 4x4 pixels (layers/stem_blocks.py).
       samples_by_rows: points read four cells each, region by region, and gradients are added so
         too; otherwise small maps are sampled by a product with interpolation weights, and
@@ -52,6 +54,7 @@ class Forms(NamedTuple):
     convolves_by_products: bool
     convolves_by_columns: bool
     doubles_by_products: bool
+    lines_up_by_products: bool
     stem_in_blocks: bool
     samples_by_rows: bool
     pools_by: Literal["samples", "windows", "tiles"]
@@ -71,24 +74,26 @@ class Forms(NamedTuple):
 # ones are wanted there.
 _CPU = Forms(
     convolves_by_products=True, convolves_by_columns=False, doubles_by_products=False,
-    stem_in_blocks=False, samples_by_rows=True, pools_by="samples", pastes_masks=False,
-    takes_by_masks=False, works_on_all_rows=False, regions_at_a_time=4, nms_block=128, nms_rounds=4,
+    lines_up_by_products=False, stem_in_blocks=False, samples_by_rows=True, pools_by="samples",
+    pastes_masks=False, takes_by_masks=False, works_on_all_rows=False, regions_at_a_time=4,
+    nms_block=128, nms_rounds=4,
 )  # fmt: skip
 # Windows and pasting are chosen by their structure (no loop waits for the host, few and large
 # kernels, little to send); they have not been measured on a GPU or a TPU.
 _GPU = Forms(
     convolves_by_products=False, convolves_by_columns=False, doubles_by_products=False,
-    stem_in_blocks=False, samples_by_rows=False, pools_by="windows", pastes_masks=True,
-    takes_by_masks=False, works_on_all_rows=True, regions_at_a_time=32, nms_block=1024,
-    nms_rounds=8,
+    lines_up_by_products=False, stem_in_blocks=False, samples_by_rows=False, pools_by="windows",
+    pastes_masks=True, takes_by_masks=False, works_on_all_rows=True, regions_at_a_time=32,
+    nms_block=1024, nms_rounds=8,
 )  # fmt: skip
 # A TPU decides by itself whether a loop goes on. The end of pasting reads single numbers at
 # computed places; what a TPU takes for it is not known. Of an image or two its compiler would split
 # the map of a convolution into a batch, by several copies; `python -m benchmarks.tpu` tells what it
 # expects of each form.
 _TPU = _GPU._replace(
-    convolves_by_columns=True, doubles_by_products=True, stem_in_blocks=True, pools_by="tiles",
-    pastes_masks=False, takes_by_masks=True, works_on_all_rows=False,
+    convolves_by_columns=True, doubles_by_products=True, lines_up_by_products=True,
+    stem_in_blocks=True, pools_by="tiles", pastes_masks=False, takes_by_masks=True,
+    works_on_all_rows=False,
 )  # fmt: skip
 # What jax2onnx 0.17.1 converts and onnxruntime runs: no loop or branch of uint8, whose results it
 # gives another type, and no pooling of a padded map, whose size onnxruntime refuses. Its time
@@ -104,12 +109,16 @@ _deterministic: ContextVar[bool] = ContextVar("deterministic", default=False)
 _SAME_KERNELS = MappingProxyType(
     {"xla_gpu_exclude_nondeterministic_ops": True, "xla_gpu_autotune_level": 0}
 )
-# Loops and branches are inside of CUDA graphs too, so that the device and not the host decides
-# whether another round follows.
-_IN_GRAPHS = MappingProxyType(
+# On a GPU loops and branches are inside of CUDA graphs too, so that the device and not the host
+# decides whether another round follows. On a TPU operations that are alike, such as those of the
+# blocks of a ResNet, are one piece of code that is called.
+_OPTIONS: Mapping[str, Mapping[str, str | bool]] = MappingProxyType(
     {
-        "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,"
-        "WHILE,DYNAMIC_SLICE_FUSION"
+        "gpu": {
+            "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,"
+            "WHILE,DYNAMIC_SLICE_FUSION"
+        },
+        "tpu": {"xla_tpu_enable_deduplicated_calls": True},
     }
 )
 
@@ -162,9 +171,9 @@ def same_kernels() -> dict[str, bool | int]:
     return dict(_SAME_KERNELS) if jax.default_backend() == "gpu" else {}
 
 
-def in_graphs() -> dict[str, str]:
-    """The options of `jax.jit(..., compiler_options=)` by which a GPU runs whole programs as CUDA
-    graphs; none elsewhere, nor where `XLA_FLAGS` in the environment says what graphs are for."""
-    (option,) = _IN_GRAPHS
-    chosen = option in os.environ.get("XLA_FLAGS", "")
-    return dict(_IN_GRAPHS) if jax.default_backend() == "gpu" and not chosen else {}
+def compiler_options(platform: str | None = None) -> dict[str, str | bool]:
+    """The options of `jax.jit(..., compiler_options=)` for programs of the default backend, or of
+    `platform`; none that flags in the environment name."""
+    options = _OPTIONS.get(platform or jax.default_backend(), {})
+    flags = " ".join(os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS"))
+    return {name: value for name, value in options.items() if name not in flags}

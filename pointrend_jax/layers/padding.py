@@ -10,17 +10,18 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 def inside_padded(
-    height: int, width: int, padded_hw: Int[Array, "B 2"], stride: int
-) -> Bool[Array, "B {height} {width}"]:
+    height: int, width: int, padded_hw: Int[Array, "B 2"], stride: int, a_cell: int = 1
+) -> Bool[Array, "B {height} {width}*{a_cell}"]:
     """True where a cell of a [height, width] map at `stride` covers a part of the padded image.
 
     Args:
       padded_hw: (height, width) of the region that the network sees, in pixels of the input.
       stride: input pixels a cell.
+      a_cell: how often each cell is named, one after another.
     """
     cells = -(-padded_hw // stride)
     rows = jnp.arange(height)[None, :] < cells[:, :1]
-    cols = jnp.arange(width)[None, :] < cells[:, 1:]
+    cols = jnp.arange(width * a_cell)[None, :] // a_cell < cells[:, 1:]
     return rows[:, :, None] & cols[:, None, :]
 
 

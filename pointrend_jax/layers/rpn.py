@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from pointrend_jax.devices.backend import forms
 from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.padding import inside_padded
@@ -67,11 +68,11 @@ class RPN(nn.Module):
             x = pyramid[name]
             batch, height, width, _ = x.shape
             x = nn.relu(conv(x)).astype(jnp.float32)
-            logits.append(objectness(x).reshape(batch, -1))
+            logits.append(in_a_row(objectness(x)))
             deltas.append(regression(x).reshape(batch, height * width, -1))
             grids.append(AnchorGrid((height, width), stride, size, self.aspect_ratios))
-            cells = inside_padded(height, width, padded_hw, stride).reshape(batch, -1)
-            inside.append(jnp.repeat(cells, num_anchors, axis=1))
+            own = inside_padded(height, width, padded_hw, stride, num_anchors)
+            inside.append(own.reshape(batch, -1))
         return RPNOutputs(
             logits=jnp.concatenate(logits, axis=1),
             deltas=tuple(deltas),
@@ -150,6 +151,21 @@ class RPN(nn.Module):
             "loss_rpn_cls": binary_cross_entropy(logits, labels, valid, count),
             "loss_rpn_loc": l1(deltas, targets, foreground, count),
         }
+
+
+def in_a_row(x: Float[Array, "B H W A"]) -> Float[Array, "B HWA"]:
+    """All numbers of each image, in the order (y, x, anchor). All must be finite."""
+    if not forms().lines_up_by_products:
+        return x.reshape(x.shape[0], -1)
+    batch, _, width, number = x.shape
+    place, column = jnp.arange(width * number)[None, None], jnp.arange(width)[None, :, None]
+    anchor = jnp.arange(number)[:, None, None]
+    is_own = (place // number == column) & (place % number == anchor)
+    # A product with zeros and ones is exact in this precision.
+    rows = jnp.einsum(
+        "bhwa,awp->bhp", x, is_own.astype(x.dtype), precision=jax.lax.Precision.HIGHEST
+    )
+    return rows.reshape(batch, -1)
 
 
 class _Best(NamedTuple):

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from pointrend_jax.devices.backend import in_graphs
+from pointrend_jax.devices.backend import compiler_options
 from pointrend_jax.devices.compilations import Compilations
 from pointrend_jax.devices.placement import check_divides, data_mesh, replicated
 from pointrend_jax.structures import DATA_AXIS, EvalSample
@@ -147,14 +147,14 @@ _Programs = tuple[Any, Any | None, Compilations]
 
 @kept
 def _programs(task: Task) -> _Programs:
-    compiled = partial(jax.jit, compiler_options=in_graphs())
+    compiled = partial(jax.jit, compiler_options=compiler_options())
     deliver = task.deliver and compiled(task.deliver, static_argnums=3)
     return compiled(task.predict), deliver, Compilations("the prediction")
 
 
 @kept
 def _local_programs(task: Task) -> _Programs:
-    compiled = partial(jax.jit, compiler_options=in_graphs())
+    compiled = partial(jax.jit, compiler_options=compiler_options())
     everywhere, split = PartitionSpec(), PartitionSpec(DATA_AXIS)
     # Without the other processes: predictions have nothing to do with each other.
     local = partial(

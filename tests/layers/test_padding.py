@@ -3,7 +3,13 @@
 import jax.numpy as jnp
 import numpy as np
 
-from pointrend_jax.layers.padding import mean_inside, zero_beyond
+from pointrend_jax.layers.padding import inside_padded, mean_inside, zero_beyond
+
+
+def test_a_cell_may_be_named_several_times():
+    sizes = jnp.asarray([[5, 8], [9, 1]])
+    cells, each = (inside_padded(3, 3, sizes, 4, number) for number in (1, 3))
+    np.testing.assert_array_equal(each, np.repeat(cells, 3, axis=2))
 
 
 def test_zero_beyond_keeps_the_cells_of_the_padded_image_only():

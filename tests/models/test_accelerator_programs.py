@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from pointrend_jax.devices.backend import (
+    compiler_options,
     deterministic,
     forms,
-    in_graphs,
     same_kernels,
     traced_for,
 )
@@ -189,12 +189,10 @@ def test_a_loop_to_a_number_in_the_data_is_told_from_one_to_a_constant() -> None
     assert data_dependent_loops(module).total() == 1
 
 
-@pytest.mark.parametrize("options_of_gpu", [same_kernels, in_graphs])
+@pytest.mark.parametrize("options_of_gpu", [same_kernels, compiler_options])
 def test_xla_knows_the_options_that_a_gpu_is_given(
     options_of_gpu: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert options_of_gpu() == {}
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert options_of_gpu() == {}
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     options = options_of_gpu()
@@ -207,12 +205,27 @@ def test_xla_knows_the_options_that_a_gpu_is_given(
             jax.jit(lambda x: 3 * x, compiler_options=wrong)(1)
 
 
-def test_what_the_environment_says_of_graphs_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
-    assert in_graphs()
-    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_enable_command_buffer=")
-    assert in_graphs() == {}
+def test_a_tpu_calls_operations_that_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = compiler_options("tpu")
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert compiler_options() == calls == {"xla_tpu_enable_deduplicated_calls": True}
+    assert same_kernels() == {}
+
+
+@pytest.mark.parametrize(
+    ("platform", "variable", "flag"),
+    [
+        ("gpu", "XLA_FLAGS", "--xla_gpu_enable_command_buffer="),
+        ("tpu", "LIBTPU_INIT_ARGS", "--xla_tpu_enable_deduplicated_calls=false"),
+    ],
+)
+def test_what_the_environment_says_of_an_option_holds(
+    platform: str, variable: str, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "--xla_force_host_platform_device_count=2")
+    assert compiler_options(platform)
+    monkeypatch.setenv(variable, flag)
+    assert compiler_options(platform) == {}
 
 
 @pytest.mark.parametrize("strategy", ["pmap", "shard_map"])
@@ -232,13 +245,13 @@ def test_a_gpu_has_its_options_for_the_step_and_for_predictions(
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(jax, "jit", recorded)
     build_replicas(strategy, task, optimizer, StepOptions(deterministic=wanted))
-    assert given == [in_graphs() | (same_kernels() if wanted else {})]
+    assert given == [compiler_options() | (same_kernels() if wanted else {})]
     given.clear()
     # Others may hold programs of the task itself already.
     task = task._replace(deliver=lambda *given: given)
     on_one_device(task, variables, 1)
     on_local_devices(task, variables, 1)
-    assert given == 4 * [in_graphs()]
+    assert given == 4 * [compiler_options()]
 
 
 def test_outside_of_a_deterministic_step_nothing_is_added_exactly() -> None:
