@@ -234,8 +234,8 @@ def get_config() -> ConfigDict:
     # Computes the blocks of the backbone again for the gradient instead of keeping what is in them:
     # less memory, more time (docs/precision.md).
     train.remat = False
-    # "pmap" | "shard_map"; the same step. On a GPU, and where the step is deterministic, the
-    # compiler is given options, which pmap does not take: both go by shard_map then.
+    # "pmap" | "shard_map"; the same step. On a GPU, on a TPU, and where the step is deterministic,
+    # the compiler is given options, which pmap does not take: both go by shard_map then.
     train.strategy = "pmap"
     # Two runs of a seed have the same bits on a GPU, at some cost (docs/training.md); a CPU
     # has them anyway.

@@ -228,10 +228,12 @@ def test_what_the_environment_says_of_an_option_holds(
     assert compiler_options(platform) == {}
 
 
-@pytest.mark.parametrize("strategy", ["pmap", "shard_map"])
+@pytest.mark.parametrize(
+    ("platform", "strategy"), [("gpu", "pmap"), ("gpu", "shard_map"), ("tpu", "pmap")]
+)
 @pytest.mark.parametrize("wanted", [False, True])
-def test_a_gpu_has_its_options_for_the_step_and_for_predictions(
-    strategy: str, wanted: bool, monkeypatch: pytest.MonkeyPatch
+def test_the_step_and_predictions_have_the_options_of_an_accelerator(
+    platform: str, strategy: str, wanted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Any] = []
 
@@ -242,7 +244,7 @@ def test_a_gpu_has_its_options_for_the_step_and_for_predictions(
     task = task_on_patches(tiny_config())
     variables = tiny_variables(task)
     optimizer, _ = build_optimizer(tiny_config(), variables["params"], task.is_trainable)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
     monkeypatch.setattr(jax, "jit", recorded)
     build_replicas(strategy, task, optimizer, StepOptions(deterministic=wanted))
     assert given == [compiler_options() | (same_kernels() if wanted else {})]
