@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import SingleDeviceSharding
+from jax.sharding import PartitionSpec, SingleDeviceSharding
 
 from benchmarks.collectives import lower_step
 from benchmarks.speed.cases import box_stage, pyramid_stage
@@ -19,10 +19,12 @@ from benchmarks.speed.models import SIZES
 from benchmarks.tpu.estimate import Assumed
 from pointrend_jax.config import load_config
 from pointrend_jax.devices.backend import forms, traced_for
+from pointrend_jax.devices.placement import data_mesh
 from pointrend_jax.models.build import build_model
 from pointrend_jax.models.mask_rcnn import MaskRCNN
-from pointrend_jax.structures import Config, ImageBatch
+from pointrend_jax.structures import DATA_AXIS, Array, Config, ImageBatch
 from pointrend_jax.tasks.build import build_task
+from pointrend_jax.training.optimizer import module_path
 
 _CONFIG = Path(__file__).resolve().parents[2] / "configs" / "pointrend_rcnn_r50_fpn_3x_coco.py"
 _CANVAS = SIZES[800][1]
@@ -118,6 +120,27 @@ def _training(devices: Sequence[Any]) -> jax.stages.Lowered:
         )  # fmt: skip
 
 
+def _sum_of_gradients(devices: Sequence[Any]) -> jax.stages.Lowered:
+    """What the step sends between all devices, and nothing else of it."""
+    task = build_task(_config())
+    trained = [
+        jax.ShapeDtypeStruct(x.shape, x.dtype)
+        for path, x in jax.tree_util.tree_leaves_with_path(task.shapes()["params"])
+        if task.is_trainable(module_path(path))
+    ]
+
+    def add(arrays: list[Array]) -> list[Array]:
+        # Each device has its own, as gradients are.
+        own = jax.lax.axis_index(DATA_AXIS).astype(jnp.float32)
+        return jax.lax.psum([own * x for x in arrays], DATA_AXIS)
+
+    mesh, everywhere = data_mesh(list(devices)), PartitionSpec()
+    added = jax.shard_map(
+        add, mesh=mesh, in_specs=(everywhere,), out_specs=everywhere, check_vma=False
+    )
+    return jax.jit(added).lower(trained)
+
+
 def _assumed(images: int, candidates: int) -> tuple[Assumed, ...]:
     """Of so many images with 100 masks each.
 
@@ -170,6 +193,7 @@ PROGRAMS: Mapping[str, Program] = MappingProxyType(
                 f"step of {_IMAGES_A_CHIP} images a device",
                 Program("training", _GRADIENT, _training, _STEP),
             ),
+            ("sum of gradients", Program("training", None, _sum_of_gradients, ())),
         )
     )
 )
