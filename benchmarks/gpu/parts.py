@@ -15,7 +15,7 @@ from benchmarks.speed import models
 from benchmarks.speed.cases import network, stage_calls
 from benchmarks.speed.measure import seconds
 from benchmarks.speed.training import Steps, steps_of, training_batch
-from pointrend_jax.devices.backend import in_graphs
+from pointrend_jax.devices.backend import compiler_options
 from pointrend_jax.ops.top_k import is_counted, top_k_by_count
 from pointrend_jax.structures import ImageBatch
 from pointrend_jax.training.step import DEFAULT_OPTIONS, StepOptions
@@ -128,7 +128,7 @@ def selection(work: Work) -> Iterator[tuple[str, Figures]]:
         x, found, figures = jax.device_put(x), [], {}
         for form, select in forms.items():
             one_by_one = partial(jax.lax.map, partial(select, k=k))
-            call = partial(jax.jit(one_by_one, compiler_options=in_graphs()), x)
+            call = partial(jax.jit(one_by_one, compiler_options=compiler_options()), x)
             found.append(jax.device_get(call()))
             figures[f"{form}_ms"] = 1e3 * seconds(call, work.repeats)["median"] / len(x)
         equal = all(map(np.array_equal, *found))

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.compilations import counted_compilations
 from benchmarks.speed import heads, models, operations, training
 from benchmarks.speed.measure import flops, peak_mib, product_rate, seconds
-from pointrend_jax.devices.backend import in_graphs
+from pointrend_jax.devices.backend import compiler_options
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.models.mask_rcnn import MaskRCNN, regions_of
 from pointrend_jax.predict.instances import Predictor
@@ -118,13 +118,13 @@ def _mask_flops(
 def _method(built: models.Benchmarked, method: Callable[..., Any]) -> Callable[..., Any]:
     # Weights as arguments: as constants they would be compiled into the program.
     apply = partial(built.model.apply, method=method)
-    compiled = jax.jit(apply, compiler_options=in_graphs())
+    compiled = jax.jit(apply, compiler_options=compiler_options())
     return partial(compiled, built.variables)
 
 
 def network(built: models.Benchmarked) -> Callable[..., Any]:
     """The network, compiled as for a user, as a function of a batch."""
-    compiled = jax.jit(built.task.predict, compiler_options=in_graphs())
+    compiled = jax.jit(built.task.predict, compiler_options=compiler_options())
     return partial(compiled, built.variables)
 
 

@@ -152,7 +152,7 @@ def traced_for(platform: str) -> Iterator[None]:
 @contextlib.contextmanager
 def deterministic(wanted: bool = True) -> Iterator[None]:
     """Within, programs are traced in forms that give the same bits in every run on a GPU, if
-    `wanted`. They must be compiled with `same_kernels` too."""
+    `wanted`. They must be compiled with its `compiler_options` too."""
     token = _deterministic.set(wanted)
     try:
         yield
@@ -160,15 +160,17 @@ def deterministic(wanted: bool = True) -> Iterator[None]:
         _deterministic.reset(token)
 
 
-def same_kernels() -> dict[str, bool | int]:
-    """The options of `jax.jit(..., compiler_options=)` by which a GPU runs the same kernels in
-    every process; none elsewhere, where that is so anyway."""
-    return dict(_SAME_KERNELS) if jax.default_backend() == "gpu" else {}
+def compiler_options(*, deterministic: bool = False) -> dict[str, str | bool | int]:
+    """What every `jax.jit` of a model is given as `compiler_options`; nothing but for a GPU.
 
+    A GPU runs whole programs as CUDA graphs, unless `XLA_FLAGS` in the environment says what graphs
+    are for.
 
-def in_graphs() -> dict[str, str]:
-    """The options of `jax.jit(..., compiler_options=)` by which a GPU runs whole programs as CUDA
-    graphs; none elsewhere, nor where `XLA_FLAGS` in the environment says what graphs are for."""
+    Args:
+      deterministic: the same kernels in every process, for what is traced in `deterministic`.
+    """
+    if jax.default_backend() != "gpu":
+        return {}
     (option,) = _IN_GRAPHS
-    chosen = option in os.environ.get("XLA_FLAGS", "")
-    return dict(_IN_GRAPHS) if jax.default_backend() == "gpu" and not chosen else {}
+    graphs = {} if option in os.environ.get("XLA_FLAGS", "") else _IN_GRAPHS
+    return {**graphs, **(_SAME_KERNELS if deterministic else {})}

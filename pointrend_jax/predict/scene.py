@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from pointrend_jax.console import waiting_for
-from pointrend_jax.devices.backend import in_graphs
+from pointrend_jax.devices.backend import compiler_options
 from pointrend_jax.devices.compilations import Compilations
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.masks.paste import probability
@@ -211,7 +211,7 @@ class _Programs(NamedTuple):
 
 @kept
 def _programs(task: Task) -> _Programs:
-    compiled = partial(jax.jit, compiler_options=in_graphs())
+    compiled = partial(jax.jit, compiler_options=compiler_options())
     deliver = task.deliver and compiled(task.deliver, static_argnums=3)
     render = compiled(task.render, static_argnums=4)
     return _Programs(

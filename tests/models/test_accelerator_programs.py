@@ -15,13 +15,7 @@ import numpy as np
 import pytest
 
 from pointrend_jax.configs import base
-from pointrend_jax.devices.backend import (
-    deterministic,
-    forms,
-    in_graphs,
-    same_kernels,
-    traced_for,
-)
+from pointrend_jax.devices.backend import compiler_options, deterministic, forms, traced_for
 from pointrend_jax.layers.resnet import stem_pool
 from pointrend_jax.models.build_semantic import build_semantic_model
 from pointrend_jax.ops import top_k
@@ -234,17 +228,17 @@ def test_a_loop_to_a_number_in_the_data_is_told_from_one_to_a_constant() -> None
     assert data_dependent_loops(module).total() == 1
 
 
-@pytest.mark.parametrize("options_of_gpu", [same_kernels, in_graphs])
+@pytest.mark.parametrize("same_kernels", [False, True])
 def test_xla_knows_the_options_that_a_gpu_is_given(
-    options_of_gpu: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    same_kernels: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert options_of_gpu() == {}
+    assert compiler_options(deterministic=same_kernels) == {}
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert options_of_gpu() == {}
+    assert compiler_options(deterministic=same_kernels) == {}
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    options = options_of_gpu()
+    options = compiler_options(deterministic=same_kernels)
     monkeypatch.undo()
-    assert options
+    assert len(options) == (3 if same_kernels else 1)
     doubled = jax.jit(lambda x: 2 * x, compiler_options=options)
     assert doubled(jnp.asarray(3)) == 6
     for wrong in ({"xla_gpu_no_such_option": 1}, dict.fromkeys(options, "NO_SUCH_VALUE")):
@@ -255,9 +249,10 @@ def test_xla_knows_the_options_that_a_gpu_is_given(
 def test_what_the_environment_says_of_graphs_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
-    assert in_graphs()
-    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_enable_command_buffer=")
-    assert in_graphs() == {}
+    (graphs,) = compiler_options()
+    monkeypatch.setenv("XLA_FLAGS", f"--{graphs}=")
+    assert compiler_options() == {}
+    assert len(compiler_options(deterministic=True)) == 2
 
 
 @pytest.mark.parametrize("strategy", ["pmap", "shard_map"])
@@ -277,13 +272,13 @@ def test_a_gpu_has_its_options_for_the_step_and_for_predictions(
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(jax, "jit", recorded)
     build_replicas(strategy, task, optimizer, StepOptions(deterministic=wanted))
-    assert given == [in_graphs() | (same_kernels() if wanted else {})]
+    assert given == [compiler_options(deterministic=wanted)]
     given.clear()
     # Others may hold programs of the task itself already.
     task = task._replace(deliver=lambda *given: given)
     on_one_device(task, variables, 1)
     on_local_devices(task, variables, 1)
-    assert given == 4 * [in_graphs()]
+    assert given == 4 * [compiler_options()]
 
 
 def test_outside_of_a_deterministic_step_nothing_is_added_exactly() -> None:
