@@ -79,9 +79,15 @@ FAULTS = (
     ),
     Fault(
         "points-certain-first", "pointrend.py",
-        "_, index = jax.lax.top_k(uncertainty_fn(candidate_logits), num_uncertain)",
-        "_, index = jax.lax.top_k(-uncertainty_fn(candidate_logits), num_uncertain)",
+        "_, index = top_k(uncertainty_fn(candidate_logits), num_uncertain)",
+        "_, index = top_k(-uncertainty_fn(candidate_logits), num_uncertain)",
         ("test_pointrend.py",),
+    ),
+    Fault(
+        "counted-ties-before-larger-ones", "ops/top_k.py",
+        "[_packed(lanes > kth), _packed(lanes == kth)]",
+        "[_packed(lanes >= kth), _packed(lanes == kth)]",
+        ("ops/test_top_k.py",),
     ),
     Fault(
         "point-head-forgets-coarse", "pointrend.py",

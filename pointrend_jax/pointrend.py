@@ -32,6 +32,7 @@ from pointrend_jax.ops.points import (
 )
 from pointrend_jax.ops.resize import upsample_2x
 from pointrend_jax.ops.scatter import take_rows
+from pointrend_jax.ops.top_k import top_k
 
 UncertaintyFn = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 PredictPoints = Callable[[Float[Array, "N P 2"]], Float[Array, "N P K"]]
@@ -134,7 +135,7 @@ def select_uncertain_points(
     num_regions, height, width = uncertainty.shape
     check_indexable("the pixels of a rendered map", height * width)
     num_points = min(num_points, height * width)
-    _, point_indices = jax.lax.top_k(uncertainty.reshape(num_regions, -1), num_points)
+    _, point_indices = top_k(uncertainty.reshape(num_regions, -1), num_points)
     row, column = point_indices // width, point_indices % width
     # Coordinates are float32, whatever the type of the logits.
     x = (column.astype(jnp.float32) + 0.5) / width
@@ -208,7 +209,7 @@ def choose_training_points(
     # Sample first, then take uncertainty: between logits -1 and +1 lies a 0, which is uncertain
     # although both of its neighbours are sure.
     candidate_logits = point_sample(jax.lax.stop_gradient(coarse_logits), candidates.oversampled)
-    _, index = jax.lax.top_k(uncertainty_fn(candidate_logits), num_uncertain)
+    _, index = top_k(uncertainty_fn(candidate_logits), num_uncertain)
     uncertain = jnp.take_along_axis(candidates.oversampled, index[..., None], axis=1)
     return jnp.concatenate([uncertain, candidates.uniform], axis=1)
 

@@ -15,6 +15,8 @@ from benchmarks.speed import models
 from benchmarks.speed.cases import network, stage_calls
 from benchmarks.speed.measure import seconds
 from benchmarks.speed.training import Steps, steps_of, training_batch
+from pointrend_jax.devices.backend import compiler_options
+from pointrend_jax.ops.top_k import is_counted, top_k_by_count
 from pointrend_jax.structures import ImageBatch
 from pointrend_jax.training.step import DEFAULT_OPTIONS, StepOptions
 
@@ -33,6 +35,7 @@ class Work(NamedTuple):
       objects: of a training image.
       steps: of each of the two runs whose bits are compared.
       changes: of fields of the configuration.
+      selections: rows, their length and how many of each are chosen, by what is chosen.
     """
 
     kit: Path | None
@@ -43,6 +46,7 @@ class Work(NamedTuple):
     repeats: int
     steps: int
     changes: Mapping[str, Any]
+    selections: Mapping[str, tuple[int, int, int]]
 
 
 _TINY = MappingProxyType(
@@ -56,16 +60,31 @@ _TINY = MappingProxyType(
         "model.mask.train_num_points": 49,
     }
 )  # fmt: skip
+# Of 800 x 1216, of 1 and of 8 images: anchors of p2 to p5 and classes of proposals; masks of a
+# chunk; what a training step of 8 images draws of anchors and, of 16 objects each, of points.
+_SELECTIONS = {
+    f"{name}, {rows} x {n}": (rows, n, k)
+    for name, of_rows, n, k in (
+        ("anchors", (1, 8), 182400, 1000), ("anchors", (1, 8), 45600, 1000),
+        ("anchors", (1, 8), 11400, 1000), ("anchors", (1, 8), 2850, 1000),
+        ("classes", (1, 8), 80000, 20000), ("pixels", (32,), 50176, 784),
+        ("pixels", (32,), 12544, 784), ("pixels", (32,), 3136, 784),
+        ("training anchors", (8,), 242991, 256), ("training points", (128,), 588, 147),
+    )
+    for rows in of_rows
+}  # fmt: skip
+# A call makes so many selections, one after another, that starting it is little of its time.
+_SELECTIONS_A_CALL = 10
 
 
 def whole_work(kit: Path | None) -> Work:
     """R50 on 800 x 1216, as COCO is evaluated and trained on."""
-    return Work(kit, 800, 100, 8, 16, 10, 50, models.NO_CHANGES)
+    return Work(kit, 800, 100, 8, 16, 10, 50, models.NO_CHANGES, _SELECTIONS)
 
 
 def small_work() -> Work:
     """Every part, on a CPU too, to see that it runs; its figures say nothing."""
-    return Work(None, 64, 6, 2, 3, 1, 2, _TINY)
+    return Work(None, 64, 6, 2, 3, 1, 2, _TINY, {"pixels, 2 x 5000": (2, 5000, 20)})
 
 
 def stages(work: Work) -> Iterator[tuple[str, Figures]]:
@@ -97,6 +116,24 @@ def pixels_to_rle(work: Work) -> Iterator[tuple[str, Figures]]:
 
     for number in (1, work.images):
         yield f"batch of {number}", _figures(partial(call, number), work.repeats, number)
+
+
+def selection(work: Work) -> Iterator[tuple[str, Figures]]:
+    """The k largest of rows by `jax.lax.top_k` and by counting, and which a GPU is given."""
+    forms = {"sort": jax.lax.top_k, "count": top_k_by_count}
+    for name, (rows, n, k) in work.selections.items():
+        shape = (_SELECTIONS_A_CALL, rows, n)
+        # Of a few thousand values, so that many are equal.
+        x = np.round(1000 * np.random.default_rng(0).normal(size=shape)).astype(np.float32)
+        x, found, figures = jax.device_put(x), [], {}
+        for form, select in forms.items():
+            one_by_one = partial(jax.lax.map, partial(select, k=k))
+            call = partial(jax.jit(one_by_one, compiler_options=compiler_options()), x)
+            found.append(jax.device_get(call()))
+            figures[f"{form}_ms"] = 1e3 * seconds(call, work.repeats)["median"] / len(x)
+        equal = all(map(np.array_equal, *found))
+        given = "count" if is_counted(n, k) else "sort"
+        yield name, {**figures, "equal": "yes" if equal else "NO", "given": given}
 
 
 def training(work: Work) -> Iterator[tuple[str, Figures]]:
@@ -146,8 +183,9 @@ def profile(work: Work) -> Iterator[tuple[str, Figures]]:
 
 PARTS: Mapping[str, Callable[[Work], Iterator[tuple[str, Figures]]]] = MappingProxyType(
     {
-        "stages": stages, "network": whole_network, "rle": pixels_to_rle, "training": training,
-        "deterministic": deterministic, "profile": profile,
+        "stages": stages, "network": whole_network, "rle": pixels_to_rle,
+        "selection": selection, "training": training, "deterministic": deterministic,
+        "profile": profile,
     }
 )  # fmt: skip
 

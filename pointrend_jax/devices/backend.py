@@ -41,6 +41,8 @@ class Forms(NamedTuple):
       works_on_all_rows: the mask head is applied to every slot for a detection; otherwise to those
         that hold one, by a loop that waits for their number (ops/chunks.py).
       regions_at_a_time: of the mask head at inference, unless a config says how many.
+      selects_by: how the k largest of many numbers are found (ops/top_k.py): by a "sort" of all of
+        them, or by a "count" of those that reach a threshold.
       nms_block, nms_rounds: candidates that NMS looks at in one round of its loop, and how often
         each such block is gone over (ops/nms.py).
       labels_in_bytes: label maps are made as bytes, by a branch that blends no neighbours where an
@@ -62,6 +64,7 @@ class Forms(NamedTuple):
     takes_by_masks: bool
     works_on_all_rows: bool
     regions_at_a_time: int
+    selects_by: Literal["sort", "count"]
     nms_block: int
     nms_rounds: int
     labels_in_bytes: bool = True
@@ -76,15 +79,15 @@ _CPU = Forms(
     convolves_by_products=True, convolves_by_columns=False, doubles_by_products=False,
     lines_up_by_products=False, stem_in_blocks=False, samples_by_rows=True, pools_by="samples",
     pastes_masks=False, takes_by_masks=False, works_on_all_rows=False, regions_at_a_time=4,
-    nms_block=128, nms_rounds=4,
+    selects_by="sort", nms_block=128, nms_rounds=4,
 )  # fmt: skip
-# Windows and pasting are chosen by their structure (no loop waits for the host, few and large
-# kernels, little to send); they have not been measured on a GPU or a TPU.
+# Windows, pasting and counting are chosen by their structure (no loop waits for the host, few and
+# large kernels, little to send or to sort); they have not been measured on a GPU or a TPU.
 _GPU = Forms(
     convolves_by_products=False, convolves_by_columns=False, doubles_by_products=False,
     lines_up_by_products=False, stem_in_blocks=False, samples_by_rows=False, pools_by="windows",
     pastes_masks=True, takes_by_masks=False, works_on_all_rows=True, regions_at_a_time=32,
-    nms_block=1024, nms_rounds=8,
+    selects_by="count", nms_block=1024, nms_rounds=8,
 )  # fmt: skip
 # A TPU decides by itself whether a loop goes on. The end of pasting reads single numbers at
 # computed places; what a TPU takes for it is not known. Of an image or two its compiler would split
@@ -93,7 +96,7 @@ _GPU = Forms(
 _TPU = _GPU._replace(
     convolves_by_columns=True, doubles_by_products=True, lines_up_by_products=True,
     stem_in_blocks=True, pools_by="tiles", pastes_masks=False, takes_by_masks=True,
-    works_on_all_rows=False,
+    works_on_all_rows=False, selects_by="sort",
 )  # fmt: skip
 # What jax2onnx 0.17.1 converts and onnxruntime runs: no loop or branch of uint8, whose results it
 # gives another type, and no pooling of a padded map, whose size onnxruntime refuses. Its time
@@ -157,7 +160,7 @@ def traced_for(platform: str) -> Iterator[None]:
 @contextlib.contextmanager
 def deterministic(wanted: bool = True) -> Iterator[None]:
     """Within, programs are traced in forms that give the same bits in every run on a GPU, if
-    `wanted`. They must be compiled with `same_kernels` too."""
+    `wanted`. They must be compiled with its `compiler_options` too."""
     token = _deterministic.set(wanted)
     try:
         yield
@@ -165,15 +168,19 @@ def deterministic(wanted: bool = True) -> Iterator[None]:
         _deterministic.reset(token)
 
 
-def same_kernels() -> dict[str, bool | int]:
-    """The options of `jax.jit(..., compiler_options=)` by which a GPU runs the same kernels in
-    every process; none elsewhere, where that is so anyway."""
-    return dict(_SAME_KERNELS) if jax.default_backend() == "gpu" else {}
+def compiler_options(
+    platform: str | None = None, *, deterministic: bool = False
+) -> dict[str, str | bool | int]:
+    """What every `jax.jit` of a model is given as `compiler_options`; nothing on a CPU.
 
+    Args:
+      platform: instead of the default backend's.
+      deterministic: a GPU runs the same kernels in every process, as what is traced in
+        `deterministic` needs; elsewhere that is so anyway.
 
-def compiler_options(platform: str | None = None) -> dict[str, str | bool]:
-    """The options of `jax.jit(..., compiler_options=)` for programs of the default backend, or of
-    `platform`; none that flags in the environment name."""
-    options = _OPTIONS.get(platform or jax.default_backend(), {})
+    Options that flags in the environment name are left to these.
+    """
+    platform = platform or jax.default_backend()
     flags = " ".join(os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS"))
-    return {name: value for name, value in options.items() if name not in flags}
+    options = {n: value for n, value in _OPTIONS.get(platform, {}).items() if n not in flags}
+    return {**options, **(_SAME_KERNELS if deterministic and platform == "gpu" else {})}

@@ -58,10 +58,15 @@ def shard(batch: Any, num_devices: int) -> Any:
     return jax.tree.map(split, batch)
 
 
-@jax.jit
-def unshard(results: Any) -> Any:
-    """[devices, B / devices, ...] to [B, ...], the inverse of `shard`; in one program."""
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), results)
+def split(batch: Any) -> Any:
+    """[B, ...] of numpy, an equal part on each device of this process.
+
+    Raises: ValueError if the batch does not divide by the devices.
+    """
+    mesh = data_mesh(jax.local_devices())
+    for x in jax.tree.leaves(batch):
+        check_divides(x.shape[0], mesh.size)
+    return jax.device_put(batch, NamedSharding(mesh, PartitionSpec(DATA_AXIS)))
 
 
 def check_divides(num_images: int, num_devices: int) -> None:

@@ -4,7 +4,8 @@ Far from every outline a point is sure; there the whole mask says what it is. Wh
 measured beside the scene itself.
 """
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import cv2
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from pointrend_jax.devices.backend import compiler_options
 from pointrend_jax.layers.regions import render_windows
 from pointrend_jax.ops.points import point_sample
 from pointrend_jax.pointrend import PointMLP, point_features
@@ -161,14 +163,18 @@ def price(scene: Scene, packed: PackedScene) -> Price:
 def render_packed(packed: PackedScene, index: int, side: int) -> jax.Array:
     """Probabilities [side, side] of the box of an object, as the page renders them."""
     parts, rows = packed.parts, slice(index, index + 1)
-    return _rendered(
+    return _renderer()(
         (parts.maps, packed.kept, packed.known[rows], parts.mlp.kernels, parts.mlp.biases),
         parts.boxes[rows], jnp.asarray(parts.classes[rows]), parts.coarse_logits[rows],
         how=(side, tuple(parts.strides), parts.mlp.coarse_each_layer, parts.subdivision_num_points),
     )  # fmt: skip
 
 
-@partial(jax.jit, static_argnames="how")
+@cache
+def _renderer() -> Callable[..., jax.Array]:
+    return jax.jit(_rendered, static_argnames="how", compiler_options=compiler_options())
+
+
 def _rendered(
     arrays: Any, boxes: jax.Array, classes: jax.Array, coarse: jax.Array, *, how: Any
 ) -> jax.Array:

@@ -16,6 +16,7 @@ from pointrend_jax.ops.matching import match_boxes, sample_by_priority
 from pointrend_jax.ops.nms import nms_sorted
 from pointrend_jax.ops.roi_align import roi_align
 from pointrend_jax.ops.scatter import take_own
+from pointrend_jax.ops.top_k import top_k
 from pointrend_jax.structures import Detections, ObjectBatch, Proposals
 
 
@@ -149,7 +150,7 @@ class BoxHead(nn.Module):
         if self.score_threshold > 0:
             a_proposal = min(a_proposal, int(1 / self.score_threshold))
         flat_scores = jnp.where(above, scores, -1.0).reshape(-1)
-        candidate_scores, candidate = jax.lax.top_k(flat_scores, num_proposals * a_proposal)
+        candidate_scores, candidate = top_k(flat_scores, num_proposals * a_proposal)
         row, classes = candidate // self.num_classes, candidate % self.num_classes
         deltas = outputs.deltas[row, classes]
         boxes = decode_boxes(proposals.boxes[row], deltas, self.delta_weights)

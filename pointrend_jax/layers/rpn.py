@@ -24,6 +24,7 @@ from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy, l1
 from pointrend_jax.ops.matching import match_boxes, sample_by_priority
 from pointrend_jax.ops.nms import nms_sorted
 from pointrend_jax.ops.scatter import take_distinct
+from pointrend_jax.ops.top_k import top_k
 from pointrend_jax.structures import ObjectBatch, Proposals
 
 
@@ -191,7 +192,7 @@ def _best_of_levels(
     found, first = [], 0
     for level, (grid, of_cells) in enumerate(zip(grids, deltas, strict=True)):
         number = grid.number
-        best_scores, best = jax.lax.top_k(scores[first : first + number], min(topk, number))
+        best_scores, best = top_k(scores[first : first + number], min(topk, number))
         per_cell = len(grid.aspect_ratios)
         of_cell = of_cells[best // per_cell].reshape(-1, per_cell, 4)
         own = jnp.arange(per_cell)[None] == (best % per_cell)[:, None]

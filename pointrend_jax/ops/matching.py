@@ -6,11 +6,11 @@ reference's permutation can be fed in.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from pointrend_jax.ops.boxes import iou_of_sides
+from pointrend_jax.ops.top_k import top_k
 
 IGNORE = -1
 _ROWS, _LANES = 8, 128
@@ -105,5 +105,5 @@ def num_foreground_slots(num_samples: int, positive_fraction: float) -> int:
 def _lowest(candidates: Array, priority: Array, num: int) -> tuple[Array, Array]:
     """Indices of the `num` candidates of lowest priority, and which of them exist."""
     num = min(num, candidates.shape[0])
-    negated, indices = jax.lax.top_k(jnp.where(candidates, -priority, -jnp.inf), num)
+    negated, indices = top_k(jnp.where(candidates, -priority, -jnp.inf), num)
     return indices, negated > -jnp.inf

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pointrend_jax.devices.backend import compiler_options
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.masks.paste import probability
 from pointrend_jax.predict.explainable import check_explains
@@ -82,7 +83,7 @@ class Predictor(Exportable):
                 f"each another one, got {list(self.category_ids)}."
             )
         self._predict = on_one_device(model.task, model.variables, model.num_canvases)
-        self._explain = jax.jit(model.task.explain)
+        self._explain = jax.jit(model.task.explain, compiler_options=compiler_options())
 
     @overload
     def predict(

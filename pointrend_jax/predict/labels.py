@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, overload
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
 
+from pointrend_jax.devices.backend import compiler_options
 from pointrend_jax.pointrend import RenderStep
 from pointrend_jax.predict.explainable import check_explains
 from pointrend_jax.predict.exportable import Exportable
@@ -60,11 +62,12 @@ class SemanticPredictor(Exportable):
         self._model = model = LoadedModel(variables, config, class_names)
         self.class_names, self.config = model.class_names, model.config
         self.pixel_format = model.pixels
-        self._logits = jax.jit(model.task.predict)
+        compiled = partial(jax.jit, compiler_options=compiler_options())
+        self._logits = compiled(model.task.predict)
         self._predict = on_one_device(model.task, model.variables, model.num_canvases)
-        self._probabilities = jax.jit(class_probabilities, static_argnums=3)
-        self._explain = jax.jit(_explained_by(model.task))
-        self._tile = jax.jit(_tile_labels(model.task))
+        self._probabilities = compiled(class_probabilities, static_argnums=3)
+        self._explain = compiled(_explained_by(model.task))
+        self._tile = compiled(_tile_labels(model.task))
 
     @overload
     def predict(self, images: ImageLike) -> PredictedLabels: ...

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pointrend_jax.devices.backend import compiler_options
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.regions import Regions
 from pointrend_jax.pointrend import PointMLP
@@ -75,4 +76,4 @@ def scene_parts(scene: Scene) -> SceneParts:
 @kept
 def _encode(task: Task) -> Callable[..., Any]:
     assert task.encode_regions is not None, "a scene of instances has a task of instances"
-    return jax.jit(task.encode_regions)
+    return jax.jit(task.encode_regions, compiler_options=compiler_options())

@@ -16,13 +16,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from pointrend_jax.data.splits import EvalSamples, buckets
+from pointrend_jax.devices.backend import compiler_options
 from pointrend_jax.devices.compilations import Compilations
-from pointrend_jax.devices.placement import replicated, shard, unshard
+from pointrend_jax.devices.placement import replicated, split
 from pointrend_jax.layers.regions import MaskLogits
 from pointrend_jax.ops.boxes import clip_boxes
 from pointrend_jax.ops.nms import nms_sorted
 from pointrend_jax.structures import Config, Detections, EvalSample, InstancePredictions
-from pointrend_jax.tasks.predict_batches import MADE_AHEAD
+from pointrend_jax.tasks.predict_batches import MADE_AHEAD, on_parts
 from pointrend_jax.tasks.task import Task, Variables, kept
 from pointrend_jax.tasks.views import views
 from pointrend_jax.workers import ahead
@@ -50,7 +51,7 @@ def augmented_instances(
     num_canvases = len(buckets(config)) * len({scale for scale, _ in of_views})
     streams = [eval_samples(*process, scale, flip) for scale, flip in of_views]
     for samples in ahead(zip(*streams, strict=True), MADE_AHEAD):
-        batches = [shard(sample.batch, jax.local_device_count()) for sample in samples]
+        batches = [split(sample.batch) for sample in samples]
         views_hw = [batch.image_hw for batch in batches]
         found = []
         for batch in batches:
@@ -60,19 +61,19 @@ def augmented_instances(
         total: Any = None
         for batch, (maps, _), flip in zip(batches, found, flips, strict=True):
             frames = views_hw[0], batch.image_hw
-            masks = programs.masks(variables, maps, merged, frames, batch.padded_hw, flip)
+            masks = programs.masks(variables, flip, maps, merged, frames, batch.padded_hw)
             total = masks if total is None else _added(total, masks)
         logits = jax.tree.map(lambda x: _logits_of_mean(x, len(flips)), total)
         # The host pastes, whatever pastes single predictions.
-        yield samples[0], unshard(InstancePredictions(merged, logits.rendered, logits.coarse))
+        yield samples[0], InstancePredictions(merged, logits.rendered, logits.coarse)
 
 
 class _Programs(NamedTuple):
-    """On all devices of this process; arrays are [devices, B / devices, ...].
+    """On all devices of this process, an equal part of the batch on each.
 
     find: (variables, images) to maps and detections. merge: as `merge_detections`. masks:
-    (variables, maps, detections, (frame of the detections, size of the images), padded_hw, whether
-    the images are mirrored) to probabilities.
+    (variables, whether the images are mirrored, maps, detections, (frame of the detections, size of
+    the images), padded_hw) to probabilities.
     """
 
     find: Callable[..., tuple[Any, Detections]]
@@ -83,30 +84,32 @@ class _Programs(NamedTuple):
 
 @kept
 def _local_programs(task: Task, iou_threshold: float, most: int) -> _Programs:
-    # Without the other processes: predictions have nothing to do with each other.
-    local = partial(jax.pmap, devices=jax.local_devices())
+    compiled = partial(jax.jit, compiler_options=compiler_options())
     find, segment = task.find, task.segment
     assert find is not None, "a task of instances"
     assert segment is not None, "a task of instances"
 
     def masks(
         variables: Variables,
+        flipped: Array,
         maps: Any,
         detections: Detections,
         frames: tuple[Array, Array],
         padded_hw: Array,
-        flipped: Array,
     ) -> MaskLogits:
         boxes = boxes_in_view(detections.boxes, *frames, flipped=flipped)
         logits = segment(variables, maps, detections._replace(boxes=boxes), padded_hw)
         probabilities = jax.tree.map(jax.nn.sigmoid, logits)
         return jax.tree.map(lambda x: jnp.where(flipped, x[..., ::-1], x), probabilities)
 
-    merge = partial(merge_detections, iou_threshold=iou_threshold, most=most)
+    def merge(found: Any, views_hw: Any, flips: tuple[bool, ...]) -> Detections:
+        merged = partial(merge_detections, flips=flips, iou_threshold=iou_threshold, most=most)
+        return on_parts(merged)(found, views_hw)
+
     return _Programs(
-        find=local(find, in_axes=(None, 0)),
-        merge=local(merge, static_broadcasted_argnums=2),
-        masks=local(masks, in_axes=(None, 0, 0, 0, 0, None)),
+        find=compiled(on_parts(find, num_whole=1)),
+        merge=compiled(merge, static_argnums=2),
+        masks=compiled(on_parts(masks, num_whole=2)),
         compilations=Compilations("test-time augmentation"),
     )
 

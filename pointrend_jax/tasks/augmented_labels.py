@@ -1,16 +1,16 @@
 """Label maps predicted from the mean probability over scales of an image and its mirror image."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from pointrend_jax.data.splits import EvalSamples
-from pointrend_jax.devices.placement import replicated, shard, unshard
+from pointrend_jax.devices.backend import compiler_options
+from pointrend_jax.devices.placement import replicated, split
 from pointrend_jax.structures import Config, EvalSample, ImageBatch
-from pointrend_jax.tasks.predict_batches import MADE_AHEAD, original_sizes
+from pointrend_jax.tasks.predict_batches import MADE_AHEAD, on_parts, original_sizes
 from pointrend_jax.tasks.semantic import (
     PredictedLabelMaps,
     class_probabilities,
@@ -41,26 +41,30 @@ def augmented_label_maps(
         total: Any = None
         for sample, (_, flip) in zip(samples, of_views, strict=True):
             sizes, canvas = original_sizes(sample)
-            batch, sizes = shard((sample.batch, sizes), jax.local_device_count())
+            batch, sizes = split((sample.batch, sizes))
             of_view = probabilities(variables, batch, sizes, canvas, flip)
             total = of_view if total is None else jax.tree.map(jnp.add, total, of_view)
-        labels = jax.tree.map(lambda x: jnp.argmax(x, axis=-1).astype(jnp.uint8), total)
-        yield samples[0], unshard(labels)
+        yield samples[0], _best(total)
 
 
 @kept
 def _probabilities_program(task: Task) -> Callable[..., PredictedLabelMaps]:
-    @partial(
-        jax.pmap, devices=jax.local_devices(), in_axes=(None, 0, 0),
-        static_broadcasted_argnums=(3, 4),
-    )  # fmt: skip
     def probabilities(
         variables: Variables, batch: ImageBatch, sizes: Any, canvas: tuple[int, int], flip: bool
     ) -> PredictedLabelMaps:
-        predictions = task.predict(variables, batch)
-        maps = PredictedLabelMaps(predictions.logits, upsampled_coarse_logits(predictions, batch))
-        return jax.tree.map(
-            lambda x: class_probabilities(x, batch, sizes, canvas, flipped=flip), maps
-        )
+        def of_device(variables: Variables, batch: ImageBatch, sizes: Any) -> PredictedLabelMaps:
+            predictions = task.predict(variables, batch)
+            coarse = upsampled_coarse_logits(predictions, batch)
+            return jax.tree.map(
+                lambda x: class_probabilities(x, batch, sizes, canvas, flipped=flip),
+                PredictedLabelMaps(predictions.logits, coarse),
+            )
 
-    return probabilities
+        return on_parts(of_device, num_whole=1)(variables, batch, sizes)
+
+    return jax.jit(probabilities, static_argnums=(3, 4), compiler_options=compiler_options())
+
+
+@jax.jit
+def _best(probabilities: PredictedLabelMaps) -> PredictedLabelMaps:
+    return jax.tree.map(lambda x: jnp.argmax(x, axis=-1).astype(jnp.uint8), probabilities)

@@ -11,11 +11,11 @@ from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from pointrend_jax.devices.backend import compiler_options
 from pointrend_jax.devices.compilations import Compilations
-from pointrend_jax.devices.placement import check_divides, data_mesh, replicated
+from pointrend_jax.devices.placement import data_mesh, replicated, split
 from pointrend_jax.structures import DATA_AXIS, EvalSample
 from pointrend_jax.tasks.task import Task, Variables, kept
 from pointrend_jax.workers import ahead, held_back
@@ -52,14 +52,12 @@ def on_one_device(task: Task, variables: Variables, num_canvases: int) -> Predic
 def on_local_devices(task: Task, variables: Variables, num_canvases: int) -> Predict:
     """Prediction on all devices of this process, an equal part of the batch on each."""
     network, deliver, compilations = _local_programs(task)
-    variables, mesh = replicated(variables), data_mesh(jax.local_devices())
-    split = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+    variables = replicated(variables)
 
     def predict(sample: EvalSample) -> Any:
         sizes, canvas = original_sizes(sample)
-        check_divides(len(sizes), mesh.size)
         own = deliver if delivers(task, sizes) else None
-        batch, sizes = jax.device_put((sample.batch, sizes), split)
+        batch, sizes = split((sample.batch, sizes))
         with compilations.of(batch, num_canvases, originals_in_words(own, canvas)):
             predictions = network(variables, batch)
             if own is not None:
@@ -67,6 +65,27 @@ def on_local_devices(task: Task, variables: Variables, num_canvases: int) -> Pre
         return predictions
 
     return predict
+
+
+def on_parts(function: Callable[..., Any], *, num_whole: int = 0) -> Callable[..., Any]:
+    """`function` on every device of this process, of an equal part of each batch.
+
+    Without the other processes: predictions have nothing to do with each other.
+
+    Args:
+      num_whole: of the first arguments, such as variables, which every device has as they are.
+    """
+
+    def mapped(*arguments: Any) -> Any:
+        split_axis = PartitionSpec(DATA_AXIS)
+        others = len(arguments) - num_whole
+        on_devices = jax.shard_map(
+            function, mesh=data_mesh(jax.local_devices()), out_specs=split_axis, check_vma=False,
+            in_specs=(*num_whole * [PartitionSpec()], *others * [split_axis]),
+        )  # fmt: skip
+        return on_devices(*arguments)
+
+    return mapped
 
 
 def program_bytes(task: Task, variables: Variables, sample: EvalSample) -> int | None:
@@ -155,20 +174,15 @@ def _programs(task: Task) -> _Programs:
 @kept
 def _local_programs(task: Task) -> _Programs:
     compiled = partial(jax.jit, compiler_options=compiler_options())
-    everywhere, split = PartitionSpec(), PartitionSpec(DATA_AXIS)
-    # Without the other processes: predictions have nothing to do with each other.
-    local = partial(
-        jax.shard_map, mesh=data_mesh(jax.local_devices()), out_specs=split, check_vma=False
-    )
 
     def deliver(predictions: Any, batch: Any, sizes: Any, canvas: tuple[int, int]) -> Any:
         def of_device(*parts: Any) -> Any:
             return cast(Any, task.deliver)(*parts, canvas)
 
-        return local(of_device, in_specs=split)(predictions, batch, sizes)
+        return on_parts(of_device)(predictions, batch, sizes)
 
     return (
-        compiled(local(task.predict, in_specs=(everywhere, split))),
+        compiled(on_parts(task.predict, num_whole=1)),
         task.deliver and compiled(deliver, static_argnums=3),
         Compilations("the prediction"),
     )

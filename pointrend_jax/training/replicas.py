@@ -12,7 +12,7 @@ import jax
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from pointrend_jax.devices.backend import compiler_options, same_kernels
+from pointrend_jax.devices.backend import compiler_options
 from pointrend_jax.devices.placement import check_divides, data_mesh, on_all, replicated, shard
 from pointrend_jax.structures import DATA_AXIS, Array
 from pointrend_jax.tasks.task import Task
@@ -54,8 +54,8 @@ def build_replicas(
     """
     check_strategy(strategy)
     step = partial(train_step, task=task, optimizer=optimizer, options=options)
-    chosen = compiler_options() | (same_kernels() if options.deterministic else {})
-    if strategy == "pmap" and not options.deterministic and not chosen:
+    of_compiler = compiler_options(deterministic=options.deterministic)
+    if strategy == "pmap" and not options.deterministic and not of_compiler:
         mapped = jax.pmap(
             step, axis_name=DATA_AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0
         )
@@ -71,7 +71,7 @@ def build_replicas(
         check_vma=False,
     )
     return Replicas(
-        jax.jit(mapped, donate_argnums=0, compiler_options=chosen),
+        jax.jit(mapped, donate_argnums=0, compiler_options=of_compiler),
         partial(on_all, mesh),
         partial(_place_on_all, NamedSharding(mesh, split)),
     )

@@ -48,17 +48,22 @@ def test_a_small_run_prints_and_writes_each_part(
         json.dumps({"machine": facts, "weights": "random", "small": True, "parts": parts})
     )
     main([
-        "--small", "--network", "--profile", "--output", str(output), "--baseline", str(earlier),
+        "--small", "--network", "--selection", "--profile",
+        "--output", str(output), "--baseline", str(earlier),
     ])  # fmt: skip
     record = json.loads(output.read_text())
     assert record["small"]
-    assert list(record["parts"]) == ["network", "profile"]
+    assert list(record["parts"]) == ["network", "selection", "profile"]
     network = record["parts"]["network"]
     assert list(network) == ["batch of 1", "batch of 2"]
     assert all(network[name]["ms"] > 0 for name in network)
     assert network["batch of 2"]["images_a_second"] == pytest.approx(
         2000 / network["batch of 2"]["ms"]
     )
+    (selection,) = record["parts"]["selection"].values()
+    assert selection["equal"] == "yes"
+    assert selection["given"] == "count"
+    assert min(selection["sort_ms"], selection["count_ms"]) > 0
     assert "this is a cpu" in record["parts"]["profile"]["left_out"]
     printed = capsys.readouterr().out
     assert "profile: left out: the profile counts kernels of a GPU" in printed

@@ -14,15 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pointrend_jax.devices.backend import (
-    compiler_options,
-    deterministic,
-    forms,
-    same_kernels,
-    traced_for,
-)
+from pointrend_jax.configs import base
+from pointrend_jax.devices.backend import compiler_options, deterministic, forms, traced_for
 from pointrend_jax.layers.resnet import stem_pool
 from pointrend_jax.models.build_semantic import build_semantic_model
+from pointrend_jax.ops import top_k
 from pointrend_jax.structures import Config, CropBatch, ImageBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.predict_batches import on_local_devices, on_one_device
@@ -56,6 +52,11 @@ _OF_TRAINING = {
     "gpu": Counter({"ops/nms.py": 1, "ops/roi_loop.py": 1, "ops/roi_align.py": 3}),
     "tpu": Counter({"ops/nms.py": 1, "ops/roi_tiles.py": 1, "ops/roi_align.py": 1}),
 }
+# Of 800 x 1216, as COCO is predicted. Anchors of p2 to p6, of which 1000 of each level are wanted;
+# those of all levels in the order of their scores; classes of 1000 proposals, of which 20 are
+# wanted each; proposals and detections by their size; pixels of masks of sides 56, 112 and 224, of
+# which 784 are. What is long is counted on a GPU, and sorted when it was chosen.
+_SORTED_ON_A_GPU = Counter([*3 * [1000], 2850, 741, 4741, 20000, 1000, 100, 3136, *2 * [784]])
 
 
 @cache
@@ -104,6 +105,44 @@ def test_the_loops_of_a_prediction_that_data_ends_are_known(platform: str) -> No
 @pytest.mark.parametrize("platform", _OF_TRAINING)
 def test_the_loops_of_a_training_step_that_data_ends_are_known(platform: str) -> None:
     assert data_dependent_loops(_instance_step(platform)) == _OF_TRAINING[platform]
+
+
+def test_a_prediction_for_a_gpu_sorts_no_long_axis_but_what_was_chosen_of_it() -> None:
+    with traced_for("gpu"):
+        task = task_on_patches(base.get_config())
+    sides = jax.ShapeDtypeStruct((1, 2), np.int32)
+    images = jax.ShapeDtypeStruct((1, 800, 1216, 3), np.uint8)
+    batch = ImageBatch(images, sides, sides, jax.ShapeDtypeStruct((1,), bool))
+    module = lowered_for("gpu", task.predict, {"buffers": {}} | task.shapes(), batch)
+    sorts = [*operations(module, "chlo.top_k"), *operations(module, "stablehlo.sort")]
+    assert Counter(sort.operands[0].type.shape[-1] for sort in sorts) == _SORTED_ON_A_GPU
+
+
+def test_what_a_prediction_for_a_gpu_counts_is_what_a_sort_would_give_it(
+    trace_for: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace_for("gpu")
+    task, batch = task_on_patches(tiny_config()), on_device(images_of(object_batch()))
+    count, given = top_k.top_k_by_count, []
+
+    def recorded(x: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+        found = count(x, k)
+        jax.debug.callback(lambda *arrays: given.append(arrays), x, *found)
+        return found
+
+    monkeypatch.setattr(top_k, "top_k_by_count", recorded)
+    # Of tiny maps too.
+    monkeypatch.setattr(top_k, "_SHORT", 0)
+    jax.block_until_ready(jax.jit(task.predict)(tiny_variables(task), batch))
+    jax.effects_barrier()
+    # Anchors of the finest level, and pixels of masks of sides 28 and 56.
+    assert {(x.shape[-1], index.shape[-1]) for x, _, index in given} == {
+        (768, 60), (784, 196), (3136, 196)
+    }  # fmt: skip
+    for x, values, index in given:
+        expected, places = jax.lax.top_k(x, index.shape[-1])
+        np.testing.assert_array_equal(index, places)
+        np.testing.assert_array_equal(np.asarray(values), np.asarray(expected))
 
 
 def test_a_deterministic_step_of_instances_scatters_nothing_in_any_order() -> None:
@@ -189,15 +228,15 @@ def test_a_loop_to_a_number_in_the_data_is_told_from_one_to_a_constant() -> None
     assert data_dependent_loops(module).total() == 1
 
 
-@pytest.mark.parametrize("options_of_gpu", [same_kernels, compiler_options])
+@pytest.mark.parametrize("same_kernels", [False, True])
 def test_xla_knows_the_options_that_a_gpu_is_given(
-    options_of_gpu: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    same_kernels: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert options_of_gpu() == {}
+    assert compiler_options(deterministic=same_kernels) == {}
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    options = options_of_gpu()
+    options = compiler_options(deterministic=same_kernels)
     monkeypatch.undo()
-    assert options
+    assert len(options) == (3 if same_kernels else 1)
     doubled = jax.jit(lambda x: 2 * x, compiler_options=options)
     assert doubled(jnp.asarray(3)) == 6
     for wrong in ({"xla_gpu_no_such_option": 1}, dict.fromkeys(options, "NO_SUCH_VALUE")):
@@ -209,7 +248,7 @@ def test_a_tpu_calls_operations_that_are_alike(monkeypatch: pytest.MonkeyPatch) 
     calls = compiler_options("tpu")
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert compiler_options() == calls == {"xla_tpu_enable_deduplicated_calls": True}
-    assert same_kernels() == {}
+    assert compiler_options(deterministic=True) == calls
 
 
 @pytest.mark.parametrize(
@@ -226,6 +265,7 @@ def test_what_the_environment_says_of_an_option_holds(
     assert compiler_options(platform)
     monkeypatch.setenv(variable, flag)
     assert compiler_options(platform) == {}
+    assert len(compiler_options(platform, deterministic=True)) == (2 if platform == "gpu" else 0)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +287,7 @@ def test_the_step_and_predictions_have_the_options_of_an_accelerator(
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
     monkeypatch.setattr(jax, "jit", recorded)
     build_replicas(strategy, task, optimizer, StepOptions(deterministic=wanted))
-    assert given == [compiler_options() | (same_kernels() if wanted else {})]
+    assert given == [compiler_options(deterministic=wanted)]
     given.clear()
     # Others may hold programs of the task itself already.
     task = task._replace(deliver=lambda *given: given)
