@@ -1,7 +1,8 @@
 """Where the time goes on the device that jax finds, part by part.
 
     python -m benchmarks.gpu --output runs/gpu.json [--kit DIR] [--stages] [--network] [--rle]
-        [--training] [--deterministic] [--profile] [--baseline runs/earlier.json] [--small]
+        [--resizing] [--training] [--deterministic] [--profile] [--baseline runs/earlier.json]
+        [--small]
 
 Without the name of a part all of them are measured. Figures are printed and written as they come.
 --kit takes the weights and the photo of a parity kit; --baseline prints the figures of another such

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from benchmarks.gpu.limit import Limit, OutOfTimeError
+from benchmarks.gpu.resizing import both_roads
 from benchmarks.gpu.trace import require_gpu, traced
 from benchmarks.speed import models
 from benchmarks.speed.cases import network, stage_calls
@@ -106,6 +107,20 @@ def pixels_to_rle(work: Work) -> Iterator[tuple[str, Figures]]:
         yield name, _figures(partial(call, number), work.repeats, number)
 
 
+def resizing(work: Work) -> Iterator[tuple[str, Figures]]:
+    """Decoded photos to a batch on the device, resized by the host's threads or on the device."""
+    _, canvas = models.SIZES[work.side]
+    sizes = ((480, 640), (1080, 1920))
+    cases = {
+        f"{height}x{width}, {name}": ((height, width), number)
+        # The sizes are those of an input of 800 pixels, and in a small work as much smaller.
+        for height, width in (tuple(side * work.side // 800 for side in hw) for hw in sizes)
+        for name, number in work.batches().items()
+    }
+    for name, (hw, number) in work.limit.of(cases):
+        yield name, dict(both_roads(models.image(None, hw), number, canvas, work.repeats))
+
+
 def training(work: Work) -> Iterator[tuple[str, Figures]]:
     """A step, optimiser included, in bfloat16 and in float32 (TF32 where the device has it)."""
     for dtype, _ in work.limit.of(dict.fromkeys((_HALF, "float32"))):
@@ -157,8 +172,8 @@ def profile(work: Work) -> Iterator[tuple[str, Figures]]:
 
 PARTS: Mapping[str, Callable[[Work], Iterator[tuple[str, Figures]]]] = MappingProxyType(
     {
-        "stages": stages, "network": whole_network, "rle": pixels_to_rle, "training": training,
-        "deterministic": deterministic, "profile": profile,
+        "stages": stages, "network": whole_network, "rle": pixels_to_rle, "resizing": resizing,
+        "training": training, "deterministic": deterministic, "profile": profile,
     }
 )  # fmt: skip
 

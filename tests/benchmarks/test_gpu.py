@@ -7,10 +7,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from benchmarks.gpu import __main__ as program
-from benchmarks.gpu import parts
+from benchmarks.gpu import parts, resizing
 from benchmarks.gpu.__main__ import described, main
 from benchmarks.gpu.limit import Limit, OutOfTimeError
 from benchmarks.gpu.trace import DeviceWork, NoDeviceError, device_events, summed, traced
@@ -85,6 +86,26 @@ def test_a_deterministic_step_is_equal_twice(tmp_path: Path, monkeypatch: pytest
     assert list(found) == ["a step", "2 steps twice"]
     assert found["a step"]["images_a_second"] > 0
     assert found["2 steps twice"] == {"equal": "yes", "digest": found["2 steps twice"]["digest"]}
+
+
+def test_both_roads_of_resizing_are_measured_and_give_the_same_pixels(tmp_path: Path) -> None:
+    main(["--small", "--resizing", "--output", str(tmp_path / "gpu.json")])
+    found = json.loads((tmp_path / "gpu.json").read_text())["parts"]["resizing"]
+    sizes = ("38x51", "86x153")
+    assert list(found) == [f"{size}, batch of {n}" for size in sizes for n in (1, 2)]
+    for figures in found.values():
+        assert figures["host_ms"] > 0
+        assert figures["device_ms"] > 0
+        assert figures["largest_difference"] == 0
+
+
+def test_roads_of_resizing_that_differ_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def black(*arguments: Any, taps: int) -> jax.Array:
+        return jnp.zeros((*arguments[3], 3), jnp.uint8)
+
+    monkeypatch.setattr(resizing, "resize_as_pillow", black)
+    grey = np.full((8, 8, 3), 7, np.uint8)
+    assert resizing.both_roads(grey, 1, (32, 32), 1)["largest_difference"] == 7
 
 
 class _Clock:
