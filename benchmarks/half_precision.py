@@ -5,23 +5,26 @@
 Scores the newest checkpoint of a run on its evaluation set twice, as it is and with
 `config.model.compute_dtype="bfloat16"`. Detections of a run of instances are matched by class and
 mask, the best IoU first; only those that both runs give with a score of at least a threshold, or
-one of them, are counted.
+one of them, are counted. So are the masks of each that overlap the true objects most.
 """
 
 import argparse
 import json
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from pointrend_jax.cli.errors import with_clear_errors
 from pointrend_jax.config import with_newer_fields
+from pointrend_jax.data.build_objects import EvalSet
+from pointrend_jax.evaluation.ground_truth import load_ground_truth
 from pointrend_jax.evaluation.results import Results
+from pointrend_jax.masks.rle import rle_iou
 from pointrend_jax.storage import write_json
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.scoring import build_task_eval_set, score
@@ -44,6 +47,49 @@ class Matched(NamedTuple):
     mask_iou: float
     score_difference: tuple[float, float]
     box_difference: tuple[float, float]
+
+
+class Overlaps(NamedTuple):
+    """IoU of true objects with the masks that overlap them most, in either type.
+
+    one, other: means over all objects. difference: of the means, `other` less `one`.
+    of_an_object: the mean of an object's own difference, without its sign.
+    """
+
+    one: float
+    other: float
+    difference: float
+    of_an_object: float
+
+
+def overlaps(
+    one: list[dict[str, Any]],
+    other: list[dict[str, Any]],
+    truth: Mapping[str, Any],
+    threshold: float,
+) -> Overlaps:
+    """How well the masks of detections with at least that score cover the truth, crowds left out.
+
+    An object that none of its class overlaps counts as 0.
+
+    Args:
+      one, other: in COCO's results format. truth: the content of a COCO annotation file.
+    """
+    index: Any = load_ground_truth(truth)
+    objects = [o for o in index.dataset["annotations"] if not o["iscrowd"]]
+    best = np.zeros((2, len(objects)))
+    for side, detections in enumerate((one, other)):
+        masks = defaultdict(list)
+        for found in detections:
+            if found["score"] >= threshold:
+                masks[found["image_id"], found["category_id"]].append(found["segmentation"])
+        for place, own in enumerate(objects):
+            if of_class := masks[own["image_id"], own["category_id"]]:
+                best[side, place] = rle_iou(of_class, [own["segmentation"]], [0]).max()
+    if not objects:
+        return Overlaps(np.nan, np.nan, np.nan, np.nan)
+    ours, theirs = best.mean(axis=1).tolist()
+    return Overlaps(ours, theirs, theirs - ours, float(np.abs(best[1] - best[0]).mean()))
 
 
 def matched(one: list[dict[str, Any]], other: list[dict[str, Any]], threshold: float) -> Matched:
@@ -86,7 +132,7 @@ def _pairs(ours: list[Any], theirs: list[Any]) -> list[tuple[int, int, float]]:
     if not ours or not theirs:
         return []
     masks = [[found["segmentation"] for found in side] for side in (ours, theirs)]
-    iou = np.array(coco_mask.iou(masks[0], masks[1], [0] * len(theirs)))
+    iou = np.array(rle_iou(masks[0], masks[1], [0] * len(theirs)))
     pairs = []
     while iou.max() >= _MIN_IOU:
         i, j = (int(k) for k in np.unravel_index(np.argmax(iou), iou.shape))
@@ -126,9 +172,11 @@ def main() -> None:
     for name, (one, other) in _by_name(*results).items():
         print(f"| {name} | {100 * one:.2f} | {100 * other:.2f} | {100 * (other - one):+.2f} |")
     found = {}
-    if detections:
-        one, other = detections
-        found = {t: matched(one, other, t)._asdict() for t in args.thresholds}
+    if isinstance(data, EvalSet):
+        (one, other), truth = detections, data.eval_ground_truth
+        for t in args.thresholds:
+            of_truth = overlaps(one, other, truth, t)._asdict()
+            found[t] = matched(one, other, t)._asdict() | {"objects": of_truth}
     for threshold, what in found.items():
         print(f"detections of a score of at least {threshold}: {json.dumps(what)}")
     if args.output:

@@ -1,12 +1,13 @@
 """Where the time goes on the device that jax finds, part by part.
 
     python -m benchmarks.gpu --output runs/gpu.json [--kit DIR] [--stages] [--network] [--rle]
-        [--selection] [--training] [--deterministic] [--profile] [--baseline runs/earlier.json]
-        [--small]
+        [--resizing] [--selection] [--training] [--deterministic] [--profile]
+        [--baseline runs/earlier.json] [--small]
 
 Without the name of a part all of them are measured. Figures are printed and written as they come.
 --kit takes the weights and the photo of a parity kit; --baseline prints the figures of another such
-file beside each. After three minutes no further figure of a part is begun, and that is said.
+file beside each. After three minutes no further figure of a part is begun, nor another of the steps
+whose bits are compared, and what is left out is said.
 --small takes a tiny model and tiny images, to see whether all of it runs.
 """
 
@@ -18,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu.limit import Limit, OutOfTimeError
 from benchmarks.gpu.parts import PARTS, Figures, Work, small_work, whole_work
 from benchmarks.gpu.trace import NoDeviceError
 from benchmarks.speed.measure import machine
@@ -76,13 +78,12 @@ def _measure(
     """Fills `of_part`, saves and prints as figures come."""
     start = time.monotonic()
     try:
-        for what, figures in PARTS[name](work):
+        for what, figures in PARTS[name](work._replace(limit=Limit(_SECONDS_A_PART))):
             of_part[what] = figures
             save()
             print(f"{name}, {what}: {described(figures, earlier.get(what, {}))}", flush=True)
-            if time.monotonic() - start > _SECONDS_A_PART:
-                of_part["left_out"] = f"what may follow {what!r}: {_SECONDS_A_PART} s are over"
-                break
+    except OutOfTimeError as error:
+        of_part["left_out"] = f"{error}, as {_SECONDS_A_PART} s are over"
     except NoDeviceError as error:
         of_part["left_out"] = str(error)
     if "left_out" in of_part:

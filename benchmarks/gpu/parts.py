@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from benchmarks.gpu.limit import Limit, OutOfTimeError
+from benchmarks.gpu.resizing import both_roads
 from benchmarks.gpu.trace import require_gpu, traced
 from benchmarks.speed import models
 from benchmarks.speed.cases import network, stage_calls
@@ -36,6 +38,7 @@ class Work(NamedTuple):
       steps: of each of the two runs whose bits are compared.
       changes: of fields of the configuration.
       selections: rows, their length and how many of each are chosen, by what is chosen.
+      limit: of the part that is measured.
     """
 
     kit: Path | None
@@ -47,6 +50,11 @@ class Work(NamedTuple):
     steps: int
     changes: Mapping[str, Any]
     selections: Mapping[str, tuple[int, int, int]]
+    limit: Limit = Limit(float("inf"))
+
+    def batches(self) -> dict[str, int]:
+        """Images of a batch by what its figures are called."""
+        return {f"batch of {number}": number for number in (1, self.images)}
 
 
 _TINY = MappingProxyType(
@@ -90,7 +98,7 @@ def small_work() -> Work:
 def stages(work: Work) -> Iterator[tuple[str, Figures]]:
     """Each stage of the network by itself, of one image in bfloat16."""
     _, built = _predictor(work)
-    for name, call in stage_calls(built, _batch(work, 1)).items():
+    for name, call in work.limit.of(stage_calls(built, _batch(work, 1))):
         yield name, _figures(call, work.repeats)
 
 
@@ -98,11 +106,11 @@ def whole_network(work: Work) -> Iterator[tuple[str, Figures]]:
     """The network in bfloat16, from resized pixels to float masks that stay on the device."""
     _, built = _predictor(work)
     whole = network(built)
-    for number in (1, work.images):
+    for name, number in work.limit.of(work.batches()):
         call = partial(whole, _batch(work, number))
         found = int(call().detections.valid.sum()) / number
         figures = _figures(call, work.repeats, number)
-        yield f"batch of {number}", figures | {"instances_an_image": found}
+        yield name, figures | {"instances_an_image": found}
 
 
 def pixels_to_rle(work: Work) -> Iterator[tuple[str, Figures]]:
@@ -114,14 +122,28 @@ def pixels_to_rle(work: Work) -> Iterator[tuple[str, Figures]]:
         results = predictor.predict([pixels] * number, batch_size=number)
         return [instances.masks.rle() for instances in results]
 
-    for number in (1, work.images):
-        yield f"batch of {number}", _figures(partial(call, number), work.repeats, number)
+    for name, number in work.limit.of(work.batches()):
+        yield name, _figures(partial(call, number), work.repeats, number)
+
+
+def resizing(work: Work) -> Iterator[tuple[str, Figures]]:
+    """Decoded photos to a batch on the device, resized by the host's threads or on the device."""
+    _, canvas = models.SIZES[work.side]
+    sizes = ((480, 640), (1080, 1920))
+    cases = {
+        f"{height}x{width}, {name}": ((height, width), number)
+        # The sizes are those of an input of 800 pixels, and in a small work as much smaller.
+        for height, width in (tuple(side * work.side // 800 for side in hw) for hw in sizes)
+        for name, number in work.batches().items()
+    }
+    for name, (hw, number) in work.limit.of(cases):
+        yield name, dict(both_roads(models.image(None, hw), number, canvas, work.repeats))
 
 
 def selection(work: Work) -> Iterator[tuple[str, Figures]]:
     """The k largest of rows by `jax.lax.top_k` and by counting, and which a GPU is given."""
     forms = {"sort": jax.lax.top_k, "count": top_k_by_count}
-    for name, (rows, n, k) in work.selections.items():
+    for name, (rows, n, k) in work.limit.of(work.selections):
         shape = (_SELECTIONS_A_CALL, rows, n)
         # Of a few thousand values, so that many are equal.
         x = np.round(1000 * np.random.default_rng(0).normal(size=shape)).astype(np.float32)
@@ -138,7 +160,7 @@ def selection(work: Work) -> Iterator[tuple[str, Figures]]:
 
 def training(work: Work) -> Iterator[tuple[str, Figures]]:
     """A step, optimiser included, in bfloat16 and in float32 (TF32 where the device has it)."""
-    for dtype in (_HALF, "float32"):
+    for dtype, _ in work.limit.of(dict.fromkeys((_HALF, "float32"))):
         figures = _figures(_steps(work, dtype).call(), work.repeats, work.images)
         memory = jax.local_devices()[0].memory_stats() or {}
         if "peak_bytes_in_use" in memory:
@@ -151,16 +173,20 @@ def deterministic(work: Work) -> Iterator[tuple[str, Figures]]:
 
     The digest is of the parameters after all steps: equal on another day, in another process.
     """
-    training_steps = _steps(work, _HALF, DEFAULT_OPTIONS._replace(deterministic=True))
-    digests = []
-    for _ in range(2):
-        state = training_steps.start()
-        for _ in range(work.steps):
-            state = training_steps.advance(state)
-        digests.append(_digest(state.params))
-    figures = _figures(training_steps.call(), work.repeats, work.images)
-    equal = "yes" if digests[0] == digests[1] else "NO"
-    yield f"{work.steps} steps twice", figures | {"equal": equal, "digest": digests[0][:16]}
+    steps = _steps(work, _HALF, DEFAULT_OPTIONS._replace(deterministic=True))
+    yield "a step", _figures(steps.call(), work.repeats, work.images)
+    # Both go on together, so that as many steps as there is time for are compared.
+    runs, taken = [steps.start(), steps.start()], 0
+    while taken < work.steps and not work.limit.is_over():
+        # Waited for, as the time that is left would else be that of handing out work.
+        runs = [jax.block_until_ready(steps.advance(state)) for state in runs]
+        taken += 1
+    if taken:
+        first, second = (_digest(state.params) for state in runs)
+        equal = "yes" if first == second else "NO"
+        yield f"{taken} steps twice", {"equal": equal, "digest": first[:16]}
+    if taken < work.steps:
+        raise OutOfTimeError(f"{work.steps - taken} of {work.steps} steps")
 
 
 def profile(work: Work) -> Iterator[tuple[str, Figures]]:
@@ -172,7 +198,7 @@ def profile(work: Work) -> Iterator[tuple[str, Figures]]:
         "network, 1 image": lambda: partial(network(built), _batch(work, 1)),
         f"training step, {work.images} images": lambda: _steps(work, _HALF).call(),
     }
-    for name, make in calls.items():
+    for name, make in work.limit.of(calls):
         call = make()
         jax.block_until_ready(call())
         device = traced(call, 3)
@@ -183,7 +209,7 @@ def profile(work: Work) -> Iterator[tuple[str, Figures]]:
 
 PARTS: Mapping[str, Callable[[Work], Iterator[tuple[str, Figures]]]] = MappingProxyType(
     {
-        "stages": stages, "network": whole_network, "rle": pixels_to_rle,
+        "stages": stages, "network": whole_network, "rle": pixels_to_rle, "resizing": resizing,
         "selection": selection, "training": training, "deterministic": deterministic,
         "profile": profile,
     }
