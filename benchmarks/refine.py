@@ -9,15 +9,17 @@ of the image's diagonal. Prints, for each size of objects (COCO's borders), the 
 the share of (1 - Boundary IoU) that is removed, with 95 % intervals of a paired bootstrap over
 images. All methods work on the same crops, and what they change is brought back in the same way.
 Last comes the rule (`config.model.refine.keep_below`) by which 19 of 20 true masks would be left
-alone. --also takes outputs of refiners of other seeds, judged by the same rule, and prints the
-tables of all together. --pictures DIR draws the three best and the two worst of the masks that were
-not left alone.
+alone: read it off objects that are neither trained on nor judged by, and give it by --keep-below.
+--refine-only leaves guided filter and GrabCut out. --also takes outputs of refiners of other seeds,
+judged by the same rule, and prints the tables of all together. --pictures DIR draws the three best
+and the two worst of the masks that were not left alone.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import cv2
@@ -41,9 +43,9 @@ from pointrend_jax.storage import write_json
 from pointrend_jax.visualize import overlay_masks, save_picture
 
 BANDS = (0.02, 0.005)
-OTHERS = ("without the rule", "guided filter", "GrabCut")
-# Of the guided filter, in pixels of the canvas and of intensities from 0 to 1.
-_RADIUS, _EPSILON = 8, 1e-3
+# Of the guided filter, in pixels of the canvas and of intensities from 0 to 1: of radii 1 to 8 and
+# of 1e-4 to 1e-2, those that harm least on other objects among those that change more than a trace.
+_RADIUS, _EPSILON = 2, 1e-3
 # Where GrabCut is sure, as a share of the canvas's side from the given outline.
 _SURE = 0.04
 
@@ -129,12 +131,20 @@ def grab_cut(crop: Crop) -> np.ndarray:
     return np.isin(states, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
 
 
+_COMPARED = MappingProxyType({"guided filter": guided_filter, "GrabCut": grab_cut})
+
+
 def judged(
-    refiner: MaskRefiner, objects: list[Truth], seed: int, keep_below: float
+    refiner: MaskRefiner,
+    objects: list[Truth],
+    seed: int,
+    keep_below: float,
+    others: Mapping[str, Callable[[Crop], np.ndarray]],
 ) -> Iterator[Case]:
     """Every object in every kind.
 
-    Args: refiner, which leaves no mask alone. keep_below, the rule by which "refined" does.
+    Args: refiner, which leaves no mask alone. keep_below, the rule by which "refined" does. others,
+      what a refiner is compared with, of `_COMPARED`.
     """
     for truth in watched(objects, "judging", unit="object"):
         pixels = read_image(truth.file)
@@ -145,7 +155,7 @@ def judged(
             crops.append(refiner.crop(pixels, worse, f"object {truth.id}"))
         for kind, crop, done in zip(KINDS, crops, refiner.refine_crops(crops), strict=True):
             masks = {"given": done.given, "without the rule": done.mask}
-            for name, method in (("guided filter", guided_filter), ("GrabCut", grab_cut)):
+            for name, method in others.items():
                 masks[name] = change_by(crop, method(crop), least=0.25)
             ious = {name: _ious(mask, crop, truth.mask) for name, mask in masks.items()}
             # As of the canvas, which the rule's threshold is of.
@@ -174,6 +184,12 @@ def gains(cases: list[Case], method: str, band: int) -> tuple[Interval, Interval
     return points, paired_ratio(now - given, 1 - given, images)
 
 
+def gain_in_words(cases: list[Case], method: str, band: int) -> str:
+    """The mean gain in points, of those that the method was tried on."""
+    own = [case for case in cases if method in case.ious]
+    return f"{gains(own, method, band)[0].value:+.1f}" if own else "-"
+
+
 def rule_for_true_masks(cases: list[Case]) -> float:
     """The distance in pixels of the canvas below which the errors of 19 of 20 true masks are."""
     return float(np.quantile([case.error for case in cases if case.kind == "true"], 0.95))
@@ -195,11 +211,11 @@ def table(cases: list[Case], size: str, band: int, keep_below: float) -> list[st
         given = np.mean([c.ious["given"][band] for c in own])
         alone = 100 * np.mean([c.error < keep_below for c in own])
         points, share = gains(own, "refined", band)
-        others = [gains(own, method, band)[0].value for method in OTHERS]
+        others = [gain_in_words(own, method, band) for method in ("without the rule", *_COMPARED)]
         removed = "-" if kind == "true" else share.text(100, " %")
         lines.append(
             f"| {kind} | {len(own)} | {100 * given:.1f} | {alone:.0f} % | {points.text()} "
-            f"| {removed} | " + " | ".join(f"{value:+.1f}" for value in others) + " |"
+            f"| {removed} | " + " | ".join(others) + " |"
         )
     return lines
 
@@ -258,6 +274,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=10**9, help="objects of each size")
     parser.add_argument("--seed", type=int, default=0, help="of the objects and of what is lost")
     parser.add_argument("--keep-below", type=float, help="another rule than the run's own")
+    parser.add_argument("--refine-only", action="store_true", help="without the other methods")
     parser.add_argument("--also", type=Path, nargs="+", default=(), help="outputs of other seeds")
     parser.add_argument("--pictures", type=Path)
     args = parser.parse_args()
@@ -266,7 +283,8 @@ def main() -> None:
         keep_below = float(load_refiner(args.checkpoint).config.model.refine.keep_below)
     refiner = load_refiner(args.checkpoint, {"model.refine.keep_below": 0.0})
     objects = truths(args.images, args.annotations, args.most, args.seed)
-    cases = list(judged(refiner, objects, args.seed, keep_below))
+    others = {} if args.refine_only else _COMPARED
+    cases = list(judged(refiner, objects, args.seed, keep_below, others))
     tell_tables(cases, keep_below)
     rule = rule_for_true_masks(cases)
     print(f"\nthe rule is {keep_below:g} px; {rule:.2f} px leave 19 of 20 true masks alone")

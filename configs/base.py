@@ -212,7 +212,7 @@ def get_config() -> ConfigDict:
     model.refine = refine = ConfigDict()
     refine.margin = 0.25  # on each side of the mask's box, of its longer side
     refine.least_side = 64  # px of the photo, of a crop
-    refine.conv_dim = 48  # channels at stride 8; two thirds at 4, a third at 2; a multiple of 24
+    refine.conv_dim = 72  # channels at stride 8; two thirds at 4, a third at 2; a multiple of 24
     refine.point_fc_dim = 64
     refine.point_num_fcs = 3
     refine.train_num_points = 1024  # a crop
@@ -221,7 +221,7 @@ def get_config() -> ConfigDict:
     refine.subdivision_steps = 3  # of a canvas of 192: 24 -> 192
     refine.subdivision_num_points = 4096
     # A mask stays as it is where its outline seems to be off by less, in px of the canvas.
-    refine.keep_below = 2.0
+    refine.keep_below = 3.0
 
     config.train = train = ConfigDict()
     train.steps = 90_000

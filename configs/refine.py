@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
 
     train = config.train
     train.batch_size = 8
-    train.steps = 700
+    train.steps = 1200
     # With SGD at a rate that learns as fast, most units fell silent (docs/refine.md).
     train.optimizer = "adam"
     train.learning_rate = 0.002

@@ -118,5 +118,12 @@ def test_the_run_refines_masks_in_python_and_by_the_command(folder: Path) -> Non
     written = json.loads((folder / "fine.json").read_text())["annotations"]
     assert written == [
         annotations[0]
-        | {"refined": {"changed_pixels": 0, "changed_share": 0.0, "left_alone": True}}
+        | {
+            "refined": {
+                "changed_pixels": 0,
+                "changed_share": 0.0,
+                "changed_bbox": None,
+                "left_alone": True,
+            }
+        }
     ]

@@ -125,7 +125,7 @@ class MaskFeatures(nn.Module):
         """Maps of 1/3, 2/3 and all of `dim` channels, finest first; the outline; the error's logit.
 
         Args:
-          pixels: normalised. maps: res2, res3 and res4, of deviation near 1.
+          pixels: normalised. maps: res2 to res5, of deviation near 1.
           pyramid: of the given mask.
         """
         at_8 = self._at_8(maps, pyramid, padded_hw)
@@ -138,8 +138,10 @@ class MaskFeatures(nn.Module):
     def _at_8(
         self, maps: Mapping[str, Array], pyramid: list[Array], padded_hw: Array
     ) -> Float[Array, "B h w C"]:
-        x = upsample_2x(self._project(maps["res4"], self.dim, "res4"), padded_hw // 16)
-        x = jax.nn.relu(x + self._project(maps["res3"], self.dim, "res3"))
+        x = self._project(maps["res5"], self.dim, "res5")
+        for name, stride in (("res4", 32), ("res3", 16)):
+            x = upsample_2x(x, padded_hw // stride) + self._project(maps[name], self.dim, name)
+        x = jax.nn.relu(x)
         mask = pyramid[2]
         inside = inside_padded(x.shape[1], x.shape[2], padded_hw, 8)[..., None]
         beside = jnp.where(inside, 1.0 - mask, 0.0)

@@ -43,7 +43,7 @@ from pointrend_jax.structures import Config, CropBatch, GivenBatch
 
 # The outline's error is learned as e / (e + this), of pixels of the canvas.
 _HALF = 2.0
-_STRIDES = (4, 8, 16)
+_MAPS = (("res2", 4), ("res3", 8), ("res4", 16), ("res5", 32))
 
 
 class RefinedLogits(NamedTuple):
@@ -62,7 +62,7 @@ class Refiner(nn.Module):
     """See the module docstring.
 
     Attributes: see `configs/base.py`, `model.refine`; and
-      map_scales: what brings res2 to res4 to a deviation near 1.
+      map_scales: what brings res2 to res5 to a deviation near 1.
       pixel_mean, pixel_std, bgr: what the backbone's weights expect.
     """
 
@@ -143,9 +143,8 @@ class Refiner(nn.Module):
         )
         maps = self.backbone(pixels, batch.padded_hw)
         check_maps(maps, pixels, (4, 8, 16, 32), self.backbone)
-        # Of res5 nothing is read, so it is not computed.
-        names = zip(("res2", "res3", "res4"), self.map_scales, _STRIDES, strict=False)
-        return pixels, {n: zero_beyond(maps[n] * by, batch.padded_hw, s) for n, by, s in names}
+        scaled = zip(_MAPS, self.map_scales, strict=True)
+        return pixels, {n: zero_beyond(maps[n] * by, batch.padded_hw, s) for (n, s), by in scaled}
 
     def _seen(self, batch: GivenBatch | CropBatch) -> tuple[PredictPoints, Array, Array]:
         """The point predictor, the logits that rendering starts from, the error's logit."""
@@ -212,7 +211,7 @@ def build_refiner(config: Config) -> Refiner:
     canvas_side(config)
     return Refiner(
         backbone=module,
-        map_scales=spec.map_scales[:3],
+        map_scales=spec.map_scales,
         features=MaskFeatures(refine.conv_dim),
         point_head=PointHead(1, refine.point_fc_dim, refine.point_num_fcs),
         pixel_mean=pixels.mean,

@@ -150,6 +150,7 @@ def _written(annotation: dict[str, Any], mask: RefinedMask) -> dict[str, Any]:
         "refined": {
             "changed_pixels": mask.changed_pixels,
             "changed_share": round(mask.changed_share, 4),
+            "changed_bbox": rle_box(mask.changed) if mask.changed_pixels else None,
             "left_alone": mask.left_alone,
         }
     }

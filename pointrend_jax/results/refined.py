@@ -8,6 +8,7 @@ from jaxtyping import Bool
 
 from pointrend_jax.masks.outlines import coco_polygons, joined_parts, rings
 from pointrend_jax.masks.paste import changes_of_columns
+from pointrend_jax.masks.rle import rle_area
 from pointrend_jax.masks.runs import Rle, decode_rle, encode_changes
 
 # xyxy in whole pixels of the photo.
@@ -37,7 +38,7 @@ class RefinedMask(NamedTuple):
     Attributes:
       rle: now, compressed and fit for JSON.
       window: xyxy in whole pixels; beyond it the mask is empty.
-      changed_pixels: that are another than in the given mask.
+      changed: where the mask is another than the given one, compressed and fit for JSON.
       changed_share: of the pixels of the given and the refined mask together.
       error: pixels, how far the given outline seemed to be off before.
       left_alone: whether that was too little to touch the mask.
@@ -45,10 +46,15 @@ class RefinedMask(NamedTuple):
 
     rle: Rle
     window: Window
-    changed_pixels: int
+    changed: Rle
     changed_share: float
     error: float
     left_alone: bool
+
+    @property
+    def changed_pixels(self) -> int:
+        """How many pixels are another than in the given mask."""
+        return int(rle_area(self.changed))
 
     def boolean(self) -> Bool[np.ndarray, "H W"]:
         """The mask, of the size of the photo."""
@@ -86,12 +92,15 @@ class RefinedMasks(tuple[RefinedMask, ...]):
 def refined_mask(crop: RefinedCrop, image_hw: tuple[int, int]) -> RefinedMask:
     """The result in a photo of that size."""
     x0, y0, x1, y1 = crop.window
-    columns = np.zeros((x1 - x0, image_hw[0]), bool)
-    columns[:, y0:y1] = crop.mask.T
-    (rle,) = encode_changes([changes_of_columns(x0, columns, image_hw)], image_hw)
-    changed = int(np.count_nonzero(crop.given != crop.mask))
+    differs = crop.given != crop.mask
+    both = []
+    for pixels in (crop.mask, differs):
+        columns = np.zeros((x1 - x0, image_hw[0]), bool)
+        columns[:, y0:y1] = pixels.T
+        both.append(changes_of_columns(x0, columns, image_hw))
+    rle, changed = encode_changes(both, image_hw)
     union = int(np.count_nonzero(crop.given | crop.mask))
-    share = changed / max(union, 1)
+    share = int(np.count_nonzero(differs)) / max(union, 1)
     return RefinedMask(rle, crop.window, changed, share, crop.error, crop.left_alone)
 
 

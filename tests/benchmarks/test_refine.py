@@ -40,6 +40,16 @@ def test_seeds_of_one_object_are_averaged(tmp_path: Path) -> None:
     assert row.startswith("| box | 4 | 50.0 | 0 % | +15.0 [+0.0, +30.0]")
 
 
+def test_methods_are_judged_by_the_masks_that_they_were_tried_on() -> None:
+    tried, untried = _case(0, "box", 3.0, 0.5, 0.7), _case(1, "box", 3.0, 0.5, 0.7)
+    tried.ious["GrabCut"] = [0.6, 0.6]
+    del untried.ious["GrabCut"], untried.ious["guided filter"], tried.ious["guided filter"]
+    row = next(
+        line for line in table([tried, untried], "large", 0, 0.5) if line.startswith("| box")
+    )
+    assert row.endswith("| - | +10.0 |")
+
+
 def test_pictures_are_of_masks_that_were_not_left_alone() -> None:
     cases = [_case(i, "dilated", 3.0, 0.5, 0.5 + gain) for i, gain in enumerate((0.3, 0.1, 0.2))]
     cases += [_case(3, "dilated", 3.0, 0.5, 0.2), _case(4, "dilated", 0.1, 0.5, 0.5)]

@@ -15,7 +15,7 @@ def _seen(mask: np.ndarray) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     pixels = jnp.asarray(rng.normal(size=(1, _SIDE, _SIDE, 3)), jnp.float32)
     maps = {
         name: jnp.asarray(rng.normal(size=(1, _SIDE // stride, _SIDE // stride, 8)), jnp.float32)
-        for name, stride in (("res2", 4), ("res3", 8), ("res4", 16))
+        for name, stride in (("res2", 4), ("res3", 8), ("res4", 16), ("res5", 32))
     }
     hw, module = jnp.full((1, 2), _SIDE), MaskFeatures(24)
 

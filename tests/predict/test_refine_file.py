@@ -79,8 +79,10 @@ def test_masks_are_written_in_their_own_form_with_what_changed(folder: Path) -> 
     assert rle["segmentation"] == by_image[7].rle
     assert rle["area"] == rle_area(by_image[7].rle)
     assert rle["bbox"] == rle_box(by_image[7].rle)
-    changed = np.count_nonzero(decode_rle(rle["segmentation"]) != ellipse())
-    assert rle["refined"]["changed_pixels"] == changed
+    changed = decode_rle(rle["segmentation"]) != ellipse()
+    assert rle["refined"]["changed_pixels"] == np.count_nonzero(changed)
+    assert rle["refined"]["changed_bbox"] == rle_box(encode_mask(changed))
+    assert np.array_equal(decode_rle(by_image[7].changed), changed)
     assert not rle["refined"]["left_alone"]
 
 
