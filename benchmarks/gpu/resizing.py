@@ -11,7 +11,7 @@ from jaxtyping import Array, Int, UInt8
 from benchmarks.speed.measure import seconds
 from pointrend_jax.data.batches.samples import make_sample
 from pointrend_jax.data.batches.transforms import resized_hw
-from pointrend_jax.devices.backend import in_graphs
+from pointrend_jax.devices.backend import compiler_options
 from pointrend_jax.ops.pillow_resize import most_taps, resize_as_pillow
 
 
@@ -58,5 +58,5 @@ def _by_device(photos: Sequence[np.ndarray], canvas: tuple[int, int]) -> Callabl
 
     # Pillow's two orders of passes are a branch, both sides of which are computed for a batch: that
     # no branch waits for its condition is worth more, where an image has few pixels for a GPU.
-    resize_all = jax.jit(jax.vmap(resize), compiler_options=in_graphs())
+    resize_all = jax.jit(jax.vmap(resize), compiler_options=compiler_options())
     return lambda: resize_all(np.stack(photos), inside, output)
