@@ -160,6 +160,12 @@ def deterministic(wanted: bool = True) -> Iterator[None]:
         _deterministic.reset(token)
 
 
+def host_is_free() -> bool:
+    """Whether the cores of the host have nothing to do while a program runs: on a CPU they are the
+    device, and a network fills them."""
+    return jax.default_backend() != "cpu"
+
+
 def compiler_options(*, deterministic: bool = False) -> dict[str, str | bool | int]:
     """What every `jax.jit` of a model is given as `compiler_options`; nothing but for a GPU.
 
