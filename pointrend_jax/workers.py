@@ -8,11 +8,15 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from functools import partial
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# Whether this thread was told to leave the other cores alone.
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
 WORKERS = min(os.cpu_count() or 2, 16)
 # Its threads start when they are first needed, and wait for more work from then on.
 _shared = ThreadPoolExecutor(WORKERS)
@@ -23,11 +27,13 @@ class _End:
 
 
 def at_once(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """`function` of every item, in their order, by threads that the whole process shares.
+    """`function` of every item, in their order, by threads that the whole process shares; in a
+    thread of `ahead` that works alone, by that one.
 
     The function must not call this itself: it would wait for a thread that may be its own.
     """
-    return [*(_shared.map if len(items) > 1 else map)(function, items)]
+    is_shared = len(items) > 1 and not _alone.get()
+    return [*(_shared.map if is_shared else map)(function, items)]
 
 
 def in_order(
@@ -47,14 +53,17 @@ def in_order(
             pool.shutdown(cancel_futures=True)
 
 
-def ahead(items: Iterable[Item], number: int) -> Generator[Item]:
+def ahead(items: Iterable[Item], number: int, *, alone: bool = False) -> Generator[Item]:
     """The items, up to `number` of which a thread of its own takes before they are asked for.
 
     An error of the iterable is raised in its place. The thread ends with this iterator: a caller
     who stops early waits for the item that is being made, and none is begun after it.
+
+    Args:
+      alone: the thread takes no others for what is done `at_once`; the cores have enough to do.
     """
     source = iter(items)
-    with ThreadPoolExecutor(1) as reader:
+    with ThreadPoolExecutor(1, initializer=partial(_alone.set, alone)) as reader:
         try:
             waiting = deque(reader.submit(next, source, _End()) for _ in range(number))
             while not isinstance(item := waiting.popleft().result(), _End):

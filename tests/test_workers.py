@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -45,6 +46,33 @@ def test_an_item_is_made_while_the_one_before_is_worked_on() -> None:
 
     for _ in ahead(items(), 1):
         assert made.wait(60)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_thread_that_works_alone_takes_no_others(alone: bool) -> None:
+    def items() -> Iterator[list[int]]:
+        # The second by that thread too, and a single item by whoever has it.
+        for number in (4, 4, 1):
+            yield at_once(lambda _: threading.get_ident(), range(number))
+        yield [threading.get_ident()]
+
+    *by, (reader,) = ahead(items(), 2, alone=alone)
+    assert by[2] == [reader]
+    for thread_of_item in by[:2]:
+        assert len(thread_of_item) == 4
+        assert (reader in thread_of_item) == alone
+        assert not alone or set(thread_of_item) == {reader}
+    # What works beside it is not told.
+    assert threading.get_ident() not in at_once(lambda _: threading.get_ident(), range(2))
+
+
+def test_what_a_thread_does_alone_keeps_its_order_and_its_errors() -> None:
+    batches = ahead(
+        map(partial(at_once, lambda item: 6 // item), [(1, 2, 3), (1, 0)]), 2, alone=True
+    )
+    assert next(batches) == [6, 3, 2]
+    with pytest.raises(ZeroDivisionError):
+        next(batches)
 
 
 def test_no_more_are_made_ahead_than_may_be() -> None:

@@ -168,17 +168,23 @@ def deterministic(wanted: bool = True) -> Iterator[None]:
         _deterministic.reset(token)
 
 
+def host_is_free() -> bool:
+    """Whether the cores of the host have nothing to do while a program runs: on a CPU they are the
+    device, and a network fills them."""
+    return jax.default_backend() != "cpu"
+
+
 def compiler_options(
     platform: str | None = None, *, deterministic: bool = False
 ) -> dict[str, str | bool | int]:
     """What every `jax.jit` of a model is given as `compiler_options`; nothing on a CPU.
 
+    Options that flags in the environment name are left to these.
+
     Args:
       platform: instead of the default backend's.
       deterministic: a GPU runs the same kernels in every process, as what is traced in
         `deterministic` needs; elsewhere that is so anyway.
-
-    Options that flags in the environment name are left to these.
     """
     platform = platform or jax.default_backend()
     flags = " ".join(os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS"))

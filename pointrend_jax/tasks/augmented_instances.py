@@ -23,10 +23,9 @@ from pointrend_jax.layers.regions import MaskLogits
 from pointrend_jax.ops.boxes import clip_boxes
 from pointrend_jax.ops.nms import nms_sorted
 from pointrend_jax.structures import Config, Detections, EvalSample, InstancePredictions
-from pointrend_jax.tasks.predict_batches import MADE_AHEAD, on_parts
+from pointrend_jax.tasks.predict_batches import made_ahead, on_parts
 from pointrend_jax.tasks.task import Task, Variables, kept
 from pointrend_jax.tasks.views import views
-from pointrend_jax.workers import ahead
 
 # Probabilities of a mean are kept so far from 0 and 1, that their logits are finite.
 _MARGIN = 1e-6
@@ -50,7 +49,7 @@ def augmented_instances(
     variables, flips = replicated(variables), tuple(flip for _, flip in of_views)
     num_canvases = len(buckets(config)) * len({scale for scale, _ in of_views})
     streams = [eval_samples(*process, scale, flip) for scale, flip in of_views]
-    for samples in ahead(zip(*streams, strict=True), MADE_AHEAD):
+    for samples in made_ahead(zip(*streams, strict=True)):
         batches = [split(sample.batch) for sample in samples]
         views_hw = [batch.image_hw for batch in batches]
         found = []

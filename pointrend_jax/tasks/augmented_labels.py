@@ -10,7 +10,7 @@ from pointrend_jax.data.splits import EvalSamples
 from pointrend_jax.devices.backend import compiler_options
 from pointrend_jax.devices.placement import replicated, split
 from pointrend_jax.structures import Config, EvalSample, ImageBatch
-from pointrend_jax.tasks.predict_batches import MADE_AHEAD, on_parts, original_sizes
+from pointrend_jax.tasks.predict_batches import made_ahead, on_parts, original_sizes
 from pointrend_jax.tasks.semantic import (
     PredictedLabelMaps,
     class_probabilities,
@@ -18,7 +18,6 @@ from pointrend_jax.tasks.semantic import (
 )
 from pointrend_jax.tasks.task import Task, Variables, kept
 from pointrend_jax.tasks.views import views
-from pointrend_jax.workers import ahead
 
 
 def augmented_label_maps(
@@ -37,7 +36,7 @@ def augmented_label_maps(
     of_views = views(config)
     variables, probabilities = replicated(variables), _probabilities_program(task)
     streams = [eval_samples(*process, scale, flip) for scale, flip in of_views]
-    for samples in ahead(zip(*streams, strict=True), MADE_AHEAD):
+    for samples in made_ahead(zip(*streams, strict=True)):
         total: Any = None
         for sample, (_, flip) in zip(samples, of_views, strict=True):
             sizes, canvas = original_sizes(sample)

@@ -4,7 +4,7 @@ that makes batches ahead of the device.
 Everything that predicts goes this way, be it for a user or for a score.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from pointrend_jax.devices.backend import compiler_options
+from pointrend_jax.devices.backend import compiler_options, host_is_free
 from pointrend_jax.devices.compilations import Compilations
 from pointrend_jax.devices.placement import data_mesh, replicated, split
 from pointrend_jax.structures import DATA_AXIS, EvalSample
@@ -120,8 +120,13 @@ def one_ahead(
     those before. A caller who stops early waits for the sample that is being made.
     """
     # Closed in any case: a thread and its batches do not wait until an error is forgotten.
-    with closing(ahead(samples, MADE_AHEAD)) as made:
+    with closing(made_ahead(samples)) as made:
         yield from held_back(((sample, predict(sample)) for sample in made), 1)
+
+
+def made_ahead(samples: Iterable[_Sample]) -> Generator[_Sample]:
+    """The samples, which a thread makes ahead of the device; by all cores, if they are free."""
+    return ahead(samples, MADE_AHEAD, alone=not host_is_free())
 
 
 def original_sizes(sample: EvalSample) -> tuple[np.ndarray, tuple[int, int]]:
