@@ -1,12 +1,14 @@
 """Kills a tiny training again and again, and compares what it ends with.
 
-    PYTHONPATH=. python benchmarks/kill_test.py --workdir runs/kill --kills 20
+    PYTHONPATH=. python benchmarks/kill_test.py --workdir runs/kill --kills 20 \
+        -- --config.train.deterministic=True
 
 A run that is never killed is the reference. Then the same command is started in a fresh directory
 and killed (SIGKILL; with --signal TERM, asked to stop) at a random moment: while the data is
 prepared, in a step, or while a checkpoint is written; it is started again until it is through.
-When it is, and kills are left, another directory begins. At the end every run must have the
-parameters, momentum and losses of the reference, bit for bit. Exit status 1 if one has not.
+When it is, and kills are left, another directory begins. What follows `--` is given to all of them.
+At the end every run must have the parameters, momentum and losses of the reference, bit for bit.
+Exit status 1 if one has not.
 """
 
 import argparse
@@ -166,17 +168,18 @@ def main() -> None:
     parser.add_argument("--kills-a-run", type=int, default=5)
     parser.add_argument("--signal", choices=("KILL", "TERM"), default="KILL")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("flags", nargs="*", help="of train.py, behind --")
     args = parser.parse_args()
-    number = signal.Signals[f"SIG{args.signal}"]
+    number, flags = signal.Signals[f"SIG{args.signal}"], tuple(args.flags)
     args.workdir.mkdir(parents=True, exist_ok=True)
     rng = random.Random(args.seed)
-    reference = Run(args.workdir / "reference", args.workdir / "reference-cache")
+    reference = Run(args.workdir / "reference", args.workdir / "reference-cache", flags=flags)
     shutil.rmtree(reference.workdir, ignore_errors=True)
     live(reference, "", number, 0.0)
     expected, killed, wrong = content(reference.workdir, reference.steps), Counter[str](), 0
     runs = 0
     while killed.total() < args.kills:
-        run = Run(args.workdir / f"run{runs}", args.workdir / f"cache{runs}")
+        run = Run(args.workdir / f"run{runs}", args.workdir / f"cache{runs}", flags=flags)
         for folder in (run.workdir, run.cache):
             shutil.rmtree(folder, ignore_errors=True)
         left = min(args.kills - killed.total(), args.kills_a_run)
