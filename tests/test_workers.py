@@ -67,9 +67,8 @@ def test_a_thread_that_works_alone_takes_no_others(alone: bool) -> None:
 
 
 def test_what_a_thread_does_alone_keeps_its_order_and_its_errors() -> None:
-    batches = ahead(
-        map(partial(at_once, lambda item: 6 // item), [(1, 2, 3), (1, 0)]), 2, alone=True
-    )
+    divided: Callable[[tuple[int, ...]], list[int]] = partial(at_once, (6).__floordiv__)
+    batches = ahead(map(divided, [(1, 2, 3), (1, 0)]), 2, alone=True)
     assert next(batches) == [6, 3, 2]
     with pytest.raises(ZeroDivisionError):
         next(batches)

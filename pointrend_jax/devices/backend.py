@@ -110,7 +110,7 @@ _deterministic: ContextVar[bool] = ContextVar("deterministic", default=False)
 # those that a measurement found fastest, which may be others in the next process. Source: OpenXLA,
 # docs/determinism.md.
 _SAME_KERNELS = MappingProxyType(
-    {"xla_gpu_exclude_nondeterministic_ops": True, "xla_gpu_autotune_level": 0}
+    {"xla_gpu_exclude_nondeterministic_ops": True, "xla_gpu_autotune_level": "0"}
 )
 # On a GPU loops and branches are inside of CUDA graphs too, so that the device and not the host
 # decides whether another round follows. On a TPU operations that are alike, such as those of the
@@ -176,7 +176,7 @@ def host_is_free() -> bool:
 
 def compiler_options(
     platform: str | None = None, *, deterministic: bool = False
-) -> dict[str, str | bool | int]:
+) -> dict[str, str | bool]:
     """What every `jax.jit` of a model is given as `compiler_options`; nothing on a CPU.
 
     Options that flags in the environment name are left to these.
