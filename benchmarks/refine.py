@@ -40,6 +40,7 @@ from pointrend_jax.predict.given_masks import drawn
 from pointrend_jax.predict.load import load_refiner
 from pointrend_jax.predict.refiner import MaskRefiner
 from pointrend_jax.storage import write_json
+from pointrend_jax.tasks.refine import SURE
 from pointrend_jax.visualize import overlay_masks, save_picture
 
 BANDS = (0.02, 0.005)
@@ -156,7 +157,7 @@ def judged(
         for kind, crop, done in zip(KINDS, crops, refiner.refine_crops(crops), strict=True):
             masks = {"given": done.given, "without the rule": done.mask}
             for name, method in others.items():
-                masks[name] = change_by(crop, method(crop), least=0.25)
+                masks[name] = change_by(crop, method(crop), sure=SURE)
             ious = {name: _ious(mask, crop, truth.mask) for name, mask in masks.items()}
             # As of the canvas, which the rule's threshold is of.
             error = done.error * max(crop.inside_hw) / max(crop.given.shape)

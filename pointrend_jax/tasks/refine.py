@@ -23,9 +23,9 @@ from pointrend_jax.tasks.task import (
     with_fixed_as_constants,
 )
 
-# Where the canvas and a given mask differ by less, the given pixels stay: so sure must a refiner be
-# of another side. Read off objects that were neither learned nor judged (docs/refine.md).
-_LEAST_DIFFERENCE = 0.7
+# The probability of the other side from which on a pixel changes; read off objects that were
+# neither learned nor judged (docs/refine.md).
+SURE = 0.7
 
 
 def crop_sample(
@@ -87,7 +87,7 @@ def refine_task(model: Refiner, *, keep_below: float) -> Task:
             error = float(errors[slot])
             left_alone, mask = error < keep_below, crop.given
             if not left_alone:
-                changed = change_by(crop, probability(logits[slot]), least=_LEAST_DIFFERENCE)
+                changed = change_by(crop, probability(logits[slot]), sure=SURE)
                 # A refiner sharpens; that there is no object is not for it to say.
                 mask = changed if changed.any() else mask
             scale = max(crop.given.shape) / max(crop.inside_hw)

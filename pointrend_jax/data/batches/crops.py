@@ -114,23 +114,22 @@ def place_mask(canvas: UInt8[np.ndarray, "H W"], soft: UInt8[np.ndarray, "h w"])
 
 
 def change_by(
-    crop: Crop, probs: Float[np.ndarray, "H W"], *, least: float
+    crop: Crop, probs: Float[np.ndarray, "H W"], *, sure: float
 ) -> Bool[np.ndarray, "h w"]:
-    """The given mask in pixels of the photo, changed where the canvas says another.
+    """The given mask in pixels of the photo, changed where the canvas is sure of the other side.
 
-    Where both agree to `least` on the canvas, the given pixels stay: a large object's mask may be
-    finer than its canvas.
+    A large object's mask may be finer than its canvas, which is unsure along the outline; there the
+    given pixels stay.
 
     Args:
       probs: of the canvas.
-      least: difference of probability and given share.
+      sure: the probability of the other side from which on a pixel changes, above one half.
     """
     height, width = crop.inside_hw
     size = crop.given.shape[1], crop.given.shape[0]
     probs = np.ascontiguousarray(probs[:height, :width], np.float32)
-    difference = np.abs(probs - crop.soft.astype(np.float32) / 255)
     # Pixels of the canvas are averaged where they are smaller than those of the photo.
     how = cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR
     resized = cv2.resize(probs, size, interpolation=how)
-    differs = cv2.resize(difference, size, interpolation=how) > least
-    return np.where(differs, resized >= 0.5, crop.given)
+    of_other_side = np.where(crop.given, 1.0 - resized, resized)
+    return crop.given ^ (of_other_side >= sure)

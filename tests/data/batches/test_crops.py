@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from pointrend_jax.data.batches.crops import Crop, CropShape, change_by, given_batch, make_crop
+from pointrend_jax.data.batches.crops import (
+    Crop,
+    CropShape,
+    change_by,
+    given_batch,
+    make_crop,
+    on_canvas,
+)
 
 _SHAPE = CropShape(canvas=64, margin=0.25, least_side=16)
 
@@ -63,7 +70,7 @@ def _crop(side: int) -> Crop:
 def test_a_canvas_that_says_the_same_changes_no_pixel(side: int) -> None:
     crop = _crop(side)
     assert crop.given.shape == (side, side)
-    np.testing.assert_array_equal(change_by(crop, crop.soft / 255, least=0.25), crop.given)
+    np.testing.assert_array_equal(change_by(crop, crop.soft / 255, sure=0.7), crop.given)
 
 
 @pytest.mark.parametrize("side", [32, 64, 256])
@@ -73,8 +80,19 @@ def test_a_canvas_that_says_another_mask_gives_that(side: int) -> None:
     other = make_crop(_photo(side, side), moved, CropShape(64, 0.5, 16))._replace(given=crop.given)
     # The window moved with the mask as far as the photo lets it; here it is the whole photo.
     assert other.window == crop.window
-    changed = change_by(crop, other.soft / 255, least=0.25)
+    changed = change_by(crop, other.soft / 255, sure=0.7)
     assert (changed ^ moved).mean() < 0.01
+
+
+@pytest.mark.parametrize("side", [32, 64, 256])
+def test_of_a_mask_that_was_too_wide_nothing_stays_along_its_outline(side: int) -> None:
+    crop, by = _crop(side), side // 8
+    wide = crop.given | np.roll(crop.given, by, axis=1)
+    soft = on_canvas(wide, crop.inside_hw)
+    changed = change_by(crop._replace(given=wide, soft=soft), crop.soft / 255, sure=0.7)
+    assert (changed ^ crop.given).mean() < 0.01
+    outline = wide & ~np.roll(wide, -1, axis=1)
+    assert not (changed & outline)[:, by:].any()
 
 
 def test_slots_without_a_crop_are_not_valid() -> None:
