@@ -40,15 +40,14 @@ from pointrend_jax.predict.given_masks import drawn
 from pointrend_jax.predict.load import load_refiner
 from pointrend_jax.predict.refiner import MaskRefiner
 from pointrend_jax.storage import write_json
-from pointrend_jax.tasks.refine import SURE
 from pointrend_jax.visualize import overlay_masks, save_picture
 
 BANDS = (0.02, 0.005)
 # Of the guided filter, in pixels of the canvas and of intensities from 0 to 1: of radii 1 to 8 and
 # of 1e-4 to 1e-2, those that harm least on other objects among those that change more than a trace.
 _RADIUS, _EPSILON = 2, 1e-3
-# Where GrabCut is sure, as a share of the canvas's side from the given outline.
-_SURE = 0.04
+# How far from the given outline GrabCut may decide, as a share of the canvas's side.
+_OPEN_BAND = 0.04
 
 
 class Truth(NamedTuple):
@@ -116,7 +115,7 @@ def guided_filter(crop: Crop) -> np.ndarray:
 def grab_cut(crop: Crop) -> np.ndarray:
     """Sure far from the given outline, open near it (Rother et al., 2004); five iterations."""
     given = (crop.soft >= 128).astype(np.uint8)
-    side = 2 * max(round(_SURE * max(crop.inside_hw)), 1) + 1
+    side = 2 * max(round(_OPEN_BAND * max(crop.inside_hw)), 1) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     inner, outer = cv2.erode(given, disc), cv2.dilate(given, disc)
     states = np.where(given > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
@@ -157,7 +156,7 @@ def judged(
         for kind, crop, done in zip(KINDS, crops, refiner.refine_crops(crops), strict=True):
             masks = {"given": done.given, "without the rule": done.mask}
             for name, method in others.items():
-                masks[name] = change_by(crop, method(crop), sure=SURE)
+                masks[name] = change_by(crop, method(crop), sure=0.5)
             ious = {name: _ious(mask, crop, truth.mask) for name, mask in masks.items()}
             # As of the canvas, which the rule's threshold is of.
             error = done.error * max(crop.inside_hw) / max(crop.given.shape)

@@ -22,6 +22,9 @@ from pointrend_jax.data.batches.transforms import (
 from pointrend_jax.masks.degrade import box_of
 from pointrend_jax.structures import Config, GivenBatch
 
+# By how much of a pixel the canvas must say another share than it was given. Along an ordinary
+# outline, where half of a pixel lies on the other side, a refiner must be as sure anyway.
+_LEAST_CHANGE = 0.2
 # What a refiner, which knows no classes, calls what it sees.
 CLASS_NAMES = ("object",)
 # xyxy in whole pixels of the photo.
@@ -118,18 +121,21 @@ def change_by(
 ) -> Bool[np.ndarray, "h w"]:
     """The given mask in pixels of the photo, changed where the canvas is sure of the other side.
 
-    A large object's mask may be finer than its canvas, which is unsure along the outline; there the
-    given pixels stay.
+    A mask may be finer than its canvas. What is too thin for that, a strand or a gap, lies on the
+    other side there already, and stays unless the canvas says another share than it was given.
 
     Args:
       probs: of the canvas.
-      sure: the probability of the other side from which on a pixel changes, above one half.
+      sure: the probability of the other side from which on a pixel changes, at least one half.
     """
     height, width = crop.inside_hw
     size = crop.given.shape[1], crop.given.shape[0]
-    probs = np.ascontiguousarray(probs[:height, :width], np.float32)
     # Pixels of the canvas are averaged where they are smaller than those of the photo.
     how = cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR
-    resized = cv2.resize(probs, size, interpolation=how)
-    of_other_side = np.where(crop.given, 1.0 - resized, resized)
-    return crop.given ^ (of_other_side >= sure)
+
+    def of_other_side(shares: np.ndarray) -> np.ndarray:
+        resized = cv2.resize(np.ascontiguousarray(shares, np.float32), size, interpolation=how)
+        return np.where(crop.given, 1.0 - resized, resized)
+
+    now, before = of_other_side(probs[:height, :width]), of_other_side(crop.soft / 255)
+    return crop.given ^ ((now >= sure) & (now - before >= _LEAST_CHANGE))

@@ -73,6 +73,18 @@ def test_a_canvas_that_says_the_same_changes_no_pixel(side: int) -> None:
     np.testing.assert_array_equal(change_by(crop, crop.soft / 255, sure=0.7), crop.given)
 
 
+@pytest.mark.parametrize("side", [400, 1000])
+def test_strands_and_gaps_that_are_finer_than_the_canvas_stay(side: int) -> None:
+    # A third of a cell of the canvas.
+    thin, mask = side // 200, _rectangle((side, side), side // 5, side // 5, side // 2, side // 2)
+    mask[side // 4 : side // 4 + thin, side // 2 : 4 * side // 5] = True
+    mask[side // 3 : side // 3 + thin, side // 5 : side // 3] = False
+    crop = make_crop(_photo(side, side), mask, CropShape(64, 0.5, 16))
+    np.testing.assert_array_equal(change_by(crop, crop.soft / 255, sure=0.7), crop.given)
+    # All else goes where the canvas says so.
+    assert change_by(crop, np.zeros((64, 64)), sure=0.7).sum() < 0.05 * mask.sum()
+
+
 @pytest.mark.parametrize("side", [32, 64, 256])
 def test_a_canvas_that_says_another_mask_gives_that(side: int) -> None:
     crop, shift = _crop(side), side // 8
