@@ -66,7 +66,9 @@ def lower_step(
     options = StepOptions(config.train.accumulate_steps, config.train.average_decay)
     state = jax.eval_shape(partial(initial_state, optimizer=optimizer, options=options), shapes)
     step: Any = build_replicas(strategy, task, optimizer, options, devices).step
-    split = (replicas, per_replica) if strategy == "pmap" else (replicas * per_replica,)
+    # Elsewhere a step goes by `shard_map`, whatever is asked for.
+    by_pmap = strategy == "pmap" and jax.default_backend() == "cpu"
+    split = (replicas, per_replica) if by_pmap else (replicas * per_replica,)
     key = jax.eval_shape(lambda: jax.random.key(0))
     return step.lower(state, batch_shapes(config, split, canvas), key)
 

@@ -178,9 +178,18 @@ def main() -> None:
             of_truth = overlaps(one, other, truth, t)._asdict()
             found[t] = matched(one, other, t)._asdict() | {"objects": of_truth}
     for threshold, what in found.items():
-        print(f"detections of a score of at least {threshold}: {json.dumps(what)}")
+        print(f"detections of a score of at least {threshold}: {json.dumps(_without_nan(what))}")
     if args.output:
-        write_json(args.output, {"scores": _by_name(*results), "detections": found})
+        write_json(args.output, {"scores": _by_name(*results), "detections": _without_nan(found)})
+
+
+def _without_nan(found: Any) -> Any:
+    """With None for what there is no number of, as JSON has no NaN."""
+    if isinstance(found, Mapping):
+        return {name: _without_nan(value) for name, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [_without_nan(value) for value in found]
+    return None if isinstance(found, float) and np.isnan(found) else found
 
 
 def _by_name(*results: Results) -> dict[str, tuple[float, ...]]:

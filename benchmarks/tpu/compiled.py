@@ -6,6 +6,7 @@ A step takes many minutes; one that was compiled before is read, also after a st
 import gzip
 import hashlib
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +34,9 @@ class Compiled(NamedTuple):
 def compiled(lowered: jax.stages.Lowered, topology: str, folder: Path) -> Compiled:
     """Compiles the program, or reads what was made of it for this topology by this compiler."""
     options = compiler_options("tpu")
-    what = f"{topology} {compiler_version()} {jax.__version__} {options}\n{lowered.as_text()}"
+    flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
+    versions = f"{topology} {compiler_version()} {jax.__version__} {options} {flags}"
+    what = f"{versions}\n{lowered.as_text()}"
     name = hashlib.sha256(what.encode()).hexdigest()[:32]
     text_file, facts_file = folder / f"{name}.txt.gz", folder / f"{name}.json"
     if facts_file.is_file():

@@ -121,7 +121,7 @@ def _training(devices: Sequence[Any]) -> jax.stages.Lowered:
 
 
 def _sum_of_gradients(devices: Sequence[Any]) -> jax.stages.Lowered:
-    """What the step sends between all devices, and nothing else of it."""
+    """The gradients that the step sends between all devices, and nothing else of it."""
     task = build_task(_config())
     trained = [
         jax.ShapeDtypeStruct(x.shape, x.dtype)

@@ -13,7 +13,7 @@ EXAMPLES = (
     "pointrend_jax refine --images photos/ --annotations coarse.json --output fine.json "
     "--checkpoint runs/refiner",
     "pointrend_jax refine --images photos/ --annotations coarse.json --output fine.json "
-    "--checkpoint runs/refiner --keep-below 1.0",
+    "--checkpoint runs/refiner --keep-below 4.0",
 )
 
 

@@ -179,7 +179,7 @@ def compiler_options(
 ) -> dict[str, str | bool]:
     """What every `jax.jit` of a model is given as `compiler_options`; nothing on a CPU.
 
-    Options that flags in the environment name are left to these.
+    Options that flags in the environment name are left to these, but for those of `deterministic`.
 
     Args:
       platform: instead of the default backend's.
@@ -188,5 +188,6 @@ def compiler_options(
     """
     platform = platform or jax.default_backend()
     flags = " ".join(os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS"))
-    options = {n: value for n, value in _OPTIONS.get(platform, {}).items() if n not in flags}
+    named = {flag.split("=")[0].removeprefix("--") for flag in flags.split()}
+    options = {n: value for n, value in _OPTIONS.get(platform, {}).items() if n not in named}
     return {**options, **(_SAME_KERNELS if deterministic and platform == "gpu" else {})}

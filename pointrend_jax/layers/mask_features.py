@@ -139,8 +139,8 @@ class MaskFeatures(nn.Module):
         self, maps: Mapping[str, Array], pyramid: list[Array], padded_hw: Array
     ) -> Float[Array, "B h w C"]:
         x = self._project(maps["res5"], self.dim, "res5")
-        for name, stride in (("res4", 32), ("res3", 16)):
-            x = upsample_2x(x, padded_hw // stride) + self._project(maps[name], self.dim, name)
+        for name, coarser in (("res4", 32), ("res3", 16)):
+            x = upsample_2x(x, padded_hw // coarser) + self._project(maps[name], self.dim, name)
         x = jax.nn.relu(x)
         mask = pyramid[2]
         inside = inside_padded(x.shape[1], x.shape[2], padded_hw, 8)[..., None]

@@ -162,7 +162,7 @@ def in_a_row(x: Float[Array, "B H W A"]) -> Float[Array, "B HWA"]:
     place, column = jnp.arange(width * number)[None, None], jnp.arange(width)[None, :, None]
     anchor = jnp.arange(number)[:, None, None]
     is_own = (place // number == column) & (place % number == anchor)
-    # A product with zeros and ones is exact in this precision.
+    # A product with zeros and ones is exact in this precision, but for numbers near the smallest.
     rows = jnp.einsum(
         "bhwa,awp->bhp", x, is_own.astype(x.dtype), precision=jax.lax.Precision.HIGHEST
     )

@@ -230,7 +230,7 @@ def canvas_side(config: Config) -> int:
     canvases = [tuple(canvas) for canvas in config.data.buckets]
     if len(canvases) != 1 or canvases[0][0] != canvases[0][1]:
         raise ValueError(
-            "config.data.buckets must be one square for a refiner, as in ((256, 256),), got "
+            "config.data.buckets must be one square for a refiner, as in ((192, 192),), got "
             f"{tuple(canvases)}."
         )
     return int(canvases[0][0])

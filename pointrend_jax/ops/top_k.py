@@ -26,9 +26,10 @@ def top_k(x: Float[Array, "*S n"], k: int) -> tuple[Float[Array, "*S k"], Int[Ar
     Both forms give the same bits, but for the order of several different NaN.
 
     Args:
-      x: of 16 or 32 bits. k: n at most.
+      x: only of 16 or 32 bits are counted. k: n at most.
     """
-    if forms().selects_by == "count" and is_counted(x.shape[-1], k):
+    is_float = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize <= 4
+    if forms().selects_by == "count" and is_float and is_counted(x.shape[-1], k):
         return top_k_by_count(x, k)
     values, index = jax.lax.top_k(x, k)
     return values, index
@@ -42,7 +43,7 @@ def is_counted(n: int, k: int) -> bool:
 def top_k_by_count(
     x: Float[Array, "*S n"], k: int
 ) -> tuple[Float[Array, "*S k"], Int[Array, "*S k"]]:
-    """`top_k` without sorting the axis. k: from 1 to n."""
+    """`top_k` without sorting the axis. x: of 16 or 32 bits, not empty. k: from 1 to n."""
     # It is read many times; what it is made of shall not be computed as often.
     x = jax.lax.optimization_barrier(x)
     keys = _ordered(x)

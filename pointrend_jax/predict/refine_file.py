@@ -146,15 +146,16 @@ def _check_size(file: Path, entry: dict[str, Any]) -> None:
 
 
 def _written(annotation: dict[str, Any], mask: RefinedMask) -> dict[str, Any]:
+    changed_pixels = mask.changed_pixels
     told = {
         "refined": {
-            "changed_pixels": mask.changed_pixels,
-            "changed_share": round(mask.changed_share, 4),
-            "changed_bbox": rle_box(mask.changed) if mask.changed_pixels else None,
+            "changed_pixels": changed_pixels,
+            "changed_share": mask.changed_share,
+            "changed_bbox": rle_box(mask.changed) if changed_pixels else None,
             "left_alone": mask.left_alone,
         }
     }
-    if not mask.changed_pixels:
+    if not changed_pixels:
         return annotation | told
     was_rle = isinstance(annotation["segmentation"], dict)
     now = {

@@ -8,6 +8,7 @@ the device for the masks, so memory grows with the number of views.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -49,22 +50,24 @@ def augmented_instances(
     variables, flips = replicated(variables), tuple(flip for _, flip in of_views)
     num_canvases = len(buckets(config)) * len({scale for scale, _ in of_views})
     streams = [eval_samples(*process, scale, flip) for scale, flip in of_views]
-    for samples in made_ahead(zip(*streams, strict=True)):
-        batches = [split(sample.batch) for sample in samples]
-        views_hw = [batch.image_hw for batch in batches]
-        found = []
-        for batch in batches:
-            with programs.compilations.of(batch, num_canvases):
-                found.append(programs.find(variables, batch))
-        merged = programs.merge([detections for _, detections in found], views_hw, flips)
-        total: Any = None
-        for batch, (maps, _), flip in zip(batches, found, flips, strict=True):
-            frames = views_hw[0], batch.image_hw
-            masks = programs.masks(variables, flip, maps, merged, frames, batch.padded_hw)
-            total = masks if total is None else _added(total, masks)
-        logits = jax.tree.map(lambda x: _logits_of_mean(x, len(flips)), total)
-        # The host pastes, whatever pastes single predictions.
-        yield samples[0], InstancePredictions(merged, logits.rendered, logits.coarse)
+    # Closed in any case, as in `one_ahead`.
+    with closing(made_ahead(zip(*streams, strict=True))) as made:
+        for samples in made:
+            batches = [split(sample.batch) for sample in samples]
+            views_hw = [batch.image_hw for batch in batches]
+            found = []
+            for batch in batches:
+                with programs.compilations.of(batch, num_canvases):
+                    found.append(programs.find(variables, batch))
+            merged = programs.merge([detections for _, detections in found], views_hw, flips)
+            total: Any = None
+            for batch, (maps, _), flip in zip(batches, found, flips, strict=True):
+                frames = views_hw[0], batch.image_hw
+                masks = programs.masks(variables, flip, maps, merged, frames, batch.padded_hw)
+                total = masks if total is None else _added(total, masks)
+            logits = jax.tree.map(lambda x: _logits_of_mean(x, len(flips)), total)
+            # The host pastes, whatever pastes single predictions.
+            yield samples[0], InstancePredictions(merged, logits.rendered, logits.coarse)
 
 
 class _Programs(NamedTuple):

@@ -1,6 +1,7 @@
 """Label maps predicted from the mean probability over scales of an image and its mirror image."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import jax
@@ -36,14 +37,16 @@ def augmented_label_maps(
     of_views = views(config)
     variables, probabilities = replicated(variables), _probabilities_program(task)
     streams = [eval_samples(*process, scale, flip) for scale, flip in of_views]
-    for samples in made_ahead(zip(*streams, strict=True)):
-        total: Any = None
-        for sample, (_, flip) in zip(samples, of_views, strict=True):
-            sizes, canvas = original_sizes(sample)
-            batch, sizes = split((sample.batch, sizes))
-            of_view = probabilities(variables, batch, sizes, canvas, flip)
-            total = of_view if total is None else jax.tree.map(jnp.add, total, of_view)
-        yield samples[0], _best(total)
+    # Closed in any case, as in `one_ahead`.
+    with closing(made_ahead(zip(*streams, strict=True))) as made:
+        for samples in made:
+            total: Any = None
+            for sample, (_, flip) in zip(samples, of_views, strict=True):
+                sizes, canvas = original_sizes(sample)
+                batch, sizes = split((sample.batch, sizes))
+                of_view = probabilities(variables, batch, sizes, canvas, flip)
+                total = of_view if total is None else jax.tree.map(jnp.add, total, of_view)
+            yield samples[0], _best(total)
 
 
 @kept

@@ -125,7 +125,8 @@ def one_ahead(
 
 
 def made_ahead(samples: Iterable[_Sample]) -> Generator[_Sample]:
-    """The samples, which a thread makes ahead of the device; by all cores, if they are free."""
+    """The samples, which a thread makes ahead of the device; what it does `at_once` is done by all
+    cores, if they are free."""
     return ahead(samples, MADE_AHEAD, alone=not host_is_free())
 
 

@@ -44,8 +44,8 @@ def build_replicas(
 ) -> Replicas:
     """`train_step` on all devices, by "pmap" or "shard_map".
 
-    `pmap` hands no options to the compiler, so a step that has some goes by `shard_map` whatever
-    `strategy` says: on a GPU or a TPU, and a deterministic one.
+    `pmap` hands no options to the compiler, so a step on a GPU or a TPU, whose compiler has some,
+    and a deterministic one go by `shard_map` whatever `strategy` says.
 
     Args:
       devices: of `shard_map`, instead of all that there are; for a step that is only compiled they
@@ -55,7 +55,7 @@ def build_replicas(
     check_strategy(strategy)
     step = partial(train_step, task=task, optimizer=optimizer, options=options)
     of_compiler = compiler_options(deterministic=options.deterministic)
-    if strategy == "pmap" and not options.deterministic and not of_compiler:
+    if strategy == "pmap" and not options.deterministic and jax.default_backend() == "cpu":
         mapped = jax.pmap(
             step, axis_name=DATA_AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0
         )

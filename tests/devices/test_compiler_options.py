@@ -1,4 +1,4 @@
-"""Every program that runs a model asks what a GPU's compiler is told."""
+"""Every program that runs a model asks what a compiler is told for its platform."""
 
 import ast
 from collections import Counter
@@ -10,7 +10,7 @@ from tests.shared import REPOSITORY
 
 _PACKAGE = REPOSITORY / "pointrend_jax"
 # Compiled without: what draws and copies arrays, adds two of them, or is lowered and not run; what
-# runs without this package; and steps by pmap, which a GPU is not given.
+# runs without this package; and steps by pmap, which an accelerator is not given.
 _OTHERS = Counter(
     {
         "devices/processes.py": 2, "export/program.py": 1,

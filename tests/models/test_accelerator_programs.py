@@ -272,8 +272,12 @@ def test_what_the_environment_says_of_an_option_holds(
     ("platform", "strategy"), [("gpu", "pmap"), ("gpu", "shard_map"), ("tpu", "pmap")]
 )
 @pytest.mark.parametrize("wanted", [False, True])
+@pytest.mark.parametrize(
+    "flags",
+    ["", "--xla_gpu_enable_command_buffer= --xla_tpu_enable_deduplicated_calls=false"],
+)
 def test_the_step_and_predictions_have_the_options_of_an_accelerator(
-    platform: str, strategy: str, wanted: bool, monkeypatch: pytest.MonkeyPatch
+    platform: str, strategy: str, wanted: bool, flags: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Any] = []
 
@@ -286,6 +290,7 @@ def test_the_step_and_predictions_have_the_options_of_an_accelerator(
     optimizer, _ = build_optimizer(tiny_config(), variables["params"], task.is_trainable)
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
     monkeypatch.setattr(jax, "jit", recorded)
+    monkeypatch.setenv("XLA_FLAGS" if platform == "gpu" else "LIBTPU_INIT_ARGS", flags)
     build_replicas(strategy, task, optimizer, StepOptions(deterministic=wanted))
     assert given == [compiler_options(deterministic=wanted)]
     given.clear()

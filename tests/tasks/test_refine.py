@@ -74,6 +74,18 @@ def test_a_mask_whose_outline_seems_right_is_left_alone() -> None:
     assert alone.error == pytest.approx(0.4 * 56 / 64)
 
 
+@pytest.mark.parametrize(("logit", "changes"), [(0.6, False), (1.1, True)])
+def test_a_pixel_changes_where_the_canvas_is_sure(logit: float, changes: bool) -> None:
+    # Probabilities of 0.65 and 0.75.
+    crop = tiny_refiner().crop(photo(), ellipse(), "the mask")
+    task = refine_task(build_refiner(refiner_config()), keep_below=0.5)
+    sample = crop_sample([0], [crop], 64, 1)
+    (refined,) = task.results(sample, _predicted(logit, 5), ("object",))
+    assert isinstance(refined, RefinedCrop)
+    assert refined.mask.all() == changes
+    assert np.array_equal(refined.mask, crop.given) != changes
+
+
 def test_a_mask_does_not_vanish() -> None:
     crop = tiny_refiner().crop(photo(), ellipse(), "the mask")
     predicted = _predicted(-9, 5)
