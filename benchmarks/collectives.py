@@ -24,7 +24,7 @@ from pointrend_jax.structures import Config, ObjectBatch, SemanticBatch
 from pointrend_jax.tasks.build import build_task
 from pointrend_jax.tasks.task import Task
 from pointrend_jax.training.optimizer import build_optimizer, module_path
-from pointrend_jax.training.replicas import build_replicas
+from pointrend_jax.training.replicas import build_replicas, goes_by_pmap
 from pointrend_jax.training.step import StepOptions, initial_state
 
 _GT_SLOTS = 100
@@ -66,9 +66,7 @@ def lower_step(
     options = StepOptions(config.train.accumulate_steps, config.train.average_decay)
     state = jax.eval_shape(partial(initial_state, optimizer=optimizer, options=options), shapes)
     step: Any = build_replicas(strategy, task, optimizer, options, devices).step
-    # Elsewhere a step goes by `shard_map`, whatever is asked for.
-    by_pmap = strategy == "pmap" and jax.default_backend() == "cpu"
-    split = (replicas, per_replica) if by_pmap else (replicas * per_replica,)
+    split = (replicas, per_replica) if goes_by_pmap(strategy) else (replicas * per_replica,)
     key = jax.eval_shape(lambda: jax.random.key(0))
     return step.lower(state, batch_shapes(config, split, canvas), key)
 

@@ -1,7 +1,7 @@
 """Sharper masks of a COCO file, whichever tool made them: their outlines follow the photos.
 
 Masks that fit already are left as they are. Every annotation of the new file says how much of it
-changed ("refined"); ids, classes, scores and whatever else stay.
+changed and where ("refined"); ids, classes, scores and whatever else stay.
 """
 
 import argparse

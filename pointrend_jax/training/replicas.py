@@ -35,6 +35,11 @@ class Replicas(NamedTuple):
     place: Callable[[Any], Any]
 
 
+def goes_by_pmap(strategy: str, *, deterministic: bool = False) -> bool:
+    """Whether `build_replicas` makes a step by `pmap`, whose batches are [devices, ...]."""
+    return strategy == "pmap" and not deterministic and jax.default_backend() == "cpu"
+
+
 def build_replicas(
     strategy: str,
     task: Task,
@@ -55,7 +60,7 @@ def build_replicas(
     check_strategy(strategy)
     step = partial(train_step, task=task, optimizer=optimizer, options=options)
     of_compiler = compiler_options(deterministic=options.deterministic)
-    if strategy == "pmap" and not options.deterministic and jax.default_backend() == "cpu":
+    if goes_by_pmap(strategy, deterministic=options.deterministic):
         mapped = jax.pmap(
             step, axis_name=DATA_AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0
         )
