@@ -18,8 +18,14 @@ from pointrend_jax.devices.backend import forms
 from pointrend_jax.ops.boxes import assign_levels
 from pointrend_jax.ops.points import check_indexable
 from pointrend_jax.ops.roi_loop import add_gradient_by_pixels, pool_by_samples
-from pointrend_jax.ops.roi_samples import Samples, place_samples, samples_of
-from pointrend_jax.ops.roi_tiles import SIDE, gradient_by_tiles, in_tiles, pool_by_tiles
+from pointrend_jax.ops.roi_samples import Places, Samples, place_maps, place_samples, samples_of
+from pointrend_jax.ops.roi_tiles import (
+    gradient_by_tiles,
+    in_strips,
+    pool_by_tiles,
+    strips_of_maps,
+    tiles_of_maps,
+)
 from pointrend_jax.ops.roi_windows import (
     WIDTH,
     add_gradient_by_windows,
@@ -60,14 +66,15 @@ def roi_align(
         return jnp.zeros((0, output_size, output_size, channels), dtype)
     cells = sum(math.prod(m.shape[:3]) for m in feature_maps)
     check_indexable("the cells of all feature maps of a device", cells + WIDTH)
-    by_tiles = forms().pools_by == "tiles"
+    by_tiles, shapes = forms().pools_by == "tiles", tuple(m.shape[:3] for m in feature_maps)
     samples = place_samples(
-        [m.shape[:3] for m in feature_maps], boxes, image_index, levels, padded_hw,
+        shapes, boxes, image_index, levels, padded_hw,
         strides=strides, output_size=output_size, sampling_ratio=sampling_ratio, aligned=aligned,
-        side=SIDE if by_tiles else 1,
+        lines=strips_of_maps(shapes) if by_tiles else None,
     )  # fmt: skip
     if by_tiles:
-        return _pool_tiles(output_size, sampling_ratio, in_tiles(feature_maps), samples)
+        tiles = place_maps(tiles_of_maps(shapes), levels, image_index)
+        return _pool_tiles(output_size, sampling_ratio, shapes, list(feature_maps), samples, tiles)
     rows = [m.reshape(-1, channels) for m in feature_maps]
     if forms().pools_by == "windows":
         # A window may begin with the last row.
@@ -79,7 +86,7 @@ def roi_align(
 def _pool(output_size: int, sampling_ratio: int, rows: Array, samples: Samples) -> Array:
     """[N, S, S, C] means. Its own derivative, because a dynamic trip count has none."""
     if forms().pools_by == "samples":
-        shape = (len(samples.first_row), output_size, output_size, rows.shape[1])
+        shape = (len(samples.places.first), output_size, output_size, rows.shape[1])
         return pool_by_samples(rows, samples, jnp.zeros(shape, rows.dtype))
     plan = plan_windows(samples, output_size)
     pooled = pool_by_windows(
@@ -114,25 +121,41 @@ def _pool_backward(
 _pool.defvjp(_pool_forward, _pool_backward)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _pool_tiles(output_size: int, sampling_ratio: int, tiles: Array, samples: Samples) -> Array:
-    """`_pool` of maps that lie in tiles."""
-    return pool_by_tiles(tiles, samples, output_size=output_size, sampling_ratio=sampling_ratio)
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _pool_tiles(
+    output_size: int,
+    sampling_ratio: int,
+    shapes: tuple,
+    maps: list,
+    samples: Samples,
+    tiles: Places,
+) -> Array:
+    """`_pool` of maps of these shapes, read in strips; tiles: where their gradients are added."""
+    del shapes, tiles
+    return pool_by_tiles(
+        in_strips(maps), samples, output_size=output_size, sampling_ratio=sampling_ratio
+    )
 
 
 def _pool_tiles_forward(
-    output_size: int, sampling_ratio: int, tiles: Array, samples: Samples
+    output_size: int,
+    sampling_ratio: int,
+    shapes: tuple,
+    maps: list,
+    samples: Samples,
+    tiles: Places,
 ) -> tuple:
-    return _pool_tiles(output_size, sampling_ratio, tiles, samples), (len(tiles), samples)
+    pooled = _pool_tiles(output_size, sampling_ratio, shapes, maps, samples, tiles)
+    return pooled, (samples, tiles)
 
 
 def _pool_tiles_backward(
-    output_size: int, sampling_ratio: int, residuals: tuple, cotangent: Array
-) -> tuple[Array, None]:
+    output_size: int, sampling_ratio: int, shapes: tuple, residuals: tuple, cotangent: Array
+) -> tuple[list[Array], None, None]:
     del output_size
-    num_tiles, samples = residuals
-    total = gradient_by_tiles(samples, cotangent, num_tiles, sampling_ratio=sampling_ratio)
-    return total.astype(cotangent.dtype), None
+    samples, tiles = residuals
+    gradients = gradient_by_tiles(samples, tiles, cotangent, shapes, sampling_ratio=sampling_ratio)
+    return gradients, None, None
 
 
 _pool_tiles.defvjp(_pool_tiles_forward, _pool_tiles_backward)

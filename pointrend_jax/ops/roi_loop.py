@@ -31,7 +31,7 @@ def pool_by_samples(
     shape = (CHUNK, *pooled.shape[1:])
 
     def pool_chunk(index: Array, pooled: Array) -> Array:
-        chunk = jax.tree.map(lambda x: x[index], chunks.samples)
+        chunk = jax.tree.map(lambda x: x[index], chunks.rois)
 
         def add_sample(sample: Array, total: Array) -> Array:
             for row, weight in _pixels_of_sample(chunk, sample, output_size):
@@ -66,7 +66,7 @@ def add_gradient_by_pixels(
     chunks = chunks_by_turns(samples, samples.of_a_bin, CHUNK)
 
     def add_chunk(index: Array, total: Array) -> Array:
-        chunk, places = jax.tree.map(lambda x: x[index], (chunks.samples, chunks.places))
+        chunk, places = jax.tree.map(lambda x: x[index], (chunks.rois, chunks.places))
         gradient = cotangent.at[places].get(mode="fill", fill_value=0).astype(total.dtype)
 
         def add_pixel(number: Array, total: Array) -> Array:
@@ -98,8 +98,8 @@ def _pixels_of_sample(
 
 def _rows(chunk: Samples, y: Int[Array, "n S"], x: Int[Array, "n S"]) -> Int[Array, "n S S"]:
     """The rows of the cells (y, x) of each RoI's map."""
-    row = y[:, :, None] * chunk.map_width[:, None, None] + x[:, None, :]
-    return chunk.first_row[:, None, None] + row
+    row = y[:, :, None] * chunk.places.pitch[:, None, None] + x[:, None, :]
+    return chunk.places.first[:, None, None] + row
 
 
 def _taps(

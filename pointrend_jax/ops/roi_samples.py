@@ -7,13 +7,14 @@ product of one weight an axis, and so is the mean's. Source: Mask R-CNN; Detectr
 layers/roi_align.py.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 # Adaptive samples of a bin lie more than half a cell apart, so that at most four are less than a
 # cell away from a given one.
@@ -29,12 +30,17 @@ class AxisSamples(NamedTuple):
     edge: Array  # cells of the map that exist (beyond them is padding), int32
 
 
-class Samples(NamedTuple):
-    """The samples of N RoIs in a pyramid that lies cell after cell, or tile after tile of square
-    tiles; every field is [N]."""
+class Places(NamedTuple):
+    """Where the maps of N RoIs lie, one after another in memory; both fields are [N]."""
 
-    first_row: Array  # of the RoI's map: its first cell or tile
-    map_width: Array  # cells or tiles from a row of that map to the next
+    first: Array  # of the RoI's map: the place that it begins at
+    pitch: Array  # places from one line of that map to the next
+
+
+class Samples(NamedTuple):
+    """The samples of N RoIs in a pyramid, whose maps lie at `places`."""
+
+    places: Places
     y: AxisSamples
     x: AxisSamples
 
@@ -55,28 +61,16 @@ def place_samples(
     output_size: int,
     sampling_ratio: int,
     aligned: bool,
-    side: int = 1,
+    lines: Sequence[tuple[int, ...]] | None = None,
 ) -> Samples:
     """The samples of each box; the arguments are those of `roi_align`.
 
     Args:
-      map_shapes: (B, H, W) of each map; all lie one after another.
-      side: of a tile, in cells; 1 where cells lie row by row.
+      map_shapes: (B, H, W) of each map.
+      lines: how they lie, see `place_maps`; None: one after another, row by row.
     """
-    down = [-(-h // side) for _, h, _ in map_shapes]
-    across = [-(-w // side) for _, _, w in map_shapes]
-    sizes = [
-        b * rows * cols for (b, _, _), rows, cols in zip(map_shapes, down, across, strict=True)
-    ]
-    before, of_image, across, height, width = (
-        jnp.asarray(of_level, jnp.int32)[levels]
-        for of_level in (
-            np.concatenate([[0], np.cumsum(sizes)[:-1]]),
-            np.multiply(down, across),
-            across,
-            [h for _, h, _ in map_shapes],
-            [w for _, _, w in map_shapes],
-        )
+    height, width = (
+        jnp.asarray([shape[axis] for shape in map_shapes], jnp.int32)[levels] for axis in (1, 2)
     )
     stride = jnp.asarray(strides, jnp.int32)[levels]
     edge_y, edge_x = height, width
@@ -93,7 +87,24 @@ def place_samples(
         )
         for axis, edge in ((1, edge_y), (0, edge_x))
     )  # fmt: skip
-    return Samples(before + image_index * of_image, across, y, x)
+    lines = map_shapes if lines is None else lines
+    return Samples(place_maps(lines, levels, image_index), y, x)
+
+
+def place_maps(
+    lines: Sequence[tuple[int, ...]], levels: Int[Array, " N"], image_index: Int[Array, " N"]
+) -> Places:
+    """Args: lines, (B, lines, places of a line) of each map; all lie one after another."""
+    sizes = [math.prod(shape) for shape in lines]
+    before, of_image, pitch = (
+        jnp.asarray(of_level, jnp.int32)[levels]
+        for of_level in (
+            np.concatenate([[0], np.cumsum(sizes)[:-1]]),
+            [number * length for _, number, length in lines],
+            [length for _, _, length in lines],
+        )
+    )
+    return Places(before + image_index * of_image, pitch)
 
 
 def samples_of(samples: Samples, rois: Bool[Array, " N"]) -> Samples:
@@ -165,34 +176,29 @@ def axis_weights(
       sampling_ratio: as it was for `axis_samples`.
     """
     by_cell = jax.tree.map(lambda x: x[:, None, None], axis)
+    bins = jnp.arange(output_size)[None, :, None]
     cells = (first_cell[:, None] + jnp.arange(num_cells)[None, :])[:, None, :]
-    return cell_weights(by_cell, cells, output_size=output_size, sampling_ratio=sampling_ratio)
+    return cell_weights(by_cell, bins, cells, sampling_ratio=sampling_ratio)
 
 
 def cell_weights(
-    by_cell: AxisSamples, cells: Int[Array, "*n 1 L"], *, output_size: int, sampling_ratio: int = 0
-) -> Float[Array, "*n S L"]:
-    """`axis_weights` of any cells.
-
-    Args:
-      by_cell: fields [*n, 1, 1].
-    """
-    dtype = by_cell.start.dtype
-    bins, cells = jnp.arange(output_size, dtype=dtype)[:, None], cells.astype(dtype)
-    bins = bins.reshape((1,) * (cells.ndim - 2) + bins.shape)
-    number = by_cell.number.astype(dtype)
+    axis: AxisSamples, bins: Num[Array, "..."], cells: Num[Array, "..."], *, sampling_ratio: int = 0
+) -> Float[Array, "..."]:
+    """`axis_weights` of any bins and cells; shapes broadcast, those of the fields of `axis` too."""
+    dtype = axis.start.dtype
+    bins, cells, number = (x.astype(dtype) for x in (bins, cells, axis.number))
     num_samples, first = sampling_ratio, jnp.zeros((1,) * cells.ndim, dtype)
     if sampling_ratio == 0:
         num_samples = _NEAR
         # The sample, as a fraction, that lies one cell before the cell. Before the map's first cell
         # it counts. At most three more follow within a cell of the cell.
-        bin_start = by_cell.start + bins * by_cell.bin_size
-        before = (cells - 1.0 - bin_start) * number / by_cell.bin_size - 0.5
+        bin_start = axis.start + bins * axis.bin_size
+        before = (cells - 1.0 - bin_start) * number / axis.bin_size - 0.5
         first = jnp.where(number > _NEAR, jnp.floor(before), 0.0)
     total = jnp.zeros((), dtype)
     for i in range(num_samples):
         sample = first + i
-        position, inside = _position(by_cell, bins, sample)
+        position, inside = _position(axis, bins, sample)
         tent = jnp.maximum(1.0 - jnp.abs(position - cells), 0.0)
         counts = inside & (sample >= 0) & (sample < number)
         total = total + jnp.where(counts, tent, 0.0)

@@ -70,7 +70,7 @@ def num_windows(num_rois: int) -> int:
 
 def plan_windows(samples: Samples, output_size: int) -> WindowPlan:
     """Gives windows to the RoIs in their order, as long as there are any."""
-    num_rois = samples.first_row.shape[0]
+    num_rois = samples.places.first.shape[0]
     slots = num_windows(num_rois)
     low_y, cells_y = touched_cells(samples.y, output_size)
     low_x, cells_x = touched_cells(samples.x, output_size)
@@ -177,9 +177,9 @@ def _weights(
 def _starts(samples: Samples, windows: _Windows, num_rows: int) -> Int[Array, "W h"]:
     """The row with which each line of a window begins; `num_rows` where no sample touches it."""
     line = jnp.arange(HEIGHT)[None, :]
-    map_width = samples.map_width[windows.roi][:, None]
-    row = (windows.first_y[:, None] + line) * map_width + windows.first_x[:, None]
-    row = samples.first_row[windows.roi][:, None] + row
+    pitch = samples.places.pitch[windows.roi][:, None]
+    row = (windows.first_y[:, None] + line) * pitch + windows.first_x[:, None]
+    row = samples.places.first[windows.roi][:, None] + row
     return jnp.where(line < windows.lines[:, None], row, num_rows)
 
 

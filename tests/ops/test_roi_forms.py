@@ -1,4 +1,4 @@
-"""Both forms of ROIAlign against its definition, and the loops that a GPU's program may have."""
+"""All forms of ROIAlign against its definition, and the loops that a GPU's program may have."""
 
 from collections.abc import Callable
 from functools import cache
@@ -90,7 +90,7 @@ def test_forms_are_equal_up_to_rounding(dtype: Any, trace_for: Callable[[str], N
     index = jnp.arange(NUMBER, dtype=jnp.int32) % 2
     cotangent = jnp.asarray(rng.normal(size=(NUMBER, 7, 7, 3)), dtype)
     results = []
-    for backend in ("cpu", "gpu"):
+    for backend in ("cpu", "gpu", "tpu"):
         trace_for(backend)
         arguments = jnp.asarray(_mixed()), index, index, jnp.array(PADDED)
         pooled, gradients = _program(backend)(maps, *arguments, cotangent)
@@ -98,10 +98,11 @@ def test_forms_are_equal_up_to_rounding(dtype: Any, trace_for: Callable[[str], N
         results.append([np.asarray(x, np.float64) for x in (pooled, *gradients)])
     # A sum near the middle between two bfloat16 may round to either.
     tolerance = 1e-5 if dtype == jnp.float32 else 2**-7
-    for loop, windows in zip(*results, strict=True):
-        np.testing.assert_allclose(windows, loop, rtol=tolerance, atol=1e-5 * np.abs(loop).max())
-        if dtype == jnp.bfloat16:
-            assert np.mean(windows != loop) < 0.01
+    for loop, *others in zip(*results, strict=True):
+        for other in others:
+            np.testing.assert_allclose(other, loop, rtol=tolerance, atol=1e-5 * np.abs(loop).max())
+            if dtype == jnp.bfloat16:
+                assert np.mean(other != loop) < 0.01
 
 
 def test_a_deterministic_gradient_has_the_same_bits_in_any_order_of_the_boxes(
