@@ -30,6 +30,7 @@ from pointrend_jax.ops.points import (
     regular_grid,
     sample_rows,
 )
+from pointrend_jax.ops.relu import relu
 from pointrend_jax.ops.resize import upsample_2x
 from pointrend_jax.ops.scatter import take_rows
 from pointrend_jax.ops.top_k import top_k
@@ -302,7 +303,7 @@ class PointMLP(NamedTuple):
         x = fine
         for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             if layer > 0:
-                x = jax.nn.relu(x)
+                x = relu(x)
                 x = x @ kernel[..., : x.shape[-1], :]
             if layer < len(coarse):
                 x = x + coarse[layer]

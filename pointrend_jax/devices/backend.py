@@ -27,6 +27,8 @@ class Forms(NamedTuple):
         (ops/resize.py).
       lines_up_by_products: the scores of a map's anchors, a few beside each cell, come into one row
         by a product with zeros and ones (layers/rpn.py).
+      relu_keeps_result: the gradient of a ReLU reads its result, which the next layer keeps anyway,
+        and not the sign of what it was given (ops/relu.py).
       stem_in_blocks: the stem of a ResNet works on blocks of 4x4 pixels (layers/stem_blocks.py).
       samples_by_rows: points read four cells each, region by region, and gradients are added so
         too; otherwise small maps are sampled by a product with interpolation weights, and
@@ -57,6 +59,7 @@ class Forms(NamedTuple):
     convolves_by_columns: bool
     doubles_by_products: bool
     lines_up_by_products: bool
+    relu_keeps_result: bool
     stem_in_blocks: bool
     samples_by_rows: bool
     pools_by: Literal["samples", "windows", "tiles"]
@@ -77,17 +80,19 @@ class Forms(NamedTuple):
 # ones are wanted there.
 _CPU = Forms(
     convolves_by_products=True, convolves_by_columns=False, doubles_by_products=False,
-    lines_up_by_products=False, stem_in_blocks=False, samples_by_rows=True, pools_by="samples",
-    pastes_masks=False, takes_by_masks=False, works_on_all_rows=False, regions_at_a_time=4,
-    selects_by="sort", nms_block=128, nms_rounds=4,
+    lines_up_by_products=False, relu_keeps_result=False, stem_in_blocks=False,
+    samples_by_rows=True, pools_by="samples", pastes_masks=False,
+    takes_by_masks=False, works_on_all_rows=False, regions_at_a_time=4, selects_by="sort",
+    nms_block=128, nms_rounds=4,
 )  # fmt: skip
 # Windows, pasting and counting are chosen by their structure (no loop waits for the host, few and
 # large kernels, little to send or to sort); they have not been measured on a GPU or a TPU.
 _GPU = Forms(
     convolves_by_products=False, convolves_by_columns=False, doubles_by_products=False,
-    lines_up_by_products=False, stem_in_blocks=False, samples_by_rows=False, pools_by="windows",
-    pastes_masks=True, takes_by_masks=False, works_on_all_rows=True, regions_at_a_time=32,
-    selects_by="count", nms_block=1024, nms_rounds=8,
+    lines_up_by_products=False, relu_keeps_result=False, stem_in_blocks=False,
+    samples_by_rows=False, pools_by="windows", pastes_masks=True,
+    takes_by_masks=False, works_on_all_rows=True, regions_at_a_time=32, selects_by="count",
+    nms_block=1024, nms_rounds=8,
 )  # fmt: skip
 # A TPU decides by itself whether a loop goes on. The end of pasting reads single numbers at
 # computed places; what a TPU takes for it is not known. Of an image or two its compiler would split
@@ -95,8 +100,8 @@ _GPU = Forms(
 # expects of each form.
 _TPU = _GPU._replace(
     convolves_by_columns=True, doubles_by_products=True, lines_up_by_products=True,
-    stem_in_blocks=True, pools_by="tiles", pastes_masks=False, takes_by_masks=True,
-    works_on_all_rows=False, selects_by="sort",
+    relu_keeps_result=True, stem_in_blocks=True, pools_by="tiles", pastes_masks=False,
+    takes_by_masks=True, works_on_all_rows=False, selects_by="sort",
 )  # fmt: skip
 # What jax2onnx 0.17.1 converts and onnxruntime runs: no loop or branch of uint8, whose results it
 # gives another type, and no pooling of a padded map, whose size onnxruntime refuses. Its time

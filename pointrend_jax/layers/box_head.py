@@ -14,6 +14,7 @@ from pointrend_jax.ops.chunks import merge_two_axes
 from pointrend_jax.ops.losses import LossTerm, cross_entropy, l1
 from pointrend_jax.ops.matching import match_boxes, sample_by_priority
 from pointrend_jax.ops.nms import nms_sorted
+from pointrend_jax.ops.relu import relu
 from pointrend_jax.ops.roi_align import roi_align
 from pointrend_jax.ops.scatter import take_own
 from pointrend_jax.ops.top_k import top_k
@@ -74,7 +75,7 @@ class BoxHead(nn.Module):
         )
         x = pooled.reshape(batch, slots, -1)
         for name in ("fc1", "fc2"):
-            x = nn.relu(nn.Dense(self.fc_dim, dtype=x.dtype, kernel_init=xavier, name=name)(x))
+            x = relu(nn.Dense(self.fc_dim, dtype=x.dtype, kernel_init=xavier, name=name)(x))
         classifier_init, box_init = nn.initializers.normal(0.01), nn.initializers.normal(0.001)
         x = x.astype(jnp.float32)
         logits = nn.Dense(self.num_classes + 1, kernel_init=classifier_init, name="classifier")(x)

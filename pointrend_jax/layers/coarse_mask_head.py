@@ -8,6 +8,7 @@ from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.init import msra, xavier
 from pointrend_jax.ops.points import regular_grid
+from pointrend_jax.ops.relu import relu
 from pointrend_jax.pointrend import point_features
 
 
@@ -55,14 +56,14 @@ def region_vectors(
     dtype = p2.dtype
     x = pool_on_grid(p2, boxes, image_index, pooler_resolution)
     if p2.shape[-1] > conv_dim:
-        x = nn.relu(Conv(conv_dim, (1, 1), dtype=dtype, kernel_init=msra, name="reduce")(x))
+        x = relu(Conv(conv_dim, (1, 1), dtype=dtype, kernel_init=msra, name="reduce")(x))
     window = (conv_stride, conv_stride)
     x = Conv(
         conv_dim, window, window, "VALID", dtype=dtype, kernel_init=msra, name="conv"
     )(x)  # fmt: skip
-    x = nn.relu(x).reshape(x.shape[0], -1)
+    x = relu(x).reshape(x.shape[0], -1)
     for i in range(1, num_fcs + 1):
-        x = nn.relu(nn.Dense(fc_dim, dtype=dtype, kernel_init=xavier, name=f"fc{i}")(x))
+        x = relu(nn.Dense(fc_dim, dtype=dtype, kernel_init=xavier, name=f"fc{i}")(x))
     return x
 
 

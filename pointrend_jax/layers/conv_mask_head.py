@@ -10,6 +10,7 @@ from pointrend_jax.layers.init import msra
 from pointrend_jax.layers.labelled_points import labelled_map_loss, labelled_points
 from pointrend_jax.layers.regions import MaskLogits, Regions, mask_loss
 from pointrend_jax.ops.losses import LossTerm, select_class, sigmoid_cross_entropy
+from pointrend_jax.ops.relu import relu
 from pointrend_jax.ops.roi_align import roi_align
 from pointrend_jax.pointrend import CandidatePoints
 from pointrend_jax.structures import ObjectBatch
@@ -55,12 +56,12 @@ class ConvMaskHead(nn.Module):
             conv = Conv(
                 self.conv_dim, (3, 3), padding=1, dtype=x.dtype, kernel_init=msra, name=f"conv{i}"
             )
-            x = nn.relu(conv(x))
+            x = relu(conv(x))
         deconv = nn.ConvTranspose(
             self.conv_dim, (2, 2), strides=(2, 2), padding="VALID", dtype=x.dtype,
             kernel_init=msra, name="deconv",
         )  # fmt: skip
-        x = nn.relu(deconv(x))
+        x = relu(deconv(x))
         init = nn.initializers.normal(0.001)
         predictor = Conv(self.num_classes, (1, 1), kernel_init=init, name="predictor")
         return predictor(x.astype(jnp.float32))

@@ -12,6 +12,7 @@ from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.init import msra, xavier
 from pointrend_jax.layers.norm import HeadNorm, head_norm
 from pointrend_jax.layers.padding import mean_inside, zero_beyond
+from pointrend_jax.ops.relu import relu
 from pointrend_jax.ops.resize import resize_within
 
 _predictor_init = nn.initializers.normal(0.001)
@@ -44,7 +45,7 @@ class ASPP(nn.Module):
             branches.append(self._branch(x, padded_hw, 3, dilation, f"branch{i}"))
         pooled, inside = self._pool(x, padded_hw)
         conv = Conv(self.dim, (1, 1), dtype=x.dtype, kernel_init=xavier, name="pooled")
-        pooled = nn.relu(conv(pooled))
+        pooled = relu(conv(pooled))
         inside_hw = padded_hw // self.stride
         branches.append(resize_within(pooled, inside, inside_hw, (x.shape[1], x.shape[2])))
         x = self._branch(jnp.concatenate(branches, axis=-1), padded_hw, 1, 1, "project")
@@ -56,7 +57,7 @@ class ASPP(nn.Module):
             padding=kernel // 2 * dilation, use_bias=self.norm == "none", dtype=x.dtype,
             kernel_init=xavier, name=f"{name}_conv",
         )(x)  # fmt: skip
-        return nn.relu(head_norm(self.norm, x, padded_hw, self.stride, f"{name}_norm"))
+        return relu(head_norm(self.norm, x, padded_hw, self.stride, f"{name}_norm"))
 
     def _pool(self, x: Array, padded_hw: Array) -> tuple[Array, Array]:
         """Means [B, h, w, C], and (h, w) of those that belong to the image."""
@@ -140,4 +141,4 @@ class DeepLabV3PlusHead(nn.Module):
             channels, (kernel, kernel), padding=kernel // 2, use_bias=norm == "none",
             dtype=x.dtype, kernel_init=msra, name=f"{name}_conv",
         )(x)  # fmt: skip
-        return nn.relu(head_norm(norm, x, padded_hw, 4, f"{name}_norm"))
+        return relu(head_norm(norm, x, padded_hw, 4, f"{name}_norm"))

@@ -19,6 +19,7 @@ from pointrend_jax.layers.labelled_points import labelled_loss, labelled_points
 from pointrend_jax.layers.regions import MaskLogits, Regions, mask_point_loss, render_regions
 from pointrend_jax.layers.training_points import PointLoss
 from pointrend_jax.ops.losses import LossTerm, sigmoid_cross_entropy
+from pointrend_jax.ops.relu import relu
 from pointrend_jax.ops.scatter import take_own
 from pointrend_jax.pointrend import (
     CandidatePoints,
@@ -101,7 +102,7 @@ class ImplicitPointHead(nn.Module):
         x = jnp.concatenate([jnp.sin(phase), jnp.cos(phase), fine_grained_features], axis=-1)
         weights, biases = split_parameters(parameters, self.mlp)
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            x = nn.relu(jnp.einsum("npc,ndc->npd", x, weight) + bias[:, None])
+            x = relu(jnp.einsum("npc,ndc->npd", x, weight) + bias[:, None])
         own_weight, own_bias = (take_own(of_all[-1], classes, 0) for of_all in (weights, biases))
         return jnp.einsum("npc,nc->np", x, own_weight)[..., None] + own_bias[:, None, None]
 

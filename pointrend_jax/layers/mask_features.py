@@ -13,7 +13,6 @@ distance, and every point sees the averages.
 from collections.abc import Mapping
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -21,6 +20,7 @@ from pointrend_jax.layers.conv import Conv
 from pointrend_jax.layers.init import msra
 from pointrend_jax.layers.norm import GroupNorm
 from pointrend_jax.layers.padding import inside_padded, zero_beyond
+from pointrend_jax.ops.relu import relu
 from pointrend_jax.ops.resize import upsample_2x
 
 # Input pixels a cell of the means of the mask.
@@ -141,7 +141,7 @@ class MaskFeatures(nn.Module):
         x = self._project(maps["res5"], self.dim, "res5")
         for name, coarser in (("res4", 32), ("res3", 16)):
             x = upsample_2x(x, padded_hw // coarser) + self._project(maps[name], self.dim, name)
-        x = jax.nn.relu(x)
+        x = relu(x)
         mask = pyramid[2]
         inside = inside_padded(x.shape[1], x.shape[2], padded_hw, 8)[..., None]
         beside = jnp.where(inside, 1.0 - mask, 0.0)
@@ -161,7 +161,7 @@ class MaskFeatures(nn.Module):
         x = self._project(res2, dim, "res2")
         x = x + upsample_2x(self._project(at_8, dim, "from8"), padded_hw // 8)
         like = likeness(res2, mask, padded_hw, stride=4)
-        x = jnp.concatenate([jax.nn.relu(x), mask, like], axis=-1)
+        x = jnp.concatenate([relu(x), mask, like], axis=-1)
         for i in range(2):
             x = self._conv(x, dim, padded_hw, 4, f"at4_{i}")
         return x
@@ -176,7 +176,7 @@ class MaskFeatures(nn.Module):
         x = x + upsample_2x(self._project(at_4, dim, "from4"), padded_hw // 4)
         like = likeness(_mean(pixels, 2), _mean(mask, 2), padded_hw, stride=2)
         x = x + self._project(like, dim, "like")
-        x = jax.nn.relu(x)
+        x = relu(x)
         for i in range(2):
             x = self._conv(x, dim, padded_hw, 2, f"at2_{i}")
         return x
@@ -198,7 +198,7 @@ class MaskFeatures(nn.Module):
         for i, dim in enumerate((self.dim, self.dim // 3)):
             x = nn.Dense(dim, use_bias=False, kernel_init=msra, name=f"outline{i}")(x)
             # Without it a large step could silence all of them at once.
-            x = jax.nn.relu(nn.LayerNorm(name=f"outline{i}_norm")(x))
+            x = relu(nn.LayerNorm(name=f"outline{i}_norm")(x))
         return x
 
     def _project(self, x: Array, dim: int, name: str) -> Array:
@@ -211,7 +211,7 @@ class MaskFeatures(nn.Module):
         x = Conv(
             dim, (3, 3), kernel_dilation=dilation, use_bias=False, kernel_init=msra, name=name
         )(x)
-        return jax.nn.relu(GroupNorm(_GROUPS, name=f"{name}_norm")(x, padded_hw, stride))
+        return relu(GroupNorm(_GROUPS, name=f"{name}_norm")(x, padded_hw, stride))
 
 
 def _weighted_mean(

@@ -25,6 +25,7 @@ from pointrend_jax.layers.stem_blocks import (
     max_pool_parts,
     pixels_to_blocks,
 )
+from pointrend_jax.ops.relu import relu
 
 
 class ResNetSpec(NamedTuple):
@@ -80,8 +81,8 @@ class Stem(nn.Module):
                 parts = jnp.split(norm(jnp.concatenate(parts)), len(parts))
             else:
                 parts = [norm(part) for part in parts]
-            return max_pool_parts([zero_beyond(nn.relu(x), padded_hw, BLOCK) for x in parts])
-        x = nn.relu(norm(_conv(x, 64, 7, 2, "conv")))
+            return max_pool_parts([zero_beyond(relu(x), padded_hw, BLOCK) for x in parts])
+        x = relu(norm(_conv(x, 64, 7, 2, "conv")))
         # After a ReLU, zeros in the padding equal the border of -inf that pooling asks for.
         return stem_pool(zero_beyond(x, padded_hw, 2))
 
@@ -111,7 +112,7 @@ class DeepStem(nn.Module):
         for i, (channels, stride) in enumerate(((64, 2), (64, 1), (128, 1)), 1):
             x = zero_beyond(x, padded_hw, 1 if i == 1 else 2)
             x = _conv(x, channels, 3, stride, f"conv{i}")
-            x = nn.relu(self.norm(name=f"bn{i}")(x))
+            x = relu(self.norm(name=f"bn{i}")(x))
         return stem_pool(zero_beyond(x, padded_hw, 2))
 
 
@@ -143,10 +144,10 @@ class BasicBlock(nn.Module):
         out_stride = self.input_stride * self.stride
         y = zero_beyond(x, padded_hw, self.input_stride)
         y = _conv(y, self.channels, 3, self.stride, "conv1", self.dilation)
-        y = zero_beyond(nn.relu(self.norm(name="bn1")(y)), padded_hw, out_stride)
+        y = zero_beyond(relu(self.norm(name="bn1")(y)), padded_hw, out_stride)
         y = _conv(y, self.channels, 3, 1, "conv2", self.dilation)
         y = self.norm(name="bn2")(y)
-        return nn.relu(y + _shortcut(x, self.channels, self.stride, self.norm))
+        return relu(y + _shortcut(x, self.channels, self.stride, self.norm))
 
 
 class Bottleneck(nn.Module):
@@ -166,15 +167,15 @@ class Bottleneck(nn.Module):
         self, x: Float[Array, "B H W Cin"], padded_hw: Int[Array, "B 2"]
     ) -> Float[Array, "B h w C"]:
         first, second = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
-        y = nn.relu(self.norm(name="bn1")(_conv(x, self.width, 1, first, "conv1")))
+        y = relu(self.norm(name="bn1")(_conv(x, self.width, 1, first, "conv1")))
         y = zero_beyond(y, padded_hw, self.input_stride * first)
         if self.groups > 1:
             y = GroupedConv(self.width, 3, self.groups, second, self.dilation, name="conv2")(y)
         else:
             y = _conv(y, self.width, 3, second, "conv2", self.dilation)
-        y = nn.relu(self.norm(name="bn2")(y))
+        y = relu(self.norm(name="bn2")(y))
         y = self.norm(name="bn3")(_conv(y, self.channels, 1, 1, "conv3"))
-        return nn.relu(y + _shortcut(x, self.channels, self.stride, self.norm))
+        return relu(y + _shortcut(x, self.channels, self.stride, self.norm))
 
 
 def _shortcut(x: Array, channels: int, stride: int, norm: BatchNormLayer) -> Array:

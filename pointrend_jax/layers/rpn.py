@@ -23,6 +23,7 @@ from pointrend_jax.ops.boxes import (
 from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy, l1
 from pointrend_jax.ops.matching import match_boxes, sample_by_priority
 from pointrend_jax.ops.nms import nms_sorted
+from pointrend_jax.ops.relu import relu
 from pointrend_jax.ops.scatter import take_distinct
 from pointrend_jax.ops.top_k import top_k
 from pointrend_jax.structures import ObjectBatch, Proposals
@@ -68,7 +69,7 @@ class RPN(nn.Module):
         for (name, stride), size in zip(STRIDES.items(), self.anchor_sizes, strict=True):
             x = pyramid[name]
             batch, height, width, _ = x.shape
-            x = nn.relu(conv(x)).astype(jnp.float32)
+            x = relu(conv(x)).astype(jnp.float32)
             logits.append(in_a_row(objectness(x)))
             deltas.append(regression(x).reshape(batch, height * width, -1))
             grids.append(AnchorGrid((height, width), stride, size, self.aspect_ratios))

@@ -13,6 +13,7 @@ from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.init import msra
 from pointrend_jax.layers.norm import HeadNorm, head_norm
 from pointrend_jax.layers.padding import zero_beyond
+from pointrend_jax.ops.relu import relu
 from pointrend_jax.ops.resize import upsample_2x
 
 
@@ -57,4 +58,4 @@ class SemanticFPNHead(nn.Module):
             self.conv_dim, (3, 3), padding=1, use_bias=self.norm == "none", dtype=x.dtype,
             kernel_init=msra, name=f"{name}_conv",
         )  # fmt: skip
-        return nn.relu(head_norm(self.norm, conv(x), padded_hw, stride, f"{name}_norm"))
+        return relu(head_norm(self.norm, conv(x), padded_hw, stride, f"{name}_norm"))
