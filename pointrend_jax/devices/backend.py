@@ -64,6 +64,7 @@ class Forms(NamedTuple):
     lines_up_by_products: bool
     stem_in_blocks: bool
     samples_by_rows: bool
+    adds_in_order: bool
     pools_by: Literal["samples", "windows", "tiles"]
     pastes_masks: bool
     takes_by_masks: bool
@@ -83,17 +84,18 @@ class Forms(NamedTuple):
 # ones are wanted there.
 _CPU = Forms(
     convolves_by_products=True, convolves_by_columns=False, doubles_by_products=False,
-    lines_up_by_products=False, stem_in_blocks=False, samples_by_rows=True, pools_by="samples",
-    pastes_masks=False, takes_by_masks=False, works_on_all_rows=False, trains_on_all_slots=False,
-    regions_at_a_time=4, selects_by="sort", nms_block=128, nms_rounds=4,
+    lines_up_by_products=False, stem_in_blocks=False, samples_by_rows=True, adds_in_order=False,
+    pools_by="samples", pastes_masks=False, takes_by_masks=False, works_on_all_rows=False,
+    trains_on_all_slots=False, regions_at_a_time=4, selects_by="sort", nms_block=128, nms_rounds=4,
 )  # fmt: skip
 # Windows, pasting and counting are chosen by their structure (no loop waits for the host, few and
 # large kernels, little to send or to sort); they have not been measured on a GPU or a TPU.
 _GPU = Forms(
     convolves_by_products=False, convolves_by_columns=False, doubles_by_products=False,
-    lines_up_by_products=False, stem_in_blocks=False, samples_by_rows=False, pools_by="windows",
-    pastes_masks=True, takes_by_masks=False, works_on_all_rows=True, trains_on_all_slots=False,
-    regions_at_a_time=32, selects_by="count", nms_block=1024, nms_rounds=8,
+    lines_up_by_products=False, stem_in_blocks=False, samples_by_rows=False, adds_in_order=False,
+    pools_by="windows", pastes_masks=True, takes_by_masks=False, works_on_all_rows=True,
+    trains_on_all_slots=False, regions_at_a_time=32, selects_by="count", nms_block=1024,
+    nms_rounds=8,
 )  # fmt: skip
 # A TPU decides by itself whether a loop goes on. The end of pasting reads single numbers at
 # computed places; what a TPU takes for it is not known. Of an image or two its compiler would split
@@ -101,8 +103,8 @@ _GPU = Forms(
 # expects of each form.
 _TPU = _GPU._replace(
     convolves_by_columns=True, doubles_by_products=True, lines_up_by_products=True,
-    stem_in_blocks=True, pools_by="tiles", pastes_masks=False, takes_by_masks=True,
-    works_on_all_rows=False, trains_on_all_slots=True, selects_by="sort",
+    stem_in_blocks=True, adds_in_order=True, pools_by="tiles", pastes_masks=False,
+    takes_by_masks=True, works_on_all_rows=False, trains_on_all_slots=True, selects_by="sort",
 )  # fmt: skip
 # What jax2onnx 0.17.1 converts and onnxruntime runs: no loop or branch of uint8, whose results it
 # gives another type, and no pooling of a padded map, whose size onnxruntime refuses. Its time
