@@ -42,6 +42,11 @@ class Forms(NamedTuple):
         0, so that its gradient adds nothing at computed places (`take_own` of ops/scatter.py).
       works_on_all_rows: the mask head is applied to every slot for a detection; otherwise to those
         that hold one, by a loop that waits for their number (ops/chunks.py).
+      trains_on_all_slots: the losses of the mask head are those of every slot for a foreground
+        sample; otherwise of the first half or quarter of an image's slots where these hold all of
+        its samples, as they do in many batches. That saves work, and is a branch with a program of
+        its own for each number of slots, through which all that its gradient reads is carried
+        (`slot_numbers` of ops/chunks.py).
       regions_at_a_time: of the mask head at inference, unless a config says how many.
       selects_by: how the k largest of many numbers are found (ops/top_k.py): by a "sort" of all of
         them, or by a "count" of those that reach a threshold.
@@ -62,10 +67,12 @@ class Forms(NamedTuple):
     relu_keeps_result: bool
     stem_in_blocks: bool
     samples_by_rows: bool
+    adds_in_order: bool
     pools_by: Literal["samples", "windows", "tiles"]
     pastes_masks: bool
     takes_by_masks: bool
     works_on_all_rows: bool
+    trains_on_all_slots: bool
     regions_at_a_time: int
     selects_by: Literal["sort", "count"]
     nms_block: int
@@ -81,18 +88,18 @@ class Forms(NamedTuple):
 _CPU = Forms(
     convolves_by_products=True, convolves_by_columns=False, doubles_by_products=False,
     lines_up_by_products=False, relu_keeps_result=False, stem_in_blocks=False,
-    samples_by_rows=True, pools_by="samples", pastes_masks=False,
-    takes_by_masks=False, works_on_all_rows=False, regions_at_a_time=4, selects_by="sort",
-    nms_block=128, nms_rounds=4,
+    samples_by_rows=True, adds_in_order=False, pools_by="samples", pastes_masks=False,
+    takes_by_masks=False, works_on_all_rows=False, trains_on_all_slots=False, regions_at_a_time=4,
+    selects_by="sort", nms_block=128, nms_rounds=4,
 )  # fmt: skip
 # Windows, pasting and counting are chosen by their structure (no loop waits for the host, few and
 # large kernels, little to send or to sort); they have not been measured on a GPU or a TPU.
 _GPU = Forms(
     convolves_by_products=False, convolves_by_columns=False, doubles_by_products=False,
     lines_up_by_products=False, relu_keeps_result=False, stem_in_blocks=False,
-    samples_by_rows=False, pools_by="windows", pastes_masks=True,
-    takes_by_masks=False, works_on_all_rows=True, regions_at_a_time=32, selects_by="count",
-    nms_block=1024, nms_rounds=8,
+    samples_by_rows=False, adds_in_order=False, pools_by="windows", pastes_masks=True,
+    takes_by_masks=False, works_on_all_rows=True, trains_on_all_slots=False, regions_at_a_time=32,
+    selects_by="count", nms_block=1024, nms_rounds=8,
 )  # fmt: skip
 # A TPU decides by itself whether a loop goes on. The end of pasting reads single numbers at
 # computed places; what a TPU takes for it is not known. Of an image or two its compiler would split
@@ -100,8 +107,9 @@ _GPU = Forms(
 # expects of each form.
 _TPU = _GPU._replace(
     convolves_by_columns=True, doubles_by_products=True, lines_up_by_products=True,
-    relu_keeps_result=True, stem_in_blocks=True, pools_by="tiles", pastes_masks=False,
-    takes_by_masks=True, works_on_all_rows=False, selects_by="sort",
+    relu_keeps_result=True, stem_in_blocks=True, adds_in_order=True, pools_by="tiles",
+    pastes_masks=False, takes_by_masks=True, works_on_all_rows=False, trains_on_all_slots=True,
+    selects_by="sort",
 )  # fmt: skip
 # What jax2onnx 0.17.1 converts and onnxruntime runs: no loop or branch of uint8, whose results it
 # gives another type, and no pooling of a padded map, whose size onnxruntime refuses. Its time

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from pointrend_jax.layers.conv import Conv
+from pointrend_jax.layers.conv import Conv, ConvOfWindows
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.init import msra, xavier
 from pointrend_jax.ops.points import regular_grid
@@ -54,17 +54,33 @@ def region_vectors(
 ) -> Float[Array, "N fc_dim"]:
     """A vector for each region, for a predictor; the layers belong to the calling module."""
     dtype = p2.dtype
-    x = pool_on_grid(p2, boxes, image_index, pooler_resolution)
+    x = pool_windows(p2, boxes, image_index, pooler_resolution, conv_stride)
     if p2.shape[-1] > conv_dim:
         x = relu(Conv(conv_dim, (1, 1), dtype=dtype, kernel_init=msra, name="reduce")(x))
     window = (conv_stride, conv_stride)
-    x = Conv(
+    x = ConvOfWindows(
         conv_dim, window, window, "VALID", dtype=dtype, kernel_init=msra, name="conv"
     )(x)  # fmt: skip
     x = relu(x).reshape(x.shape[0], -1)
     for i in range(1, num_fcs + 1):
         x = relu(nn.Dense(fc_dim, dtype=dtype, kernel_init=xavier, name=f"fc{i}")(x))
     return x
+
+
+def pool_windows(
+    p2: Float[Array, "B H W C"],
+    boxes: Float[Array, "N 4"],
+    image_index: Int[Array, " N"],
+    side: int,
+    window: int,
+) -> Float[Array, "N S T C"]:
+    """`pool_on_grid` in windows, row by row, of T = window x window cells, row by row too; cells
+    that fill none are left out."""
+    across = side // window
+    grid = regular_grid(side).reshape(side, side, 2)[: across * window, : across * window]
+    windows = jnp.swapaxes(grid.reshape(across, window, across, window, 2), 1, 2)
+    x = _pool(p2, boxes, image_index, windows.reshape(-1, 2))
+    return x.reshape(-1, across**2, window**2, p2.shape[-1])
 
 
 def pool_on_grid(
@@ -74,6 +90,16 @@ def pool_on_grid(
     side: int,
 ) -> Float[Array, "N side side C"]:
     """One bilinear sample a cell: Detectron2's ROIAlign with sampling_ratio 1, but 0 outside."""
-    grid = jnp.broadcast_to(regular_grid(side), (boxes.shape[0], side * side, 2))
-    x = point_features([p2], boxes, image_index, grid, strides=[STRIDES["p2"]])
+    x = _pool(p2, boxes, image_index, regular_grid(side))
     return x.reshape(-1, side, side, p2.shape[-1])
+
+
+def _pool(
+    p2: Float[Array, "B H W C"],
+    boxes: Float[Array, "N 4"],
+    image_index: Int[Array, " N"],
+    points: Float[Array, "P 2"],
+) -> Float[Array, "N P C"]:
+    """p2 at the same points of every box."""
+    everywhere = jnp.broadcast_to(points, (boxes.shape[0], *points.shape))
+    return point_features([p2], boxes, image_index, everywhere, strides=[STRIDES["p2"]])

@@ -76,6 +76,20 @@ def convolve(
 Conv = partial(nn.Conv, conv_general_dilated_cls=lambda: convolve)
 
 
+def convolve_windows(
+    windows: Float[Array, "B S T C"], kernel: Float[Array, "kh kw C D"], *_: Any, **__: Any
+) -> Float[Array, "B S D"]:
+    """A convolution whose windows lie side by side, each of them with its T = kh * kw pixels.
+
+    So nothing is laid out anew for the product. Strides and padding are of no matter here.
+    """
+    return windows.reshape(*windows.shape[:2], -1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+# `flax.linen.Conv`, with its parameters, of windows.
+ConvOfWindows = partial(nn.Conv, conv_general_dilated_cls=lambda: convolve_windows)
+
+
 def _is_one(padding: str | Sequence[tuple[int, int]]) -> bool:
     return padding == "SAME" or tuple(map(tuple, padding)) == _ONE
 

@@ -145,7 +145,7 @@ class MaskRCNN(nn.Module):
     ) -> dict[str, LossTerm]:
         """The mask head's losses of the foreground samples, which come first in an image's slots.
 
-        All images give the same number of slots: the smallest of up to three that holds the
+        All images give the same number of slots: the smallest of `slot_numbers` that holds the
         samples of each.
         """
         slots = self._num_mask_slots

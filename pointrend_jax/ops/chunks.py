@@ -105,7 +105,12 @@ def on_first_rows(
 
 
 def slot_numbers(slots: int) -> list[int]:
-    """`slots` and such parts of it as are worth compiling, ascending."""
+    """`slots` and such parts of it as are worth compiling, ascending.
+
+    None are where a branch costs more than the work that it saves (`Forms.trains_on_all_slots`).
+    """
+    if forms().trains_on_all_slots:
+        return [slots]
     parts = {slots // share for share in _SHARES}
     return sorted({number for number in parts if number >= _FEWEST} | {slots})
 

@@ -137,6 +137,11 @@ def _weighted_rows_forward(rows: Array, places: Array, weights: Array) -> tuple[
         # layer and gradient that uses it, in an order that is not theirs.
         by_region = jnp.swapaxes(places, 0, 1), jnp.swapaxes(weights, 0, 1)
         sampled = jax.lax.map(lambda taps: _sum_of_rows(rows, *taps), by_region)
+    elif forms().adds_in_order:
+        # The sum is finished in the shape that rows are read in; otherwise the rows of each of the
+        # four are laid out as what follows wants the sum.
+        flat = _sum_of_rows(rows, places.reshape(4, -1), weights.reshape(4, -1))
+        sampled = jax.lax.optimization_barrier(flat).reshape(*places.shape[1:], -1)
     else:
         sampled = _sum_of_rows(rows, places, weights)
     return sampled, (rows, places, weights)
@@ -158,6 +163,8 @@ def _weighted_rows_backward(residuals: tuple, cotangent: Array) -> tuple[Array, 
         # Region by region, so that what is added is in the cache.
         by_region = jnp.swapaxes(places, 0, 1), jnp.swapaxes(weights, 0, 1), cotangent
         total, _ = jax.lax.scan(add, total, by_region)
+    elif forms().adds_in_order and not exact:
+        total = _add_in_order(total, places, weights, cotangent)
     else:
         total = add_rows(total, places, weights[..., None] * cotangent[None], exact=exact)
     of_weights = [
@@ -168,6 +175,26 @@ def _weighted_rows_backward(residuals: tuple, cotangent: Array) -> tuple[Array, 
 
 
 _weighted_rows.defvjp(_weighted_rows_forward, _weighted_rows_backward)
+
+
+def _add_in_order(
+    total: Float[Array, "T C"],
+    places: Int[Array, "4 N P"],
+    weights: Float[Array, "4 N P"],
+    cotangent: Float[Array, "N P C"],
+) -> Float[Array, "T C"]:
+    """`total` with the gradient of every point added to its four rows, in the order of the rows.
+
+    A TPU's program sorts what it adds by row in any case. Sorted here, a point's gradient is read
+    where it is added, and its four products with the weights are stored nowhere.
+    """
+    of_points = cotangent.reshape(-1, cotangent.shape[-1])
+    point = jnp.tile(jnp.arange(of_points.shape[0], dtype=places.dtype), 4)
+    place, point, weight = jax.lax.sort(
+        (places.reshape(-1), point, weights.reshape(-1)), num_keys=1, is_stable=False
+    )
+    updates = of_points.at[point].get(mode="promise_in_bounds") * weight[:, None]
+    return total.at[place].add(updates, mode="promise_in_bounds", indices_are_sorted=True)
 
 
 def _four_pixels(

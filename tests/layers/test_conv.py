@@ -10,7 +10,7 @@ import pytest
 from flax import linen as nn
 
 from pointrend_jax.devices.backend import traced_for
-from pointrend_jax.layers.conv import Conv
+from pointrend_jax.layers.conv import Conv, ConvOfWindows
 
 SMALL = (2, 7, 6, 8)
 # As many pixels as from which the gradient of a 3x3 kernel takes another form on a CPU.
@@ -88,6 +88,18 @@ def test_conv_has_the_values_and_gradients_of_flax(name: str) -> None:
 def test_conv_has_them_in_the_form_of_a_tpu(name: str) -> None:
     _, theirs, on_a_tpu = _values_and_gradients()
     _assert_equal(on_a_tpu[name], theirs[name])
+
+
+def test_a_convolution_of_windows_is_that_of_the_map_they_are_cut_from() -> None:
+    variables, x = _inputs("windows")
+    batch, height, width, channels = x.shape
+    across = height // 2, width // 2
+    even = x[:, : 2 * across[0]].reshape(batch, across[0], 2, across[1], 2, channels)
+    windows = jnp.swapaxes(even, 2, 3).reshape(batch, across[0] * across[1], 4, channels)
+    outputs, how = CASES["windows"][1:]
+    ours = jax.jit(ConvOfWindows(outputs, **how).apply)(variables, windows)
+    theirs = jax.jit(nn.Conv(outputs, **how).apply)(variables, x)
+    np.testing.assert_allclose(ours, np.reshape(theirs, ours.shape), rtol=1e-5, atol=1e-5)
 
 
 def _assert_equal(ours: Any, theirs: Any) -> None:

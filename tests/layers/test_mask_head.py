@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pointrend_jax.layers.coarse_mask_head import CoarseMaskHead
+from pointrend_jax.layers.coarse_mask_head import CoarseMaskHead, pool_on_grid, pool_windows
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.mask_head import PointRendMaskHead
 from pointrend_jax.layers.point_head import PointHead
@@ -166,3 +166,13 @@ def test_cells_are_sampled_alike_on_every_device(
     for ours, our_gradient in sampled(maps, cotangent):
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(our_gradient, gradient, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [4, 5])
+def test_windows_are_cut_from_the_grid_without_what_fills_none(side: int) -> None:
+    regions, p2 = _regions(), jnp.asarray(_uniform(5, 2, 16, 12, 3))
+    given = p2, regions.boxes, regions.image_index
+    grid = jax.jit(partial(pool_on_grid, side=side))(*given)
+    windows = jax.jit(partial(pool_windows, side=side, window=2))(*given)
+    cut = np.asarray(grid)[:, :4, :4].reshape(NUM_REGIONS, 2, 2, 2, 2, 3).swapaxes(2, 3)
+    np.testing.assert_array_equal(windows, cut.reshape(NUM_REGIONS, 4, 4, 3))

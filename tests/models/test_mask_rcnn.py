@@ -1,5 +1,6 @@
 """The whole network: any bucket equals the exact shape, and padding touches nothing."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -222,6 +223,51 @@ def test_the_mask_head_trains_alike_on_all_slots_and_on_a_part() -> None:
         np.testing.assert_allclose(both + none, few + many, rtol=1e-4, atol=atol)
 
     jax.tree.map(adds_up, both, few, many, none)
+
+
+def test_one_program_for_all_slots_trains_as_those_for_parts_do(
+    trace_for: Callable[[str], None],
+) -> None:
+    config = tiny_config()
+    config.model.box.samples_per_image, config.model.box.positive_fraction = 64, 0.5
+    head, model = tiny_head(config), build_model(config)
+    num_images, objects = head.batch.valid.shape
+
+    def in_slots(x: jax.Array) -> jax.Array:
+        """[B * objects, ...] in the first of 32 slots an image, which repeat it to the end."""
+        by_image = x.reshape(num_images, objects, *x.shape[1:])
+        return jnp.tile(by_image, [1, 32 // objects] + [1] * (x.ndim - 1)).reshape(-1, *x.shape[1:])
+
+    regions, candidates = jax.tree.map(in_slots, (head.regions, head.candidates))
+    first = jnp.tile(jnp.arange(32) < objects, num_images)
+    regions = regions._replace(valid=regions.valid & first)
+
+    def evaluate(platform: str) -> tuple[Any, int]:
+        trace_for(platform)
+
+        def total(params: Any, pyramid: dict[str, jax.Array]) -> tuple[jax.Array, Any]:
+            terms: Any = model.apply(
+                {"params": {"mask_head": params}},
+                pyramid, regions, head.batch, candidates, method="_mask_losses",
+            )  # fmt: skip
+            return sum((term.total for term in terms.values()), jnp.zeros(())), terms
+
+        traced = jax.jit(jax.value_and_grad(total, (0, 1), has_aux=True)).trace(
+            head.variables["params"], head.pyramid
+        )
+        program = traced.lower().compile()
+        branches = str(traced.jaxpr).count("cond[")
+        return jax.device_get(program(head.variables["params"], head.pyramid)), branches
+
+    (parts, num_parts), (whole, num_whole) = evaluate("cpu"), evaluate("tpu")
+    assert (num_parts > 0, num_whole) == (True, 0)
+    assert parts[0][1]["loss_mask"].denominator == 6 * 7**2
+
+    def same(ours: Any, theirs: Any) -> None:
+        atol = 1e-5 * max(1e-3, float(np.abs(theirs).max()))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=atol)
+
+    jax.tree.map(same, whole, parts)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Reading and writing maps at points, by hand and by property."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,3 +89,34 @@ def test_gradients_of_points_of_a_bfloat16_pixel_are_added_in_float32() -> None:
     gradient = jax.jit(jax.grad(lambda x: point_sample(x, centre).sum()))(features)
     assert gradient.dtype == jnp.bfloat16
     np.testing.assert_array_equal(np.ravel(gradient), [1000.0])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_values_and_gradients_at_points_are_those_of_every_device(
+    dtype: Any, trace_for: Callable[[str], None]
+) -> None:
+    rng = np.random.default_rng(0)
+    features = jnp.asarray(rng.normal(size=(3, 5, 7, 4)), dtype)
+    # Many points of a cell, and some outside of the map.
+    point_coords = rng.uniform(-0.1, 1.1, (3, 40, 2)).astype(np.float32)
+    weights = rng.normal(size=(3, 40, 4)).astype(np.float32)
+
+    def evaluate(platform: str) -> Any:
+        trace_for(platform)
+
+        def total(features: jax.Array, point_coords: jax.Array) -> tuple[jax.Array, jax.Array]:
+            sampled = ops.point_sample(features, point_coords)
+            return (sampled * weights).sum(), sampled
+
+        program = jax.jit(jax.value_and_grad(total, (0, 1), has_aux=True))
+        (_, sampled), gradients = jax.device_get(program(features, point_coords))
+        return sampled, *(x.astype(np.float32) for x in gradients)
+
+    expected = evaluate("cpu")
+    # Sums in another order, which are rounded to the type of the maps.
+    rounding = 1e-2 if dtype == jnp.bfloat16 else 1e-5
+    for platform in ("gpu", "tpu"):
+        for ours, theirs, atol in zip(
+            evaluate(platform), expected, (1e-6, rounding, 1e-5), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=rounding, atol=atol)
