@@ -42,35 +42,36 @@ def match_boxes(
     truth become objects whatever their overlap, and keep the index of their own best.
     Source: Detectron2 Matcher and RPN.label_and_sample_anchors.
     """
+    number = boxes.shape[0]
     # The boxes fill registers of a TPU, and the ground truths lie one behind the other, so that the
-    # best of these are found without looking across a register. Boxes that are not valid have no
-    # area here, and overlap nothing.
-    missing = -boxes.shape[0] % (_ROWS * _LANES)
-    sides = jnp.where(boxes_valid[None], boxes.T, 0.0)
-    sides = jnp.pad(sides, ((0, 0), (0, missing))).reshape(4, 1, -1, _LANES)
+    # best of these are found without looking across a register.
+    missing = -number % (_ROWS * _LANES)
+    sides = jnp.pad(boxes, ((0, missing), (0, 0))).T.reshape(4, 1, -1, _LANES)
+    exists = jnp.pad(boxes_valid, (0, missing)).reshape(1, -1, _LANES)
     of_gt = gt_valid.reshape(-1, 1, 1)
-    overlap = jnp.where(of_gt, iou_of_sides(gt_boxes.T.reshape(4, -1, 1, 1), sides), -1.0)
+    overlap = iou_of_sides(gt_boxes.T.reshape(4, -1, 1, 1), sides)
+    masked = jnp.where(of_gt & exists, overlap, -1.0)
+    # A TPU computes what a reduction reads anew for each: what boxes are valid is told apart after
+    # it there. A CPU keeps the overlaps, once.
+    overlap = jnp.where(of_gt, overlap, -1.0) if forms().reduces_at_once else masked
     if allow_low_quality:
-        best_of_gt = jnp.max(overlap, axis=(1, 2), keepdims=True)
-        is_best_of_gt = overlap == jnp.where(of_gt, best_of_gt, jnp.inf)
+        best_of_gt = jnp.max(masked, axis=(1, 2), keepdims=True)
+        is_best_of_gt = overlap == jnp.where(best_of_gt >= 0, best_of_gt, jnp.inf)
     else:
         is_best_of_gt = jnp.zeros_like(overlap, bool)
     best, gt_index, is_best = _first_best(overlap, is_best_of_gt)
     low, high = thresholds
     labels = jnp.where(best < low, 0, jnp.where(best < high, IGNORE, 1))
-    labels = jnp.where(is_best, 1, labels)
-    gt_index, labels = (x.reshape(-1)[: boxes.shape[0]] for x in (gt_index, labels))
-    return Matches(jnp.where(boxes_valid, gt_index, 0), jnp.where(boxes_valid, labels, IGNORE))
+    labels = jnp.where(exists[0], jnp.where(is_best, 1, labels), IGNORE)
+    gt_index = jnp.where(exists[0], gt_index, 0)
+    return Matches(gt_index.reshape(-1)[:number], labels.reshape(-1)[:number])
 
 
 def _first_best(
     values: Float[Array, "G R L"], flags: Bool[Array, "G R L"]
 ) -> tuple[Float[Array, "R L"], Int[Array, "R L"], Bool[Array, "R L"]]:
     """The largest value along the first axis, 0 at least, where it stands first, and whether there
-    is a flag.
-
-    A TPU computes what a reduction reads anew for each; a CPU keeps it, and finds three faster.
-    """
+    is a flag."""
     if not forms().reduces_at_once:
         best, place = jnp.max(values, axis=0), jnp.argmax(values, axis=0)
         return jnp.maximum(best, 0.0), place, jnp.any(flags, axis=0)
