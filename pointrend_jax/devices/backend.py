@@ -50,6 +50,8 @@ class Forms(NamedTuple):
       regions_at_a_time: of the mask head at inference, unless a config says how many.
       selects_by: how the k largest of many numbers are found (ops/top_k.py): by a "sort" of all of
         them, or by a "count" of those that reach a threshold.
+      reduces_at_once: which ground truth is a box's best, its overlap, and whether the box is the
+        best of one come of one reduction (ops/matching.py); otherwise of three.
       nms_block, nms_rounds: candidates that NMS looks at in one round of its loop, and how often
         each such block is gone over (ops/nms.py).
       labels_in_bytes: label maps are made as bytes, by a branch that blends no neighbours where an
@@ -75,6 +77,7 @@ class Forms(NamedTuple):
     trains_on_all_slots: bool
     regions_at_a_time: int
     selects_by: Literal["sort", "count"]
+    reduces_at_once: bool
     nms_block: int
     nms_rounds: int
     labels_in_bytes: bool = True
@@ -90,7 +93,7 @@ _CPU = Forms(
     lines_up_by_products=False, relu_keeps_result=False, stem_in_blocks=False,
     samples_by_rows=True, adds_in_order=False, pools_by="samples", pastes_masks=False,
     takes_by_masks=False, works_on_all_rows=False, trains_on_all_slots=False, regions_at_a_time=4,
-    selects_by="sort", nms_block=128, nms_rounds=4,
+    selects_by="sort", reduces_at_once=False, nms_block=128, nms_rounds=4,
 )  # fmt: skip
 # Windows, pasting and counting are chosen by their structure (no loop waits for the host, few and
 # large kernels, little to send or to sort); they have not been measured on a GPU or a TPU.
@@ -99,7 +102,7 @@ _GPU = Forms(
     lines_up_by_products=False, relu_keeps_result=False, stem_in_blocks=False,
     samples_by_rows=False, adds_in_order=False, pools_by="windows", pastes_masks=True,
     takes_by_masks=False, works_on_all_rows=True, trains_on_all_slots=False, regions_at_a_time=32,
-    selects_by="count", nms_block=1024, nms_rounds=8,
+    selects_by="count", reduces_at_once=False, nms_block=1024, nms_rounds=8,
 )  # fmt: skip
 # A TPU decides by itself whether a loop goes on. The end of pasting reads single numbers at
 # computed places; what a TPU takes for it is not known. Of an image or two its compiler would split
@@ -109,7 +112,7 @@ _TPU = _GPU._replace(
     convolves_by_columns=True, doubles_by_products=True, lines_up_by_products=True,
     relu_keeps_result=True, stem_in_blocks=True, adds_in_order=True, pools_by="tiles",
     pastes_masks=False, takes_by_masks=True, works_on_all_rows=False, trains_on_all_slots=True,
-    selects_by="sort",
+    selects_by="sort", reduces_at_once=True,
 )  # fmt: skip
 # What jax2onnx 0.17.1 converts and onnxruntime runs: no loop or branch of uint8, whose results it
 # gives another type, and no pooling of a padded map, whose size onnxruntime refuses. Its time

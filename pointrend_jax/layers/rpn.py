@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from pointrend_jax.devices.backend import forms
-from pointrend_jax.layers.conv import Conv
+from pointrend_jax.layers.conv import convolve
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.padding import inside_padded
 from pointrend_jax.ops.boxes import (
@@ -24,7 +24,7 @@ from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy, l1
 from pointrend_jax.ops.matching import match_boxes, sample_by_priority
 from pointrend_jax.ops.nms import nms_sorted
 from pointrend_jax.ops.relu import relu
-from pointrend_jax.ops.scatter import take_distinct
+from pointrend_jax.ops.scatter import take_cells
 from pointrend_jax.ops.top_k import top_k
 from pointrend_jax.structures import ObjectBatch, Proposals
 
@@ -36,12 +36,23 @@ class RPNOutputs(NamedTuple):
     padding.
     deltas: [B, cells, anchors of a cell * 4] of each level.
     grids: of each level.
+    hidden: [B, H, W, C] of each level, from which logits and deltas follow cell by cell.
     """
 
     logits: Array
     deltas: tuple[Array, ...]
     inside: Array
     grids: tuple[AnchorGrid, ...]
+    hidden: tuple[Array, ...]
+
+
+class _Weights(nn.Module):
+    """Those of a convolution, with the names and first values that `Conv` gives them."""
+
+    @nn.compact
+    def __call__(self, *shape: int) -> tuple[Float[Array, "kh kw C D"], Float[Array, " D"]]:
+        kernel = self.param("kernel", nn.initializers.normal(0.01), shape)
+        return kernel, self.param("bias", nn.initializers.zeros, shape[-1:])
 
 
 class RPN(nn.Module):
@@ -57,21 +68,20 @@ class RPN(nn.Module):
     positive_fraction: float = 0.5
     nms_threshold: float = 0.7
 
-    @nn.compact
+    def setup(self) -> None:
+        self.conv, self.objectness, self.deltas = _Weights(), _Weights(), _Weights()
+
     def __call__(self, pyramid: dict[str, Array], padded_hw: Int[Array, "B 2"]) -> RPNOutputs:
-        init = nn.initializers.normal(0.01)
         num_anchors = len(self.aspect_ratios)
-        channels, dtype = pyramid["p2"].shape[-1], pyramid["p2"].dtype
-        conv = Conv(channels, (3, 3), padding=1, dtype=dtype, kernel_init=init, name="conv")
-        objectness = Conv(num_anchors, (1, 1), kernel_init=init, name="objectness")
-        regression = Conv(4 * num_anchors, (1, 1), kernel_init=init, name="deltas")
-        logits, deltas, inside, grids = [], [], [], []
+        logits, deltas, inside, grids, hidden = [], [], [], [], []
         for (name, stride), size in zip(STRIDES.items(), self.anchor_sizes, strict=True):
             x = pyramid[name]
-            batch, height, width, _ = x.shape
-            x = relu(conv(x)).astype(jnp.float32)
-            logits.append(in_a_row(objectness(x)))
-            deltas.append(regression(x).reshape(batch, height * width, -1))
+            batch, height, width, channels = x.shape
+            kernel, _ = self.conv(3, 3, channels, channels)
+            hidden.append(convolve(x, kernel.astype(x.dtype), (1, 1), ((1, 1), (1, 1))))
+            own_logits, own_deltas = self._predict(hidden[-1])
+            logits.append(in_a_row(own_logits))
+            deltas.append(own_deltas.reshape(batch, height * width, -1))
             grids.append(AnchorGrid((height, width), stride, size, self.aspect_ratios))
             own = inside_padded(height, width, padded_hw, stride, num_anchors)
             inside.append(own.reshape(batch, -1))
@@ -80,7 +90,24 @@ class RPN(nn.Module):
             deltas=tuple(deltas),
             inside=jnp.concatenate(inside, axis=1),
             grids=tuple(grids),
+            hidden=tuple(hidden),
         )
+
+    def _predict(
+        self, hidden: Float[Array, "*S C"]
+    ) -> tuple[Float[Array, "*S A"], Float[Array, "*S A*4"]]:
+        """Logits and deltas of cells, in float32, by one product."""
+        channels, num_anchors = hidden.shape[-1], len(self.aspect_ratios)
+        _, bias = self.conv(3, 3, channels, channels)
+        one_row = [1] * (hidden.ndim - 1) + [-1]
+        x = relu(hidden + bias.astype(hidden.dtype).reshape(one_row)).astype(jnp.float32)
+        of_logits = self.objectness(1, 1, channels, num_anchors)
+        of_deltas = self.deltas(1, 1, channels, 4 * num_anchors)
+        kernel, bias = (
+            jnp.concatenate(both, axis=-1) for both in zip(of_logits, of_deltas, strict=True)
+        )
+        outputs = x @ kernel[0, 0] + bias.reshape(one_row)
+        return outputs[..., :num_anchors], outputs[..., num_anchors:]
 
     def propose(
         self,
@@ -96,23 +123,27 @@ class RPN(nn.Module):
         """
         logits, deltas = jax.lax.stop_gradient((outputs.logits, outputs.deltas))
 
-        def of_image(
+        def candidates(
             logits: Array, deltas: tuple[Array, ...], inside: Array, image_hw: Array
-        ) -> Proposals:
+        ) -> tuple[Array, Array, Array, Array]:
             scores = jnp.where(inside, logits, -jnp.inf)
             best = _best_of_levels(scores, deltas, outputs.grids, pre_nms_topk)
             boxes = clip_boxes(decode_boxes(best.anchors, best.deltas), image_hw)
             valid = (best.scores > -jnp.inf) & nonempty(boxes)
             order = jnp.argsort(jnp.where(valid, -best.scores, jnp.inf))
-            boxes, scores = boxes[order], best.scores[order]
-            kept, kept_valid = nms_sorted(
-                boxes, best.levels[order], valid[order],
-                iou_threshold=self.nms_threshold, max_outputs=post_nms_topk,
-            )  # fmt: skip
-            boxes = jnp.where(kept_valid[:, None], boxes[kept], 0.0)
-            return Proposals(boxes, jnp.where(kept_valid, scores[kept], -jnp.inf), kept_valid)
+            return boxes[order], best.scores[order], best.levels[order], valid[order]
 
-        return jax.vmap(of_image)(logits, deltas, outputs.inside, image_hw)
+        boxes, scores, levels, valid = jax.vmap(candidates)(
+            logits, deltas, outputs.inside, image_hw
+        )
+        kept, kept_valid = nms_sorted(
+            boxes, levels, valid, iou_threshold=self.nms_threshold, max_outputs=post_nms_topk
+        )
+        boxes, scores = jax.vmap(lambda boxes, scores, kept: (boxes[kept], scores[kept]))(
+            boxes, scores, kept
+        )
+        boxes = jnp.where(kept_valid[..., None], boxes, 0.0)
+        return Proposals(boxes, jnp.where(kept_valid, scores, -jnp.inf), kept_valid)
 
     def losses(
         self, outputs: RPNOutputs, batch: ObjectBatch, priority: Float[Array, "B A"]
@@ -144,9 +175,15 @@ class RPN(nn.Module):
         index, foreground, valid, targets = jax.vmap(of_image)(
             outputs.inside, batch.boxes, batch.valid, priority
         )
-        logits = take_distinct(outputs.logits, index, valid)
-        of_anchors = [x.reshape(x.shape[0], -1, 4) for x in outputs.deltas]
-        deltas = take_distinct(jnp.concatenate(of_anchors, axis=1), index, valid)
+        # Of cells without a sample there is no gradient: what follows the convolution is done again
+        # for the others alone.
+        per_cell = len(self.aspect_ratios)
+        hidden = take_cells(outputs.hidden, jnp.where(valid, index // per_cell, -1))
+        logits, deltas = self._predict(hidden)
+        own = jnp.arange(per_cell)[None, None] == (index % per_cell)[..., None]
+        logits = jnp.sum(jnp.where(own, logits, 0.0), axis=-1)
+        deltas = deltas.reshape(*own.shape, 4)
+        deltas = jnp.sum(jnp.where(own[..., None], deltas, 0.0), axis=-2)
         count = jnp.asarray(self.samples_per_image * batch.valid.shape[0], jnp.float32)
         labels = foreground.astype(logits.dtype)
         return {

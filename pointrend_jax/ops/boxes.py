@@ -26,10 +26,11 @@ def box_iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M
     return _over_union(side[..., 0] * side[..., 1], areas)
 
 
-def iou_of_sides(a: Float[Array, "4 ..."], b: Float[Array, "4 ..."]) -> Float[Array, "..."]:
+def iou_of_sides(a: Float[Array, "_ ..."], b: Float[Array, "_ ..."]) -> Float[Array, "..."]:
     """`box_iou` of boxes whose sides are arrays (x0, y0, x1, y1) that broadcast to those of others.
 
-    For many boxes: an axis of two numbers, as there, fills no register.
+    For many boxes: an axis of two numbers, as there, fills no register. What follows the sides on
+    the first axis is not looked at.
     """
     width, height = (
         jnp.maximum(jnp.minimum(a[high], b[high]) - jnp.maximum(a[low], b[low]), 0.0)

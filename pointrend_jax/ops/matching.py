@@ -6,9 +6,12 @@ reference's permutation can be fed in.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from pointrend_jax.devices.backend import forms
 from pointrend_jax.ops.boxes import iou_of_sides
 from pointrend_jax.ops.top_k import top_k
 
@@ -47,17 +50,44 @@ def match_boxes(
     exists = jnp.pad(boxes_valid, (0, missing)).reshape(1, -1, _LANES)
     of_gt = gt_valid.reshape(-1, 1, 1)
     overlap = iou_of_sides(gt_boxes.T.reshape(4, -1, 1, 1), sides)
-    overlap = jnp.where(of_gt & exists, overlap, -1.0)
-    best = jnp.maximum(jnp.max(overlap, axis=0), 0.0)
+    masked = jnp.where(of_gt & exists, overlap, -1.0)
+    # A TPU computes what a reduction reads anew for each: what boxes are valid is told apart after
+    # it there. A CPU keeps the overlaps, once.
+    overlap = jnp.where(of_gt, overlap, -1.0) if forms().reduces_at_once else masked
+    if allow_low_quality:
+        best_of_gt = jnp.max(masked, axis=(1, 2), keepdims=True)
+        is_best_of_gt = overlap == jnp.where(best_of_gt >= 0, best_of_gt, jnp.inf)
+    else:
+        is_best_of_gt = jnp.zeros_like(overlap, bool)
+    best, gt_index, is_best = _first_best(overlap, is_best_of_gt)
     low, high = thresholds
     labels = jnp.where(best < low, 0, jnp.where(best < high, IGNORE, 1))
-    if allow_low_quality:
-        best_of_gt = jnp.max(overlap, axis=(1, 2), keepdims=True)
-        is_best = jnp.any((overlap == best_of_gt) & of_gt & (best_of_gt >= 0), axis=0)
-        labels = jnp.where(is_best, 1, labels)
-    labels = jnp.where(exists[0], labels, IGNORE)
-    gt_index = jnp.argmax(overlap, axis=0)
+    labels = jnp.where(exists[0], jnp.where(is_best, 1, labels), IGNORE)
+    gt_index = jnp.where(exists[0], gt_index, 0)
     return Matches(gt_index.reshape(-1)[:number], labels.reshape(-1)[:number])
+
+
+def _first_best(
+    values: Float[Array, "G R L"], flags: Bool[Array, "G R L"]
+) -> tuple[Float[Array, "R L"], Int[Array, "R L"], Bool[Array, "R L"]]:
+    """The largest value along the first axis, 0 at least, where it stands first, and whether there
+    is a flag."""
+    if not forms().reduces_at_once:
+        best, place = jnp.max(values, axis=0), jnp.argmax(values, axis=0)
+        return jnp.maximum(best, 0.0), place, jnp.any(flags, axis=0)
+
+    def better(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+        (value, place, flag), (other, other_place, other_flag) = a, b
+        first = (value > other) | ((value == other) & (place < other_place))
+        place = jnp.where(first, place, other_place)
+        return jnp.maximum(value, other), place, jnp.maximum(flag, other_flag)
+
+    place = jax.lax.broadcasted_iota(jnp.int32, values.shape, 0)
+    nothing = (np.float32(-np.inf), np.int32(0), np.int32(0))
+    best, place, flag = jax.lax.reduce(
+        (values, place, flags.astype(jnp.int32)), nothing, better, (0,)
+    )
+    return jnp.maximum(best, 0.0), place, flag != 0
 
 
 def sample_by_priority(

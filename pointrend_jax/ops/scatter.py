@@ -6,9 +6,11 @@ at all. Where they do, `Forms.adds_exactly` decides: otherwise in any order, or 
 sums have no order.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from pointrend_jax.devices.backend import forms
 
@@ -133,19 +135,30 @@ def take_own(
     return jax.vmap(own)(values, index)
 
 
-def take_distinct(
-    values: Float[Array, "B A *C"], index: Int[Array, "B S"], valid: Bool[Array, "B S"]
-) -> Float[Array, "B S *C"]:
-    """`values[b, index[b]]`, 0 in slots that are not valid.
+def take_cells(
+    maps: Sequence[Float[Array, "B _ _ C"]], cell: Int[Array, "B S"]
+) -> Float[Array, "B S C"]:
+    """Cells of maps, numbered in the order (map, y, x), and 0 for numbers that none has.
 
     Args:
-      index: the valid ones of an image are all different.
+      maps: all numbers of them must be finite.
     """
-    num, slots = values.shape[1], index.shape[1]
-    # What is not valid reads beyond the end, each slot somewhere else.
-    index = jnp.where(valid, index, num + jnp.arange(slots, dtype=index.dtype))
-
-    def of_image(values: Array, index: Array) -> Array:
-        return values.at[index].get(mode="fill", fill_value=0, unique_indices=True)
-
-    return jax.vmap(of_image)(values, index)
+    taken, first = jnp.zeros((), maps[0].dtype), 0
+    for x in maps:
+        batch, height, width, channels = x.shape
+        own, number = cell - first, height * width
+        if forms().takes_by_masks:
+            is_own = own[..., None] == jnp.arange(number, dtype=own.dtype)[None, None]
+            # A product with zeros and ones is exact in this precision.
+            of_map = jnp.einsum(
+                "bsn,bnc->bsc", is_own.astype(x.dtype), x.reshape(batch, number, channels),
+                precision=jax.lax.Precision.HIGHEST,
+            )  # fmt: skip
+        else:
+            inside = (own >= 0) & (own < number)
+            image = jnp.arange(batch, dtype=own.dtype)[:, None]
+            row = jnp.where(inside, own, 0) + image * number
+            rows = take_rows(x.reshape(-1, channels), row.reshape(-1))
+            of_map = jnp.where(inside[..., None], rows.reshape(*own.shape, channels), 0)
+        taken, first = taken + of_map, first + number
+    return taken

@@ -1,10 +1,13 @@
 """Matching and sampling with padding in every place."""
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 import pytest
 
 from pointrend_jax.ops import matching as ops
+from pointrend_jax.ops.boxes import box_iou
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
@@ -41,6 +44,37 @@ def test_low_quality_match_makes_the_best_box_of_every_object_positive() -> None
 def test_padded_ground_truth_matches_nothing() -> None:
     matches = _match([False, False], low=True)
     np.testing.assert_array_equal(matches.labels, [0, 0, 0, -1])
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_every_device_finds_the_first_of_the_best_ground_truths(
+    low: bool, trace_for: Callable[[str], None]
+) -> None:
+    rng = np.random.default_rng(0)
+    # Corners on a grid, so that many overlaps are equal; some are those of no object at all.
+    corner = rng.integers(0, 12, (900, 2)) * 4
+    boxes = np.concatenate([corner, corner + rng.integers(1, 5, (900, 2)) * 4], 1).astype(
+        np.float32
+    )
+    gt = np.concatenate([boxes[:20], boxes[5:15], boxes[:1] + 1000])
+    boxes_valid, gt_valid = rng.uniform(size=900) < 0.9, rng.uniform(size=31) < 0.7
+    gt_valid[-1] = True
+    overlap = np.where(gt_valid[:, None] & boxes_valid, jax.jit(box_iou)(gt, boxes), -1.0)
+    best = overlap.max(axis=0)
+    labels = np.select([best < 0.3, best < 0.7], [0, -1], 1)
+    if low:
+        best_of_gt = np.where(gt_valid, overlap.max(axis=1), np.inf)
+        labels[np.any(overlap == best_of_gt[:, None], axis=0)] = 1
+    labels[~boxes_valid] = -1
+    for platform in ("cpu", "gpu", "tpu"):
+        trace_for(platform)
+        # A function of its own: what jax has traced already keeps its form.
+        match = jax.jit(lambda *args, **valid: ops.match_boxes(
+            *args, **valid, thresholds=(0.3, 0.7), allow_low_quality=low
+        ))  # fmt: skip
+        found = match(boxes, gt, boxes_valid=boxes_valid, gt_valid=gt_valid)
+        np.testing.assert_array_equal(found.gt_index, overlap.argmax(axis=0))
+        np.testing.assert_array_equal(found.labels, labels)
 
 
 def test_sampling_puts_foreground_first_and_respects_the_fraction() -> None:

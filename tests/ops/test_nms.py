@@ -58,7 +58,7 @@ def test_nms_equals_the_greedy_loop(seed: int, num_valid: int) -> None:
     assert kept == _greedy(boxes, groups, valid, 0.3)
 
 
-@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
 def test_of_a_chain_longer_than_any_number_of_rounds_every_second_box_is_kept(
     platform: str, trace_for: Callable[[str], None]
 ) -> None:
@@ -78,6 +78,31 @@ def test_the_forms_of_all_devices_keep_the_same_boxes(trace_for: Callable[[str],
         trace_for(platform)
         kept = _kept(boxes, groups, everything, iou_threshold=0.3, max_outputs=NUM)
         assert kept == _greedy(boxes, groups, everything, 0.3)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+def test_images_in_one_call_keep_what_each_keeps_alone(
+    platform: str, trace_for: Callable[[str], None]
+) -> None:
+    trace_for(platform)
+    # The chain takes many blocks, which the others wait for; one is full after the first block.
+    left = np.arange(NUM, dtype=np.float32)
+    chain = np.stack([left, left * 0, left + 2, left * 0 + 1], axis=1)
+    apart = np.stack([left * 2, left * 0, left * 2 + 1, left * 0 + 1], axis=1)
+    boxes = np.stack([chain, _random(2)[0], apart, _random(3)[0]])
+    groups = np.stack([np.zeros(NUM, np.int32), *(_random(seed)[1] for seed in (2, 3, 4))])
+    valid = np.arange(NUM) < np.array([NUM, NUM, NUM, 100])[:, None]
+    settings = {"iou_threshold": 0.3, "max_outputs": 130}
+    nms = _compiled(forms(), **settings)
+    in_two = (2, 2, NUM)
+    index, found = nms(boxes.reshape(*in_two, 4), groups.reshape(in_two), valid.reshape(in_two))
+    index, found = (np.reshape(x, (4, -1)) for x in (index, found))
+    mapped = jax.jit(jax.vmap(partial(nms_sorted, **settings)))(boxes, groups, valid)
+    jax.tree.map(np.testing.assert_array_equal, (index, found), mapped)
+    for image in range(4):
+        own = boxes[image], groups[image], valid[image]
+        jax.tree.map(np.testing.assert_array_equal, (index[image], found[image]), nms(*own))
+        assert index[image][found[image]].tolist() == _greedy(*own, 0.3)[:130]
 
 
 def test_an_overlap_of_exactly_the_threshold_drops_no_box() -> None:

@@ -16,7 +16,6 @@ pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
 # Operation by operation a sum is some forty programs.
 add_rows = jax.jit(scatter.add_rows, static_argnames="exact")
-take_distinct = jax.jit(scatter.take_distinct)
 ROWS, UPDATES, CHANNELS = 7, 3000, 3
 
 
@@ -155,12 +154,29 @@ def test_own_places_are_taken_along_their_axis(
     np.testing.assert_array_equal(last, [[2, 5], [7, 10]])
 
 
-def test_distinct_places_are_read_and_a_slot_that_is_not_valid_reads_none() -> None:
-    values = np.arange(1, 9, dtype=np.float32).reshape(2, 4)
-    index, valid = np.array([[2, 0, 0], [0, 3, 1]]), np.array([[1, 0, 0], [1, 1, 1]]) > 0
-    np.testing.assert_array_equal(take_distinct(values, index, valid), [[3, 0, 0], [5, 8, 6]])
-    gradient = jax.jit(jax.grad(lambda x: jnp.sum(take_distinct(x, index, valid))))(values)
-    np.testing.assert_array_equal(gradient, [[0, 0, 1, 0], [1, 1, 0, 1]])
-    pairs = np.stack([values, -values], axis=-1)
-    taken = np.asarray(take_distinct(pairs, index, valid))
-    np.testing.assert_array_equal(taken[0], [[3, -3], [0, 0], [0, 0]])
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+@pytest.mark.parametrize("exact", [False, True])
+def test_cells_of_several_maps_are_read_and_a_number_of_none_reads_zeros(
+    platform: str, exact: bool, trace_for: Callable[[str], None]
+) -> None:
+    trace_for(platform)
+    rng = np.random.default_rng(0)
+    maps = [rng.normal(size=(2, *size, 5)).astype(np.float32) for size in ((3, 4), (2, 2))]
+    rows = np.concatenate([x.reshape(2, -1, 5) for x in maps], axis=1)
+    cell = np.array([[0, 11, 12, -1, 11], [15, 3, 16, 3, 12]], np.int32)
+    weights = rng.normal(size=(2, 5, 5)).astype(np.float32)
+    inside = ((cell >= 0) & (cell < 16))[..., None]
+    image = np.arange(2)[:, None]
+    expected = np.where(inside, rows[image, np.clip(cell, 0, 15)], 0)
+
+    def weighted(maps: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
+        taken = scatter.take_cells(maps, jnp.asarray(cell))
+        return jnp.sum(taken * weights), taken
+
+    with deterministic(exact):
+        gradient, taken = jax.jit(jax.grad(weighted, has_aux=True))(maps)
+    np.testing.assert_array_equal(taken, expected)
+    total = np.zeros_like(rows)
+    np.add.at(total, (image, np.clip(cell, 0, 15)), np.where(inside, weights, 0))
+    gradient = np.concatenate([np.reshape(x, (2, -1, 5)) for x in gradient], axis=1)
+    np.testing.assert_allclose(gradient, total, rtol=1e-6)
