@@ -24,7 +24,7 @@ from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy, l1
 from pointrend_jax.ops.matching import match_boxes, sample_by_priority
 from pointrend_jax.ops.nms import nms_sorted
 from pointrend_jax.ops.relu import relu
-from pointrend_jax.ops.scatter import take_cells
+from pointrend_jax.ops.scatter import take_patches
 from pointrend_jax.ops.top_k import top_k
 from pointrend_jax.structures import ObjectBatch, Proposals
 
@@ -36,14 +36,14 @@ class RPNOutputs(NamedTuple):
     padding.
     deltas: [B, cells, anchors of a cell * 4] of each level.
     grids: of each level.
-    hidden: [B, H, W, C] of each level, from which logits and deltas follow cell by cell.
+    maps: [B, H, W, C] of each level, that all of it was made from.
     """
 
     logits: Array
     deltas: tuple[Array, ...]
     inside: Array
     grids: tuple[AnchorGrid, ...]
-    hidden: tuple[Array, ...]
+    maps: tuple[Array, ...]
 
 
 class _Weights(nn.Module):
@@ -73,13 +73,13 @@ class RPN(nn.Module):
 
     def __call__(self, pyramid: dict[str, Array], padded_hw: Int[Array, "B 2"]) -> RPNOutputs:
         num_anchors = len(self.aspect_ratios)
-        logits, deltas, inside, grids, hidden = [], [], [], [], []
+        logits, deltas, inside, grids = [], [], [], []
         for (name, stride), size in zip(STRIDES.items(), self.anchor_sizes, strict=True):
             x = pyramid[name]
             batch, height, width, channels = x.shape
             kernel, _ = self.conv(3, 3, channels, channels)
-            hidden.append(convolve(x, kernel.astype(x.dtype), (1, 1), ((1, 1), (1, 1))))
-            own_logits, own_deltas = self._predict(hidden[-1])
+            hidden = convolve(x, kernel.astype(x.dtype), (1, 1), ((1, 1), (1, 1)))
+            own_logits, own_deltas = self._predict(hidden)
             logits.append(in_a_row(own_logits))
             deltas.append(own_deltas.reshape(batch, height * width, -1))
             grids.append(AnchorGrid((height, width), stride, size, self.aspect_ratios))
@@ -90,7 +90,7 @@ class RPN(nn.Module):
             deltas=tuple(deltas),
             inside=jnp.concatenate(inside, axis=1),
             grids=tuple(grids),
-            hidden=tuple(hidden),
+            maps=tuple(pyramid[name] for name in STRIDES),
         )
 
     def _predict(
@@ -175,11 +175,14 @@ class RPN(nn.Module):
         index, foreground, valid, targets = jax.vmap(of_image)(
             outputs.inside, batch.boxes, batch.valid, priority
         )
-        # Of cells without a sample there is no gradient: what follows the convolution is done again
-        # for the others alone.
+        # Of cells without a sample there is no gradient, so the head is applied to the others once
+        # more: a few hundred patches instead of all maps have to be gone back through.
         per_cell = len(self.aspect_ratios)
-        hidden = take_cells(outputs.hidden, jnp.where(valid, index // per_cell, -1))
-        logits, deltas = self._predict(hidden)
+        patches = take_patches(outputs.maps, jnp.where(valid, index // per_cell, -1))
+        channels = patches.shape[-1]
+        kernel, _ = self.conv(3, 3, channels, channels)
+        kernel = kernel.astype(patches.dtype).reshape(-1, channels)
+        logits, deltas = self._predict(patches.reshape(*index.shape, -1) @ kernel)
         own = jnp.arange(per_cell)[None, None] == (index % per_cell)[..., None]
         logits = jnp.sum(jnp.where(own, logits, 0.0), axis=-1)
         deltas = deltas.reshape(*own.shape, 4)

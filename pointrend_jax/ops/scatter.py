@@ -6,7 +6,8 @@ at all. Where they do, `Forms.adds_exactly` decides: otherwise in any order, or 
 sums have no order.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -135,30 +136,82 @@ def take_own(
     return jax.vmap(own)(values, index)
 
 
+def take_patches(
+    maps: Sequence[Float[Array, "B _ _ C"]], cell: Int[Array, "B S"]
+) -> Float[Array, "B S 9 C"]:
+    """The 3 x 3 cells around a cell of a map, row by row; 0 beyond the map. See `take_cells`."""
+    around, first = jnp.full((*cell.shape, 3, 3), -1, cell.dtype), 0
+    down = jnp.arange(-1, 2, dtype=cell.dtype).reshape(1, 1, 3, 1)
+    beside = jnp.swapaxes(down, 2, 3)
+    for x in maps:
+        _, height, width, _ = x.shape
+        own = (cell - first)[..., None, None]
+        y, column = own // width + down, own % width + beside
+        inside = (y >= 0) & (y < height) & (column >= 0) & (column < width)
+        is_own = (own >= 0) & (own < height * width)
+        around = jnp.where(is_own & inside, first + y * width + column, around)
+        first += height * width
+    cells = take_cells(maps, around.reshape(cell.shape[0], -1))
+    return cells.reshape(*cell.shape, 9, -1)
+
+
 def take_cells(
     maps: Sequence[Float[Array, "B _ _ C"]], cell: Int[Array, "B S"]
 ) -> Float[Array, "B S C"]:
     """Cells of maps, numbered in the order (map, y, x), and 0 for numbers that none has.
 
-    Args:
-      maps: all numbers of them must be finite.
+    The gradient of a cell is the sum of all that read it, added in float32.
     """
-    taken, first = jnp.zeros((), maps[0].dtype), 0
-    for x in maps:
-        batch, height, width, channels = x.shape
-        own, number = cell - first, height * width
-        if forms().takes_by_masks:
-            is_own = own[..., None] == jnp.arange(number, dtype=own.dtype)[None, None]
-            # A product with zeros and ones is exact in this precision.
-            of_map = jnp.einsum(
-                "bsn,bnc->bsc", is_own.astype(x.dtype), x.reshape(batch, number, channels),
-                precision=jax.lax.Precision.HIGHEST,
-            )  # fmt: skip
-        else:
-            inside = (own >= 0) & (own < number)
-            image = jnp.arange(batch, dtype=own.dtype)[:, None]
-            row = jnp.where(inside, own, 0) + image * number
-            rows = take_rows(x.reshape(-1, channels), row.reshape(-1))
-            of_map = jnp.where(inside[..., None], rows.reshape(*own.shape, channels), 0)
-        taken, first = taken + of_map, first + number
+    return _take_cells(list(maps), cell)
+
+
+@jax.custom_vjp
+def _take_cells(maps: list[Array], cell: Array) -> Array:
+    taken = jnp.zeros((), maps[0].dtype)
+    for x, row in zip(maps, _rows_of_maps([x.shape for x in maps], cell), strict=True):
+        rows = x.reshape(-1, x.shape[-1])
+        taken = taken + rows.at[row].get(mode="fill", fill_value=0)
     return taken
+
+
+def _rows_of_maps(
+    shapes: Sequence[tuple[int, ...]], cell: Int[Array, "B S"]
+) -> Iterator[Int[Array, "B S"]]:
+    """The row of each cell in each map [B * H * W, C]; one too many where it is of another map."""
+    first, image = 0, jnp.arange(cell.shape[0], dtype=cell.dtype)[:, None]
+    for batch, height, width, _ in shapes:
+        own, number = cell - first, height * width
+        inside = (own >= 0) & (own < number)
+        yield jnp.where(inside, image * number + own, batch * number)
+        first += number
+
+
+def _take_cells_forward(maps: list[Array], cell: Array) -> tuple[Array, tuple]:
+    # Of the maps their shapes alone are wanted.
+    return _take_cells(maps, cell), (cell, [jnp.zeros((*x.shape, 0), x.dtype) for x in maps])
+
+
+def _take_cells_backward(residuals: tuple, cotangent: Array) -> tuple[list[Array], None]:
+    cell, like = residuals
+    updates, exact, gradients = cotangent.astype(jnp.float32), forms().adds_exactly, []
+    if forms().takes_by_masks and not exact:
+        # All updates of a cell are added by a product, and are the same then: no map is held in
+        # float32, and it does not matter which of them is written last.
+        is_same = (cell[:, :, None] == cell[:, None]).astype(updates.dtype)
+        updates = jnp.matmul(is_same, updates, precision=jax.lax.Precision.HIGHEST)
+    for x, row in zip(like, _rows_of_maps([x.shape[:4] for x in like], cell), strict=True):
+        number, channels = math.prod(x.shape[:3]), x.shape[3]
+        if exact:
+            rows, total = row.reshape(-1), jnp.zeros((number + 1, channels), jnp.float32)
+            total = add_rows(total, rows, updates.reshape(-1, channels), exact=True)[:number]
+        elif forms().takes_by_masks:
+            total = jnp.zeros((number, channels), x.dtype)
+            total = total.at[row].set(updates.astype(x.dtype), mode="drop")
+        else:
+            total = jnp.zeros((number, channels), jnp.float32)
+            total = total.at[row].add(updates, mode="drop")
+        gradients.append(total.astype(x.dtype).reshape(x.shape[:4]))
+    return gradients, None
+
+
+_take_cells.defvjp(_take_cells_forward, _take_cells_backward)

@@ -180,3 +180,38 @@ def test_cells_of_several_maps_are_read_and_a_number_of_none_reads_zeros(
     np.add.at(total, (image, np.clip(cell, 0, 15)), np.where(inside, weights, 0))
     gradient = np.concatenate([np.reshape(x, (2, -1, 5)) for x in gradient], axis=1)
     np.testing.assert_allclose(gradient, total, rtol=1e-6)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_patches_are_what_a_convolution_reads(
+    platform: str, trace_for: Callable[[str], None]
+) -> None:
+    trace_for(platform)
+    rng = np.random.default_rng(1)
+    maps = [jnp.asarray(rng.normal(size=(2, *size, 5)), jnp.float32) for size in ((3, 4), (2, 1))]
+    kernel = jnp.asarray(rng.normal(size=(3, 3, 5, 4)), jnp.float32)
+    # Corners, neighbours, a cell twice, none, and one beyond the last.
+    cell = np.array([[0, 11, 12, -1, 11], [13, 3, 14, 2, 12]], np.int32)
+    weights = rng.normal(size=(*cell.shape, 4)).astype(np.float32)
+    weights[(cell < 0) | (cell > 13)] = 0
+
+    def at_cells(maps: list[jax.Array], kernel: jax.Array) -> jax.Array:
+        patches = scatter.take_patches(maps, jnp.asarray(cell)).reshape(*cell.shape, -1)
+        return jnp.sum(patches @ kernel.reshape(-1, 4) * weights)
+
+    def everywhere(maps: list[jax.Array], kernel: jax.Array) -> jax.Array:
+        convolved = [
+            jax.lax.conv_general_dilated(
+                x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            ).reshape(2, -1, 4)
+            for x in maps
+        ]
+        rows = jnp.concatenate(convolved, axis=1)
+        return jnp.sum(rows[np.arange(2)[:, None], np.clip(cell, 0, 13)] * weights)
+
+    results = [
+        jax.jit(jax.value_and_grad(function, argnums=(0, 1)))(maps, kernel)
+        for function in (at_cells, everywhere)
+    ]
+    for ours, plain in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-5)
