@@ -163,14 +163,14 @@ FAULTS = (
     ),
     Fault(
         "nms-not-strict", "ops/nms.py",
-        "(box_iou(boxes, other_boxes) > iou_threshold)",
-        "(box_iou(boxes, other_boxes) >= iou_threshold)",
+        "(iou_of_sides(a, b) > iou_threshold)",
+        "(iou_of_sides(a, b) >= iou_threshold)",
         ("ops/test_nms.py",),
     ),
     Fault(
         "nms-undecided-boxes-kept", "ops/nms.py",
-        "return keep & ~undecided,",
-        "return keep,",
+        "return free & (clear != 0) & (place < decided[:, None]),",
+        "return free & (clear != 0),",
         ("ops/test_nms.py",),
     ),
     Fault(

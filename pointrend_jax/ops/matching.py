@@ -62,7 +62,8 @@ def match_boxes(
     best, gt_index, is_best = _first_best(overlap, is_best_of_gt)
     low, high = thresholds
     labels = jnp.where(best < low, 0, jnp.where(best < high, IGNORE, 1))
-    labels = jnp.where(exists[0], jnp.where(is_best, 1, labels), IGNORE)
+    labels = jnp.where(is_best, 1, labels)
+    labels = jnp.where(exists[0], labels, IGNORE)
     gt_index = jnp.where(exists[0], gt_index, 0)
     return Matches(gt_index.reshape(-1)[:number], labels.reshape(-1)[:number])
 

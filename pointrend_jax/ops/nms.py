@@ -24,7 +24,8 @@ class _Kept(NamedTuple):
     rows: Array  # [B * max_outputs, 6]: box, group, index; 0 where nothing is kept yet
     num: Array  # [B]: boxes kept so far
     next: Array  # [B]: the first candidate that is not decided
-    start: Array  # scalar: the first candidate of the next block; their number after the last
+    goes_on: Array  # scalar: whether there is a next block
+    start: Array  # scalar: its first candidate
     block: Array  # [6, B, block]: the candidates of that block, like rows
 
 
@@ -70,11 +71,11 @@ def _nms(
     own, image = (jnp.arange(x, dtype=jnp.int32)[None] for x in (block, images))
     is_before = _words(own[..., None] < own[:, None])
 
-    def block_from(num_kept: Array, following: Array) -> tuple[Array, Array]:
+    def block_from(num_kept: Array, following: Array) -> tuple[Array, Array, Array]:
         # One for all images: where one is behind, the others wait.
         is_going = (num_kept < most) & (following < existing)
         start = jnp.min(jnp.where(is_going, following, num))
-        return start, jax.lax.dynamic_slice_in_dim(fields, start, block, axis=2)
+        return start < num, start, jax.lax.dynamic_slice_in_dim(fields, start, block, axis=2)
 
     def take_block(kept: _Kept) -> _Kept:
         candidates = kept.block
@@ -105,7 +106,7 @@ def _nms(
     rows = jnp.zeros((images * most, num_fields), fields.dtype)
     # The next block is at hand when a turn begins: a CPU would read it anew for each comparison.
     first = _Kept(rows, nothing, nothing, *block_from(nothing, nothing))
-    return jax.lax.while_loop(lambda kept: kept.start != num, take_block, first)
+    return jax.lax.while_loop(lambda kept: kept.goes_on, take_block, first)
 
 
 def _suppresses(

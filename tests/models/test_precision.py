@@ -33,7 +33,7 @@ from tests.tiny import (
 from tests.tiny_parts import task_on_patches, tiny_head
 
 # What float32 keeps: the last layers, and all that computes points or the masks they are for.
-_LAST_LAYERS = {"objectness", "deltas", "classifier", "predictor"}
+_LAST_LAYERS = {"rpn._predict", "deltas", "classifier", "predictor"}
 _MODULES = {"backbone", "fpn", "rpn", "box_head", "coarse_head", "parameter_head"}
 
 
@@ -139,7 +139,7 @@ _IN_BFLOAT16: dict[str, tuple[Callable[[], Any], set[str]]] = {
         {"backbone", "fpn", "rpn", "box_head", "coarse_head"},
     ),
     "a step of label maps": (lambda: _trained()[0], {"backbone", "fpn", "coarse_head"}),
-    "rpn": (lambda: _gradient_in_network("rpn"), {"rpn", "objectness", "deltas"}),
+    "rpn": (lambda: _gradient_in_network("rpn"), {"rpn", "rpn._predict"}),
     "box_head": (lambda: _gradient_in_network("box_head"), {"box_head", "fc1", "classifier"}),
     "pointrend": (lambda: _gradient_of_head("pointrend"), {"coarse_head", "fc1"}),
     "implicit": (lambda: _gradient_of_head("implicit"), {"parameter_head", "point_head"}),
