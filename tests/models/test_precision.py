@@ -34,7 +34,9 @@ from tests.tiny_parts import task_on_patches, tiny_head
 
 # What float32 keeps: the last layers, and all that computes points or the masks they are for.
 _LAST_LAYERS = {"rpn._predict", "deltas", "classifier", "predictor"}
-_MODULES = {"backbone", "fpn", "rpn", "box_head", "coarse_head", "parameter_head"}
+_MODULES = {
+    "backbone", "fpn", "rpn", "rpn.losses", "box_head", "coarse_head", "parameter_head",
+}  # fmt: skip
 
 
 def _config(name: str, dtype: str) -> Config:
