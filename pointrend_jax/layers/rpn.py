@@ -21,7 +21,7 @@ from pointrend_jax.ops.boxes import (
     nonempty,
 )
 from pointrend_jax.ops.losses import LossTerm, binary_cross_entropy, l1
-from pointrend_jax.ops.matching import match_boxes, sample_by_priority
+from pointrend_jax.ops.matching import best_ground_truth, match_boxes, sample_by_priority
 from pointrend_jax.ops.nms import nms_sorted
 from pointrend_jax.ops.relu import relu
 from pointrend_jax.ops.scatter import take_patches
@@ -167,9 +167,9 @@ class RPN(nn.Module):
                 matches.labels == 1, matches.labels == 0, priority,
                 num_samples=self.samples_per_image, positive_fraction=self.positive_fraction,
             )  # fmt: skip
-            targets = encode_boxes(
-                anchors_of(outputs.grids, index), gt_boxes[matches.gt_index[index]]
-            )
+            # Asked again of the few that are sampled, which costs less than to look it up.
+            own = anchors_of(outputs.grids, index)
+            targets = encode_boxes(own, gt_boxes[best_ground_truth(own, gt_boxes, gt_valid)])
             return index, foreground, valid, targets
 
         index, foreground, valid, targets = jax.vmap(of_image)(

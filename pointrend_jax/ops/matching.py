@@ -68,6 +68,14 @@ def match_boxes(
     return Matches(gt_index.reshape(-1)[:number], labels.reshape(-1)[:number])
 
 
+def best_ground_truth(
+    boxes: Float[Array, "A 4"], gt_boxes: Float[Array, "G 4"], gt_valid: Bool[Array, " G"]
+) -> Int[Array, " A"]:
+    """The row of the ground truth that each box overlaps most, as `match_boxes` has it."""
+    overlap = iou_of_sides(gt_boxes.T.reshape(4, -1, 1), boxes.T.reshape(4, 1, -1))
+    return jnp.argmax(jnp.where(gt_valid[:, None], overlap, -1.0), axis=0)
+
+
 def _first_best(
     values: Float[Array, "G R L"], flags: Bool[Array, "G R L"]
 ) -> tuple[Float[Array, "R L"], Int[Array, "R L"], Bool[Array, "R L"]]:

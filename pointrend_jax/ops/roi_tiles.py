@@ -132,6 +132,7 @@ def gradient_by_tiles(
     _, output_size, _, channels = cotangent.shape
     wide, dtype = _whole_registers(output_size), cotangent.dtype
     missing = ((0, 0), (0, wide - output_size), (0, wide - output_size), (0, 0))
+    by_bin = jnp.pad(cotangent, missing).reshape(-1, wide * wide, channels)
     tiles = _touched_tiles(samples, output_size, whole=True)
     chunks = chunks_by_turns((samples, places, tiles), _turns(samples, tiles), CHUNK)
     copies = _num_parts(dtype)
@@ -141,8 +142,8 @@ def gradient_by_tiles(
         chunk, place, own = of_chunk
         weights_of = _weights_in_turn(chunk, own, wide, sampling_ratio, copies=copies)
         # A RoI without turns, whose place lies beyond all, adds nothing.
-        gradient = jnp.pad(cotangent.at[chunks.places[index]].get(mode="clip"), missing)
-        gradients = jnp.concatenate([gradient.reshape(CHUNK, -1, channels)] * copies, axis=1)
+        of_parts = jnp.repeat(chunks.places[index], copies)
+        gradients = by_bin.at[of_parts].get(mode="clip").reshape(CHUNK, -1, channels)
 
         def add_tile(turn: Array, total: Array) -> Array:
             row, column = (x.astype(jnp.int32) for x in own.in_turn(turn))
