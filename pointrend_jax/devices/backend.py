@@ -33,13 +33,16 @@ class Forms(NamedTuple):
       samples_by_rows: points read four cells each, region by region, and gradients are added so
         too; otherwise small maps are sampled by a product with interpolation weights, and
         gradients are added all at once (ops/points.py).
+      adds_in_order: the gradients of points are sorted by the row that they are added to, and the
+        sum of a point's four rows is finished before it gets its shape (ops/points.py).
       pools_by: what ROIAlign goes over: "samples", one after another (ops/roi_loop.py), or by
         products "windows" of the maps (ops/roi_windows.py) or "tiles" of them (ops/roi_tiles.py).
       pastes_masks: the device pastes masks onto the original image and sends where they change
         (ops/mask_changes.py); otherwise it sends them as they are, and the host pastes
         (masks/paste.py).
       takes_by_masks: one of several channels or rows is the sum of all after the others were set to
-        0, so that its gradient adds nothing at computed places (`take_own` of ops/scatter.py).
+        0, so that its gradient adds nothing at computed places (`take_own` of ops/scatter.py), and
+        gradients of cells that several read are added by a product (`take_cells`).
       works_on_all_rows: the mask head is applied to every slot for a detection; otherwise to those
         that hold one, by a loop that waits for their number (ops/chunks.py).
       trains_on_all_slots: the losses of the mask head are those of every slot for a foreground
@@ -52,8 +55,8 @@ class Forms(NamedTuple):
         them, or by a "count" of those that reach a threshold.
       reduces_at_once: which ground truth is a box's best, its overlap, and whether the box is the
         best of one come of one reduction (ops/matching.py); otherwise of three.
-      nms_block, nms_rounds: candidates that NMS looks at in one round of its loop, and how often
-        each such block is gone over (ops/nms.py).
+      nms_block, nms_rounds: candidates of each image that NMS looks at in one round of its loop, a
+        multiple of 32, and how often each such block is gone over (ops/nms.py).
       labels_in_bytes: label maps are made as bytes, by a branch that blends no neighbours where an
         image was not resized; otherwise as int32 without a branch, and bytes in the end
         (ops/resize.py).

@@ -1,9 +1,11 @@
 """What a region's features in p2 say about it as a whole: a vector, and from it a 7x7 mask."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from pointrend_jax.devices.backend import forms
 from pointrend_jax.layers.conv import Conv, ConvOfWindows
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.init import msra, xavier
@@ -79,7 +81,10 @@ def pool_windows(
     across = side // window
     grid = regular_grid(side).reshape(side, side, 2)[: across * window, : across * window]
     windows = jnp.swapaxes(grid.reshape(across, window, across, window, 2), 1, 2)
-    x = _pool(p2, boxes, image_index, windows.reshape(-1, 2))
+    x = _pool(p2, boxes, image_index, windows.reshape(-1, 2)).astype(p2.dtype)
+    if forms().adds_in_order:
+        # The gradient is laid out in the few bits of the maps, before it is float32.
+        x = jax.lax.optimization_barrier(x)
     return x.reshape(-1, across**2, window**2, p2.shape[-1])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from pointrend_jax.devices.backend import forms
-from pointrend_jax.layers.conv import convolve
+from pointrend_jax.layers.conv import convolve, convolve_windows
 from pointrend_jax.layers.fpn import STRIDES
 from pointrend_jax.layers.padding import inside_padded
 from pointrend_jax.ops.boxes import (
@@ -36,7 +36,8 @@ class RPNOutputs(NamedTuple):
     padding.
     deltas: [B, cells, anchors of a cell * 4] of each level.
     grids: of each level.
-    maps: [B, H, W, C] of each level, that all of it was made from.
+    maps: [B, H, W, C] of each level, that all of it was made from. Logits and deltas serve
+    proposals alone; `RPN.losses` computes those of its samples again, from the maps.
     """
 
     logits: Array
@@ -167,7 +168,8 @@ class RPN(nn.Module):
                 matches.labels == 1, matches.labels == 0, priority,
                 num_samples=self.samples_per_image, positive_fraction=self.positive_fraction,
             )  # fmt: skip
-            # Asked again of the few that are sampled, which costs less than to look it up.
+            # The best is computed again for the few that are sampled, which costs less than to look
+            # it up.
             own = anchors_of(outputs.grids, index)
             targets = encode_boxes(own, gt_boxes[best_ground_truth(own, gt_boxes, gt_valid)])
             return index, foreground, valid, targets
@@ -181,8 +183,7 @@ class RPN(nn.Module):
         patches = take_patches(outputs.maps, jnp.where(valid, index // per_cell, -1))
         channels = patches.shape[-1]
         kernel, _ = self.conv(3, 3, channels, channels)
-        kernel = kernel.astype(patches.dtype).reshape(-1, channels)
-        logits, deltas = self._predict(patches.reshape(*index.shape, -1) @ kernel)
+        logits, deltas = self._predict(convolve_windows(patches, kernel.astype(patches.dtype)))
         own = jnp.arange(per_cell)[None, None] == (index % per_cell)[..., None]
         logits = jnp.sum(jnp.where(own, logits, 0.0), axis=-1)
         deltas = deltas.reshape(*own.shape, 4)

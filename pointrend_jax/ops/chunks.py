@@ -107,7 +107,7 @@ def on_first_rows(
 def slot_numbers(slots: int) -> list[int]:
     """`slots` and such parts of it as are worth compiling, ascending.
 
-    None are where a branch costs more than the work that it saves (`Forms.trains_on_all_slots`).
+    There are no parts where a branch costs more than it saves (`Forms.trains_on_all_slots`).
     """
     if forms().trains_on_all_slots:
         return [slots]

@@ -51,8 +51,8 @@ def match_boxes(
     of_gt = gt_valid.reshape(-1, 1, 1)
     overlap = iou_of_sides(gt_boxes.T.reshape(4, -1, 1, 1), sides)
     masked = jnp.where(of_gt & exists, overlap, -1.0)
-    # A TPU computes what a reduction reads anew for each: what boxes are valid is told apart after
-    # it there. A CPU keeps the overlaps, once.
+    # A TPU computes what a reduction reads anew for each, so which boxes are valid is asked after
+    # the reduction there. A CPU keeps the overlaps, once.
     overlap = jnp.where(of_gt, overlap, -1.0) if forms().reduces_at_once else masked
     if allow_low_quality:
         best_of_gt = jnp.max(masked, axis=(1, 2), keepdims=True)

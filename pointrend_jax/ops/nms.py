@@ -8,6 +8,7 @@ reads a thirty-second of the pairs. The loop over blocks ends when all outputs a
 candidate is left, so its cost follows the number of boxes kept, not the number of candidates.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -52,8 +53,8 @@ def nms_sorted(
     dtype = jnp.promote_types(boxes.dtype, jnp.float32)
     index = jnp.broadcast_to(jnp.arange(num, dtype=dtype), groups.shape)
     fields = [*jnp.moveaxis(boxes.astype(dtype), -1, 0), groups.astype(dtype), index]
-    fields = jnp.stack(fields).reshape(len(fields), -1, num)
-    existing = jnp.sum(valid, axis=-1, dtype=jnp.int32).reshape(-1)
+    fields = jnp.stack(fields).reshape(len(fields), math.prod(images), num)
+    existing = jnp.sum(valid, axis=-1, dtype=jnp.int32).reshape(math.prod(images))
     kept = _nms(fields, existing, iou_threshold, max_outputs)
     found = jnp.arange(max_outputs)[None] < kept.num[:, None]
     index = kept.rows[:, _INDEX].astype(jnp.int32)
@@ -72,7 +73,7 @@ def _nms(
     is_before = _words(own[..., None] < own[:, None])
 
     def block_from(num_kept: Array, following: Array) -> tuple[Array, Array, Array]:
-        # One for all images: where one is behind, the others wait.
+        # All images share a block: where one is behind, the others wait.
         is_going = (num_kept < most) & (following < existing)
         start = jnp.min(jnp.where(is_going, following, num))
         return start < num, start, jax.lax.dynamic_slice_in_dim(fields, start, block, axis=2)
@@ -86,7 +87,7 @@ def _nms(
         of_kept = jax.lax.optimization_barrier(of_kept)
         by_kept = _suppresses(of_kept, candidates, iou_threshold)
         # The largest of numbers is found faster than whether one of them is true.
-        free &= jnp.max(jnp.where(by_kept, 1.0, 0.0), axis=1) == 0
+        free &= jnp.max(jnp.where(by_kept, 1.0, 0.0), axis=1, initial=0.0) == 0
         within = _words(_suppresses(candidates, candidates, iou_threshold)) & is_before
         keep, decided = _greedy(free, within)
         rank = jnp.sum(jax.lax.population_count(_words(keep)[..., None] & is_before), axis=1)
@@ -129,7 +130,7 @@ def _greedy(
     Returns:
       which of the decided boxes are kept, and how many of the first boxes are decided.
     """
-    # Computed once, and not in each round again.
+    # This is computed once, and not in each round again.
     by_free = jax.lax.optimization_barrier(suppresses & _words(free)[..., None])
     clear = before = jnp.ones_like(free, jnp.int32)
     for _ in range(forms().nms_rounds):

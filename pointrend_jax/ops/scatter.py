@@ -196,7 +196,8 @@ def _take_cells_backward(residuals: tuple, cotangent: Array) -> tuple[list[Array
     updates, exact, gradients = cotangent.astype(jnp.float32), forms().adds_exactly, []
     if forms().takes_by_masks and not exact:
         # All updates of a cell are added by a product, and are the same then: no map is held in
-        # float32, and it does not matter which of them is written last.
+        # float32, and it does not matter which of them is written last. The matrix is as large as
+        # the square of an image's cells, of which an RPN samples some hundred patches.
         is_same = (cell[:, :, None] == cell[:, None]).astype(updates.dtype)
         updates = jnp.matmul(is_same, updates, precision=jax.lax.Precision.HIGHEST)
     for x, row in zip(like, _rows_of_maps([x.shape[:4] for x in like], cell), strict=True):

@@ -93,7 +93,7 @@ def test_losses_and_gradients_of_sampled_cells_are_those_of_all_cells(platform: 
         *[nothing] * 4, boxes=jnp.asarray(boxes, jnp.float32), classes=nothing, mask_bits=nothing,
         valid=jnp.arange(5)[None] < jnp.array([[5], [2]]),
     )  # fmt: skip
-    # So many samples that one cell has several.
+    # There are so many samples that one cell has several.
     rpn = RPN(samples_per_image=1024, anchor_sizes=(8, 16, 32, 64, 128))
     variables = jax.jit(rpn.init)(jax.random.key(0), pyramid, hw)
     variables = jax.tree.map(lambda x: x + rng.normal(0, 0.2, x.shape).astype(x.dtype), variables)

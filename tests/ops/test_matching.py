@@ -46,9 +46,10 @@ def test_padded_ground_truth_matches_nothing() -> None:
     np.testing.assert_array_equal(matches.labels, [0, 0, 0, -1])
 
 
+@pytest.mark.parametrize("far", [False, True])
 @pytest.mark.parametrize("low", [False, True])
 def test_every_device_finds_the_first_of_the_best_ground_truths(
-    low: bool, trace_for: Callable[[str], None]
+    low: bool, far: bool, trace_for: Callable[[str], None]
 ) -> None:
     rng = np.random.default_rng(0)
     # Corners on a grid, so that many overlaps are equal; some are those of no object at all.
@@ -58,13 +59,15 @@ def test_every_device_finds_the_first_of_the_best_ground_truths(
     )
     gt = np.concatenate([boxes[:20], boxes[5:15], boxes[:1] + 1000])
     boxes_valid, gt_valid = rng.uniform(size=900) < 0.9, rng.uniform(size=31) < 0.7
-    gt_valid[-1] = True
+    # A ground truth that overlaps nothing has all boxes as its best, as in Detectron2.
+    gt_valid[-1] = far
     overlap = np.where(gt_valid[:, None] & boxes_valid, jax.jit(box_iou)(gt, boxes), -1.0)
     best = overlap.max(axis=0)
     labels = np.select([best < 0.3, best < 0.7], [0, -1], 1)
     if low:
         best_of_gt = np.where(gt_valid, overlap.max(axis=1), np.inf)
         labels[np.any(overlap == best_of_gt[:, None], axis=0)] = 1
+    assert far or set(labels[boxes_valid]) == {-1, 0, 1}
     labels[~boxes_valid] = -1
     for platform in ("cpu", "gpu", "tpu"):
         trace_for(platform)

@@ -85,7 +85,7 @@ def test_images_in_one_call_keep_what_each_keeps_alone(
     platform: str, trace_for: Callable[[str], None]
 ) -> None:
     trace_for(platform)
-    # The chain takes many blocks, which the others wait for; one is full after the first block.
+    # The chain takes many blocks, which the others wait for.
     left = np.arange(NUM, dtype=np.float32)
     chain = np.stack([left, left * 0, left + 2, left * 0 + 1], axis=1)
     apart = np.stack([left * 2, left * 0, left * 2 + 1, left * 0 + 1], axis=1)
@@ -118,3 +118,12 @@ def test_nms_stops_at_max_outputs_with_the_first_survivors() -> None:
     kept = _kept(boxes, groups, everything, iou_threshold=0.3, max_outputs=20)
     assert kept == _greedy(boxes, groups, everything, 0.3)[:20]
     assert len(kept) == 20
+
+
+@pytest.mark.parametrize(("num", "most"), [(0, 5), (3, 0), (0, 0)])
+def test_without_candidates_or_outputs_nothing_is_kept(num: int, most: int) -> None:
+    boxes, groups = np.zeros((2, num, 4), np.float32), np.zeros((2, num), np.int32)
+    nms = _compiled(forms(), iou_threshold=0.5, max_outputs=most)
+    index, found = nms(boxes, groups, np.ones((2, num), bool))
+    assert index.shape == found.shape == (2, most)
+    assert not found.any()
