@@ -220,12 +220,6 @@ FAULTS = (
         ("ops/test_scatter.py",),
     ),
     Fault(
-        "nms-decides-for-images-ahead", "ops/nms.py",
-        "jnp.clip(kept.start + decided, kept.next, num)",
-        "jnp.minimum(kept.start + decided, num)",
-        ("ops/test_nms.py",),
-    ),
-    Fault(
         "roi-windows-of-a-left-over-box", "ops/roi_windows.py",
         "lines=jnp.where(place < number[roi], lines, 0)",
         "lines=jnp.where(place < taken[roi], lines, 0)",
