@@ -184,10 +184,8 @@ class RPN(nn.Module):
         channels = patches.shape[-1]
         kernel, _ = self.conv(3, 3, channels, channels)
         logits, deltas = self._predict(convolve_windows(patches, kernel.astype(patches.dtype)))
-        own = jnp.arange(per_cell)[None, None] == (index % per_cell)[..., None]
-        logits = jnp.sum(jnp.where(own, logits, 0.0), axis=-1)
-        deltas = deltas.reshape(*own.shape, 4)
-        deltas = jnp.sum(jnp.where(own[..., None], deltas, 0.0), axis=-2)
+        logits = _of_anchor(logits[..., None], index % per_cell)[..., 0]
+        deltas = _of_anchor(deltas.reshape(*index.shape, per_cell, 4), index % per_cell)
         count = jnp.asarray(self.samples_per_image * batch.valid.shape[0], jnp.float32)
         labels = foreground.astype(logits.dtype)
         return {
@@ -209,6 +207,13 @@ def in_a_row(x: Float[Array, "B H W A"]) -> Float[Array, "B HWA"]:
         "bhwa,awp->bhp", x, is_own.astype(x.dtype), precision=jax.lax.Precision.HIGHEST
     )
     return rows.reshape(batch, -1)
+
+
+def _of_anchor(of_cells: Float[Array, "*S A C"], anchor: Int[Array, "*S"]) -> Float[Array, "*S C"]:
+    """What each cell says of one of its anchors."""
+    number = of_cells.shape[-2]
+    is_own = anchor[..., None] == jnp.arange(number).reshape(*[1] * anchor.ndim, number)
+    return jnp.sum(jnp.where(is_own[..., None], of_cells, 0.0), axis=-2)
 
 
 class _Best(NamedTuple):
@@ -237,12 +242,11 @@ def _best_of_levels(
         best_scores, best = top_k(scores[first : first + number], min(topk, number))
         per_cell = len(grid.aspect_ratios)
         of_cell = of_cells[best // per_cell].reshape(-1, per_cell, 4)
-        own = jnp.arange(per_cell)[None] == (best % per_cell)[:, None]
         found.append(
             _Best(
                 scores=best_scores,
                 levels=jnp.full(best.shape, level, jnp.int32),
-                deltas=jnp.sum(jnp.where(own[..., None], of_cell, 0.0), axis=1),
+                deltas=_of_anchor(of_cell, best % per_cell),
                 anchors=grid.anchors(best),
             )
         )

@@ -66,7 +66,7 @@ def roi_align(
         return jnp.zeros((0, output_size, output_size, channels), dtype)
     cells = sum(math.prod(m.shape[:3]) for m in feature_maps)
     check_indexable("the cells of all feature maps of a device", cells + WIDTH)
-    by_tiles, shapes = forms().pools_by == "tiles", tuple(m.shape[:3] for m in feature_maps)
+    by_tiles, shapes = forms().pools_by == "tiles", [m.shape[:3] for m in feature_maps]
     samples = place_samples(
         shapes, boxes, image_index, levels, padded_hw,
         strides=strides, output_size=output_size, sampling_ratio=sampling_ratio, aligned=aligned,
@@ -74,7 +74,7 @@ def roi_align(
     )  # fmt: skip
     if by_tiles:
         tiles = place_maps(tiles_of_maps(shapes), levels, image_index)
-        return _pool_tiles(output_size, sampling_ratio, shapes, list(feature_maps), samples, tiles)
+        return _pool_tiles(output_size, sampling_ratio, list(feature_maps), samples, tiles)
     rows = [m.reshape(-1, channels) for m in feature_maps]
     if forms().pools_by == "windows":
         # A window may begin with the last row.
@@ -121,39 +121,31 @@ def _pool_backward(
 _pool.defvjp(_pool_forward, _pool_backward)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _pool_tiles(
-    output_size: int,
-    sampling_ratio: int,
-    shapes: tuple,
-    maps: list,
-    samples: Samples,
-    tiles: Places,
+    output_size: int, sampling_ratio: int, maps: list[Array], samples: Samples, tiles: Places
 ) -> Array:
-    """`_pool` of maps of these shapes, read in strips; tiles: where their gradients are added."""
-    del shapes, tiles
+    """`_pool` of maps that are read in strips; tiles: where their gradients are added."""
+    del tiles
     return pool_by_tiles(
         in_strips(maps), samples, output_size=output_size, sampling_ratio=sampling_ratio
     )
 
 
 def _pool_tiles_forward(
-    output_size: int,
-    sampling_ratio: int,
-    shapes: tuple,
-    maps: list,
-    samples: Samples,
-    tiles: Places,
+    output_size: int, sampling_ratio: int, maps: list[Array], samples: Samples, tiles: Places
 ) -> tuple:
-    pooled = _pool_tiles(output_size, sampling_ratio, shapes, maps, samples, tiles)
-    return pooled, (samples, tiles)
+    # Of the maps their shapes alone are wanted.
+    like = [jnp.zeros((*x.shape[:3], 0), x.dtype) for x in maps]
+    return _pool_tiles(output_size, sampling_ratio, maps, samples, tiles), (samples, tiles, like)
 
 
 def _pool_tiles_backward(
-    output_size: int, sampling_ratio: int, shapes: tuple, residuals: tuple, cotangent: Array
+    output_size: int, sampling_ratio: int, residuals: tuple, cotangent: Array
 ) -> tuple[list[Array], None, None]:
     del output_size
-    samples, tiles = residuals
+    samples, tiles, like = residuals
+    shapes = [x.shape[:3] for x in like]
     gradients = gradient_by_tiles(samples, tiles, cotangent, shapes, sampling_ratio=sampling_ratio)
     return gradients, None, None
 
